@@ -1,0 +1,162 @@
+"""The records that pass between data, models, objectives, targets and trainer.
+
+Letters in shapes: B batch, C classes, L tokens, P packed positions, V vocabulary. A head is named `label` for plain
+classification, `intent` and `slot` for joint tasks; the exported outputs are called `logits` or `<head>_logits`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+IGNORE = -100  # the label of a position without ground truth
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The recorded views of a batch: what to cut and whether to mirror it afterwards.
+
+    `box` float32 [B, 4] = top, left, height, width as fractions of the stored image's sides (they may reach outside
+    it where an augmentation pads); `flip` bool [B], applied after the cut.
+    """
+
+    box: "Tensor"
+    flip: "Tensor"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Model inputs (un-normalised), labels, stable sample ids, and how the views were cut.
+
+    Images: `x["pixel_values"]` float32 [B, C, H, W] in [0, 1].
+    """
+
+    x: "dict[str, Tensor]"
+    y: "dict[str, Tensor]"
+    id: "Tensor"
+    crop: Crops | None = None
+    mask: "Tensor | None" = None
+    aux: "dict[str, Tensor]" = field(default_factory=dict)
+
+    def to(self, device: "torch.device") -> "Batch":
+        """Move all tensors of x, y, id, mask and aux to `device` (boxes stay where they are recorded)."""
+        return replace(
+            self,
+            x={name: value.to(device, non_blocking=True) for name, value in self.x.items()},
+            y={name: value.to(device, non_blocking=True) for name, value in self.y.items()},
+            id=self.id.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+            aux={name: value.to(device) for name, value in self.aux.items()},
+        )
+
+    @property
+    def size(self) -> int:
+        """Number of samples B."""
+        return int(self.id.shape[0])
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a student or the mixed teachers said.
+
+    `log_probs` is kept as a logarithm because the logarithm of a probability that underflowed cannot be recovered; it
+    is None for a student, whose objectives read logits. `pos` holds b * L + l for heads of packed positions [P, V].
+    """
+
+    logits: "dict[str, Tensor]"
+    log_probs: "dict[str, Tensor] | None" = None
+    features: "dict[str, Tensor]" = field(default_factory=dict)
+    pos: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class Soft:
+    """A soft target, either dense (`log_p` [..., C]) or top-k (`ids`, `p` [..., k]; `tail` [...] is the mass left).
+
+    The tail is spread evenly over the C - k other classes (FKD's marginal smoothing); a tail of 0 is re-normalisation.
+    """
+
+    log_p: "Tensor | None" = None
+    ids: "Tensor | None" = None
+    p: "Tensor | None" = None
+    tail: "Tensor | None" = None
+
+    def dense_log_p(self, num_classes: int) -> "Tensor":
+        """Log-probabilities [..., C]; recovers a top-k target (a class without mass gets -inf)."""
+        if self.log_p is not None:
+            return self.log_p
+        assert self.ids is not None and self.p is not None and self.tail is not None
+        others = num_classes - self.ids.shape[-1]
+        spread = (self.tail.clamp(min=0) / others if others else self.tail.new_zeros(self.tail.shape)).unsqueeze(-1)
+        dense = spread.expand(*self.ids.shape[:-1], num_classes).clone()
+        return dense.scatter(-1, self.ids.long(), self.p.to(dense.dtype)).log()
+
+
+@dataclass(frozen=True)
+class Hard:
+    """A target class for each item: int64 [B] or [B, L], -100 ignored."""
+
+    labels: "Tensor"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the objectives pull the student towards, by head, with an optional weight >= 0 for each item."""
+
+    heads: Mapping[str, Soft | Hard] = field(default_factory=dict)
+    weight: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named loss before reduction: `loss` [B], [B, L] or [P]; `valid` marks the positions that count.
+
+    The trainer reduces it to sum(weight * loss) / global number of valid positions.
+    """
+
+    loss: "Tensor"
+    valid: "Tensor | None" = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands: optimiser step of `steps`, epoch of `epochs` (both count from 0)."""
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: float
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective reads beside logits: module paths whose outputs are captured as features."""
+
+    student: frozenset[str] = frozenset()
+    teacher: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a model must know of its data: label lists by head and, for images, the stored size."""
+
+    task: str
+    classes: dict[str, list[str]]
+    image: "ImageInfo | None" = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def num_classes(self, head: str = "label") -> int:
+        """Number of classes of a head."""
+        return len(self.classes[head])
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """Stored image size in pixels and channels (1 or 3)."""
+
+    height: int
+    width: int
+    channels: int

@@ -1,0 +1,83 @@
+"""The exception tree of all three packages; each class carries the exit code that the CLI returns for it.
+
+A message is one sentence: the thing, what was found, what was expected, and the next step.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CompactorError(Exception):
+    """Base of every error that is meant for the user; anything else that escapes is our bug (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(CompactorError, ValueError):
+    """A recipe, an argument or a data set that cannot be used as given."""
+
+    exit_code = 2
+
+
+class NumericGateError(CompactorError):
+    """An artifact's numbers differ from its reference by more than the stated limit."""
+
+    exit_code = 3
+
+
+class AccuracyGateError(CompactorError):
+    """A task metric or an agreement is below its gate, or cannot be decided with the samples at hand."""
+
+    exit_code = 4
+
+
+class PerformanceGateError(CompactorError):
+    """A latency, memory or size limit is exceeded."""
+
+    exit_code = 5
+
+
+class UnfitEnvironmentError(CompactorError):
+    """This machine cannot do what was asked, or did something else (a provider fell back, a wrong precision)."""
+
+    exit_code = 6
+
+
+class MissingDependency(UnfitEnvironmentError, ImportError):
+    """A package of an extra is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        """Name the package and the extra that brings it."""
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"package {package!r} is not installed, and this needs it; "
+            f"install it with: pip install 'compactor-toolkit[{extra}]'"
+        )
+
+
+class IntegrityError(CompactorError):
+    """A file is damaged, missing, or points outside its folder."""
+
+    exit_code = 7
+
+
+class InterruptedRun(CompactorError):
+    """The user stopped the work; what is done is kept and the message holds the command that goes on."""
+
+    exit_code = 130
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Turn a failed third-party import in the block into MissingDependency for `extra`.
+
+    Raises:
+        MissingDependency: a package other than our own could not be found.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or package.startswith("compactor") or isinstance(error, MissingDependency):
+            raise
+        raise MissingDependency(package, extra) from error

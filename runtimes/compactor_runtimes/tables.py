@@ -1,0 +1,43 @@
+"""Resolve the names "package.module:attr" that the literal tables of the project hold."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from compactor_runtimes.errors import UsageError
+
+
+def resolve(target: str) -> Any:
+    """Import `package.module:attr` and return the attribute.
+
+    Raises:
+        UsageError: `target` has no colon, or the module has no such attribute.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise UsageError(f"{target!r} is not of the form 'package.module:attribute'")
+    module = import_module(module_name)
+    try:
+        return getattr(module, attribute)
+    except AttributeError as error:
+        raise UsageError(f"module {module_name!r} has no attribute {attribute!r} (asked for by {target!r})") from error
+
+
+def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
+    """Say what was probably meant: `did you mean 'x'? ` plus the known names, for the end of an error message."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known: {', '.join(names)}"
+
+
+def lookup(table: Mapping[str, str], name: str, what: str) -> Any:
+    """Resolve entry `name` of a literal table.
+
+    Raises:
+        UsageError: no such entry; the message names the nearest one.
+    """
+    if name not in table:
+        raise UsageError(f"unknown {what} {name!r}; {nearest(name, table)}")
+    return resolve(table[name])
