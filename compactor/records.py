@@ -90,7 +90,9 @@ class Soft:
             return self.log_p
         assert self.ids is not None and self.p is not None and self.tail is not None
         others = num_classes - self.ids.shape[-1]
-        spread = (self.tail.clamp(min=0) / others if others else self.tail.new_zeros(self.tail.shape)).unsqueeze(-1)
+        spread = (
+            self.tail.clamp(min=0) / others if others else self.tail.new_zeros(self.tail.shape)
+        ).unsqueeze(-1)
         dense = spread.expand(*self.ids.shape[:-1], num_classes).clone()
         return dense.scatter(-1, self.ids.long(), self.p.to(dense.dtype)).log()
 

@@ -20,7 +20,7 @@ class Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all records here: frozen, keyword-only, strict about unknown keys."""
 
 
-class FileEntry(Record):
+class FileEntry(Record, frozen=True):
     """One file of the bundle: POSIX path relative to the bundle, digest and size."""
 
     path: str
@@ -28,7 +28,7 @@ class FileEntry(Record):
     bytes: int
 
 
-class InputPort(Record):
+class InputPort(Record, frozen=True):
     """A graph input. `axes` holds a name for a dynamic axis, an int for a fixed one; min/max bound each axis."""
 
     name: str
@@ -39,7 +39,7 @@ class InputPort(Record):
     role: Literal["image", "tokens", "mask", "state"]
 
 
-class OutputPort(Record):
+class OutputPort(Record, frozen=True):
     """A graph output; `labels` is the key of the label list in `Manifest.labels`, absent for embeddings."""
 
     name: str
@@ -49,7 +49,7 @@ class OutputPort(Record):
     labels: str | None = None
 
 
-class ExportSpec(Record):
+class ExportSpec(Record, frozen=True):
     """What to export: one entry of a recipe's `export` list."""
 
     format: Literal["onnx", "tensorrt", "tensorrt-rtx"] = "onnx"
@@ -68,7 +68,7 @@ class ExportSpec(Record):
         return "-".join(part for part in parts if part)
 
 
-class Check(Record):
+class Check(Record, frozen=True):
     """One check that was made: its verdict, the value found, the limit, and on how many samples or shapes."""
 
     name: str
@@ -79,7 +79,7 @@ class Check(Record):
     detail: str = ""
 
 
-class Artifact(Record):
+class Artifact(Record, frozen=True):
     """One exported form of the student; `limits` is the largest allowed absolute difference for each output."""
 
     name: str
@@ -91,7 +91,7 @@ class Artifact(Record):
     reason: str = ""
 
 
-class Component(Record):
+class Component(Record, frozen=True):
     """A graph interface and the artifacts that implement it."""
 
     inputs: list[InputPort]
@@ -99,13 +99,13 @@ class Component(Record):
     artifacts: list[Artifact]
 
 
-class DecodeImage(Record, tag="decode-image"):
+class DecodeImage(Record, frozen=True, tag="decode-image"):
     """Read PNG/JPEG/WebP bytes (or take a uint8 array) to uint8 [height, width, channels]."""
 
     mode: Literal["RGB", "L"] = "RGB"
 
 
-class Resize(Record, tag="resize"):
+class Resize(Record, frozen=True, tag="resize"):
     """Resize so that the short side is `size` (keep aspect) or to exactly `size` x `size`."""
 
     size: int
@@ -113,14 +113,14 @@ class Resize(Record, tag="resize"):
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
 
-class CenterCrop(Record, tag="center-crop"):
+class CenterCrop(Record, frozen=True, tag="center-crop"):
     """Cut the central height x width."""
 
     height: int
     width: int
 
 
-class ToFloat(Record, tag="to-float"):
+class ToFloat(Record, frozen=True, tag="to-float"):
     """uint8 [H, W, C] -> float32 [C, H, W] times `scale` (normalisation by mean and std is inside the graph)."""
 
     scale: float = 1 / 255
@@ -129,7 +129,7 @@ class ToFloat(Record, tag="to-float"):
 ImageStep = DecodeImage | Resize | CenterCrop | ToFloat
 
 
-class ImagePre(Record, tag="image"):
+class ImagePre(Record, frozen=True, tag="image"):
     """Raw image -> the graph input `input`."""
 
     input: str
@@ -137,7 +137,7 @@ class ImagePre(Record, tag="image"):
     version: Literal[1] = 1
 
 
-class SoftmaxPost(Record, tag="softmax"):
+class SoftmaxPost(Record, frozen=True, tag="softmax"):
     """Logits of `output` -> label, index and probability."""
 
     output: str
@@ -145,14 +145,14 @@ class SoftmaxPost(Record, tag="softmax"):
     version: Literal[1] = 1
 
 
-class Golden(Record):
+class Golden(Record, frozen=True):
     """Where the golden cases lie: `cases` (JSON) and `tensors` (safetensors), both listed in `Manifest.files`."""
 
     cases: str
     tensors: str
 
 
-class Manifest(Record):
+class Manifest(Record, frozen=True):
     """Everything a process without torch needs to run, check and explain the bundle."""
 
     schema_version: int
@@ -175,7 +175,7 @@ class Manifest(Record):
         return self.components["main"]
 
 
-class GoldenCase(Record):
+class GoldenCase(Record, frozen=True):
     """One golden case: raw input file, keys into the tensors file, and the decoded result.
 
     `tensors` maps a graph input name or output name to its key in the safetensors file.
@@ -196,7 +196,7 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     """
     try:
         version = msgspec.json.decode(text).get("schema_version")
-    except (msgspec.DecodeError, AttributeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
         raise IntegrityError(f"{where}: is not a bundle manifest ({error}); copy the bundle again") from error
     if version != SCHEMA_VERSION:
         raise IntegrityError(

@@ -1,0 +1,87 @@
+"""The command line: one file a command, one function a command, one printed result.
+
+Commands load on demand; nothing here or in a command's module imports torch, numpy or another heavy package.
+"""
+
+import json
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from compactor import __version__
+from compactor_runtimes.errors import CompactorError
+
+COMMANDS = ("run", "plan", "recipes", "schema", "verify", "predict", "inspect", "doctor")
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order that a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import `compactor.cli.<name>_command` and return its `command`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"compactor.cli.{cmd_name}_command").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command; an unknown one is answered with the nearest name."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            from compactor_runtimes.tables import nearest
+
+            raise click.UsageError(f"unknown command {args[0]!r}; {nearest(args[0], list(COMMANDS))}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="compactor")
+def cli() -> None:
+    """Distil big models into a small one that is proven fit to ship.
+
+    \b
+    compactor run digits             train, distil, export, verify, measure and pack; needs no download
+    compactor predict BUNDLE a.png   use the result, without torch
+    compactor verify BUNDLE          check a bundle on this machine
+
+    Exit codes: 0 ok, 1 our bug, 2 usage, 3 numeric gate, 4 accuracy gate, 5 performance gate, 6 environment,
+    7 integrity, 130 interrupted and resumable.
+    """
+
+
+def main() -> None:
+    """Run the command line; errors for the user become one sentence and an exit code, our bugs a traceback."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except CompactorError as error:
+        code = fail(error)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; finished stages are kept, the same command goes on from there", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def fail(error: CompactorError) -> int:
+    """Say what is wrong on standard error (as JSON too, when --json was asked for) and return the exit code."""
+    message = " ".join(str(error).split())
+    if "--json" in sys.argv:
+        emit_json({"error": type(error).__name__, "message": message, "exit_code": error.exit_code})
+    click.echo(f"error: {message}", err=True)
+    return error.exit_code
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON document on standard output."""
+    click.echo(json.dumps(value, indent=1, default=str))

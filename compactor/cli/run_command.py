@@ -1,0 +1,58 @@
+"""`compactor run RECIPE`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("run")
+@click.argument("recipe")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a recipe key, e.g. stages.0.epochs=3.",
+)
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of all runs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, quiet: bool) -> None:
+    """Train, distil, export, verify, measure and pack: from teachers to a bundle.
+
+    RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Finished stages are reused when nothing that
+    decides their result has changed; an interrupted one goes on where it was.
+
+    \b
+    compactor run digits
+    compactor run my.yaml --set stages.0.epochs=3 --set seed=1
+    torchrun --nproc-per-node 2 -m compactor run my.yaml
+    """
+    from rich.console import Console
+
+    from compactor.cli import emit_json
+    from compactor.progress import RichReporter, SilentReporter
+    from compactor.recipe import load_recipe
+    from compactor_runtimes.errors import needs_extra
+
+    loaded = load_recipe(recipe, overrides)
+    with needs_extra("train"):
+        from compactor.run.pipeline import run_recipe
+    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    result = run_recipe(loaded, runs=runs, reporter=reporter)
+    if result is None:  # a process of torchrun other than the first
+        return
+    if as_json:
+        emit_json(result.to_json())
+        return
+    from compactor_runtimes.report import render_terminal
+
+    Console().print(render_terminal(result.report))
+    click.echo(f"bundle: {result.bundle}\nreport: {result.report_file}")
+    click.echo(f"next:   compactor predict {result.bundle} IMAGE.png")

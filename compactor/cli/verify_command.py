@@ -1,0 +1,40 @@
+"""`compactor verify BUNDLE`."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def command(bundle: Path, threads: int | None, as_json: bool) -> None:
+    """Re-run a bundle's golden cases on this machine, without torch and without a network.
+
+    Checks the hash of every file, the preprocessing from the raw inputs, the numbers of every artifact against the
+    limits in the manifest, and the decoded results. Exit code 3 when numbers differ, 7 when files are damaged.
+    """
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from compactor.cli import emit_json
+    from compactor_runtimes.golden import verify_bundle
+
+    result = verify_bundle(bundle, threads=threads)
+    if as_json:
+        emit_json({**msgspec.to_builtins(result), "passed": result.passed})
+    else:
+        table = Table(title=f"verify {result.name}", title_justify="left")
+        for column in ("artifact", "check", "verdict", "value", "limit", "n", "detail"):
+            table.add_column(column, overflow="fold")
+        for row in result.rows:
+            value = "" if row.value is None else f"{row.value:.3g}"
+            limit = "" if row.limit is None else f"{row.limit:.3g}"
+            verdict = "passed" if row.passed else "FAILED"
+            table.add_row(row.artifact, row.check, verdict, value, limit, str(row.n or ""), row.detail)
+        Console().print(table)
+        for name in result.not_run:
+            click.echo(f"not run: {name}")
+    result.raise_for_gate()

@@ -1,0 +1,238 @@
+"""Decode a source of images once into a memory-mapped uint8 array, and find it again by digest.
+
+Layout: `<root>/data/<digest>/{images.npy, labels.npy, meta.json}`, root being the argument,
+`$COMPACTOR_CACHE` or `~/.cache/compactor`. A folder appears by one rename, so concurrent writers only waste
+work; one without a readable meta.json is made again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from compactor.data.labels import Labels
+from compactor.data.spec import DataSpec
+from compactor.records import DataInfo
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.manifest import CenterCrop, DecodeImage, ImageStep, Resize
+from compactor_runtimes.preprocess import to_uint8
+
+FORMAT = 1
+CACHE_VARIABLE = "COMPACTOR_CACHE"
+IMAGES_PER_JOB = 256
+
+Progress = Callable[[int, int], None]
+Item = tuple[str, bytes | Path]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total)."""
+
+    base: Path | None = None
+    cache: Path | None = None
+    seed: int = 0
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A decoded source: memory-mapped uint8 images [N, H, W, C], int64 labels [N], class names, digest."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: list[str]
+    digest: str
+
+
+class Source(Protocol):
+    """Encoded images with labels: a set of parquet files, or an image folder."""
+
+    @property
+    def name(self) -> str:
+        """Path, for messages."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything that images and labels depend on, as JSON values (digests instead of paths)."""
+
+    def labels(self) -> Labels:
+        """Labels of all rows."""
+
+    def items(self) -> Iterator[Item]:
+        """Name (for messages) and encoded image of each row, in order."""
+
+
+def decode_steps(spec: DataSpec) -> list[ImageStep]:
+    """Steps from an encoded image to what is stored."""
+    steps: list[ImageStep] = [DecodeImage(mode="L" if spec.color == "grey" else "RGB")]
+    if spec.image_size is not None:
+        steps += [Resize(size=spec.image_size), CenterCrop(height=spec.image_size, width=spec.image_size)]
+    return steps
+
+
+def image_steps(info: DataInfo) -> list[ImageStep]:
+    """Steps (without ToFloat) by which any raw image becomes one like those stored: the `pre` of a bundle.
+
+    For the images of the data set itself they give exactly the stored pixels: resizing to the size that an
+    image has changes nothing.
+
+    Raises:
+        UsageError: the data set has no images.
+    """
+    if info.image is None:
+        raise UsageError(f"data of task {info.task!r} has no images, so there are no image steps")
+    height, width = info.image.height, info.image.width
+    return [
+        DecodeImage(mode="L" if info.image.channels == 1 else "RGB"),
+        Resize(size=min(height, width)),
+        CenterCrop(height=height, width=width),
+    ]
+
+
+def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
+    """Return the decoded source, from the cache or decoded now.
+
+    Raises:
+        UsageError: an image cannot be decoded, images differ in size, labels are out of range, there is no
+            row, or the cache folder cannot be written.
+    """
+    key = {"format": FORMAT, "source": source.fingerprint(), "steps": msgspec.to_builtins(steps)}
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    folder = _cache_root(opening.cache) / "data" / digest
+    found = _read(folder, digest)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{digest[:16]}.", dir=folder.parent))
+    except OSError as error:
+        raise UsageError(
+            f"cache folder {folder.parent} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"
+        ) from error
+    try:
+        _write(source, steps, temporary, key, opening.progress)
+        _publish(temporary, folder, digest)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    found = _read(folder, digest)
+    assert found is not None, f"{folder} cannot be read although it has just been written"
+    return found
+
+
+def _cache_root(cache: Path | None) -> Path:
+    named = os.environ.get(CACHE_VARIABLE)
+    return cache or (Path(named).expanduser() if named else Path.home() / ".cache" / "compactor")
+
+
+def _read(folder: Path, digest: str) -> Stored | None:
+    """Open a cache folder; None if there is none or it is not whole."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        whole = (
+            list(images.shape) == meta["shape"] and images.dtype == np.uint8 and len(labels) == len(images)
+        )
+        return Stored(images, labels, meta["classes"], digest) if whole else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
+def _write(
+    source: Source, steps: list[ImageStep], folder: Path, key: dict[str, Any], progress: Progress | None
+) -> None:
+    labels = source.labels()
+    total = len(labels.values)
+    items = source.items()
+    first = next(items, None)
+    if first is None:
+        raise UsageError(f"{source.name}: holds no image, expected at least one")
+    shape = _decode(first, steps).shape
+    # Plain writes, not a writable memory map: a full disk then is an OSError instead of a SIGBUS.
+    with (folder / "images.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
+        )
+        done = 0
+        for block in _decode_all(_with_first(first, items), steps, first[0], shape):
+            file.write(block.tobytes())
+            done += len(block)
+            if progress is not None:
+                progress(done, total)
+    if done != total:
+        raise UsageError(
+            f"{source.name}: {done} images but {total} labels found, expected one label an image"
+        )
+    np.save(folder / "labels.npy", labels.values, allow_pickle=False)
+    meta = {"shape": [total, *shape], "classes": labels.classes, "made_from": key}
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+
+
+def _with_first(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
+    yield first
+    yield from rest
+
+
+def _decode(item: Item, steps: list[ImageStep]) -> NDArray[np.uint8]:
+    name, raw = item
+    try:
+        return to_uint8(raw, steps)
+    except UsageError as error:
+        if name in str(error):
+            raise
+        raise UsageError(f"{name}: {error}") from error
+
+
+def _decode_all(
+    items: Iterator[Item], steps: list[ImageStep], first_name: str, shape: tuple[int, ...]
+) -> Iterator[NDArray[np.uint8]]:
+    """Decode in threads (PIL releases the GIL), a bounded number of jobs ahead, and yield blocks in order."""
+
+    def decode_block(block: list[Item]) -> NDArray[np.uint8]:
+        pixels = np.empty((len(block), *shape), dtype=np.uint8)
+        for index, item in enumerate(block):
+            image = _decode(item, steps)
+            if image.shape != shape:
+                raise UsageError(
+                    f"{item[0]}: image is {list(image.shape)} (height, width, channels) but {first_name} is "
+                    f"{list(shape)}, expected one size; set data.image_size"
+                )
+            pixels[index] = image
+        return pixels
+
+    workers = len(os.sched_getaffinity(0))
+    pending: deque[Future[NDArray[np.uint8]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while block := list(islice(items, IMAGES_PER_JOB)):
+                pending.append(pool.submit(decode_block, block))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _publish(temporary: Path, folder: Path, digest: str) -> None:
+    """Rename into place; a whole folder that another process put there stays, a broken one makes room."""
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if _read(folder, digest) is None:
+            aside = temporary.with_name(temporary.name + ".broken")
+            folder.rename(aside)
+            temporary.rename(folder)
+            shutil.rmtree(aside)

@@ -1,0 +1,114 @@
+"""The table of named data sets, and opening one by name or by path."""
+
+import warnings
+from pathlib import Path
+
+from compactor.data.cache import Opening, Progress, Source, Stored, decode_steps, image_steps, store
+from compactor.data.image_folder import find_folder_splits, open_folder
+from compactor.data.locate import locate_data
+from compactor.data.parquet import ParquetSource, find_parquet_splits
+from compactor.data.spec import DataSpec, SplitName
+from compactor.data.splits import Dataset, Split, build_dataset
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import lookup
+
+__all__ = ["DATASETS", "Dataset", "Opening", "Split", "image_steps", "open_dataset", "open_files"]
+
+# name -> function (DataSpec, Opening) -> Dataset
+DATASETS = {
+    "cifar10": "compactor.data.cifar10:load",
+    "digits": "compactor.data.digits:load",
+    "imagenette96": "compactor.data.imagenette96:load",
+}
+
+# What a split is read from: parquet files, or a folder of images.
+Part = list[Path] | Path
+
+
+def open_dataset(
+    spec: DataSpec,
+    *,
+    base: Path | None,
+    cache: Path | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open a data set: find it, decode it once into the cache, and split it.
+
+    Args:
+        spec: What to open.
+        base: Folder against which relative paths resolve (before `$COMPACTOR_DATA`); absent = the working
+            directory.
+        cache: Root of the cache; absent = `$COMPACTOR_CACHE`, or `~/.cache/compactor`.
+        seed: Seed of the splits and limits. Runs that are compared must share it, whatever their training
+            seeds.
+        progress: Called with (images done, total) while decoding, once for each source and from this thread.
+
+    Raises:
+        UsageError: not found, damaged, or not usable as it is; the message says what to do.
+        MissingDependency: a package that reads this kind of data is not installed.
+    """
+    opening = Opening(base, cache, seed, progress)
+    if spec.dataset not in DATASETS:
+        return open_files(_find_parts(spec, opening), spec, opening)
+    for field in ("report", "image_column", "label_column", "classes"):
+        if getattr(spec, field) != getattr(DataSpec(dataset=spec.dataset), field):
+            raise UsageError(
+                f"data.{field}: data set {spec.dataset!r} brings its own, so it cannot be set; remove it, "
+                f"or write ./{spec.dataset} if a path is meant"
+            )
+    dataset: Dataset = lookup(DATASETS, spec.dataset, "data set")(spec, opening)
+    return dataset
+
+
+def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -> Dataset:
+    """Decode the parts of a data set (train first, for its classes) and split them.
+
+    Raises:
+        UsageError: a part cannot be read, or does not fit the train part.
+    """
+    if "select" in parts and spec.select is not None:
+        warnings.warn("data.select has no effect: the data set has a select split of its own", stacklevel=3)
+    stored: dict[SplitName, Stored] = {}
+    classes: list[str] | None = None
+    for name in sorted(parts, key=["train", "select", "report"].index):
+        source = _source(parts[name], spec, classes)
+        stored[name] = store(source, decode_steps(spec), opening)
+        classes = classes or stored[name].classes or None
+    return build_dataset(spec, stored, seed=opening.seed)
+
+
+def _source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> Source:
+    if isinstance(part, Path):
+        return open_folder(part, spec.classes or train_classes)
+    return ParquetSource(part, spec.image_column, spec.label_column, spec.classes, train_classes)
+
+
+def _find_parts(spec: DataSpec, opening: Opening) -> dict[SplitName, Part]:
+    path = locate_data(spec.dataset, opening.base, key="data.dataset", table=DATASETS)
+    parts: dict[SplitName, Part] = {}
+    if not path.is_dir() or not any(path.glob("*.parquet")):
+        folders: dict[SplitName, Path] = find_folder_splits(path) if path.is_dir() else {"train": path}
+        parts |= {name: _single_part(folder, "data.dataset") for name, folder in folders.items()}
+    else:
+        parts.update(find_parquet_splits(path))
+    if spec.report is not None:
+        if "report" in parts:
+            raise UsageError(
+                f"data.report: {path} has a report split of its own; remove data.report or that split"
+            )
+        parts["report"] = _single_part(
+            locate_data(spec.report, opening.base, key="data.report"), "data.report"
+        )
+    return parts
+
+
+def _single_part(path: Path, key: str) -> Part:
+    """Say how one split is read: a parquet file, all parquet files of a folder, or an image folder."""
+    if path.is_dir():
+        return sorted(path.glob("*.parquet")) or path
+    if path.suffix != ".parquet":
+        raise UsageError(
+            f"{key}: {path} is neither a folder nor a .parquet file; images are read from those two"
+        )
+    return [path]

@@ -1,0 +1,125 @@
+"""Batches of augmented images whose randomness depends on seed, epoch and step alone.
+
+So resuming needs no state, and every world size sees the same global batches. The order of visits is the
+sampler's.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compactor.data.augment import apply_crops, sample_crops
+from compactor.data.spec import AugmentSpec
+from compactor.data.splits import Split
+from compactor.records import Batch, Crops
+
+# Replays recorded views: (ids int64 [B], epoch) -> their crops
+CropSource = Callable[[NDArray[np.int64], int], Crops]
+
+
+class ImageLoader:
+    """Training batches of one split for one of `world` processes."""
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        augment: AugmentSpec,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """Keep the settings; nothing is read yet.
+
+        Args:
+            split: Where images and labels come from.
+            batch_size: Samples of a global batch, over all processes.
+            augment: How views are cut.
+            seed: Seed of the views, >= 0.
+            rank: Number of this process, 0..world-1.
+            world: Number of processes.
+            size: Height and width of the views in pixels; absent = the stored size.
+
+        Raises:
+            ValueError: batch_size below 1, or a rank outside 0..world-1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank: got {rank} of world {world}, expected 0..{world - 1}")
+        self.split, self.batch_size, self.augment, self.seed = split, batch_size, augment, seed
+        self.rank, self.world = rank, world
+        height, width = split.images.shape[1:3]
+        self.size = size or (height, width)
+
+    def __len__(self) -> int:
+        """Number of samples of the split."""
+        return len(self.split)
+
+    def steps(self, n: int) -> int:
+        """Batches of an epoch over `n` positions; a last batch of a single sample is left out (see epoch)."""
+        full, rest = divmod(n, self.batch_size)
+        return full + (rest > 1)
+
+    def epoch(
+        self, epoch: int, positions: NDArray[np.int64], *, start: int = 0, crops: CropSource | None = None
+    ) -> Iterator[Batch]:
+        """Yield this process's part of each global batch.
+
+        A last batch of one sample is skipped, because BatchNorm cannot train on it. A part is empty if the
+        global batch holds fewer samples than there are processes; all processes still see the same number of
+        batches.
+
+        Args:
+            epoch: Number of the epoch, >= 0.
+            positions: int64 [n] positions in `split.rows`, in the order to visit.
+            start: Number of batches to skip, for resuming.
+            crops: Recorded views to replay instead of drawing new ones, asked for this process's ids.
+        """
+        height, width = self.split.images.shape[1:3]
+        for step in range(start, self.steps(len(positions))):
+            batch = positions[step * self.batch_size : (step + 1) * self.batch_size]
+            part = _part(len(batch), self.rank, self.world)
+            ids = self.split.rows[batch[part]]
+            if crops is not None:
+                views = crops(ids, epoch)
+            else:
+                # Drawn for the global batch, so that they do not depend on the number of processes.
+                rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, step])))
+                drawn = sample_crops(self.augment, len(batch), height, width, rng)
+                views = Crops(drawn.box[part], drawn.flip[part])
+            yield _batch(self.split, ids, views, self.size)
+
+
+def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = None) -> Iterator[Batch]:
+    """Yield all samples of a split in order, whole and unflipped.
+
+    Args:
+        split: What to read.
+        batch_size: Samples of a batch; the last may be smaller.
+        size: Height and width in pixels. Another size than the stored one resamples differently from a
+            bundle's preprocessing (no antialiasing); set the stored size instead if the two must agree.
+    """
+    height, width = split.images.shape[1:3]
+    for start in range(0, len(split), batch_size):
+        yield _batch(split, split.rows[start : start + batch_size], None, size or (height, width))
+
+
+def _part(count: int, rank: int, world: int) -> slice:
+    """Return the contiguous share of `rank`, divided as np.array_split does."""
+    share, extra = divmod(count, world)
+    first = rank * share + min(rank, extra)
+    return slice(first, first + share + (rank < extra))
+
+
+def _batch(split: Split, ids: NDArray[np.int64], views: Crops | None, size: tuple[int, int]) -> Batch:
+    return Batch(
+        x={"pixel_values": apply_crops(split.images[ids], views, *size)},
+        y={head: torch.from_numpy(labels[ids]) for head, labels in split.labels.items()},
+        id=torch.from_numpy(ids),
+        crop=views,
+    )

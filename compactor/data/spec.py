@@ -1,0 +1,80 @@
+"""What a recipe says about image data and its augmentation; importable without numpy and torch."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Color = Literal["rgb", "grey"]
+Rows = Annotated[int, Meta(ge=1)]
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
+SplitName = Literal["train", "select", "report"]
+
+
+class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which data set, and how it is decoded and split.
+
+    Attributes:
+        dataset: A name of the data set table, or the path of a parquet file, of a folder of parquet files
+            named by split, or of an image folder. A name wins over a path: write `./digits` for a folder of
+            that name.
+        report: Path of a separate report split (parquet file, folder of parquet files, or image folder).
+        image_column: Parquet column of encoded images: bytes, or a struct with a field `bytes`.
+        label_column: Parquet column of labels: integers 0..C-1, or class names.
+        classes: Class names in label order; absent = those that the data state, or the sorted names found in
+            train.
+        image_size: Stored height and width in pixels (short side resized, centre cut); absent = as they are,
+            and then all images must have one size.
+        color: Stored channels; absent = grey for digits, rgb for image files.
+        select: Rows, or the fraction of train, that become the select split where none is published; absent =
+            10% of train, at most 5,000.
+        limit: At most that many rows of a split, as many of each class as possible.
+    """
+
+    dataset: Annotated[str, Meta(min_length=1)]
+    report: Annotated[str, Meta(min_length=1)] | None = None
+    image_column: str = "image"
+    label_column: str = "label"
+    classes: Annotated[list[str], Meta(min_length=1)] | None = None
+    image_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    color: Color | None = None
+    select: Rows | Fraction | None = None
+    limit: dict[SplitName, Rows] = {}
+
+    def __post_init__(self) -> None:
+        """Check what a type cannot say.
+
+        Raises:
+            ValueError: a class name occurs twice.
+        """
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a name occurs twice, expected each class once")
+
+
+class AugmentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How training views are cut from the stored images.
+
+    Attributes:
+        crop: `pad` shifts the whole image by up to `padding` pixels over a zero border; `random-resized` cuts
+            a random part and resizes it to the output size.
+        padding: Largest shift of `pad`, in pixels.
+        scale: Range of the part's area as a share of the image's (`random-resized`).
+        ratio: Range of the part's width over height (`random-resized`).
+        flip: Mirror every second view, at random.
+    """
+
+    crop: Literal["none", "pad", "random-resized"] = "none"
+    padding: Annotated[int, Meta(ge=0, le=4096)] = 4
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ValueError: a range is empty or leaves its bounds.
+        """
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale: got {list(self.scale)}, expected 0 < low <= high <= 1")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio: got {list(self.ratio)}, expected 0 < low <= high")

@@ -1,0 +1,174 @@
+"""Train, select and report: the records, and how fixed-seed, class-stratified parts are taken.
+
+Sample ids are row numbers of the source, so that anything keyed on them survives other splits and limits.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compactor.data.cache import Stored
+from compactor.data.spec import DataSpec, SplitName
+from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.errors import UsageError
+
+MOST_SELECT_ROWS = 5_000
+SELECT_SHARE = 0.1
+REPORT_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some rows of a source.
+
+    `images` uint8 [N, H, W, C] and `labels` {head: int64 [N]} are the whole source, `rows` int64 [n]
+    (ascending) are the rows of this split and their sample ids, `digest` identifies their pixels and labels.
+    """
+
+    name: SplitName
+    images: NDArray[np.uint8]
+    labels: dict[str, NDArray[np.int64]]
+    rows: NDArray[np.int64]
+    digest: str
+
+    def __len__(self) -> int:
+        """Number of rows n."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened data set; `digest` covers its three splits and class names."""
+
+    task: str
+    train: Split
+    select: Split
+    report: Split
+    info: DataInfo
+    digest: str
+
+
+def proportional_part(labels: NDArray[np.int64], count: int, *, seed: list[int]) -> NDArray[np.int64]:
+    """Take `count` positions at random, each class (and the unlabelled) by its share (largest remainders).
+
+    Returns:
+        Ascending int64 [count] positions into `labels`.
+    """
+    _, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    exact = sizes * (count / len(labels))
+    quota = np.floor(exact).astype(np.int64)
+    # A stable sort breaks ties towards the lower class, whatever the sort's inner workings.
+    largest = np.argsort(quota - exact, kind="stable")[: count - int(quota.sum())]
+    quota[largest] += 1
+    return _draw(code, quota, seed)
+
+
+def balanced_part(labels: NDArray[np.int64], count: int, *, seed: list[int]) -> NDArray[np.int64]:
+    """Take `count` positions at random, as many of each class as possible; small classes give all they have.
+
+    Returns:
+        Ascending int64 [min(count, len(labels))] positions into `labels`.
+    """
+    _, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    quota = np.zeros(len(sizes), dtype=np.int64)
+    left = min(count, len(labels))
+    while left:
+        hungry = np.flatnonzero(quota < sizes)
+        share = max(left // len(hungry), 1)
+        grant = np.minimum(sizes[hungry] - quota[hungry], share)[:left]
+        quota[hungry[: len(grant)]] += grant
+        left -= int(grant.sum())
+    return _draw(code, quota, seed)
+
+
+def _draw(code: NDArray[np.int64], quota: NDArray[np.int64], seed: list[int]) -> NDArray[np.int64]:
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    parts = [rng.permutation(np.flatnonzero(code == number))[:take] for number, take in enumerate(quota)]
+    return np.sort(np.concatenate(parts)).astype(np.int64)
+
+
+def select_count(wanted: int | float | None, rows: int) -> int:
+    """Rows of the select split that is taken from `rows` rows of train.
+
+    Raises:
+        UsageError: no row would be left to train on.
+    """
+    if wanted is None:
+        count = min(MOST_SELECT_ROWS, round(SELECT_SHARE * rows))
+    else:
+        count = wanted if isinstance(wanted, int) else round(wanted * rows)
+    count = max(count, 1)
+    if count >= rows:
+        raise UsageError(
+            f"data.select: {count} rows wanted, but train has {rows} and must keep at least one; "
+            "ask for fewer or give more data"
+        )
+    return count
+
+
+def build_dataset(
+    spec: DataSpec, stored: dict[SplitName, Stored], *, seed: int, default_select: int | None = None
+) -> Dataset:
+    """Split the sources: published parts stay whole, the others are taken from train; then apply the limits.
+
+    Without a report source, 20% of train become the report split; without a select source, `spec.select` of
+    the rest.
+
+    Args:
+        spec: Its `dataset`, `select` and `limit` are read.
+        stored: Source `train` and, where published, `select` and `report`.
+        default_select: Rows of the select split if the spec does not say; absent = 10%, at most 5,000.
+        seed: Seed of the split. It is no training seed: runs that are compared must share it.
+
+    Raises:
+        UsageError: too few rows, or sources whose images differ in size or channels.
+    """
+    train = stored["train"]
+    shape = train.images.shape[1:]
+    for name, other in stored.items():
+        if other.images.shape[1:] != shape:
+            raise UsageError(
+                f"data: images of {name} are {list(other.images.shape[1:])} (height, width, channels), "
+                f"those of train {list(shape)}; set data.image_size"
+            )
+    rows = {name: np.arange(len(source.images), dtype=np.int64) for name, source in stored.items()}
+    if "report" not in stored:
+        if len(rows["train"]) < 3:
+            raise UsageError(
+                f"data.dataset: {len(rows['train'])} rows found, at least 3 are needed to split them"
+            )
+        count = max(round(REPORT_SHARE * len(rows["train"])), 1)
+        rows["report"], rows["train"] = _cut(train, rows["train"], count, [seed, 0])
+    if "select" not in stored:
+        count = select_count(spec.select or default_select, len(rows["train"]))
+        rows["select"], rows["train"] = _cut(train, rows["train"], count, [seed, 1])
+    classes = next((source.classes for source in stored.values() if source.classes), [])
+    splits = {name: _limited(name, stored.get(name, train), rows[name], spec, seed) for name in rows}
+    digest = hashlib.sha256("\n".join(["dataset 1", *classes]).encode())
+    for name in ("train", "select", "report"):
+        digest.update(f"\n{name} {splits[name].digest}".encode())
+    height, width, channels = shape
+    info = DataInfo(
+        task="image-classification",
+        classes={"label": list(classes)},
+        image=ImageInfo(height, width, channels),
+        extra={"dataset": spec.dataset, "sources": {name: source.digest for name, source in stored.items()}},
+    )
+    return Dataset(info.task, splits["train"], splits["select"], splits["report"], info, digest.hexdigest())
+
+
+def _cut(
+    source: Stored, rows: NDArray[np.int64], count: int, seed: list[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    taken = proportional_part(source.labels[rows], count, seed=seed)
+    return rows[taken], np.delete(rows, taken)
+
+
+def _limited(name: SplitName, source: Stored, rows: NDArray[np.int64], spec: DataSpec, seed: int) -> Split:
+    if spec.limit.get(name, len(rows)) < len(rows):
+        rows = rows[balanced_part(source.labels[rows], spec.limit[name], seed=[seed, 2])]
+    digest = hashlib.sha256(f"split 1\n{source.digest}\n".encode())
+    digest.update(rows.astype("<i8").tobytes())
+    return Split(name, source.images, {"label": source.labels}, rows, digest.hexdigest())

@@ -1,0 +1,79 @@
+"""Methods: presets that turn a stage's options into objectives, a target policy and a sampler.
+
+A new method is one file with a METHOD, one line in METHODS and one test.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import lookup, nearest
+
+if TYPE_CHECKING:
+    from compactor.objectives import Objective
+    from compactor.records import Step
+    from compactor.samplers import Sampler
+    from compactor.targets import TargetPolicy
+
+METHODS = {
+    "supervised": "compactor.methods.supervised:METHOD",
+    "kd": "compactor.methods.kd:METHOD",
+}
+
+Weight = "float | Callable[[Step], float]"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the trainer runs: weighted objectives, where targets come from, and which samples an epoch visits."""
+
+    objectives: "list[tuple[Objective, float | Callable[[Step], float]]]"
+    target: "TargetPolicy"
+    sampler: "Sampler"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's options record, whether it learns from teachers, and how a preset is built.
+
+    `sources` are the modules whose source decides what the method computes (they enter the cache key).
+    """
+
+    options: type[msgspec.Struct]
+    build: "Callable[[Any], Preset]"
+    learns_from_teachers: bool
+    sources: tuple[str, ...] = field(default=())
+
+
+def method_named(name: str, at: str) -> Method:
+    """Look a method up; `at` says where the name was found.
+
+    Raises:
+        UsageError: no such method.
+    """
+    if name not in METHODS:
+        raise UsageError(f"{at}.method: unknown method {name!r}; {nearest(name, METHODS)}")
+    method: Method = lookup(METHODS, name, "method")
+    return method
+
+
+def parse_options(method: Method, options: dict[str, Any], at: str) -> msgspec.Struct:
+    """Check a stage's options against the method's record.
+
+    Raises:
+        UsageError: an unknown option or a wrong value.
+    """
+    known = [item.encode_name for item in msgspec.structs.fields(method.options)]
+    for key in options:
+        if key not in known:
+            raise UsageError(
+                f"{at}.options.{key}: unknown option; {nearest(key, known) if known else 'the method has none'}"
+            )
+    try:
+        return msgspec.convert(options, method.options)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).replace("`", "").partition(" - at $")
+        raise UsageError(f"{at}.options{where}: {what}") from error

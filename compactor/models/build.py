@@ -1,0 +1,131 @@
+"""From a model's recipe entry to a module with weights, and to and from a model folder on disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from compactor.locate import locate
+from compactor.models import FAMILIES
+from compactor.models.classifier import Backbone, ImageClassifier
+from compactor.recipe import ModelSpec
+from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.tables import lookup
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+
+
+def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -> ImageClassifier:
+    """Build a model for a data set, with its weights or a random start that depends on `seed` alone.
+
+    Args:
+        spec: name, weights and normalisation.
+        info: classes and stored image size of the data.
+        base: folder that a relative weights path resolves against first.
+        seed: seed of the random start.
+
+    Raises:
+        UsageError: an unknown model, a missing weights file, or weights that do not fit.
+    """
+    family, colon, name = spec.model.partition(":")
+    if not colon:
+        raise UsageError(f"model {spec.model!r}: expected FAMILY:NAME with a family of {', '.join(FAMILIES)}")
+    build = lookup(FAMILIES, family, "model family")
+    assert info.image is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone: Backbone = build(
+            name, info.num_classes(), info.image, spec.options, spec.weights == "pretrained"
+        )
+    mean, std = spec.mean or backbone.mean, spec.std or backbone.std
+    if not len(mean) == len(std) == info.image.channels:
+        raise UsageError(
+            f"model {spec.model}: mean and std have {len(mean)} and {len(std)} values, the images {info.image.channels} channels"
+        )
+    model = ImageClassifier(Backbone(backbone.module, mean, std), info)
+    if spec.weights not in (None, "pretrained"):
+        assert spec.weights is not None
+        load_weights(model.backbone, locate(spec.weights, base, what=f"weights of {spec.model}"))
+    return model
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a safetensors file into a module, every key and shape.
+
+    Raises:
+        UsageError: the file is for another architecture, or no safetensors file.
+    """
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(
+            f"weights {path}: cannot be read as safetensors ({error}); download or export them again"
+        ) from error
+    expected = module.state_dict()
+    # counters of BatchNorm are left out by some converters and change nothing in inference
+    missing = sorted(key for key in expected.keys() - state.keys() if not key.endswith("num_batches_tracked"))
+    unexpected = sorted(state.keys() - expected.keys())
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key].shape != expected[key].shape
+    ]
+    problems = [
+        f"{len(found)} {what} ({', '.join(found[:2])}{', ...' if len(found) > 2 else ''})"
+        for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if found
+    ]
+    if problems:
+        raise UsageError(
+            f"weights {path}: are of another architecture than {type(module).__name__}: {'; '.join(problems)}; "
+            "name the model that they were trained as"
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def save_model(
+    model: ImageClassifier, spec: ModelSpec, folder: Path, *, extra: dict[str, Any] | None = None
+) -> None:
+    """Write model.safetensors (the backbone's own keys) and config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    config = {
+        "model": spec.model,
+        "options": spec.options,
+        "mean": model.mean.flatten().tolist(),
+        "std": model.std.flatten().tolist(),
+        "task": model.info.task,
+        "classes": model.info.classes,
+        "image": msgspec.to_builtins(model.info.image),
+        **(extra or {}),
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def load_model_folder(folder: Path) -> ImageClassifier:
+    """Open a model folder that `save_model` wrote.
+
+    Raises:
+        IntegrityError: a file is missing or damaged.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        info = DataInfo(config["task"], config["classes"], ImageInfo(**config["image"]))
+        spec = ModelSpec(
+            model=config["model"], options=config["options"], mean=config["mean"], std=config["std"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"model folder {folder}: {CONFIG} is missing or damaged ({error!r}); train it again"
+        ) from error
+    model = build_model(spec, info, base=folder)
+    load_weights(model.backbone, folder / WEIGHTS)
+    return model.eval()

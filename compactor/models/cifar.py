@@ -1,0 +1,92 @@
+"""ResNets for small images: He et al., "Deep Residual Learning" (arXiv 1512.03385), section 4.2, option A shortcuts.
+
+Depth is 6n + 2. Parameter names are those of akamaster/pytorch_resnet_cifar10, so its weights load key by key.
+"""
+
+import re
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from compactor.models.classifier import Backbone
+from compactor.records import ImageInfo
+from compactor_runtimes.errors import UsageError
+
+IMAGENET_MEAN = [0.485, 0.456, 0.406]
+IMAGENET_STD = [0.229, 0.224, 0.225]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and an identity; where the shape changes, subsample and pad the channels with zeros."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        """Build the block."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.stride = stride
+        self.padding = (channels - channels_in) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, channels_in, H, W] to [B, channels, H / stride, W / stride]."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.stride != 1 or self.padding:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.padding, self.padding))
+        return F.relu(out + x)
+
+
+class CifarResNet(nn.Module):
+    """Three groups of n blocks with width, 2 width and 4 width channels, global average pooling, one linear layer."""
+
+    def __init__(self, blocks: int, num_classes: int, channels: int, width: int) -> None:
+        """Build 6 * blocks + 2 layers."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = self._group(width, width, blocks, 1)
+        self.layer2 = self._group(width, 2 * width, blocks, 2)
+        self.layer3 = self._group(2 * width, 4 * width, blocks, 2)
+        self.linear = nn.Linear(4 * width, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    @staticmethod
+    def _group(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(channels_in, channels, stride)
+        return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised pixels [B, C, H, W] to logits [B, num_classes]."""
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.layer3(self.layer2(self.layer1(out)))
+        pooled: Tensor = self.linear(out.mean((2, 3)))
+        return pooled
+
+
+def build(
+    name: str, num_classes: int, image: ImageInfo, options: dict[str, object], pretrained: bool
+) -> Backbone:
+    """Build `cifar:resnetD`, D = 6n + 2; option `width` (default 16) scales all channels.
+
+    Raises:
+        UsageError: another name, an unknown option, or weights that this family does not have.
+    """
+    match = re.fullmatch(r"resnet(\d+)", name)
+    depth = int(match.group(1)) if match else 0
+    if depth < 8 or (depth - 2) % 6:
+        raise UsageError(
+            f"model cifar:{name}: expected resnetD with D = 6n + 2, such as resnet8, resnet20 or resnet56"
+        )
+    width = options.get("width", 16)
+    if set(options) - {"width"} or not isinstance(width, int) or width < 1:
+        raise UsageError(
+            f"model cifar:{name}: options {options} found, expected at most {{width: a whole number >= 1}}"
+        )
+    if pretrained:
+        raise UsageError(f"model cifar:{name}: has no weights of its own; give weights: FILE.safetensors")
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if image.channels == 3 else ([0.5], [0.5])
+    return Backbone(CifarResNet((depth - 2) // 6, num_classes, image.channels, width), mean, std)

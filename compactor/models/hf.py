@@ -1,0 +1,72 @@
+"""Image classifiers of Hugging Face transformers, from a local folder or a hub id; remote code is never run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from compactor.models.cifar import IMAGENET_MEAN, IMAGENET_STD
+from compactor.models.classifier import Backbone
+from compactor.records import ImageInfo
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+
+
+class HfBackbone(nn.Module):
+    """A transformers image classifier whose forward returns plain logits."""
+
+    def __init__(self, model: Any) -> None:
+        """Wrap an AutoModelForImageClassification."""
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised pixels [B, C, H, W] to logits [B, num_classes]."""
+        logits: Tensor = self.model(pixel_values=x).logits
+        return logits
+
+
+def build(
+    name: str, num_classes: int, image: ImageInfo, options: dict[str, Any], pretrained: bool
+) -> Backbone:
+    """Build `hf:ID_OR_PATH`; options override entries of its configuration, for a smaller student of the same kind.
+
+    Raises:
+        UsageError: its weights are for another number of classes.
+        UnfitEnvironmentError: it is no local folder and the hub cannot be reached.
+    """
+    with needs_extra("train"):
+        from transformers import AutoConfig, AutoModelForImageClassification
+    try:
+        config = AutoConfig.from_pretrained(
+            name, trust_remote_code=False, **({} if pretrained else {"num_labels": num_classes}), **options
+        )
+        if pretrained and config.num_labels != num_classes:
+            raise UsageError(
+                f"model hf:{name}: its weights tell {config.num_labels} classes apart, the data has {num_classes}; "
+                "use data with its classes, or leave weights out to start from random ones"
+            )
+        if pretrained:
+            model = AutoModelForImageClassification.from_pretrained(
+                name, config=config, trust_remote_code=False, use_safetensors=True
+            )
+        else:
+            model = AutoModelForImageClassification.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=False
+            )
+    except OSError as error:
+        raise UnfitEnvironmentError(
+            f"model hf:{name}: is no local folder and could not be downloaded; download config.json, "
+            "preprocessor_config.json and model.safetensors where there is internet and give the folder as hf:FOLDER"
+        ) from error
+    mean, std = _normalisation(Path(name))
+    return Backbone(HfBackbone(model), mean[: image.channels], std[: image.channels])
+
+
+def _normalisation(folder: Path) -> tuple[list[float], list[float]]:
+    """Mean and std of the folder's preprocessor, ImageNet's where it has none."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        return IMAGENET_MEAN, IMAGENET_STD
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return list(config.get("image_mean", IMAGENET_MEAN)), list(config.get("image_std", IMAGENET_STD))

@@ -1,0 +1,32 @@
+"""Models of the user's own code: `module:package.module:attr`, a callable that returns an nn.Module."""
+
+from typing import Any
+
+from torch import nn
+
+from compactor.models.classifier import Backbone
+from compactor.records import ImageInfo
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import resolve
+
+
+def build(
+    name: str, num_classes: int, image: ImageInfo, options: dict[str, Any], pretrained: bool
+) -> Backbone:
+    """Call `attr(num_classes=..., **options)`; pixels come in [0, 1] unless the recipe gives mean and std.
+
+    Raises:
+        UsageError: it cannot be imported, or it does not return a module.
+    """
+    if pretrained:
+        raise UsageError(f"model module:{name}: has no weights of its own; give weights: FILE.safetensors")
+    try:
+        factory = resolve(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"model module:{name}: module {error.name!r} cannot be imported; install it or set PYTHONPATH to its folder"
+        ) from error
+    module = factory(num_classes=num_classes, **options)
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"model module:{name}: returned {type(module).__name__}, expected a torch.nn.Module")
+    return Backbone(module, [0.0] * image.channels, [1.0] * image.channels)

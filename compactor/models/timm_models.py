@@ -1,0 +1,44 @@
+"""Models of the timm library, with the input normalisation of their default configuration."""
+
+from typing import Any
+
+from compactor.models.classifier import Backbone
+from compactor.records import ImageInfo
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.tables import nearest
+
+
+def build(
+    name: str, num_classes: int, image: ImageInfo, options: dict[str, Any], pretrained: bool
+) -> Backbone:
+    """Build `timm:NAME`; options go to `timm.create_model`.
+
+    Raises:
+        UsageError: timm knows no such model or option.
+        UnfitEnvironmentError: pretrained weights were asked for and could not be downloaded.
+    """
+    with needs_extra("vision"):
+        import timm
+    base = name.partition(".")[0]
+    if not timm.is_model(base):
+        raise UsageError(
+            f"model timm:{name}: timm {timm.__version__} has no such model; {nearest(base, timm.list_models())[:200]}"
+        )
+    try:
+        module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=image.channels, **options
+        )
+    except TypeError as error:
+        raise UsageError(f"model timm:{name}: options {options} were refused: {error}") from error
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise UsageError(f"model timm:{name}: could not be built: {error}") from error
+        raise UnfitEnvironmentError(
+            f"model timm:{name}: its weights could not be downloaded ({type(error).__name__}); download its "
+            "model.safetensors from the hub where there is internet and give it as weights: FILE.safetensors"
+        ) from error
+    config: Any = module.pretrained_cfg
+    mean, std = list(config["mean"]), list(config["std"])
+    if image.channels == 1:
+        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
+    return Backbone(module, mean, std)

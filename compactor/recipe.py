@@ -1,0 +1,347 @@
+"""The recipe: typed records of one YAML file, how it is found, overridden and checked.
+
+What a recipe leads to is decided in `compactor.run`; this module only says whether it is well formed.
+"""
+
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+from msgspec import Meta, Struct
+
+from compactor.data.spec import AugmentSpec, DataSpec
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.manifest import ExportSpec
+from compactor_runtimes.tables import nearest
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+STAGE = "stage:"
+
+
+class RecipePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of a recipe: frozen, keyword-only, unknown keys are errors."""
+
+
+class ModelSpec(RecipePart, frozen=True):
+    """A model by name: `cifar:resnet20`, `timm:NAME`, `hf:ID_OR_PATH` or `module:package.module:attr`.
+
+    `weights` is a safetensors file, `pretrained` for the source's own weights, or absent for a random start.
+    `mean` and `std` replace the model's own input normalisation (per channel, for pixels in [0, 1]).
+    """
+
+    model: str
+    weights: str | None = None
+    options: dict[str, Any] = {}
+    mean: list[float] | None = None
+    std: list[Positive] | None = None
+
+
+class StageSpec(RecipePart, frozen=True):
+    """One training stage. `student`, `teachers` and `data` default to the recipe's own."""
+
+    id: Identifier
+    method: str
+    options: dict[str, Any] = {}
+    student: ModelSpec | None = None
+    teachers: list[ModelSpec | str] | None = None
+    data: DataSpec | None = None
+    init: str | None = None
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.1
+    momentum: NonNegative = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    augment: AugmentSpec = AugmentSpec()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: int | None = None
+
+
+class VsStudentGate(RecipePart, frozen=True):
+    """How far an artifact may fall behind the torch student, on select samples."""
+
+    max_drop_points: Positive = 0.5
+    min_agreement: dict[Literal["fp32", "fp16", "int8"], Annotated[float, Meta(ge=0, le=1)]] = msgspec.field(
+        default_factory=lambda: {"fp32": 0.9999, "fp16": 0.995, "int8": 0.98}
+    )
+
+
+class VsTeacherGate(RecipePart, frozen=True):
+    """How far the student may fall behind its teachers, on select samples; absent means no gate."""
+
+    max_drop_points: Positive | None = None
+
+
+class GatesSpec(RecipePart, frozen=True):
+    """What the results must reach; a failed gate is an exit code."""
+
+    artifact_vs_student: VsStudentGate = VsStudentGate()
+    student_vs_teacher: VsTeacherGate = VsTeacherGate()
+
+
+class MeasureSpec(RecipePart, frozen=True):
+    """Which load to measure under, and how long."""
+
+    scenarios: list[Literal["single-stream", "offline"]] = msgspec.field(
+        default_factory=lambda: ["single-stream", "offline"]
+    )
+    profile: Literal["smoke", "quick", "full"] = "quick"
+    threads: Count | None = None
+
+
+class Recipe(RecipePart, frozen=True):
+    """One job from teachers to a bundle."""
+
+    name: Identifier
+    task: Literal["image-classification"]
+    data: DataSpec
+    stages: Annotated[list[StageSpec], Meta(min_length=1)]
+    teachers: list[ModelSpec | str] = []
+    student: ModelSpec | None = None
+    seed: int = 0
+    export: list[ExportSpec] = msgspec.field(default_factory=lambda: [ExportSpec(required=True)])
+    gates: GatesSpec = GatesSpec()
+    measure: MeasureSpec = MeasureSpec()
+    licences: dict[str, str] = {}
+
+    def stage_student(self, stage: StageSpec) -> ModelSpec:
+        """The student that a stage trains: its own, else the recipe's."""
+        student = stage.student or self.student
+        assert student is not None  # checked when the recipe was loaded
+        return student
+
+    def stage_teachers(self, stage: StageSpec) -> list[ModelSpec | str]:
+        """The teachers that a stage learns from: its own, else the recipe's."""
+        return self.teachers if stage.teachers is None else stage.teachers
+
+    def stage_data(self, stage: StageSpec) -> DataSpec:
+        """The data that a stage trains on: its own, else the recipe's."""
+        return stage.data or self.data
+
+
+class LoadedRecipe(Struct, frozen=True):
+    """A recipe, the folder that its relative paths resolve against, and how the user named it."""
+
+    recipe: Recipe
+    base: Path
+    name: str
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """The command line that runs, or goes on with, this recipe."""
+        return " ".join(["compactor run", self.name, *(f"--set {item}" for item in self.overrides)])
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that ship with the package."""
+    shipped = files("compactor") / "recipes"
+    return sorted(
+        entry.name.removesuffix(".yaml") for entry in shipped.iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Load a recipe by shipped name or by path, apply `key.path=value` overrides, and check it.
+
+    Raises:
+        UsageError: not found, not YAML, an unknown key, a wrong type, or parts that contradict each other.
+    """
+    path = _find(name)
+    try:
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {path}: is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise UsageError(f"recipe {path}: a mapping of keys was expected, found {type(raw).__name__}")
+    for override in overrides:
+        _override(raw, override)
+    recipe = parse_recipe(raw)
+    return LoadedRecipe(recipe, path.resolve().parent, name, tuple(overrides))
+
+
+def parse_recipe(raw: dict[str, Any]) -> Recipe:
+    """Turn plain YAML data into a checked recipe.
+
+    Raises:
+        UsageError: an unknown key, a wrong type, or parts that contradict each other.
+    """
+    _check_keys(raw, msgspec.inspect.type_info(Recipe), "")
+    try:
+        recipe = msgspec.convert(raw, Recipe)
+    except msgspec.ValidationError as error:
+        raise UsageError(_explain(str(error), raw)) from error
+    _check_references(recipe)
+    return recipe
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a recipe, for editors."""
+    return msgspec.json.schema(Recipe)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe with every default written out."""
+    return yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False, allow_unicode=True)
+
+
+def _find(name: str) -> Path:
+    path = Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or "/" in name:
+        raise UsageError(
+            f"recipe {name}: no such file; give a path to a YAML file, or one of: {', '.join(recipe_names())}"
+        )
+    if name not in recipe_names():
+        raise UsageError(
+            f"recipe {name!r}: no recipe of that name ships with Compactor; {nearest(name, recipe_names())}"
+        )
+    return Path(str(files("compactor") / "recipes" / f"{name}.yaml"))
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads 1e-4 as a number, as YAML 1.2 does (PyYAML follows 1.1, which wants 1.0e-4)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    """Apply one `a.0.b=value`, the value read as YAML; a missing key is created, its name is checked later."""
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set {override!r}: expected key.path=value, for example stages.0.epochs=3")
+    node: Any = raw
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}"
+        ) from error
+    for key in keys[:-1]:
+        node = _descend(node, key, override)
+    if isinstance(node, list):
+        _descend(node, keys[-1], override)
+        node[int(keys[-1])] = value
+    elif isinstance(node, dict):
+        node[keys[-1]] = value
+    else:
+        raise UsageError(
+            f"--set {override!r}: {'.'.join(keys[:-1])} is a plain value ({node!r}), it has no parts"
+        )
+
+
+def _descend(node: Any, key: str, override: str) -> Any:
+    if isinstance(node, list):
+        if not key.isdecimal() or int(key) >= len(node):
+            raise UsageError(
+                f"--set {override!r}: {key!r} is no index into a list of {len(node)}; use 0 to {len(node) - 1}"
+            )
+        return node[int(key)]
+    if isinstance(node, dict):
+        return node.setdefault(key, {})
+    raise UsageError(f"--set {override!r}: {key!r} has nothing to go into, found the plain value {node!r}")
+
+
+def _check_keys(value: Any, kind: msgspec.inspect.Type, path: str) -> None:
+    """Name the first unknown key with its path and the nearest key; msgspec alone would not suggest one."""
+    inspect = msgspec.inspect
+    if isinstance(kind, inspect.UnionType):
+        for option in kind.types:
+            if isinstance(value, dict) == isinstance(option, inspect.StructType):
+                _check_keys(value, option, path)
+    elif isinstance(kind, inspect.StructType) and isinstance(value, dict):
+        fields = {field.encode_name: field.type for field in kind.fields}
+        for key, part in value.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key not in fields:
+                raise UsageError(f"recipe {here}: unknown key; {nearest(str(key), list(fields))}")
+            _check_keys(part, fields[key], here)
+    elif isinstance(kind, inspect.ListType) and isinstance(value, list):
+        for index, part in enumerate(value):
+            _check_keys(part, kind.item_type, f"{path}.{index}")
+
+
+def _explain(message: str, raw: Any) -> str:
+    """Turn msgspec's "Expected `float`, got `str` - at `$.stages[0].lr`" into our sentence, with the value found."""
+    what, _, where = message.partition(" - at `$")
+    path = where.rstrip("`").replace("[", ".").replace("]", "").lstrip(".")
+    expected = what.replace("`", "")
+    found: Any = raw
+    for key in path.split(".") if path else []:
+        if isinstance(found, list) and key.isdecimal():
+            found = found[int(key)]
+        elif isinstance(found, dict) and key in found:
+            found = found[key]
+        else:
+            return f"recipe {path}: {expected}"
+    if expected.startswith("Expected"):
+        expected = "expected" + expected.removeprefix("Expected").split(", got")[0]
+    if isinstance(found, dict | list):
+        return f"recipe {path or '(top level)'}: {expected}"
+    return f"recipe {path}: got {found!r}, {expected}; see `compactor schema`"
+
+
+def _check_references(recipe: Recipe) -> None:
+    """Check what no type can say: ids, references to earlier stages, methods and their options."""
+    from compactor.methods import method_named, parse_options
+
+    seen: list[str] = []
+    for index, stage in enumerate(recipe.stages):
+        at = f"recipe stages.{index}"
+        if stage.id in seen:
+            raise UsageError(f"{at}.id: {stage.id!r} is used twice; every stage needs its own id")
+        if (stage.epochs is None) == (stage.steps is None):
+            raise UsageError(
+                f"{at}: give either epochs or steps (found {'both' if stage.epochs else 'neither'})"
+            )
+        if stage.student is None and recipe.student is None:
+            raise UsageError(
+                f"{at}.student: there is none; name a student for the stage or at the top of the recipe"
+            )
+        method = method_named(stage.method, at)
+        parse_options(method, stage.options, at)
+        if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
+            raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
+        teachers = recipe.stage_teachers(stage) if method.learns_from_teachers else []
+        if method.learns_from_teachers and not teachers:
+            raise UsageError(
+                f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
+            )
+        for teacher in [*teachers, *([stage.init] if stage.init else [])]:
+            if (
+                isinstance(teacher, str)
+                and teacher.startswith(STAGE)
+                and teacher.removeprefix(STAGE) not in seen
+            ):
+                known = f"earlier stages: {', '.join(seen)}" if seen else "this is the first stage"
+                raise UsageError(f"{at}: {teacher!r} names no earlier stage ({known})")
+            if isinstance(teacher, str) and not teacher.startswith(STAGE) and teacher != stage.init:
+                raise UsageError(f"{at}.teachers: {teacher!r} is neither a model nor of the form stage:ID")
+            if isinstance(teacher, ModelSpec) and teacher.weights is None:
+                raise UsageError(
+                    f"{at}.teachers: {teacher.model} has no weights; give weights: FILE.safetensors or pretrained"
+                )
+        seen.append(stage.id)
+    names = [spec.name for spec in recipe.export]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"recipe export: {name!r} is listed twice; every export needs its own format and precision"
+            )

@@ -1,0 +1,45 @@
+"""The folders of a run: `runs/<name>/<timestamp>/` for each run and `runs/<name>/stages/` for what runs share."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+DONE = "done.json"
+
+
+@dataclass(frozen=True)
+class RunFolders:
+    """Where everything of one recipe lies."""
+
+    root: Path
+
+    def stage(self, stage_id: str, digest: str) -> Path:
+        """Folder of a trained stage, shared by all runs with the same digest."""
+        return self.root / "stages" / f"{stage_id}-{digest[:12]}"
+
+    def new_run(self) -> Path:
+        """Make the folder of a new run, named by the time; two in one second get a suffix."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for suffix in ["", *(f"-{number}" for number in range(2, 1000))]:
+            folder = self.root / f"{stamp}{suffix}"
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except FileExistsError:
+                continue
+        raise FileExistsError(self.root / stamp)
+
+    def point_latest(self, run: Path) -> None:
+        """Make `latest` point at a finished run, atomically."""
+        link = self.root / f".latest-{os.getpid()}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(run.name)
+        link.replace(self.root / "latest")
+
+
+def link_stage(run: Path, stage_id: str, stage_folder: Path) -> None:
+    """Show a stage's folder as `checkpoints/<id>` in the run."""
+    link = run / "checkpoints" / stage_id
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(Path(os.path.relpath(stage_folder, link.parent)))

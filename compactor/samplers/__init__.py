@@ -1,0 +1,22 @@
+"""Samplers: which samples an epoch visits and in which order, and how much each item of a loss weighs."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compactor.records import Batch, Outputs, Step, Term
+
+
+class Sampler:
+    """Every sample once, in stored order, all weights one; others override what they need.
+
+    Both methods must be functions of their arguments alone, so that a resumed run repeats them.
+    """
+
+    def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Positions 0..n-1 to visit in this epoch, in order; `rng` depends on the seed and the epoch alone."""
+        return np.arange(n, dtype=np.int64)
+
+    def weights(self, name: str, term: Term, student: Outputs, batch: Batch, step: Step) -> Tensor | None:
+        """Weights >= 0 of the term's shape; None means ones. The term is reduced to sum(w * loss) / valid count."""
+        return None

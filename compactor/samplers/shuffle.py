@@ -1,0 +1,14 @@
+"""Every sample once an epoch, in a fresh random order."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compactor.samplers import Sampler
+
+
+class Shuffle(Sampler):
+    """A new permutation each epoch."""
+
+    def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Permute 0..n-1."""
+        return rng.permutation(n)

@@ -1,0 +1,27 @@
+"""Target policies: where soft labels come from (live teachers, a label store, the model's own memory)."""
+
+from typing import Any
+
+from compactor.records import Batch, Outputs, Step, Target
+
+
+class TargetPolicy:
+    """A policy that leaves the batch alone, keeps no state and makes no target; others override what they need."""
+
+    def transform(self, batch: Batch) -> Batch:
+        """Change the batch before any forward; it may grow."""
+        return batch
+
+    def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
+        """Make the target of a batch from the mixed teachers' outputs."""
+        return Target()
+
+    def observe(self, batch: Batch, student: Outputs) -> None:
+        """See the student's outputs after the forward, without gradient."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to keep in a checkpoint: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the state of a checkpoint back."""

@@ -1,0 +1,21 @@
+"""Soft labels from teachers that run beside the student, on the very tensor that the student sees."""
+
+from typing import Literal
+
+from compactor.records import Batch, Outputs, Soft, Step, Target
+from compactor.targets import TargetPolicy
+
+
+class LiveTeacher(TargetPolicy):
+    """Use the mixed teachers' mean probabilities, or the softmax of their mean logits."""
+
+    def __init__(self, average: Literal["probabilities", "logits"] = "probabilities") -> None:
+        """Say what is averaged over several teachers; with one teacher both are the same."""
+        self.average = average
+
+    def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
+        """Make a dense soft target for every head of the teachers."""
+        assert teacher is not None and teacher.log_probs is not None
+        if self.average == "probabilities":
+            return Target({head: Soft(log_p=log_p) for head, log_p in teacher.log_probs.items()})
+        return Target({head: Soft(log_p=logits.log_softmax(-1)) for head, logits in teacher.logits.items()})

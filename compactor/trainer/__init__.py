@@ -1,0 +1,1 @@
+"""The one training loop: optimisation, schedule, checkpoints and interruption."""

@@ -1,0 +1,38 @@
+"""SGD and AdamW over the student's and the objectives' own parameters."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from compactor.recipe import StageSpec
+
+
+def make_optimizer(
+    stage: StageSpec, student: nn.Module, train_only: Iterable[nn.Module]
+) -> torch.optim.Optimizer:
+    """Build the optimiser; every group remembers its base rate under `base_lr`.
+
+    SGD decays all weights (coupled L2, as in the papers); AdamW leaves biases and norms (fewer than two dimensions)
+    undecayed. The objectives' train-only modules form a group of their own with the same rate and no decay.
+    """
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    groups: list[dict[str, object]] = []
+    if stage.optimizer == "adamw":
+        decayed = [parameter for parameter in parameters if parameter.dim() >= 2]
+        plain = [parameter for parameter in parameters if parameter.dim() < 2]
+        groups += [
+            {"params": decayed, "weight_decay": stage.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+    else:
+        groups.append({"params": parameters, "weight_decay": stage.weight_decay})
+    extra = [
+        parameter for module in train_only for parameter in module.parameters() if parameter.requires_grad
+    ]
+    if extra:
+        groups.append({"params": extra, "weight_decay": 0.0})
+    groups = [{**group, "base_lr": stage.lr} for group in groups if group["params"]]
+    if stage.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=stage.lr)
+    return torch.optim.SGD(groups, lr=stage.lr, momentum=stage.momentum, nesterov=stage.nesterov)

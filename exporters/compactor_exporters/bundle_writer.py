@@ -1,0 +1,249 @@
+"""Write a bundle: everything in a temporary sibling folder, the manifest last, then one rename into place.
+
+What a bundle means is `compactor_runtimes.manifest`; whether it holds is `compactor_runtimes.golden`, run afterwards
+by whoever called this.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from compactor_exporters.gates import raise_for_gates
+from compactor_exporters.readme import render_readme
+from compactor_exporters.source import ExportSource, forward
+from compactor_runtimes.bundle import MANIFEST, file_entry
+from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
+from compactor_runtimes.manifest import (
+    SCHEMA_VERSION,
+    Artifact,
+    Component,
+    Golden,
+    GoldenCase,
+    Manifest,
+    encode_manifest,
+)
+from compactor_runtimes.postprocess import Decoder
+from compactor_runtimes.preprocess import ImagePipeline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STUDENT_FILES = ("model.safetensors", "config.json")
+_GOLDEN = Golden(cases="golden/cases.json", tensors="golden/tensors.safetensors")
+
+
+@dataclass(frozen=True)
+class BundleContents:
+    """What goes into a bundle.
+
+    `artifact_folder` holds the artifacts' files, `student_folder` model.safetensors and config.json; `raws` are the
+    raw inputs of the golden cases (PNG files); `default_artifact` is the one that is loaded when none is named.
+    """
+
+    source: ExportSource
+    artifacts: list[Artifact]
+    artifact_folder: Path
+    student_folder: Path
+    raws: list[Path]
+    default_artifact: str
+    report_files: list[Path] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    licences: dict[str, str] = field(default_factory=dict)
+
+
+def write_bundle(folder: Path, contents: BundleContents) -> Path:
+    """Write the bundle `folder`; one that is there already is replaced at the very end, or left as it was.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        NumericGateError, AccuracyGateError: a required artifact, or the default one, is not verified.
+        UsageError: no golden input, or a default artifact that is not in the list.
+        IntegrityError: a file to copy is missing, or an artifact changed after it was verified.
+    """
+    check_fit_to_ship(contents.artifacts, contents.default_artifact)
+    if not contents.raws or len(contents.source.pre) != 1:
+        raise UsageError(
+            f"bundle of {contents.source.name!r}: got {len(contents.raws)} golden inputs and "
+            f"{len(contents.source.pre)} image pipelines, expected at least one input and exactly one pipeline"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir()
+    try:
+        _fill(partial, contents)
+        _move_into_place(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str) -> None:
+    """Refuse a bundle whose required or default artifact is not verified.
+
+    Raises:
+        NumericGateError, AccuracyGateError: the artifact's first failed check.
+        UsageError: no artifact has the default's name.
+    """
+    known = {artifact.name: artifact for artifact in artifacts}
+    if default_artifact not in known:
+        raise UsageError(
+            f"bundle: default artifact {default_artifact!r} is not among the exported ones ({', '.join(known)})"
+        )
+    for artifact in known.values():
+        if artifact.status == "verified" or not (artifact.spec.required or artifact.name == default_artifact):
+            continue
+        raise_for_gates(artifact.checks)
+        kind = "required" if artifact.spec.required else "default"
+        raise NumericGateError(
+            f"bundle: the {kind} artifact {artifact.name!r} is {artifact.status}"
+            f"{f' ({artifact.reason})' if artifact.reason else ''}, verified expected; verify it, or do not ask for it"
+        )
+
+
+def _fill(root: Path, contents: BundleContents) -> None:
+    """Write all files of the bundle into `root`, the manifest last."""
+    source = contents.source
+    for name in _STUDENT_FILES:
+        _copy(contents.student_folder / name, root / "student" / name)
+    artifacts = [_place_artifact(root, contents.artifact_folder, artifact) for artifact in contents.artifacts]
+    for report in contents.report_files:
+        _copy(report, root / "reports" / report.name)
+    _write(root / "assets/labels.json", msgspec.json.format(msgspec.json.encode(source.labels), indent=1))
+    _write_golden(root, contents)
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        task=source.task,
+        name=source.name,
+        components={"main": Component(inputs=source.inputs, outputs=source.outputs, artifacts=artifacts)},
+        labels=source.labels,
+        pre=source.pre,
+        post=source.post,
+        files=[],
+        golden=_GOLDEN,
+        default_artifact=contents.default_artifact,
+        metrics=contents.metrics,
+        provenance=contents.provenance,
+        licences=contents.licences,
+    )
+    _write(root / "README.md", render_readme(manifest).encode())
+    in_artifacts = {entry.path for artifact in artifacts for entry in artifact.files}
+    paths = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    files = [file_entry(root, path) for path in paths if path not in in_artifacts]
+    for path in paths:
+        _sync(root / path)
+    _write(root / MANIFEST, encode_manifest(msgspec.structs.replace(manifest, files=files)))
+    _sync(root / MANIFEST)
+    for directory in (*{(root / path).parent for path in paths}, root):
+        _sync(directory)
+
+
+def _place_artifact(root: Path, folder: Path, artifact: Artifact) -> Artifact:
+    """Copy an artifact's files to artifacts/; a rejected one keeps its entry with the reason, without files."""
+    if artifact.status == "rejected":
+        return msgspec.structs.replace(artifact, files=[])
+    placed = []
+    for entry in artifact.files:
+        relative = f"artifacts/{entry.path}"
+        _copy(folder / entry.path, root / relative)
+        copied = file_entry(root, relative)
+        if copied.sha256 != entry.sha256:
+            raise IntegrityError(
+                f"{folder / entry.path}: changed since artifact {artifact.name!r} was exported; export it again"
+            )
+        placed.append(copied)
+    return msgspec.structs.replace(artifact, files=placed)
+
+
+def _write_golden(root: Path, contents: BundleContents) -> None:
+    """Store for each raw input the fed array, the torch student's outputs, and the decoded result."""
+    with needs_extra("ort"):
+        from safetensors.numpy import save_file
+
+    source = contents.source
+    pipeline = ImagePipeline(source.pre[0])
+    decoders = [Decoder(post, source.labels[post.labels]) for post in source.post]
+    tensors: dict[str, NDArray[Any]] = {}
+    cases = []
+    for index, raw in enumerate(contents.raws):
+        case_id = f"case-{index:03d}"
+        copied = root / "golden" / f"{case_id}{raw.suffix.lower()}"
+        _copy(raw, copied)
+        feeds = {pipeline.input: pipeline([copied])}
+        missing = [port.name for port in source.inputs if port.name not in feeds]
+        if missing:
+            raise UsageError(
+                f"bundle of {source.name!r}: no raw input gives {missing}, only {pipeline.input!r} is an image"
+            )
+        outputs = forward(source, feeds)
+        decoded: dict[str, Any] = {}
+        for decoder in decoders:
+            best = decoder(outputs[decoder.output])[0]
+            decoded = {"label": best.label, "index": best.index, "confidence": best.confidence}
+        keys = {}
+        for name, values in (feeds | outputs).items():
+            keys[name] = f"{case_id}.{name}"
+            tensors[keys[name]] = values.copy()  # safetensors stores the memory as it lies
+        cases.append(
+            GoldenCase(
+                id=case_id,
+                raw=copied.relative_to(root).as_posix(),
+                feeds={name: keys[name] for name in feeds},
+                outputs={name: keys[name] for name in outputs},
+                decoded=decoded,
+            )
+        )
+    save_file(tensors, root / _GOLDEN.tensors)
+    _write(root / _GOLDEN.cases, msgspec.json.format(msgspec.json.encode(cases), indent=1))
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy one file.
+
+    Raises:
+        IntegrityError: it is missing, or another file already has its place.
+    """
+    if not source.is_file():
+        raise IntegrityError(f"{source}: no such file, and the bundle needs it; write it before the bundle")
+    if target.exists():
+        raise IntegrityError(f"{source}: the bundle already has a file {target.name!r}; give it another name")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write one file, with a newline at its end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.rstrip(b"\n") + b"\n")
+
+
+def _sync(path: Path) -> None:
+    """Make sure that a file or folder is on the disk before the next step relies on it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_into_place(partial: Path, folder: Path) -> None:
+    """Rename the finished folder; the one it replaces is put back if that fails."""
+    old = partial.with_suffix(".old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    _sync(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)

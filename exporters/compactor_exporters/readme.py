@@ -1,0 +1,81 @@
+"""The README of a bundle, rendered from its manifest alone."""
+
+from compactor_runtimes.manifest import Artifact, Manifest
+
+_LABELS_SHOWN = 12
+
+
+def render_readme(manifest: Manifest) -> str:
+    """Render Markdown: what the bundle is, how to predict with it, how to verify it, labels and licences."""
+    main = manifest.main
+    ports = [
+        f"- {kind} `{port.name}`: {port.dtype} [{', '.join(str(axis) for axis in port.axes)}], {port.role}"
+        for kind, group in (("input", main.inputs), ("output", main.outputs))
+        for port in group
+    ]
+    labels = [
+        f"- `{name}` ({len(names)}): {_shortened(names)}" for name, names in sorted(manifest.labels.items())
+    ]
+    licences = [f"- {what}: {licence}" for what, licence in sorted(manifest.licences.items())]
+    return f"""# {manifest.name}
+
+A compact model for {manifest.task}, exported and checked by compactor-toolkit. It runs without torch.
+
+## Predict
+
+```python
+from compactor_runtimes import load
+model = load("path/to/this/folder")
+print(model.predict("image.png").label)
+```
+
+```sh
+pip install 'compactor-toolkit[image]'
+compactor predict path/to/this/folder image.png
+```
+
+## Verify on this machine
+
+```sh
+compactor verify path/to/this/folder
+```
+
+This runs the golden cases through preprocessing, every artifact and decoding, and compares the numbers with the limits
+below. It needs neither torch nor a network.
+
+## Graph
+
+{_lines(ports)}
+
+| artifact | status | files | limits | reason |
+|---|---|---|---|---|
+{_lines([_row(artifact, manifest.default_artifact) for artifact in main.artifacts])}
+
+## Labels
+
+{_lines(labels) or "None."}
+
+## Licences
+
+{_lines(licences) or "None recorded; ask whoever trained the model."}
+"""
+
+
+def _row(artifact: Artifact, default: str) -> str:
+    """One line of the table of artifacts."""
+    name = f"{artifact.name} (default)" if artifact.name == default else artifact.name
+    files = ", ".join(f"{entry.path} ({entry.bytes / 1000:.0f} kB)" for entry in artifact.files) or "none"
+    limits = ", ".join(f"{output} {limit:.2g}" for output, limit in artifact.limits.items()) or "none"
+    reason = artifact.reason.replace("|", "\\|").replace("\n", " ")
+    return f"| {name} | {artifact.status} | {files} | {limits} | {reason} |"
+
+
+def _shortened(names: list[str]) -> str:
+    """The first labels, and how many more there are."""
+    more = len(names) - _LABELS_SHOWN
+    return ", ".join(names[:_LABELS_SHOWN]) + (f", ... and {more} more" if more > 0 else "")
+
+
+def _lines(items: list[str]) -> str:
+    """Join lines."""
+    return "\n".join(items)

@@ -1,0 +1,123 @@
+"""ONNX Runtime: open an .onnx file as a session on one provider and run it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError, needs_extra
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+QUIET = 4  # log fatal errors only: all others come back as exceptions and must not be printed as well
+
+
+class OrtRuntime:
+    """An ONNX Runtime session behind the Runtime protocol."""
+
+    def __init__(self, session: Any, source: Path, refusals: tuple[type[Exception], ...]) -> None:
+        """Wrap an open session; `refusals` are the exceptions by which it rejects feeds."""
+        self.inputs: list[str] = [port.name for port in session.get_inputs()]
+        self.outputs: list[str] = [port.name for port in session.get_outputs()]
+        self.provider: str = session.get_providers()[0]
+        self._session = session
+        self._source = source
+        self._refusals = refusals
+
+    def run(self, feeds: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
+        """Compute every output.
+
+        Raises:
+            UsageError: the graph refuses feeds of these shapes or types, or the runtime is closed.
+        """
+        try:
+            return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+        except self._refusals as error:
+            given = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feeds.items())
+            raise UsageError(
+                f"{self._source.name}: the graph refuses {given} ({_one_line(error)}); "
+                "give the shapes and types that the bundle's manifest states"
+            ) from error
+
+    def close(self) -> None:
+        """Drop the session and its memory."""
+        self._session = _Closed(self._source)
+
+
+class _Closed:
+    """Stands in for a session that was released, so that `run` needs no check of its own."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+
+    def run(self, *_: object) -> NoReturn:
+        raise UsageError(f"{self._source.name}: the runtime is closed; open it again")
+
+
+def open_runtime(
+    source: Path,
+    *,
+    threads: int | None = None,
+    provider: str = "CPUExecutionProvider",
+    optimization: Literal["all", "none"] = "all",
+) -> OrtRuntime:
+    """Open an ONNX file; the session runs on `provider` or not at all.
+
+    Args:
+        source: the .onnx file; external data must lie beside it.
+        threads: threads within one operator; None leaves it to ONNX Runtime (one per core).
+        provider: the execution provider that must compute the graph.
+        optimization: graph optimisation level.
+
+    Raises:
+        IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
+        UnfitEnvironmentError: `provider` is not in this build, or the session fell back to another.
+        UsageError: `threads` is below 1.
+    """
+    with needs_extra("ort"):
+        import onnxruntime as ort
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: got {threads}, expected 1 or more, or None for ONNX Runtime's own choice")
+    if not source.is_file():
+        raise IntegrityError(f"{source}: no such file; copy or export the model again")
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise UnfitEnvironmentError(
+            f"{source.name}: provider {provider} is not in this onnxruntime (it has {', '.join(available)}); "
+            "install the build that has it or ask for another provider"
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = QUIET
+    options.inter_op_num_threads = 1
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    levels = {
+        "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    options.graph_optimization_level = levels[optimization]
+    failures = (state.Fail, state.InvalidArgument, state.RuntimeException)
+    unreadable = (*failures, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)
+    try:
+        session = ort.InferenceSession(str(source), options, providers=[provider])
+    except unreadable as error:
+        raise IntegrityError(
+            f"{source}: ONNX Runtime {ort.__version__} cannot read it as a model ({_one_line(error)}); "
+            "copy or export the model again"
+        ) from error
+    # By default a session whose provider fails in a run prints a line and goes on with the CPU.
+    session.disable_fallback()
+    found = session.get_providers()[0]
+    if found != provider:
+        raise UnfitEnvironmentError(
+            f"{source.name}: asked for {provider}, the session runs on {found}; "
+            "mend the driver or ask for the other"
+        )
+    return OrtRuntime(session, source, failures)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."

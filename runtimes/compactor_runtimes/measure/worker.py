@@ -1,0 +1,135 @@
+"""The measured process: opens one candidate, then answers commands on stdin with one JSON line each.
+
+Started as `python -m compactor_runtimes.measure.worker JOB.json [--cold-start]`; idle, it sleeps in a read.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from compactor_runtimes.measure.memory import read_memory
+from compactor_runtimes.measure.records import (
+    Answer,
+    BlockResult,
+    Command,
+    FirstAnswer,
+    Job,
+    Quit,
+    ReadMemory,
+    Ready,
+    RunBlock,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Send = Callable[[Answer], None]
+
+
+class Subject:
+    """An open candidate with its samples: raw bytes at once, decoded feeds when first needed."""
+
+    def __init__(self, job: Job) -> None:
+        """Open the runtime; `load_s` covers the import of its libraries."""
+        from compactor_runtimes.runtime import open_runtime
+
+        begin = perf_counter_ns()
+        candidate = job.candidate
+        self.runtime = open_runtime(candidate.runtime, Path(candidate.source), threads=job.threads)
+        self.load_s = (perf_counter_ns() - begin) / 1e9
+
+        from compactor_runtimes.postprocess import Decoder
+        from compactor_runtimes.preprocess import ImagePipeline
+
+        self.input, self.output = candidate.input, candidate.output
+        self.pipeline = ImagePipeline(candidate.pre)
+        self.decoder = Decoder(candidate.post, candidate.labels)
+        self.raws: list[bytes] = []
+        self.feeds: NDArray[np.float32] | None = None
+
+    def read(self, paths: list[str], *, at_least: int) -> None:
+        """Read the raw samples, repeated so that a batch of `at_least` can be cut from them in one piece."""
+        raws = [Path(path).read_bytes() for path in paths]
+        self.raws = raws * -(-at_least // len(raws))
+
+    def compute(self, index: int, size: int) -> None:
+        """Run `size` decoded samples from `index` on (a view: nothing is copied)."""
+        if self.feeds is None:
+            self.feeds = self.pipeline(self.raws)  # [N, C, H, W]
+        start = index % (len(self.raws) - size + 1)
+        self.runtime.run({self.input: self.feeds[start : start + size]})
+
+    def end_to_end(self, index: int, size: int) -> list[str]:
+        """Turn `size` raw samples from `index` on into labels."""
+        start = index % (len(self.raws) - size + 1)
+        feeds = self.pipeline(self.raws[start : start + size])
+        return [one.label for one in self.decoder(self.runtime.run({self.input: feeds})[self.output])]
+
+
+def serve(subject: Subject, job: Job, commands: Callable[[], bytes], send: Send) -> None:
+    """Answer commands until Quit or the end of input (the parent is gone)."""
+    decoder = msgspec.json.Decoder(Command)
+    while line := commands():
+        command = decoder.decode(line)
+        match command:
+            case RunBlock():
+                send(run_block(subject, job, command))
+            case ReadMemory():
+                send(read_memory())
+            case Quit():
+                return
+
+
+def run_block(subject: Subject, job: Job, command: RunBlock) -> BlockResult:
+    """Measure one block."""
+    from compactor_runtimes.measure.load import run_load
+
+    batch = job.offline_batch if command.scenario == "offline" else 1
+    work = subject.compute if command.scope == "compute" else subject.end_to_end
+    subject.compute(0, 1)  # decode all samples now, not inside the first timed query
+    load = run_load(
+        lambda index: work(index, batch),
+        scenario=command.scenario,
+        batch=batch,
+        num_samples=len(job.raw_samples),
+        budget=command.budget,
+    )
+    return BlockResult(id=command.id, samples_ns=load.samples_ns, complaints=load.complaints)
+
+
+def main(arguments: list[str]) -> None:
+    """Run one job, as a server or as a cold start."""
+    # Ctrl-C reaches the whole foreground group; only the parent decides when a worker ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # libraries print to fd 1 when they like: the protocol keeps the real one to itself
+    channel = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+
+    def send(answer: Answer) -> None:
+        line = memoryview(msgspec.json.encode(answer) + b"\n")
+        while line:
+            line = line[channel.write(line) :]
+
+    job = msgspec.json.decode(Path(arguments[0]).read_bytes(), type=Job)
+    subject = Subject(job)
+    if "--cold-start" in arguments:
+        subject.read(job.raw_samples[:1], at_least=1)
+        label = subject.end_to_end(0, 1)[0]
+        send(FirstAnswer(label=label, load_s=subject.load_s, provider=subject.runtime.provider))
+        send(read_memory())
+    else:
+        subject.read(job.raw_samples, at_least=job.offline_batch)
+        send(Ready(load_s=subject.load_s, provider=subject.runtime.provider))
+        serve(subject, job, sys.stdin.buffer.readline, send)
+    subject.runtime.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,140 @@
+"""The decoded cache: found again, remade when broken, safe with concurrent writers, never half visible."""
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compactor.data.cache import IMAGES_PER_JOB, Opening, image_steps, store
+from compactor.data.image_folder import open_folder
+from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.manifest import CenterCrop, DecodeImage, Resize
+from compactor_runtimes.preprocess import to_uint8
+
+GREY = [DecodeImage(mode="L")]
+COUNT = 2 * IMAGES_PER_JOB + 10  # three jobs, so that order matters
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    for row in range(COUNT):
+        pixels = np.array([[row % 256, row // 256]], dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{row:04}.png")
+    return folder
+
+
+def fill(folder, tmp_path, steps=GREY, progress=None):
+    return store(open_folder(folder, None), steps, Opening(cache=tmp_path, progress=progress))
+
+
+def entries(tmp_path):
+    return sorted(path.name for path in (tmp_path / "data").iterdir())
+
+
+def test_images_are_decoded_in_order_into_a_memory_map(folder, tmp_path):
+    calls = []
+    stored = fill(folder, tmp_path, progress=lambda done, total: calls.append((done, total)))
+    assert isinstance(stored.images, np.memmap)
+    assert stored.images.shape == (COUNT, 1, 2, 1)
+    numbers = stored.images[:, 0, :, 0].astype(int) @ [1, 256]
+    assert numbers.tolist() == list(range(COUNT))
+    assert calls == [(IMAGES_PER_JOB, COUNT), (2 * IMAGES_PER_JOB, COUNT), (COUNT, COUNT)]
+    assert entries(tmp_path) == [stored.digest]
+
+
+def test_second_opening_decodes_nothing(folder, tmp_path):
+    first = fill(folder, tmp_path)
+    before = (tmp_path / "data" / first.digest / "images.npy").stat().st_mtime_ns
+
+    def fail(done, total):
+        raise AssertionError("decoded again")
+
+    second = fill(folder, tmp_path, progress=fail)
+    assert second.digest == first.digest
+    assert (tmp_path / "data" / first.digest / "images.npy").stat().st_mtime_ns == before
+
+
+def test_other_steps_are_another_entry(folder, tmp_path):
+    rgb = fill(folder, tmp_path, steps=[DecodeImage(mode="RGB")])
+    assert rgb.images.shape == (COUNT, 1, 2, 3)
+    assert rgb.digest != fill(folder, tmp_path).digest
+
+
+@pytest.mark.parametrize("damage", ["no meta", "half meta", "half images", "no labels"])
+def test_broken_entry_is_made_again(folder, tmp_path, damage):
+    first = fill(folder, tmp_path)
+    expected, entry = first.images[:].copy(), tmp_path / "data" / first.digest
+    name = {"no meta": "meta.json", "half meta": "meta.json", "half images": "images.npy"}.get(
+        damage, "labels.npy"
+    )
+    content = (entry / name).read_bytes()
+    (entry / name).unlink()
+    if damage.startswith("half"):
+        (entry / name).write_bytes(content[: len(content) // 2])
+    again = fill(folder, tmp_path)
+    assert (again.images == expected).all()
+    assert json.loads((entry / "meta.json").read_text())["shape"] == [COUNT, 1, 2, 1]
+    assert entries(tmp_path) == [first.digest]
+
+
+def test_concurrent_writers_end_with_one_whole_entry(folder, tmp_path):
+    barrier = threading.Barrier(2)
+    results, started = [], set()
+
+    def wait_once(done, total):
+        if threading.get_ident() not in started:
+            started.add(threading.get_ident())
+            barrier.wait(timeout=20)  # both are writing before either can publish
+
+    def work():
+        results.append(fill(folder, tmp_path, progress=wait_once))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    assert (results[0].images == results[1].images).all()
+    assert entries(tmp_path) == [results[0].digest]
+
+
+def test_failed_decoding_leaves_nothing_behind(tmp_path):
+    source = tmp_path / "bad"
+    source.mkdir()
+    (source / "0.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"0\.png"):
+        fill(source, tmp_path / "cache")
+    assert entries(tmp_path / "cache") == []
+
+
+def test_cache_folder_that_cannot_be_written_is_named(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cache folder .*file/data cannot be written .*\$COMPACTOR_CACHE"):
+        fill(folder, tmp_path / "file")
+
+
+def test_variable_moves_the_cache(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPACTOR_CACHE", str(tmp_path / "there"))
+    stored = store(open_folder(folder, None), GREY, Opening())
+    assert (tmp_path / "there" / "data" / stored.digest / "meta.json").is_file()
+
+
+def test_bundle_steps_give_the_stored_pixels(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "set").mkdir()
+    path = tmp_path / "set" / "0.png"
+    Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
+    steps = [DecodeImage(mode="RGB"), Resize(size=16), CenterCrop(height=16, width=16)]
+    stored = fill(tmp_path / "set", tmp_path, steps=steps)
+    info = DataInfo("image-classification", {"label": []}, ImageInfo(*stored.images.shape[1:]))
+    assert image_steps(info) == steps
+    assert (to_uint8(path, image_steps(info)) == stored.images[0]).all()
+    # stored as they are: resizing to the size that an image has must change nothing
+    whole = fill(tmp_path / "set", tmp_path, steps=steps[:1])
+    info = DataInfo("image-classification", {"label": []}, ImageInfo(*whole.images.shape[1:]))
+    assert (to_uint8(path, image_steps(info)) == whole.images[0]).all()

@@ -1,0 +1,126 @@
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from compactor_runtimes import load
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
+from compactor_runtimes.manifest import ExportSpec
+
+BLUE = np.zeros((4, 4, 3), np.uint8)
+BLUE[:, :, 2] = 51  # 16 pixels of 51 / 255 = 0.2: logits 0, 0, 3.2
+RED = np.zeros((4, 4, 3), np.uint8)
+RED[:2, :, 0] = 255  # 8 pixels of 1: logits 8, 0, 0
+
+
+@pytest.fixture
+def model(bundle):
+    with load(bundle.path, threads=1) as model:
+        yield model
+
+
+def test_one_image_gives_one_prediction(model, tmp_path):
+    path = tmp_path / "blue.png"
+    Image.fromarray(BLUE).save(path)
+    for raw in (BLUE, path, str(path), path.read_bytes(), Image.fromarray(BLUE)):
+        found = model.predict(raw)
+        assert (found.label, found.index) == ("blue", 2)
+        # e^3.2 / (e^3.2 + 2)
+        assert found.confidence == pytest.approx(0.924621, abs=1e-6)
+        assert found.probabilities.shape == (3,)
+
+
+def test_many_images_give_a_list(model):
+    for many in ([BLUE, RED], (BLUE, RED), np.stack([BLUE, RED])):
+        assert [each.label for each in model.predict(many)] == ["blue", "red"]
+    assert [each.label for each in model.predict([RED])] == ["red"]
+    assert model.predict([]) == []
+
+
+def test_logits_are_the_graphs_own(model):
+    np.testing.assert_allclose(model.logits(BLUE), [[0, 0, 3.2]], rtol=1e-6)
+    np.testing.assert_allclose(model.logits([RED, BLUE]), [[8, 0, 0], [0, 0, 3.2]], rtol=1e-6)
+    assert model.logits([]).shape == (0, 3)
+
+
+def test_long_lists_run_in_parts_of_the_largest_batch(bundle, monkeypatch):
+    with load(bundle.path) as model:
+        sizes = []
+        run = model._run
+        monkeypatch.setattr(
+            model, "_run", lambda feeds: sizes.append(len(feeds["pixel_values"])) or run(feeds)
+        )
+        found = model.predict([BLUE, RED] * 10)
+        assert sizes == [8, 8, 4]
+        assert [each.label for each in found] == ["blue", "red"] * 10
+        assert len(model.predict(np.stack([RED] * 9))) == 9
+
+
+def test_an_image_of_another_size_is_refused_before_the_graph(model):
+    with pytest.raises(UsageError, match=r"\[3, 5, 4\] found after preprocessing, \[3, 4, 4\] expected"):
+        model.predict(np.zeros((5, 4, 3), np.uint8))
+    with pytest.raises(UsageError, match="got float32 of shape"):
+        model.predict([BLUE, RED.astype(np.float32)])
+
+
+def test_bounds_of_a_dynamic_size_are_shown(bundle):
+    port = msgspec.structs.replace(
+        bundle.manifest.main.inputs[0], axes=["batch", 3, "height", 4], min=[1, 3, 2, 4], max=[8, 3, 6, 4]
+    )
+    bundle.replace_main(inputs=[port])
+    with (
+        load(bundle.path) as model,
+        pytest.raises(UsageError, match=r"\[3, 2\.\.6, 4\] expected by the graph"),
+    ):
+        model.predict(np.zeros((7, 4, 3), np.uint8))
+
+
+def test_a_closed_model_says_so(bundle):
+    model = load(bundle.path)
+    model.close()
+    model.close()
+    with pytest.raises(UsageError, match="closed"):
+        model.predict(BLUE)
+
+
+def test_only_verified_artifacts_load(bundle):
+    with load(bundle.path, artifact="fp32") as model:
+        assert (model.artifact.name, model.labels) == ("fp32", ["red", "green", "blue"])
+    spare = msgspec.structs.replace(bundle.manifest.main.artifacts[0], name="spare", status="not-run")
+    bundle.replace_main(artifacts=[*bundle.manifest.main.artifacts, spare])
+    for name in ("spare", "int4"):
+        with pytest.raises(
+            UsageError, match=rf"no verified artifact '{name}'.*fp32 \(verified\), spare \(not-run\)"
+        ):
+            load(bundle.path, artifact=name)
+
+
+def test_a_format_without_runtime_is_unfit_here(bundle):
+    bundle.replace_artifact(spec=ExportSpec(format="tensorrt"))
+    with pytest.raises(UnfitEnvironmentError, match="'fp32' has format 'tensorrt', this release runs onnx"):
+        load(bundle.path)
+
+
+def test_a_graph_with_other_names_is_damage(bundle, make_classifier):
+    model = make_classifier()
+    model.graph.output[0].name = model.graph.node[1].output[0] = "scores"
+    onnx.save(model, bundle.path / "artifacts/fp32.onnx")
+    bundle.rehash()
+    with pytest.raises(IntegrityError, match=r"outputs \['scores'\], the manifest says \['logits'\]"):
+        load(bundle.path)
+
+
+def test_bundles_that_predict_cannot_serve_are_refused(bundle):
+    good = bundle.manifest
+    bundle.replace(post=good.post * 2)
+    with pytest.raises(UsageError, match="1 inputs, 1 pre and 2 post entries found, one each expected"):
+        load(bundle.path)
+    bundle.replace(post=good.post)
+    bundle.replace_main(inputs=[msgspec.structs.replace(good.main.inputs[0], min=[2, 3, 4, 4])])
+    with pytest.raises(UsageError, match="smallest batch is 2, expected 1"):
+        load(bundle.path)
+    bundle.replace_main(inputs=good.main.inputs)
+    bundle.replace_artifact(files=[])
+    with pytest.raises(IntegrityError, match="artifact 'fp32' lists no file"):
+        load(bundle.path)
