@@ -4,6 +4,7 @@ What a recipe leads to is decided in `compactor.run`; this module only says whet
 """
 
 import re
+import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -139,10 +140,12 @@ class LoadedRecipe(Struct, frozen=True):
     name: str
     overrides: tuple[str, ...] = ()
 
-    @property
-    def command(self) -> str:
-        """The command line that runs, or goes on with, this recipe."""
-        return " ".join(["compactor run", self.name, *(f"--set {item}" for item in self.overrides)])
+    def command(self, runs: Path = Path("runs")) -> str:
+        """The command line that runs, or goes on with, this recipe in the folder `runs`."""
+        words = ["compactor", "run", self.name]
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join(words if runs == Path("runs") else [*words, "--runs", str(runs)])
 
 
 def recipe_names() -> list[str]:

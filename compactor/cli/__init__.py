@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="compactor")
 def cli() -> None:
-    """Distil big models into a small one that is proven fit to ship.
+    r"""Distil big models into a small one that is proven fit to ship.
 
     \b
     compactor run digits             train, distil, export, verify, measure and pack; needs no download

@@ -14,7 +14,7 @@ import click
 def command(
     bundle: Path, images: tuple[Path, ...], artifact: str | None, threads: int | None, as_json: bool
 ) -> None:
-    """Classify image files with a bundle; needs no torch.
+    r"""Classify image files with a bundle; needs no torch.
 
     \b
     compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/*.png

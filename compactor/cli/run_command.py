@@ -24,7 +24,7 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, quiet: bool) -> None:
-    """Train, distil, export, verify, measure and pack: from teachers to a bundle.
+    r"""Train, distil, export, verify, measure and pack: from teachers to a bundle.
 
     RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Finished stages are reused when nothing that
     decides their result has changed; an interrupted one goes on where it was.

@@ -99,7 +99,7 @@ def save_model(
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     config = {
         "model": spec.model,
-        "options": spec.options,
+        "options": getattr(model.backbone, "saved_options", lambda: spec.options)(),
         "mean": model.mean.flatten().tolist(),
         "std": model.std.flatten().tolist(),
         "task": model.info.task,

@@ -11,6 +11,8 @@ from compactor.models.classifier import Backbone
 from compactor.records import ImageInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 
+SAVED = "config"  # the option under which a saved model carries its whole configuration
+
 
 class HfBackbone(nn.Module):
     """A transformers image classifier whose forward returns plain logits."""
@@ -19,6 +21,10 @@ class HfBackbone(nn.Module):
         """Wrap an AutoModelForImageClassification."""
         super().__init__()
         self.model = model
+
+    def saved_options(self) -> dict[str, Any]:
+        """Options from which the same architecture is built again, without the folder it came from."""
+        return {SAVED: self.model.config.to_dict()}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised pixels [B, C, H, W] to logits [B, num_classes]."""
@@ -38,9 +44,12 @@ def build(
     with needs_extra("train"):
         from transformers import AutoConfig, AutoModelForImageClassification
     try:
-        config = AutoConfig.from_pretrained(
-            name, trust_remote_code=False, **({} if pretrained else {"num_labels": num_classes}), **options
-        )
+        if SAVED in options:  # a model folder that stands alone
+            saved = dict(options[SAVED])
+            config = AutoConfig.for_model(saved.pop("model_type"), **saved)
+        else:
+            labels = {} if pretrained else {"num_labels": num_classes}
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False, **labels, **options)
         if pretrained and config.num_labels != num_classes:
             raise UsageError(
                 f"model hf:{name}: its weights tell {config.num_labels} classes apart, the data has {num_classes}; "

@@ -1,5 +1,6 @@
 """Models of the user's own code: `module:package.module:attr`, a callable that returns an nn.Module."""
 
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -25,6 +26,12 @@ def build(
     except ModuleNotFoundError as error:
         raise UsageError(
             f"model module:{name}: module {error.name!r} cannot be imported; install it or set PYTHONPATH to its folder"
+        ) from error
+    try:
+        signature(factory).bind(num_classes=num_classes, **options)
+    except TypeError as error:
+        raise UsageError(
+            f"model module:{name}: cannot be called with num_classes and options {options}: {error}"
         ) from error
     module = factory(num_classes=num_classes, **options)
     if not isinstance(module, nn.Module):

@@ -58,7 +58,7 @@ def tempered(soft: Soft, num_classes: int, temperature: float) -> Tensor:
 
 
 def times(probabilities: Tensor, values: Tensor) -> Tensor:
-    """probabilities * values, where a probability of 0 gives 0 whatever the value (0 * log 0 = 0)."""
+    """Probabilities * values, where a probability of 0 gives 0 whatever the value (0 * log 0 = 0)."""
     return torch.where(probabilities > 0, probabilities * values, 0.0)
 
 

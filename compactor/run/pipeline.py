@@ -12,7 +12,7 @@ from compactor.data.datasets import Dataset, open_dataset
 from compactor.data.png import write_pngs
 from compactor.evaluation import artifact_logits, split_labels, student_logits, teacher_logits
 from compactor.models.build import WEIGHTS, load_model_folder, save_model
-from compactor.models.classifier import ImageClassifier, parameter_count
+from compactor.models.classifier import parameter_count
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, to_yaml
 from compactor.run.digest import TOOLS, file_digest, tool_versions
@@ -32,7 +32,7 @@ from compactor.teachers import Teachers
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_runtimes.environment import describe
-from compactor_runtimes.errors import CompactorError, NumericGateError, UsageError
+from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
 from compactor_runtimes.golden import verify_bundle
 from compactor_runtimes.manifest import Artifact
 from compactor_runtimes.measure.harness import measure
@@ -95,13 +95,19 @@ def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = 
     if main:
         (run / "recipe.yaml").write_text(to_yaml(loaded.recipe), encoding="utf-8")
         journal.write(
-            "start", command=loaded.command, plan=msgspec.to_builtins(plan.steps), environment=describe()
+            "start",
+            command=loaded.command(runs),
+            plan=msgspec.to_builtins(plan.steps),
+            environment=describe(),
         )
     try:
         done = _train(loaded, plan, folders, run, reporter, journal)
         if not main:
             return None
         result = _Finish(loaded, plan, run, data, done, reporter, journal).run_all()
+    except InterruptedRun as stopped:
+        journal.write("interrupted", message=str(stopped))
+        raise InterruptedRun(f"{stopped}; go on with: {loaded.command(runs)}") from None
     except CompactorError as error:
         journal.write("failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise

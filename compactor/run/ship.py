@@ -1,6 +1,7 @@
 """Export the student, verify every artifact and put it through the gates, on select samples alone."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def export_and_judge(
                 export_artifact(source, spec, folder),
                 folder,
                 feeds=feeds,
-                progress=lambda text: bar.at(number, text),
+                progress=partial(bar.at, number),
             )
             if artifact.status == "verified":
                 artifact = _judge(artifact, gates, folder, student, student_select, data)

@@ -22,7 +22,6 @@ from compactor.run.folder import DONE
 from compactor.run.journal import Journal
 from compactor.teachers import Teachers
 from compactor.trainer.fit import CHECKPOINT, fit
-from compactor_runtimes.errors import InterruptedRun
 
 STUDENT = "student"
 
@@ -54,7 +53,7 @@ def train_stage(
         journal: where events go.
 
     Raises:
-        InterruptedRun: the user stopped it; the message holds the command that goes on.
+        InterruptedRun: the user stopped it; the checkpoint is kept.
         UsageError: data, weights or settings that cannot be used.
     """
     recipe = loaded.recipe
@@ -74,28 +73,25 @@ def train_stage(
                 for reference in recipe.stage_teachers(stage)
             ]
         )
-    try:
-        result = fit(
-            student,
-            method.build(parse_options(method, stage.options, f"stage {stage.id}")),
-            lambda rank, world: ImageLoader(
-                data.train,
-                batch_size=stage.batch_size,
-                augment=stage.augment,
-                seed=seed,
-                rank=rank,
-                world=world,
-            ),
-            stage=stage,
+    result = fit(
+        student,
+        method.build(parse_options(method, stage.options, f"stage {stage.id}")),
+        lambda rank, world: ImageLoader(
+            data.train,
+            batch_size=stage.batch_size,
+            augment=stage.augment,
             seed=seed,
-            folder=folder,
-            teachers=teachers,
-            evaluate=select_accuracy(data.select),
-            reporter=reporter,
-            journal=journal,
-        )
-    except InterruptedRun as stopped:
-        raise InterruptedRun(f"{stopped}; go on with: {loaded.command}") from None
+            rank=rank,
+            world=world,
+        ),
+        stage=stage,
+        seed=seed,
+        folder=folder,
+        teachers=teachers,
+        evaluate=select_accuracy(data.select),
+        reporter=reporter,
+        journal=journal,
+    )
     if is_main_process():
         save_model(student, spec, folder / STUDENT)
         record = {

@@ -15,7 +15,8 @@ class LiveTeacher(TargetPolicy):
 
     def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
         """Make a dense soft target for every head of the teachers."""
-        assert teacher is not None and teacher.log_probs is not None
+        assert teacher is not None
+        assert teacher.log_probs is not None
         if self.average == "probabilities":
             return Target({head: Soft(log_p=log_p) for head, log_p in teacher.log_probs.items()})
         return Target({head: Soft(log_p=logits.log_softmax(-1)) for head, logits in teacher.logits.items()})

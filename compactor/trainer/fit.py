@@ -105,6 +105,7 @@ def fit(
             if run.step < run.steps:
                 run.one_epoch(epoch, bar, wish)
                 run.end_epoch(epoch, evaluate)
+                run.stop_or_save(wish)
     run.save()
     return FitResult(student, run.step, run.seconds, run.history)
 
@@ -153,6 +154,8 @@ class _Run:
         self.warmup = stage.warmup_epochs * self.steps_per_epoch
         self.step, self.seconds = 0, 0.0
         self.history: list[dict[str, Any]] = []
+        self.sums: dict[str, Tensor] = {}  # of each term's means over the `counted` steps of this epoch
+        self.counted = 0
         torch.manual_seed(
             seed + self.accelerator.process_index
         )  # dropout differs by rank, the rest is seeded by step
@@ -160,8 +163,6 @@ class _Run:
         if self.path.is_file():
             self.load()
         self.saved_s = time.monotonic()
-        self.sums: dict[str, Tensor] = {}
-        self.counted = 0
 
     def _rng(self, epoch: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch))))
@@ -170,7 +171,6 @@ class _Run:
         """Run the steps of one epoch that are still to do."""
         positions = self.preset.sampler.positions(epoch, len(self.loader), self._rng(epoch))
         self.model.train()
-        self.sums, self.counted = {}, 0
         started_s, images, shown_s = time.perf_counter(), 0, 0.0
         for batch in self.loader.epoch(epoch, positions, start=self.step - epoch * self.steps_per_epoch):
             tick_s = time.perf_counter()
@@ -181,9 +181,10 @@ class _Run:
             if now_s - shown_s > SHOW_EVERY_S:
                 shown_s = now_s
                 bar.at(self.step, f"{images / (now_s - started_s):.0f} samples/s  {self._text()}")
-            self._stop_or_save(wish)
             if self.step >= self.steps:
                 break
+            if self.step % self.steps_per_epoch:  # the end of an epoch is recorded first
+                self.stop_or_save(wish)
 
     def train_step(self, batch: Batch, epoch: int) -> None:
         """One optimiser step on one batch."""
@@ -252,13 +253,14 @@ class _Run:
                 )
         return "  ".join(f"{name} {value:.3f}" for name, value in means.items())
 
-    def _stop_or_save(self, wish: StopWish) -> None:
+    def stop_or_save(self, wish: StopWish) -> None:
+        """Grant a wish to stop; otherwise keep a checkpoint now and then."""
         stop = wish.requested
         if self.world > 1:  # all ranks must leave at the same step
             stop = bool(
                 self.accelerator.reduce(torch.tensor(int(stop), device=self.accelerator.device), "sum")
             )
-        if stop:
+        if stop and self.step < self.steps:
             self.save()
             raise InterruptedRun(
                 f"stage {self.stage.id}: stopped at step {self.step} of {self.steps}, checkpoint kept"
@@ -273,6 +275,7 @@ class _Run:
         if evaluate is not None and self.accelerator.is_main_process:
             record |= evaluate(self.student)
         self.history.append(record)
+        self.sums, self.counted = {}, 0
         self.journal.write("epoch", stage=self.stage.id, **record)
         self.save()
         self.accelerator.wait_for_everyone()
@@ -288,6 +291,8 @@ class _Run:
                 "step": self.step,
                 "seconds": self.seconds,
                 "history": self.history,
+                "sums": self.sums,
+                "counted": self.counted,
                 "student": self.student.state_dict(),
                 "train_only": [module.state_dict() for module in self.train_only],
                 "optimizer": self.optimizer.state_dict(),
@@ -300,6 +305,7 @@ class _Run:
         """Go on from the checkpoint."""
         state = load_checkpoint(self.path)
         self.step, self.seconds, self.history = state["step"], state["seconds"], state["history"]
+        self.sums, self.counted = state["sums"], state["counted"]
         self.student.load_state_dict(state["student"])
         for module, saved in zip(self.train_only, state["train_only"], strict=True):
             module.load_state_dict(saved)

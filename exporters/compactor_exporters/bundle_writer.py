@@ -1,7 +1,7 @@
 """Write a bundle: everything in a temporary sibling folder, the manifest last, then one rename into place.
 
-What a bundle means is `compactor_runtimes.manifest`; whether it holds is `compactor_runtimes.golden`, run afterwards
-by whoever called this.
+What a bundle means is `compactor_runtimes.manifest`; whether it holds is `compactor_runtimes.golden`, run
+afterwards by whoever called this.
 """
 
 import os
@@ -42,8 +42,9 @@ _GOLDEN = Golden(cases="golden/cases.json", tensors="golden/tensors.safetensors"
 class BundleContents:
     """What goes into a bundle.
 
-    `artifact_folder` holds the artifacts' files, `student_folder` model.safetensors and config.json; `raws` are the
-    raw inputs of the golden cases (PNG files); `default_artifact` is the one that is loaded when none is named.
+    `artifact_folder` holds the artifacts' files, `student_folder` model.safetensors and config.json; `raws`
+    are the raw inputs of the golden cases (PNG files); `default_artifact` is the one that is loaded when none
+    is named.
     """
 
     source: ExportSource
@@ -73,7 +74,8 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
     if not contents.raws or len(contents.source.pre) != 1:
         raise UsageError(
             f"bundle of {contents.source.name!r}: got {len(contents.raws)} golden inputs and "
-            f"{len(contents.source.pre)} image pipelines, expected at least one input and exactly one pipeline"
+            f"{len(contents.source.pre)} image pipelines, expected at least one input and exactly one "
+            f"pipeline"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
@@ -96,7 +98,8 @@ def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str) -> N
     known = {artifact.name: artifact for artifact in artifacts}
     if default_artifact not in known:
         raise UsageError(
-            f"bundle: default artifact {default_artifact!r} is not among the exported ones ({', '.join(known)})"
+            f"bundle: default artifact {default_artifact!r} is not among the exported ones "
+            f"({', '.join(known)})"
         )
     for artifact in known.values():
         if artifact.status == "verified" or not (artifact.spec.required or artifact.name == default_artifact):
@@ -105,7 +108,8 @@ def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str) -> N
         kind = "required" if artifact.spec.required else "default"
         raise NumericGateError(
             f"bundle: the {kind} artifact {artifact.name!r} is {artifact.status}"
-            f"{f' ({artifact.reason})' if artifact.reason else ''}, verified expected; verify it, or do not ask for it"
+            f"{f' ({artifact.reason})' if artifact.reason else ''}, verified expected; verify it, or do "
+            f"not ask for it"
         )
 
 
@@ -147,7 +151,7 @@ def _fill(root: Path, contents: BundleContents) -> None:
 
 
 def _place_artifact(root: Path, folder: Path, artifact: Artifact) -> Artifact:
-    """Copy an artifact's files to artifacts/; a rejected one keeps its entry with the reason, without files."""
+    """Copy an artifact's files to artifacts/; a rejected one keeps its entry and reason, without files."""
     if artifact.status == "rejected":
         return msgspec.structs.replace(artifact, files=[])
     placed = []
@@ -157,7 +161,8 @@ def _place_artifact(root: Path, folder: Path, artifact: Artifact) -> Artifact:
         copied = file_entry(root, relative)
         if copied.sha256 != entry.sha256:
             raise IntegrityError(
-                f"{folder / entry.path}: changed since artifact {artifact.name!r} was exported; export it again"
+                f"{folder / entry.path}: changed since artifact {artifact.name!r} was exported; export "
+                f"it again"
             )
         placed.append(copied)
     return msgspec.structs.replace(artifact, files=placed)
@@ -181,7 +186,8 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
         missing = [port.name for port in source.inputs if port.name not in feeds]
         if missing:
             raise UsageError(
-                f"bundle of {source.name!r}: no raw input gives {missing}, only {pipeline.input!r} is an image"
+                f"bundle of {source.name!r}: no raw input gives {missing}, only {pipeline.input!r} is "
+                f"an image"
             )
         outputs = forward(source, feeds)
         decoded: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """Gates: how many samples agree, how much accuracy was lost, and which error a failed check becomes.
 
-A bound decides, not the observed share: a gate that the samples at hand cannot decide has failed, and says how many
-samples would decide it.
+A bound decides, not the observed share: a gate that the samples at hand cannot decide has failed, and says
+how many samples would decide it.
 """
 
 import math
@@ -28,8 +28,8 @@ _MANY = 1_000_000  # more samples than any select split has; beyond it a needed 
 def judge_agreement(matches: "NDArray[np.bool_]", minimum: float, *, precision: Precision) -> Check:
     """Judge in how many samples the artifact and the student give the same answer.
 
-    fp32 is judged by the observed share, since its proof is the numeric limit; fp16 and int8 by the one-sided 95%
-    lower Clopper-Pearson bound.
+    fp32 is judged by the observed share, since its proof is the numeric limit; fp16 and int8 by the one-sided
+    95% lower Clopper-Pearson bound.
 
     Args:
         matches: bool [N], real select samples.
@@ -76,8 +76,9 @@ def judge_drop(
 ) -> Check:
     """Judge how many points of accuracy the artifact lost, by the 95% upper bound of the paired difference.
 
-    The bound is exact (Clopper-Pearson) when no sample went from wrong to right, and Tango's score bound (Statistics
-    in Medicine 17, 1998) otherwise. An fp32 artifact that answers every sample as rightly as the student passes.
+    The bound is exact (Clopper-Pearson) when no sample went from wrong to right, and Tango's score bound
+    (Statistics in Medicine 17, 1998) otherwise. An fp32 artifact that answers every sample as rightly as the
+    student passes.
 
     Args:
         reference_correct: bool [N], whether the student is right.

@@ -1,7 +1,8 @@
 """The rules that an exported fp32 graph keeps, checked on the graph itself before any number is computed.
 
 1. It is valid ONNX (full check, shapes inferred) and uses operators of the ai.onnx domain only.
-2. Inputs and outputs are the ports: names, order, types; dynamic axes are dynamic, fixed axes have their size.
+2. Inputs and outputs are the ports: names, order, types; dynamic axes are dynamic, fixed ones have their
+size.
 3. Outputs of role `logits` are raw: no softmax at the end.
 4. Each weight of more than 64 elements is a parameter or buffer of the deployed module, by value.
 """
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-# Constants up to this size (scales, epsilons, means of a normalisation) are part of the computation, not weights.
+# Constants up to this size (scales, epsilons, means of a normalisation) are part of the computation, not
+# weights.
 LARGEST_CONSTANT = 64
 
 _NORMALISERS = {"Softmax", "LogSoftmax", "Sigmoid"}
@@ -54,7 +56,8 @@ def _check_operators(model: "onnx.ModelProto", source: ExportSource) -> None:
     if foreign or model.functions:
         found = foreign or sorted(f"{function.domain}:{function.name}" for function in model.functions)
         raise UsageError(
-            f"graph of {source.name!r}: uses {', '.join(found)}, the canonical graph holds ai.onnx operators only; "
+            f"graph of {source.name!r}: uses {', '.join(found)}, the canonical graph holds ai.onnx "
+            f"operators only; "
             "express the layer with operators that torch translates to ai.onnx"
         )
 
@@ -114,7 +117,8 @@ def _check_raw_logits(model: "onnx.ModelProto", source: ExportSource) -> None:
             node = producers.get(node.input[0])
         if port.role == "logits" and node is not None and node.op_type in _NORMALISERS:
             raise UsageError(
-                f"graph of {source.name!r}: output {port.name!r} ends in {node.op_type}, raw logits are expected; "
+                f"graph of {source.name!r}: output {port.name!r} ends in {node.op_type}, raw logits are "
+                f"expected; "
                 "return the logits from deploy(), the runtime applies softmax"
             )
 
@@ -143,8 +147,10 @@ def check_weights(model: "onnx.ModelProto", source: ExportSource) -> None:
     ]
     if unknown:
         raise UsageError(
-            f"graph of {source.name!r}: holds weights that are not the student's own ({'; '.join(unknown[:5])}"
-            f"{'; ...' if len(unknown) > 5 else ''}); keep tables and weights as parameters or buffers of the student"
+            f"graph of {source.name!r}: holds weights that are not the student's own "
+            f"({'; '.join(unknown[:5])}"
+            f"{'; ...' if len(unknown) > 5 else ''}); keep tables and weights as parameters or buffers "
+            f"of the student"
         )
 
 

@@ -1,4 +1,4 @@
-"""Export a student to its canonical ONNX graph: ai.onnx operators only, float32, raw logits, weights as trained.
+"""Export a student to its canonical ONNX graph: ai.onnx operators, float32, raw logits, weights as trained.
 
 The rules that the graph must keep are in `graph.py`; whether its numbers are right is `verify.py`'s question.
 """
@@ -18,12 +18,12 @@ from compactor_runtimes.manifest import Artifact, ExportSpec
 if TYPE_CHECKING:
     import onnx
 
-# The opset in which the exporter of torch writes its operators: any other one would be a second translation, with
-# its own mistakes, and this one is read by every ONNX Runtime and TensorRT release of the last years.
+# The opset in which the exporter of torch writes its operators: any other one would be a second translation,
+# with its own mistakes, and this one is read by every ONNX Runtime and TensorRT release of the last years.
 OPSET = 18
 
-# Fusions of onnxslim that compute new weights. Left out, so that each weight in the file can be compared with the
-# student's own; ONNX Runtime makes them again when it loads the graph.
+# Fusions of onnxslim that compute new weights. Left out, so that each weight in the file can be compared with
+# the student's own; ONNX Runtime makes them again when it loads the graph.
 _WEIGHT_FUSIONS = [
     "FusionConvAdd",
     "FusionConvTransposeAdd",
@@ -119,8 +119,10 @@ def _explain(error: RuntimeError, source: ExportSource) -> NumericGateError | Us
         size, index, axis = (int(group) for group in frozen.groups())
         port = source.inputs[index]
         return NumericGateError(
-            f"export of {source.name!r}: axis {port.axes[axis]!r} of input {port.name!r} is frozen to {size} by the "
-            "module's forward, the port declares it dynamic; do not use Python numbers taken from shapes there"
+            f"export of {source.name!r}: axis {port.axes[axis]!r} of input {port.name!r} is frozen to "
+            f"{size} by the "
+            "module's forward, the port declares it dynamic; do not use Python numbers taken from "
+            "shapes there"
         )
     first_line = str(error.__cause__ or error).strip().partition("\n")[0]
     return UsageError(
@@ -150,7 +152,7 @@ def _copy(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _strip_traces(model: "onnx.ModelProto") -> None:
-    """Remove torch's notes: they hold source paths of the machine that exported and weigh more than small models."""
+    """Remove torch's notes: they hold source paths of the exporting machine and outweigh small models."""
     for holder in (model, model.graph, *model.graph.node, *model.graph.value_info):
         del holder.metadata_props[:]
     for described in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):

@@ -40,8 +40,8 @@ compactor predict path/to/this/folder image.png
 compactor verify path/to/this/folder
 ```
 
-This runs the golden cases through preprocessing, every artifact and decoding, and compares the numbers with the limits
-below. It needs neither torch nor a network.
+This runs the golden cases through preprocessing, every artifact and decoding, and compares the numbers with
+the limits below. It needs neither torch nor a network.
 
 ## Graph
 

@@ -1,4 +1,4 @@
-"""The feeds on which an artifact is verified: a grid of shapes, the real samples, and edge samples for images."""
+"""The feeds on which an artifact is verified: a grid of shapes, real samples, edge samples for images."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,11 @@ LARGEST_BATCH = 64
 
 
 def count_samples(source: ExportSource, feeds: "Arrays") -> int:
-    """Number of samples N, after checking the feeds against the ports."""
+    """Count the samples N after checking the feeds against the ports.
+
+    Raises:
+        UsageError: an input is missing, empty, of another type or rank, or longer than the others.
+    """
     for port in source.inputs:
         values = feeds.get(port.name)
         shape = None if values is None else values.shape
@@ -27,24 +31,30 @@ def count_samples(source: ExportSource, feeds: "Arrays") -> int:
         ):
             raise UsageError(
                 f"verification of {source.name!r}: input {port.name!r} got {shape} "
-                f"{'' if values is None else values.dtype}, expected {port.dtype} {port.axes} of at least one sample"
+                f"{'' if values is None else values.dtype}, expected {port.dtype} {port.axes} of at "
+                f"least one sample"
             )
     counts = {len(feeds[port.name]) for port in source.inputs}
     if len(counts) != 1:
         raise UsageError(
-            f"verification of {source.name!r}: inputs have {sorted(counts)} samples, expected the same number for all"
+            f"verification of {source.name!r}: inputs have {sorted(counts)} samples, expected the same "
+            f"number for all"
         )
     return counts.pop()
 
 
 def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
-    """Rule 1: real samples, repeated and cut to each shape of the grid."""
+    """Give real samples, repeated and cut to each shape of the grid.
+
+    Batch 1, 2, odd and largest, each with the other dynamic axes all at their smallest and all at their
+    largest.
+    """
     import numpy as np
 
     bounds = source.axis_bounds
     low, high = bounds[source.batch_axis]
     high = min(high, LARGEST_BATCH)
-    sizes_of_batch = sorted({size for size in (1, 2, 7 if high > 7 else 3, high) if low <= size <= high})
+    sizes_of_batch = sorted({b for b in (1, 2, 7 if high > 7 else 3, high) if low <= b <= high})
     others = [name for name in bounds if name != source.batch_axis]
     for extreme in (0, 1) if others else (0,):
         for batch in sizes_of_batch:
@@ -60,7 +70,10 @@ def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
 
 
 def edge_samples(source: ExportSource, feeds: "Arrays") -> "list[Arrays]":
-    """Rule 3: one set of four samples, or none for a student without image inputs; other inputs get real samples."""
+    """Give all 0, all 1 and two checkerboards: one set of four samples, or none without an image input.
+
+    Inputs that are not images get real samples.
+    """
     import numpy as np
 
     if not any(port.role == "image" for port in source.inputs):
@@ -80,10 +93,10 @@ def edge_samples(source: ExportSource, feeds: "Arrays") -> "list[Arrays]":
     return [edges]
 
 
-def batches(feeds: "Arrays", size: int) -> "Iterator[Arrays]":
-    """Cut [N, ...] feeds into batches of at most `size`."""
-    for start in range(0, size(feeds), size):
-        yield {name: values[start : start + size] for name, values in feeds.items()}
+def batches(feeds: "Arrays", largest: int) -> "Iterator[Arrays]":
+    """Cut [N, ...] feeds into batches of at most `largest`."""
+    for start in range(0, size(feeds), largest):
+        yield {name: values[start : start + largest] for name, values in feeds.items()}
 
 
 def size(feeds: "Arrays") -> int:

@@ -1,6 +1,7 @@
 """What an exporter is given: the deployed module, its ports, and the weights that it may hold.
 
-The torch forward used as the reference of every comparison lives here too, so that all of them read the ports alike.
+The torch forward used as the reference of every comparison lives here too, so that all of them read the ports
+alike.
 """
 
 from collections.abc import Mapping
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 class ExportSource:
     """A trained student, ready to be exported.
 
-    `module` is the student's deploy(): in eval mode, takes tensors positionally in the order of `inputs`, returns a
-    tuple in the order of `outputs` (or a single tensor). `example` holds one tensor an input, for a batch of 2.
-    `student_weights` are the student's own parameters and buffers by name; the module may hold no others.
+    `module` is the student's deploy(): in eval mode, takes tensors positionally in the order of `inputs`,
+    returns a tuple in the order of `outputs` (or a single tensor). `example` holds one tensor an input, for a
+    batch of 2. `student_weights` are the student's own parameters and buffers by name; the module may hold no
+    others.
 
     Raises:
         UsageError: the module is in training mode, or example and ports do not fit together.
@@ -59,13 +61,15 @@ class ExportSource:
         for name, (low, high) in self.axis_bounds.items():
             if high <= low:
                 raise UsageError(
-                    f"export of {self.name!r}: axis {name!r} ranges from {low} to {high}; a named axis is a dynamic "
+                    f"export of {self.name!r}: axis {name!r} ranges from {low} to {high}; a named axis "
+                    f"is a dynamic "
                     "one and needs max > min, give a fixed axis as a number"
                 )
         for output in self.outputs:
             if output.labels is not None and output.labels not in self.labels:
                 raise UsageError(
-                    f"export of {self.name!r}: output {output.name!r} names the label list {output.labels!r}, "
+                    f"export of {self.name!r}: output {output.name!r} names the label list "
+                    f"{output.labels!r}, "
                     f"known lists are {sorted(self.labels)}"
                 )
 
@@ -112,8 +116,10 @@ def check_deploy_weights(source: ExportSource) -> None:
     foreign = sorted(name for name, tensor in held if tensor.numel() and place(tensor) not in own)
     if foreign:
         raise UsageError(
-            f"export of {source.name!r}: the module to deploy holds {len(foreign)} weights that are not the student's "
-            f"own ({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}); deploy() must return the trained "
+            f"export of {source.name!r}: the module to deploy holds {len(foreign)} weights that are not "
+            f"the student's "
+            f"own ({', '.join(foreign[:5])}{', ...' if len(foreign) > 5 else ''}); deploy() must return "
+            f"the trained "
             "student without adapters, extra heads, teachers or copies"
         )
 

@@ -163,7 +163,8 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf(0.975)
     centre = (k + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # rounding leaves 3e-17 where the limit is exactly 0 or 1
+    return (centre - half if k else 0.0), (centre + half if k < n else 1.0)
 
 
 def lower_bound_one_sided(k: int, n: int, conf: float = 0.95) -> float:

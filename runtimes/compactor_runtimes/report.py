@@ -61,7 +61,7 @@ class AccuracyRow(Record, frozen=True):
 class PairedRow(Record, frozen=True):
     """What the step from `a` to `b` gained on the same `n` samples: b - a in points, 95% interval.
 
-    `step` names it (`distillation`, `export fp32`); a loss is negative, and a loss inside the noise is `noise`.
+    `step` names it (`distillation`, `export fp32`); a loss is negative, and inside the noise it is `noise`.
     """
 
     a: str

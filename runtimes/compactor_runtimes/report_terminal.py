@@ -44,14 +44,16 @@ def render_terminal(report: "Report") -> RenderableType:
 
 
 def _truth_table(rows: "list[AccuracyRow]") -> Table:
-    table = _table(f"Truth on the {_unique(row.split for row in rows)} samples, in % unless stated")
+    table = _table(
+        f"Truth on the {_unique(row.split for row in rows)} samples, against the teacher; shares in %"
+    )
     headings = (
         f"{_unique(row.metric for row in rows)}\n[95% interval]",
-        "agreement\nwith teacher",
-        "KL to teacher\nnats",
-        "ECE\n15 bins",
-        "parameters",
-        "size",
+        "agree-\nment",
+        "KL\nnats",
+        "\nECE",
+        "para-\nmeters",
+        "\nsize",
     )
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -90,7 +92,7 @@ def _cost_table(measurements: "list[Measurement]") -> Table:
     table.caption = (
         "compute: the runtime call alone, one image · end-to-end: encoded image to label, one image · "
         + (f"offline: compute in batches of {batch} · " if batch else "")
-        + "cold start: process start to first label · RSS: peak of the measured process, libraries included · "
+        + "cold start: process start to first label · RSS: peak of the process, libraries included · "
         + f"threads: {threads}"
     )
     headings = (
@@ -109,10 +111,9 @@ def _cost_table(measurements: "list[Measurement]") -> Table:
         warm = [one for one in own.values() if one.scope != "cold-start"] or list(own.values())
         valid = all(one.valid for one in own.values())
         verdict = ("VALID", "green") if valid else ("INVALID", "red")
+        provider = warm[0].provider.removesuffix("ExecutionProvider")
         table.add_row(
-            Text.assemble(
-                subject, "\n", verdict, (f" {warm[0].provider.removesuffix('ExecutionProvider')}", "dim")
-            ),
+            Text.assemble(subject, "\n", verdict, (f" {provider}", "dim")),
             _median(compute),
             _NO_VALUE if compute is None else _percentile(compute.percentile(0.9)),
             _NO_VALUE if compute is None else _percentile(compute.percentile(0.99)),

@@ -105,6 +105,17 @@ def test_feeds_that_do_not_fit_are_a_usage_error(source, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_node_that_fails_is_an_error_and_not_also_a_printed_line(source, make_classifier, capfd):
+    onnx.save(make_classifier(frozen=True), source)
+    with pytest.raises(UsageError, match="the graph refuses"):
+        ort.open_runtime(source).run({"pixel_values": np.zeros((2, 3, 4, 4), np.float32)})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failing_provider_may_not_be_replaced_by_another(source):
+    assert ort.open_runtime(source)._session._enable_fallback is False
+
+
 def test_a_closed_runtime_says_so(source):
     runtime = ort.open_runtime(source)
     runtime.close()

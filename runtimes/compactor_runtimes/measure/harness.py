@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from typing import Any, NamedTuple
 
 import msgspec
@@ -41,6 +41,7 @@ from compactor_runtimes.measure.validity import machine_reasons, sample_reasons
 
 Progress = Callable[[str, int, int], None]
 START_SECONDS = 300.0  # a big teacher on a slow disk; a worker that needs longer is taken for stuck
+SETTLE_SECONDS = 0.05  # threads of ONNX Runtime spin for about 25 ms after their last call
 
 
 class _Part(NamedTuple):
@@ -92,6 +93,7 @@ def measure(
             candidate=msgspec.structs.replace(candidate, source=str(Path(candidate.source).resolve())),
             raw_samples=[str(path) for path in paths],
             threads=settings.threads,
+            scenarios=settings.scenarios,
             offline_batch=settings.offline_batch,
         )
         for candidate in candidates
@@ -151,6 +153,9 @@ def _measure_warm(
             tell(f"{job.candidate.name}: load")
             children.append(stack.enter_context(Child(job, folder, python=python)))
             readies.append(children[-1].receive(Ready, seconds=START_SECONDS))
+        # LoadGen keeps every query in memory, so a fast model would seem big if this were read at the end
+        memories = [child.ask(ReadMemory(), MemoryUse, seconds=30) for child in children]
+        sleep(SETTLE_SECONDS)
         machine = machine_reasons(jobs[0].threads)
         for block in range(blocks):
             for number, part in enumerate(parts):
@@ -158,7 +163,6 @@ def _measure_warm(
                     what = f"{part.scope}, {part.scenario}, block {block + 1} of {blocks}"
                     tell(f"{jobs[index].candidate.name}: {what}")
                     _run_block(children[index], part, block, taken[index][number])
-        memories = [child.ask(ReadMemory(), MemoryUse, seconds=30) for child in children]
         for child in children:
             child.close(grace_seconds=5)
     return [
@@ -188,6 +192,7 @@ def _measure_warm(
 
 
 def _run_block(child: Child, part: _Part, block: int, taken: _Taken) -> None:
+    sleep(SETTLE_SECONDS)
     command = RunBlock(id=block, scope=part.scope, scenario=part.scenario, budget=part.budget)
     # generous: warm-up, a slow offline query and a busy machine all come out of it
     result = child.ask(command, BlockResult, seconds=120 + 20 * part.budget.max_ms / 1000)

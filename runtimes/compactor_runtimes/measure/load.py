@@ -2,7 +2,7 @@
 
 These are LoadGen scenarios, not MLPerf results. LoadGen decides when and which sample is asked; the clock
 stands tightly around the query, so LoadGen's own cost (about 2 microseconds of Python callback) is not in
-the samples.
+the samples. A LoadGen sample is one query of ours, for the offline scenario a whole batch.
 """
 
 import tempfile
@@ -40,13 +40,12 @@ def warm_up(query: Query, *, at_least_ns: int = WARM_UP_NS) -> int:
     return fastest
 
 
-def run_load(query: Query, *, scenario: Scenario, batch: int, num_samples: int, budget: Budget) -> Load:
+def run_load(query: Query, *, scenario: Scenario, num_samples: int, budget: Budget) -> Load:
     """Warm up, then run one LoadGen test in this process; several in turn are fine.
 
     Args:
         query: what is timed.
         scenario: `single-stream` asks the next sample when the last is answered; `offline` hands over all.
-        batch: samples a query answers (offline; 1 for single-stream).
         num_samples: how many distinct samples there are to ask for.
         budget: queries and milliseconds of this block.
 
@@ -61,12 +60,12 @@ def run_load(query: Query, *, scenario: Scenario, batch: int, num_samples: int, 
     failures: list[BaseException] = []
 
     def issue(asked: list[Any]) -> None:
-        for first in asked[::batch]:
+        for one in asked:
             if failures:
                 break
             try:
                 begin = perf_counter_ns()
-                query(first.index)
+                query(one.index)
                 samples_ns.append(perf_counter_ns() - begin)
             # an exception that unwinds LoadGen's C++ frames crashes the process later: keep it for the end
             except BaseException as error:
@@ -89,9 +88,9 @@ def run_load(query: Query, *, scenario: Scenario, batch: int, num_samples: int, 
     else:
         settings.scenario = loadgen.TestScenario.Offline
         # the one query must outlast min_duration: its size is the larger of two needs, the rate guessed high
-        rate = max(1.5 * 1e9 / expected_ns, queries * 1e3 / budget.min_ms)
-        settings.offline_expected_qps = rate * batch
-        settings.min_query_count = queries * batch
+        rate = max(1.25e9 / expected_ns, queries * 1e3 / budget.min_ms)
+        settings.offline_expected_qps = rate
+        settings.min_query_count = queries
     with tempfile.TemporaryDirectory(prefix="compactor-load-") as folder:
         _start(loadgen, issue, settings, num_samples, folder)
         summary = (Path(folder) / "mlperf_log_summary.txt").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from compactor_runtimes.manifest import CenterCrop, DecodeImage, Resize
 from compactor_runtimes.preprocess import to_uint8
 
 GREY = [DecodeImage(mode="L")]
-COUNT = 2 * IMAGES_PER_JOB + 10  # three jobs, so that order matters
+COUNT = 2 * IMAGES_PER_JOB + 10  # three jobs
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,12 @@ def test_images_are_decoded_in_order_into_a_memory_map(folder, tmp_path):
     assert numbers.tolist() == list(range(COUNT))
     assert calls == [(IMAGES_PER_JOB, COUNT), (2 * IMAGES_PER_JOB, COUNT), (COUNT, COUNT)]
     assert entries(tmp_path) == [stored.digest]
+
+
+def test_order_holds_when_many_more_jobs_than_threads_are_waiting(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("compactor.data.cache.IMAGES_PER_JOB", 4)
+    stored = fill(folder, tmp_path)
+    assert (stored.images[:, 0, :, 0].astype(int) @ [1, 256]).tolist() == list(range(COUNT))
 
 
 def test_second_opening_decodes_nothing(folder, tmp_path):

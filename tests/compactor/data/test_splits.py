@@ -19,9 +19,9 @@ def source(labels, digest="s", side=2):
 
 
 def test_proportional_part_gives_each_class_its_share_by_largest_remainder():
-    labels = np.repeat([0, 1, 2], [50, 30, 20])
-    # 7 rows of 100: exact shares 3.5, 2.1, 1.4 -> 3, 2, 1 and the one left goes to the largest remainder, 3.5
-    assert counts(labels, proportional_part(labels, 7, seed=[0])) == [4, 2, 1]
+    labels = np.repeat([0, 1, 2], [20, 30, 50])
+    # 7 rows of 100: exact shares 1.4, 2.1, 3.5 -> 1, 2, 3 and the one left goes to the largest remainder, 3.5
+    assert counts(labels, proportional_part(labels, 7, seed=[0])) == [1, 2, 4]
 
 
 def test_balanced_part_lets_small_classes_give_all_they_have():

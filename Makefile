@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each creates .venv once and reuses it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint types architecture unit acceptance bench results clean
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)  ## train two teachers, distil, export, verify, measure and pack, on scikit-learn's digits
+	$(BIN)/compactor run digits
+	$(BIN)/compactor verify runs/digits/latest/bundle
+	$(BIN)/compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/select000.png
+
+test: lint types architecture unit  ## what CI runs
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/mypy
+
+architecture: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/pytest
+
+acceptance: $(READY)  ## quality on real data, cached run by run; writes benchmarks/results/
+	$(BIN)/python -m benchmarks.run acceptance
+
+bench: $(READY)  ## speed against floors and peers, alone on the machine; writes benchmarks/results/
+	$(BIN)/python -m benchmarks.run bench
+
+results: $(READY)  ## recompute figures from the runs, and the tables of README.md and benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.run results
+
+clean:  ## remove the environment and caches, keep runs
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

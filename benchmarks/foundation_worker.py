@@ -1,0 +1,203 @@
+"""One subject of the foundation suite, in a process of its own: prints one JSON line."""
+
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+STEPS, WARMUP, BATCH = 16, 4, 128
+
+
+def _split(n: int) -> Any:
+    from compactor.data.splits import Split
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
+    return Split("train", images, {"label": np.arange(n) % 10}, np.arange(n), "synthetic")
+
+
+def _model() -> Any:
+    from compactor.models.build import build_model
+    from compactor.recipe import ModelSpec
+    from compactor.records import DataInfo, ImageInfo
+
+    info = DataInfo(
+        "image-classification", {"label": [str(number) for number in range(10)]}, ImageInfo(32, 32, 3)
+    )
+    return build_model(ModelSpec(model="cifar:resnet20"), info, base=Path())
+
+
+def trainer_step() -> dict[str, Any]:
+    """Time between the starts of successive steps of fit(), augmentation included."""
+    from compactor.data.loader import ImageLoader
+    from compactor.data.spec import AugmentSpec
+    from compactor.methods import Preset
+    from compactor.objectives.hard_ce import HardCrossEntropy
+    from compactor.recipe import StageSpec
+    from compactor.records import Target
+    from compactor.samplers.shuffle import Shuffle
+    from compactor.targets import TargetPolicy
+    from compactor.trainer.fit import fit
+
+    starts = []
+
+    class Clock(TargetPolicy):
+        def make(self, batch: Any, teacher: Any, step: Any) -> Target:
+            starts.append(perf_counter())
+            return Target()
+
+    stage = StageSpec(id="bench", method="supervised", steps=STEPS + 1, batch_size=BATCH)
+    augment = AugmentSpec(crop="pad", padding=4, flip=True)
+    with tempfile.TemporaryDirectory() as folder:
+        fit(
+            _model(),
+            Preset([(HardCrossEntropy(), 1.0)], Clock(), Shuffle()),
+            lambda rank, world: ImageLoader(
+                _split(BATCH * (STEPS + 1)), batch_size=BATCH, augment=augment, seed=0, rank=rank, world=world
+            ),
+            stage=stage,
+            seed=0,
+            folder=Path(folder),
+        )
+    return {"step_s": [later - before for before, later in zip(starts, starts[1:], strict=False)][WARMUP:]}
+
+
+def bare_loop() -> dict[str, Any]:
+    """The hand-written loop on the same model and images."""
+    import torch
+
+    from benchmarks.peers.bare_loop import step_seconds
+
+    split = _split(BATCH * STEPS)
+    pixels = torch.from_numpy(split.images).permute(0, 3, 1, 2).float().div(255).contiguous()
+    labels = torch.from_numpy(split.labels["label"])
+    return {"step_s": step_seconds(_model(), pixels, labels, steps=STEPS, batch=BATCH)[WARMUP:]}
+
+
+def pipeline() -> dict[str, Any]:
+    """Batches from the loader on one thread."""
+    import torch
+
+    from compactor.data.loader import ImageLoader
+    from compactor.data.spec import AugmentSpec
+
+    torch.set_num_threads(1)
+    split = _split(BATCH * 400)
+    augment = AugmentSpec(crop="pad", padding=4, flip=True)
+    loader = ImageLoader(split, batch_size=BATCH, augment=augment, seed=0)
+    order = np.random.default_rng(0).permutation(len(split))
+    for _ in zip(range(20), loader.epoch(0, order), strict=False):
+        pass
+    started = perf_counter()
+    images = sum(batch.size for batch in loader.epoch(1, order))
+    return {"images_per_s": images / (perf_counter() - started)}
+
+
+def torchvision_pipeline() -> dict[str, Any]:
+    """The same views by torchvision, on one thread."""
+    import torch
+
+    from benchmarks.peers.torchvision_pipeline import images_per_s
+
+    torch.set_num_threads(1)
+    images = _split(BATCH * 40).images
+    images_per_s(images[: 4 * BATCH], batch=BATCH)
+    return {"images_per_s": images_per_s(images, batch=BATCH)}
+
+
+def _bundle(folder: Path) -> Path:
+    """A bundle of the digits student's shape with random weights, which costs no training."""
+    from compactor.data.datasets import open_dataset
+    from compactor.data.png import write_pngs
+    from compactor.data.spec import DataSpec
+    from compactor.models.build import build_model, save_model
+    from compactor.recipe import ModelSpec, load_recipe
+    from compactor.run.ship import export_source
+    from compactor_exporters import export_artifact
+    from compactor_exporters.bundle_writer import BundleContents, write_bundle
+    from compactor_exporters.verify import verify_artifact
+    from compactor_runtimes.manifest import ExportSpec
+
+    recipe = load_recipe("digits").recipe
+    data = open_dataset(DataSpec(dataset="digits"), base=None)
+    spec = ModelSpec(model="cifar:resnet8", options={"width": 8})
+    student = build_model(spec, data.info, base=Path()).eval()
+    save_model(student, spec, folder / "student")
+    source = export_source(student, recipe, data)
+    raws = write_pngs(data.select.images[data.select.rows[:8]], folder / "raw", prefix="select")
+    feeds = {
+        "pixel_values": data.select.images[data.select.rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    }
+    artifact = export_artifact(source, ExportSpec(required=True), folder / "artifacts")
+    artifact = verify_artifact(source, artifact, folder / "artifacts", feeds=feeds)
+    contents = BundleContents(
+        source=source, artifacts=[artifact], artifact_folder=folder / "artifacts", student_folder=folder / "student",
+        raws=raws, default_artifact="fp32",
+    )  # fmt: skip
+    return write_bundle(folder / "bundle", contents)
+
+
+def predict() -> dict[str, Any]:
+    """Alternate predict(bytes) with decoding and session.run alone; overhead of each pair of medians."""
+    from PIL import Image
+
+    from compactor_runtimes.backends.ort import open_runtime
+    from compactor_runtimes.model import load
+
+    with tempfile.TemporaryDirectory() as name:
+        bundle = _bundle(Path(name))
+        raw = (bundle / "golden" / "select000.png").read_bytes()
+        runtime = open_runtime(bundle / "artifacts" / "fp32.onnx", threads=1)
+        feeds = {"pixel_values": np.zeros((1, 1, 8, 8), np.float32)}
+
+        def floor() -> None:
+            np.asarray(Image.open(io.BytesIO(raw)).convert("L"))
+            runtime.run(feeds)
+
+        overheads = []
+        with load(bundle, threads=1) as model:
+            for _ in range(5):
+                ours, bare = [], []
+                for _ in range(400):
+                    bare.append(_timed(floor))
+                    ours.append(_timed(lambda: model.predict(raw)))
+                overheads.append((median(ours) - median(bare)) / 1000)
+        runtime.close()
+    return {"overhead_us": overheads}
+
+
+def export() -> dict[str, Any]:
+    """Export resnet20 and compare it with torch on samples spread over [0, 1]."""
+    from compactor_exporters import ExportSource, export_artifact
+    from compactor_exporters.verify import verify_artifact
+    from compactor_runtimes.manifest import ExportSpec
+
+    model = _model().eval()
+    feeds = {"pixel_values": np.random.default_rng(1).random((256, 3, 32, 32), dtype=np.float32)}
+    source = ExportSource(
+        name="resnet20", task="image-classification", module=model.deploy(), example=model.example(), inputs=model.inputs,
+        outputs=model.outputs, pre=[], post=[], labels=model.info.classes,
+        student_weights=dict(model.state_dict(keep_vars=True)),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        artifact = export_artifact(source, ExportSpec(), Path(name))
+        artifact = verify_artifact(source, artifact, Path(name), feeds=feeds)
+    check = next(check for check in artifact.checks if check.name == "real-samples")
+    return {"max_abs_diff": check.value, "limit": check.limit, "n": check.n, "status": artifact.status}
+
+
+def _timed(work: Callable[[], object]) -> int:
+    started = perf_counter_ns()
+    work()
+    return perf_counter_ns() - started
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]]()))

@@ -1,0 +1,315 @@
+"""The trainer: exact arithmetic of a step, resume, interruption, several processes, and what must never change."""
+
+import copy
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compactor.data.loader import ImageLoader
+from compactor.data.spec import AugmentSpec
+from compactor.methods import Preset, method_named, parse_options
+from compactor.objectives import LogitObjective
+from compactor.objectives.hard_ce import HardCrossEntropy
+from compactor.recipe import StageSpec
+from compactor.records import Batch, Needs, Outputs, Step, Target, Term
+from compactor.samplers import Sampler
+from compactor.samplers.shuffle import Shuffle
+from compactor.targets import TargetPolicy
+from compactor.targets.ground_truth import GroundTruth
+from compactor.teachers import Teachers
+from compactor.trainer.fit import CHECKPOINT, FitResult, fit
+from compactor.trainer.schedule import lr_factor
+from compactor_runtimes.errors import InterruptedRun, UsageError
+from tests import toys
+
+
+def train(
+    folder: Path, *, student: nn.Module, stage: StageSpec, preset: Preset | None = None, teachers: Teachers | None = None,
+    augment: AugmentSpec = AugmentSpec(crop="pad", padding=1, flip=True), n: int = 26,
+) -> FitResult:  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    method = method_named(stage.method, "test")
+    return fit(
+        student,
+        preset or method.build(parse_options(method, stage.options, "test")),
+        lambda rank, world: ImageLoader(
+            toys.split(n), batch_size=stage.batch_size, augment=augment, seed=3, rank=rank, world=world
+        ),
+        stage=stage,
+        seed=3,
+        folder=folder,
+        teachers=teachers,
+    )
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_one_step_is_plain_sgd(tmp_path: Path) -> None:
+    """Against autograd by hand: w - lr * (gradient + weight decay * w) on the whole batch."""
+    student = toys.classifier()
+    by_hand = copy.deepcopy(student)
+    stage = toys.stage(
+        steps=1, epochs=None, batch_size=25, lr=0.1, weight_decay=0.01, momentum=0.9, schedule="constant"
+    )
+    train(tmp_path, student=student, stage=stage, augment=AugmentSpec(), n=25)
+    data = toys.split(25)
+    pixels = torch.from_numpy(data.images.astype(np.float32) / 255).permute(0, 3, 1, 2)
+    loss = nn.functional.cross_entropy(by_hand(pixels)["label"], torch.from_numpy(data.labels["label"]))
+    loss.backward()
+    for trained, expected in zip(student.parameters(), by_hand.parameters(), strict=True):
+        assert expected.grad is not None
+        torch.testing.assert_close(trained, expected - 0.1 * (expected.grad + 0.01 * expected))
+
+
+def test_schedule_by_hand() -> None:
+    """Warm-up over 4 of 12 steps, then cosine: 0, 1/4, ..., 1 at 4, 1/2 at 8, 0 at 12."""
+    factors = [lr_factor(step, steps=12, warmup=4, schedule="cosine") for step in range(13)]
+    assert factors[:5] == [0, 0.25, 0.5, 0.75, 1.0]
+    assert factors[8] == pytest.approx(0.5)
+    assert factors[12] == pytest.approx(0)
+    assert [lr_factor(step, steps=9, warmup=0, schedule="constant") for step in (0, 8)] == [1.0, 1.0]
+
+
+class _StopAt(TargetPolicy):
+    """Send this process a Ctrl-C in the middle of a step."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
+        if step.step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return Target()
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int, optimizer: str) -> None:
+    """Bit for bit, with dropout, momentum and augmentation, stopped in the middle and at the end of an epoch."""
+    stage = toys.stage(optimizer=optimizer, lr=0.01, warmup_epochs=0.5)
+    whole = toys.classifier(dropout=0.3)
+    reference = train(tmp_path / "whole", student=whole, stage=stage)
+    parts = toys.classifier(dropout=0.3)
+    preset = Preset([(HardCrossEntropy(), 1.0)], _StopAt(stop), Shuffle())
+    with pytest.raises(InterruptedRun, match=f"stopped at step {stop + 1} of 12"):
+        train(tmp_path / "parts", student=parts, stage=stage, preset=preset)
+    torch.manual_seed(999)  # the checkpoint, not luck, must restore the generator
+    resumed = toys.classifier(seed=5, dropout=0.3)
+    result = train(tmp_path / "parts", student=resumed, stage=stage)
+    assert same(weights(whole), weights(resumed))
+    assert result.steps == 12
+    assert result.history == reference.history
+
+
+def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
+    from compactor.models.build import build_model
+    from compactor.recipe import ModelSpec
+
+    def make() -> nn.Module:
+        return build_model(ModelSpec(model="cifar:resnet8", options={"width": 4}), toys.info(), base=tmp_path)
+
+    stage = toys.stage(epochs=2)
+    whole, resumed = make(), make()
+    train(tmp_path / "whole", student=whole, stage=stage)
+    with pytest.raises(InterruptedRun):
+        train(
+            tmp_path / "parts",
+            student=make(),
+            stage=stage,
+            preset=Preset([(HardCrossEntropy(), 1.0)], _StopAt(2), Shuffle()),
+        )
+    train(tmp_path / "parts", student=resumed, stage=stage)
+    assert same(weights(whole), weights(resumed))
+
+
+_KILLED = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.compactor.test_fit import train, toys
+from compactor.trainer import fit as module
+class Slow(module._Run):
+    def end_epoch(self, epoch, evaluate):
+        super().end_epoch(epoch, evaluate)
+        print("epoch", epoch, flush=True)
+        time.sleep(0.2)
+module._Run = Slow
+train(Path({folder!r}), student=toys.classifier(dropout=0.3), stage=toys.stage())
+"""
+
+
+def test_killed_without_warning_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    """kill -9 after the first epoch: the last checkpoint is whole and training goes on from it."""
+    root = str(Path(__file__).parents[2])
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    child = subprocess.Popen(
+        [sys.executable, "-c", _KILLED.format(root=root, folder=str(folder))],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "epoch 0\n"
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert (folder / CHECKPOINT).is_file()
+    whole, resumed = toys.classifier(dropout=0.3), toys.classifier(dropout=0.3)
+    train(tmp_path / "whole", student=whole, stage=toys.stage())
+    train(folder, student=resumed, stage=toys.stage())
+    assert same(weights(whole), weights(resumed))
+
+
+_TWO = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+import torch
+torch.set_num_threads(1)
+from tests.compactor.test_fit import train, toys, Teachers
+student = toys.classifier()
+train(Path({folder!r}), student=student, stage=toys.stage(method="kd", batch_size=7), teachers=Teachers([toys.classifier(seed=8)]))
+if torch.distributed.get_rank() == 0:
+    torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """torchrun with gloo: 26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so that the shares are uneven."""
+    script = tmp_path / "two.py"
+    script.write_text(_TWO.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path)))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (tmp_path / CHECKPOINT).unlink()
+    one = toys.classifier()
+    stage = toys.stage(method="kd", batch_size=7)
+    train(tmp_path / "one", student=one, stage=stage, teachers=Teachers([toys.classifier(seed=8)]))
+    two = torch.load(tmp_path / "result.pt", weights_only=True)
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(two[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_teachers_stay_as_they_are(tmp_path: Path) -> None:
+    """Eval mode, no gradient, buffers untouched, outside the student and its optimiser."""
+    from compactor.models.build import build_model
+    from compactor.recipe import ModelSpec
+
+    teacher = build_model(ModelSpec(model="cifar:resnet8", options={"width": 4}), toys.info(), base=tmp_path)
+    before = weights(teacher)
+    student = toys.classifier()
+    train(tmp_path, student=student, stage=toys.stage(method="kd"), teachers=Teachers([teacher]))
+    assert same(before, weights(teacher))
+    assert not any(module.training for module in teacher.modules())
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert set(student.state_dict()) == set(toys.classifier().state_dict())
+
+
+def test_kd_without_a_hard_share_never_reads_labels(tmp_path: Path) -> None:
+    stage = toys.stage(method="kd", options={"soft_weight": 1.0})
+    results = []
+    for number in range(2):
+        student = toys.classifier()
+        data = toys.split()
+        if number:
+            data.labels["label"][:] = np.roll(data.labels["label"], 1)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        method = method_named("kd", "test")
+        fit(
+            student, method.build(parse_options(method, stage.options, "test")),
+            lambda rank, world, data=data: ImageLoader(data, batch_size=8, augment=AugmentSpec(), seed=0, rank=rank, world=world),
+            stage=stage, seed=0, folder=folder, teachers=Teachers([toys.classifier(seed=8)]),
+        )  # fmt: skip
+        results.append(weights(student))
+    assert same(*results)
+
+
+class _HalfWeights(Sampler):
+    def weights(self, name: str, term: Term, student: Outputs, batch: Batch, step: Step) -> Tensor | None:
+        return torch.full_like(term.loss, 0.5)
+
+
+def test_reduction_is_weighted_sum_over_valid_count(tmp_path: Path) -> None:
+    """Losses 1, 3, 100 with the last one not valid, weights 1/2: (1 + 3) / 2 / 2 = 1."""
+
+    class Fixed(LogitObjective):
+        def __call__(
+            self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
+        ) -> dict[str, Term]:
+            anchor = 0 * student.logits["label"].sum(-1)
+            return {
+                "fixed": Term(anchor + torch.tensor([1.0, 3.0, 100.0]), torch.tensor([True, True, False]))
+            }
+
+    stage = toys.stage(steps=1, epochs=None, batch_size=3)
+    preset = Preset([(Fixed(), lambda at: 10.0)], GroundTruth(), _HalfWeights())
+    result = train(tmp_path, student=toys.classifier(), stage=stage, preset=preset, n=3)
+    assert result.history[0]["terms"] == {"fixed": pytest.approx(1.0)}
+
+
+class _Projector(LogitObjective):
+    """A feature objective with a train-only projection, as hidden-state matching will be."""
+
+    needs = Needs(student=frozenset({"backbone.body"}), teacher=frozenset({"backbone.body"}))
+
+    def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module:
+        self.projector = nn.Linear(16, 16, bias=False)
+        return self.projector
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
+    ) -> dict[str, Term]:
+        assert teacher is not None
+        gap = self.projector(student.features["backbone.body"]) - teacher.features["backbone.body"]
+        return {"hidden": Term(gap.square().mean(-1))}
+
+
+def test_train_only_module_learns_and_stays_out_of_the_student(tmp_path: Path) -> None:
+    student, objective = toys.classifier(), _Projector()
+    preset = Preset([(objective, 1.0)], GroundTruth(), Shuffle())
+    torch.manual_seed(0)
+    stage = toys.stage(epochs=20, lr=0.3)
+    result = train(
+        tmp_path, student=student, stage=stage, preset=preset, teachers=Teachers([toys.classifier(seed=8)])
+    )
+    assert result.history[-1]["terms"]["hidden"] < 0.5 * result.history[0]["terms"]["hidden"]
+    assert set(student.state_dict()) == set(toys.classifier().state_dict())
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["train_only"][0].keys() == {"weight"}
+
+
+def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"stage toy: loss hard_ce became (nan|inf).*lower lr"):
+        train(tmp_path, student=toys.classifier(), stage=toys.stage(lr=1e30))
+
+
+def test_bfloat16_trains_and_the_weights_stay_float32(tmp_path: Path) -> None:
+    student = toys.classifier()
+    result = train(tmp_path, student=student, stage=toys.stage(precision="bf16", epochs=10))
+    assert {value.dtype for value in student.parameters()} == {torch.float32}
+    assert result.history[-1]["terms"]["hard_ce"] < result.history[0]["terms"]["hard_ce"]

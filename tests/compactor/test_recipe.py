@@ -1,0 +1,147 @@
+"""Recipes: found by name or path, overridden, and every mistake answered with path, found, expected and nearest key."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from compactor.recipe import load_recipe, parse_recipe, recipe_names, schema, to_yaml
+from compactor_runtimes.errors import UsageError
+
+MINIMAL: dict[str, Any] = {
+    "name": "toy",
+    "task": "image-classification",
+    "data": {"dataset": "digits"},
+    "student": {"model": "cifar:resnet8"},
+    "stages": [{"id": "one", "method": "supervised", "epochs": 1}],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    raw = copy.deepcopy(MINIMAL)
+    node: Any = raw
+    *parents, last = path.split(".")
+    for key in parents:
+        node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+    node[int(last) if isinstance(node, list) else last] = value
+    return raw
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_shipped_recipes_load_and_survive_being_written_out(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name).recipe
+    path = tmp_path / "again.yaml"
+    path.write_text(to_yaml(recipe))
+    assert load_recipe(str(path)).recipe == recipe
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("stages.0.epoch", 3, r"recipe stages\.0\.epoch: unknown key; did you mean 'epochs'\?"),
+        ("dta", {}, r"recipe dta: unknown key; did you mean 'data'\?"),
+        ("gates.artifact_vs_student.min_agrement", {}, r"unknown key; did you mean 'min_agreement'\?"),
+        ("stages.0.lr", "fast", r"recipe stages\.0\.lr: got 'fast', expected float"),
+        ("stages.0.lr", -0.1, r"recipe stages\.0\.lr: got -0\.1, expected `?float`? > 0"),
+        ("stages.0.batch_size", 1.5, r"recipe stages\.0\.batch_size: got 1\.5, expected int"),
+        ("task", "image-clasification", r"recipe task: got 'image-clasification'"),
+        ("stages", [], r"recipe stages: expected array of length >= 1"),
+        ("stages.0.method", "kdd", r"stages\.0\.method: unknown method 'kdd'; did you mean 'kd'\?"),
+        (
+            "stages.0.options",
+            {"smoothing": 0.1},
+            r"options\.smoothing: unknown option; did you mean 'label_smoothing'\?",
+        ),
+        ("stages.0.options", {"label_smoothing": 2}, r"options\.label_smoothing: Expected float < 1"),
+        ("stages.0.steps", 5, r"give either epochs or steps \(found both\)"),
+        ("stages.0.init", "stage:two", r"'stage:two' names no earlier stage \(this is the first stage\)"),
+        ("stages.0.method", "kd", r"stages\.0\.teachers: method 'kd' needs at least one"),
+        ("stages.0.nesterov", True, None),
+        ("data.dataset", None, r"recipe data\.dataset: got None, expected str"),
+        ("export", [{"precision": "fp32"}, {"precision": "fp32"}], r"'fp32' is listed twice"),
+        ("name", "../escape", r"recipe name: got '\.\./escape', expected str matching regex"),
+    ],
+)
+def test_mistakes_are_answered_in_one_sentence(path: str, value: Any, message: str | None) -> None:
+    raw = changed(path, value)
+    if message is None:
+        assert parse_recipe(raw).stages[0].nesterov
+        return
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_recipe(raw)
+    assert "\n" not in str(caught.value)
+
+
+def test_teachers_must_have_weights_and_a_known_form() -> None:
+    for teacher, message in (
+        ({"model": "cifar:resnet20"}, r"cifar:resnet20 has no weights; give weights"),
+        ("resnet20", r"'resnet20' is neither a model nor of the form stage:ID"),
+    ):
+        raw = changed("stages.0.method", "kd") | {"teachers": [teacher]}
+        with pytest.raises(UsageError, match=message):
+            parse_recipe(raw)
+
+
+def test_stage_references_reach_back_only() -> None:
+    raw = copy.deepcopy(MINIMAL)
+    raw["stages"].append({"id": "two", "method": "kd", "epochs": 1, "teachers": ["stage:one"]})
+    assert parse_recipe(raw).stages[1].teachers == ["stage:one"]
+    raw["stages"].reverse()
+    with pytest.raises(UsageError, match="'stage:one' names no earlier stage"):
+        parse_recipe(raw)
+
+
+def test_overrides(tmp_path: Path) -> None:
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    overrides = ["stages.0.epochs=3", "stages.0.lr=1e-3", "data.limit.train=100", "seed=7"]
+    loaded = load_recipe(str(path), overrides)
+    stage = loaded.recipe.stages[0]
+    assert (stage.epochs, stage.lr, loaded.recipe.data.limit, loaded.recipe.seed) == (
+        3,
+        0.001,
+        {"train": 100},
+        7,
+    )
+    assert loaded.command() == f"compactor run {path} " + " ".join(f"--set {item}" for item in overrides)
+    for override, message in (
+        ("stages.3.epochs=1", r"'3' is no index into a list of 1"),
+        ("stages.0.epoch=1", r"did you mean 'epochs'"),
+        ("seed", r"expected key\.path=value"),
+        ("name.x=1", r"plain value"),
+        ("seed=[1", r"the value is not YAML"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            load_recipe(str(path), [override])
+
+
+def test_values_with_spaces_are_quoted_in_the_command_that_goes_on() -> None:
+    loaded = load_recipe("digits", ["licences.data=a b"])
+    assert loaded.command() == "compactor run digits --set 'licences.data=a b'"
+
+
+def test_not_found_and_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"did you mean 'digits'\?"):
+        load_recipe("digit")
+    with pytest.raises(UsageError, match=r"no such file"):
+        load_recipe("missing.yaml")
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [1\n")
+    with pytest.raises(UsageError, match=r"is not YAML"):
+        load_recipe(str(path))
+    path.write_text("- 1\n")
+    with pytest.raises(UsageError, match=r"a mapping of keys was expected, found list"):
+        load_recipe(str(path))
+    path.write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(UsageError, match=r"could not determine a constructor"):
+        load_recipe(str(path))
+
+
+def test_schema_names_every_key_of_the_recipe() -> None:
+    definitions = schema()["$defs"]
+    assert {"name", "data", "teachers", "student", "stages", "export", "gates", "measure"} <= set(
+        definitions["Recipe"]["properties"]
+    )
+    assert definitions["Recipe"]["additionalProperties"] is False

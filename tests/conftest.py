@@ -1,0 +1,51 @@
+"""Fixtures of several test folders: a finished run of the digits recipe, made once through the command line."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run of the digits recipe: working folder, what the command printed, and where things lie."""
+
+    cwd: Path
+    stdout: str
+    stderr: str
+
+    @property
+    def run(self) -> Path:
+        return (self.cwd / "runs" / "digits" / "latest").resolve()
+
+    @property
+    def bundle(self) -> Path:
+        return self.run / "bundle"
+
+
+def compactor(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a fresh process."""
+    return subprocess.run(
+        [sys.executable, "-m", "compactor", *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The shipped recipe as it is, with a short measurement."""
+    cwd = tmp_path_factory.mktemp("digits")
+    done = compactor("run", "digits", "--set", "measure.profile=smoke", cwd=cwd)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Finished(cwd, done.stdout, done.stderr)

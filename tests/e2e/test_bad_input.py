@@ -1,0 +1,177 @@
+"""Wrong things typed by a user: one clear sentence on standard error, the right exit code, no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import compactor
+
+RECIPE = """
+name: toy
+task: image-classification
+data: {{dataset: {data}}}
+student: {{model: cifar:resnet8, options: {{width: 4}}{weights}}}
+stages:
+  - {{id: one, method: supervised, epochs: 1}}
+"""
+
+
+def recipe(folder: Path, *, data: str = "digits", weights: str = "") -> str:
+    (folder / "toy.yaml").write_text(RECIPE.format(data=data, weights=weights))
+    return "toy.yaml"
+
+
+def refused(*arguments: str, cwd: Path, code: int = 2, says: str) -> None:
+    done = compactor(*arguments, cwd=cwd, env={"COMPACTOR_DATA": ""})
+    assert done.returncode == code, done.stderr[-2000:]
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(("error: ", "Usage: "))
+
+
+def images(folder: Path, names: list[str]) -> None:
+    from PIL import Image
+
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name)
+
+
+def test_missing_weight_file(tmp_path: Path) -> None:
+    name = recipe(tmp_path, weights=", weights: gone.safetensors")
+    refused("run", name, cwd=tmp_path, says="gone.safetensors was not found")
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    name = recipe(tmp_path, weights=", weights: other.safetensors")
+    refused("run", name, cwd=tmp_path, says="of another architecture than CifarResNet")
+
+
+def parquet(path: Path, labels: list[int]) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    metadata = {b"classes": b'["a", "b"]'}
+    table = pa.table({"image": [buffer.getvalue()] * len(labels), "label": labels}).replace_schema_metadata(
+        metadata
+    )
+    pq.write_table(table, path)
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    parquet(tmp_path / "data.parquet", [0, 1, 7, 0, 1, 0, 1, 0])
+    refused("run", recipe(tmp_path, data="data.parquet"), cwd=tmp_path, says="7")
+
+
+def test_truncated_parquet(tmp_path: Path) -> None:
+    parquet(tmp_path / "data.parquet", [0, 1] * 20)
+    content = (tmp_path / "data.parquet").read_bytes()
+    (tmp_path / "data.parquet").write_bytes(content[: len(content) // 2])
+    refused("run", recipe(tmp_path, data="data.parquet"), cwd=tmp_path, says="data.parquet")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    refused("run", recipe(tmp_path, data="pictures"), cwd=tmp_path, says="pictures")
+
+
+def test_images_of_different_sizes(tmp_path: Path) -> None:
+    from PIL import Image
+
+    images(tmp_path / "pictures", [f"{kind}/{number}.png" for kind in "ab" for number in range(9)])
+    Image.new("RGB", (9, 8)).save(tmp_path / "pictures" / "a" / "odd.png")
+    refused("run", recipe(tmp_path, data="pictures"), cwd=tmp_path, says="image_size")
+
+
+def test_typo_in_a_recipe_and_in_a_command(tmp_path: Path) -> None:
+    name = recipe(tmp_path)
+    refused("run", name, "--set", "stages.0.epoch=1", cwd=tmp_path, says="did you mean 'epochs'?")
+    refused("rnu", name, cwd=tmp_path, says="did you mean 'run'?")
+    refused("run", name, "--sett", "a=1", cwd=tmp_path, says="--sett")
+
+
+def test_not_a_bundle_and_not_an_image(tmp_path: Path) -> None:
+    refused("verify", "nothing", cwd=tmp_path, says="nothing")
+    (tmp_path / "empty").mkdir()
+    refused("predict", "empty", "x.png", cwd=tmp_path, code=7, says="manifest.json")
+
+
+def test_required_export_that_this_release_cannot_do_stops_before_training(tmp_path: Path) -> None:
+    override = "export=[{format: tensorrt, precision: fp16, required: true}]"
+    name = recipe(tmp_path)
+    refused("run", name, "--set", override, cwd=tmp_path, code=6, says="tensorrt/fp16 has no exporter")
+    assert not (tmp_path / "runs" / "toy" / "stages").exists()
+
+
+def test_a_failed_accuracy_gate_is_exit_code_4_and_keeps_the_report(tmp_path: Path) -> None:
+    text = RECIPE.format(data="digits", weights="").replace(
+        "epochs: 1}", "epochs: 8, lr: 0.1, batch_size: 64}"
+    )
+    text += "  - {id: two, method: kd, epochs: 1, lr: 1.0e-9, student: {model: cifar:resnet8}, teachers: [stage:one]}\n"
+    text += "gates: {student_vs_teacher: {max_drop_points: 1}}\n"
+    (tmp_path / "toy.yaml").write_text(text)
+    refused("run", "toy.yaml", "--quiet", cwd=tmp_path, code=4, says="student_vs_teacher")
+    (run,) = [path for path in (tmp_path / "runs" / "toy").iterdir() if path.name != "stages"]
+    assert (run / "report" / "report.json").is_file()
+    assert not (run / "bundle").exists()
+    assert not (tmp_path / "runs" / "toy" / "latest").exists()
+
+
+def test_errors_as_json(tmp_path: Path) -> None:
+    import json
+
+    done = compactor("plan", "digit", "--json", cwd=tmp_path)
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert (found["error"], found["exit_code"]) == ("UsageError", 2)
+
+
+@pytest.mark.slow
+def test_ctrl_c_exits_130_and_the_printed_command_goes_on(tmp_path: Path) -> None:
+    """A real SIGINT in the middle of training; the result equals that of a run that was left alone."""
+    import json
+
+    text = RECIPE.format(data="digits", weights="").replace("epochs: 1}", "epochs: 4, batch_size: 32}")
+    (tmp_path / "toy.yaml").write_text(text + "measure: {profile: smoke}\n")
+    child = subprocess.Popen(
+        [sys.executable, "-m", "compactor", "run", "toy.yaml"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    journal = tmp_path / "runs" / "toy"
+    for _ in range(600):
+        time.sleep(0.05)
+        if any('"epoch"' in path.read_text() for path in journal.glob("*/journal.jsonl")):
+            break
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert "go on with: compactor run toy.yaml" in errors
+    plan = json.loads(compactor("plan", "toy.yaml", "--json", cwd=tmp_path).stdout)
+    assert plan["steps"][0]["action"] == "resume"
+    done = compactor("run", "toy.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    os.link(tmp_path / "toy.yaml", alone / "toy.yaml")
+    assert compactor("run", "toy.yaml", cwd=alone).returncode == 0
+    first, second = (
+        next(folder.glob("runs/toy/stages/one-*/student/model.safetensors")).read_bytes()
+        for folder in (tmp_path, alone)
+    )
+    assert first == second

@@ -1,0 +1,264 @@
+"""Verification passes a faithful artifact and rejects each unfaithful one, with the place of the worst."""
+
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx.numpy_helper import from_array, to_array
+from torch import nn
+
+from compactor_exporters.samples import edge_samples, shape_grid
+from compactor_exporters.verify import top1_matches, verify_artifact
+from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.manifest import Artifact, Check, ExportSpec
+
+
+def named(artifact: Artifact) -> dict[str, Check]:
+    return {check.name: check for check in artifact.checks}
+
+
+def changed(exported, folder: Path, change: Callable[[onnx.ModelProto], None]) -> Artifact:
+    """A copy of the exported file with one change, verified."""
+    model = onnx.load(exported.folder / "fp32.onnx")
+    change(model)
+    onnx.save(model, folder / "fp32.onnx")
+    artifact = msgspec.structs.replace(exported.artifact, files=[file_entry(folder, "fp32.onnx")])
+    return verify_artifact(exported.source, artifact, folder, feeds=exported.feeds)
+
+
+def weight(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    tensor = next(each for each in model.graph.initializer if each.name == name)
+    tensor.CopyFrom(from_array(change(to_array(tensor).copy()), name))
+
+
+def test_a_faithful_image_artifact_is_verified(image):
+    steps = []
+    artifact = verify_artifact(
+        image.source, image.artifact, image.folder, feeds=image.feeds, progress=steps.append
+    )
+    assert (artifact.status, artifact.reason) == ("verified", "")
+    checks = named(artifact)
+    assert {name: check.n for name, check in checks.items()} == {
+        "shape-grid": 4,  # batch 1, 2, 7, 16
+        "real-samples": 40,
+        "edge-samples": 4,
+        "noise-floor": None,
+        "agreement": 40,
+    }
+    assert checks["agreement"].value == 1.0
+    assert checks["real-samples"].limit == artifact.limits["logits"]
+    assert "torch float32 vs float64" in checks["noise-floor"].detail
+    assert "graph optimised vs not" in checks["noise-floor"].detail
+    # float32 rounding of logits of about 5: eps * 8 * 5 = 5e-6 is the least, and nothing near 1e-3 the most
+    assert 1e-6 < artifact.limits["logits"] < 1e-3
+    assert steps == ["shape-grid", "real-samples", "edge-samples", "noise-floor"]
+
+
+def test_two_heads_of_free_length_are_verified(text):
+    artifact = verify_artifact(text.source, text.artifact, text.folder, feeds=text.feeds)
+    assert (artifact.status, artifact.reason) == ("verified", "")
+    checks = named(artifact)
+    assert checks["shape-grid"].n == 8  # batch 1, 2, 7, 8 with 1 and with 24 tokens
+    assert "edge-samples" not in checks
+    assert set(artifact.limits) == {"intent_logits", "slot_logits"}
+
+
+def test_the_grid_covers_every_batch_and_both_lengths(text):
+    shapes = [feeds["input_ids"].shape for feeds in shape_grid(text.source, text.feeds)]
+    assert shapes == [(b, tokens) for tokens in (1, 24) for b in (1, 2, 7, 8)]
+    longest = list(shape_grid(text.source, text.feeds))[-1]["input_ids"]
+    assert (longest[:, :12] == text.feeds["input_ids"][:8]).all()
+    assert (longest[:, 12:] == longest[:, :12]).all()
+
+
+def test_edge_samples_are_the_extremes(image):
+    (edges,) = edge_samples(image.source, image.feeds)
+    black, white, board, inverse = edges["pixel_values"]
+    assert (black == 0).all()
+    assert (white == 1).all()
+    assert board[0, 0, :4].tolist() == [0, 1, 0, 1]
+    assert board[0, 1, :4].tolist() == [1, 0, 1, 0]
+    assert (board + inverse == 1).all()
+
+
+def one_percent(model: onnx.ModelProto) -> None:
+    weight(model, "conv.weight", lambda values: values * np.float32(1.01))
+
+
+def one_bias(model: onnx.ModelProto) -> None:
+    def add(values: np.ndarray) -> np.ndarray:
+        values[3] += np.float32(0.01)
+        return values
+
+    weight(model, "fc.bias", add)
+
+
+def not_a_number(model: onnx.ModelProto) -> None:
+    def put(values: np.ndarray) -> np.ndarray:
+        values[3] = np.nan
+        return values
+
+    weight(model, "fc.bias", put)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (one_percent, "output 'logits' on pixel_values .*, in sample"),
+        (one_bias, "difference 0.01, limit"),
+        (not_a_number, "NaN or infinity from the artifact, first in sample 0"),
+    ],
+)
+def test_a_changed_weight_is_rejected(image, tmp_path, change, words):
+    artifact = changed(image, tmp_path, change)
+    assert artifact.status == "rejected"
+    assert not named(artifact)["real-samples"].passed
+    assert re.search(words, artifact.reason)
+
+
+def test_a_wrong_weight_does_not_widen_its_own_limit(image, tmp_path):
+    faithful = verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
+    wrong = changed(image, tmp_path, one_bias)
+    assert wrong.limits["logits"] < 4 * faithful.limits["logits"]
+
+
+def test_the_worst_sample_is_named(image, tmp_path):
+    feeds = {"pixel_values": np.zeros((5, 1, 8, 8), np.float32)}
+    feeds["pixel_values"][3] = image.feeds["pixel_values"][
+        0
+    ]  # the only one on which the scaled weights differ much
+    model = onnx.load(image.folder / "fp32.onnx")
+    weight(model, "fc.weight", lambda values: values * np.float32(1.01))
+    onnx.save(model, tmp_path / "fp32.onnx")
+    artifact = verify_artifact(image.source, image.artifact, tmp_path, feeds=feeds)
+    reference = (
+        image.source.module(torch.from_numpy(feeds["pixel_values"])).detach() - image.source.module.fc.bias
+    )
+    worst = int((0.01 * reference).abs().amax(1).argmax())
+    assert named(artifact)["real-samples"].detail.endswith(f"in sample {worst}")
+    found = named(artifact)["real-samples"].value
+    assert found == pytest.approx(0.01 * reference.abs().max().item(), rel=1e-3)
+
+
+def test_a_batch_frozen_inside_the_graph_is_rejected_with_the_shape(image, tmp_path):
+    def freeze(model: onnx.ModelProto) -> None:
+        reshape = next(node for node in model.graph.node if node.op_type == "Reshape")
+        target = next(each for each in model.graph.initializer if each.name == reshape.input[1])
+        target.CopyFrom(from_array(np.array([2, 512]), target.name))
+
+    artifact = changed(image, tmp_path, freeze)
+    assert artifact.status == "rejected"
+    assert "does not run on pixel_values [1, 1, 8, 8], which its ports allow" in artifact.reason
+    assert named(artifact)["shape-grid"].passed is False
+
+
+def test_swapped_outputs_are_rejected(tmp_path, make_image_source):
+    class Twins(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(64, 10), nn.Linear(64, 10)
+
+        def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = pixel_values.flatten(1)
+            return self.a(x), self.b(x)
+
+    from compactor_exporters import export_artifact
+
+    torch.manual_seed(0)
+    source = make_image_source(Twins())
+    heads = [msgspec.structs.replace(source.outputs[0], name=f"{name}_logits") for name in "ab"]
+    source = replace(source, outputs=heads)
+    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    feeds = {"pixel_values": np.random.default_rng(0).random((6, 1, 8, 8), dtype=np.float32)}
+    assert verify_artifact(source, artifact, tmp_path, feeds=feeds).status == "verified"
+    model = onnx.load(tmp_path / "fp32.onnx")
+    last = [node for node in model.graph.node if node.output[0] in ("a_logits", "b_logits")]
+    last[0].output[0], last[1].output[0] = last[1].output[0], last[0].output[0]
+    onnx.save(model, tmp_path / "fp32.onnx")
+    swapped = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    assert swapped.status == "rejected"
+    assert "output 'a_logits'" in swapped.reason or "output 'b_logits'" in swapped.reason
+
+
+def test_a_student_that_gives_nan_is_rejected(image, tmp_path):
+    feeds = {"pixel_values": image.feeds["pixel_values"].copy()}
+    feeds["pixel_values"][2] = np.nan
+    artifact = verify_artifact(image.source, image.artifact, image.folder, feeds=feeds)
+    assert artifact.status == "rejected"
+    assert "NaN or infinity from the student, first in sample" in artifact.reason
+
+
+def test_an_optimisation_that_changes_the_result_does_not_make_its_own_limit(image, tmp_path):
+    """A student whose rounding noise is as large as its outputs: x * 1e8 summed and cancelled."""
+    from compactor_exporters import export_artifact
+
+    class Unstable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            x = self.fc(pixel_values.flatten(1))
+            return (x + 1e7) - 1e7
+
+    torch.manual_seed(0)
+    module = Unstable().eval()
+    source = replace(image.source, module=module, student_weights=module.state_dict(keep_vars=True))
+    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    verified = verify_artifact(source, artifact, tmp_path, feeds=image.feeds)
+    assert verified.status == "rejected"
+    assert named(verified)["noise-floor"].passed is False
+
+
+def test_a_student_that_cannot_run_in_float64_is_verified_by_the_other_noises(image, tmp_path):
+    from compactor_exporters import export_artifact
+
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(64, 10)
+
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            return self.fc(pixel_values.flatten(1).float())
+
+    module = Single().eval()
+    source = replace(image.source, module=module, student_weights=module.state_dict(keep_vars=True))
+    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    verified = verify_artifact(source, artifact, tmp_path, feeds=image.feeds)
+    assert verified.status == "verified"
+    assert "float64" not in named(verified)["noise-floor"].detail
+
+
+def test_thread_counts_are_set_back(image):
+    before = torch.get_num_threads()
+    verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
+    assert torch.get_num_threads() == before
+
+
+def test_feeds_that_do_not_fit_and_other_precisions_are_refused(image, text, tmp_path):
+    shutil.copy(image.folder / "fp32.onnx", tmp_path)
+    with pytest.raises(UsageError, match=r"'pixel_values' got \(3, 8, 8\) float32"):
+        verify_artifact(
+            image.source, image.artifact, tmp_path, feeds={"pixel_values": np.zeros((3, 8, 8), np.float32)}
+        )
+    uneven = {"input_ids": text.feeds["input_ids"], "attention_mask": text.feeds["attention_mask"][:3]}
+    with pytest.raises(UsageError, match=r"\[3, 20\] samples"):
+        verify_artifact(text.source, text.artifact, text.folder, feeds=uneven)
+    int8 = msgspec.structs.replace(image.artifact, spec=ExportSpec(precision="int8"))
+    with pytest.raises(UsageError, match="judged by agreement"):
+        verify_artifact(image.source, int8, tmp_path, feeds=image.feeds)
+
+
+def test_top1_counts_a_sample_only_if_all_its_positions_agree(text):
+    reference = {"intent_logits": np.array([[1.0, 0], [1, 0]]), "slot_logits": np.zeros((2, 2, 3))}
+    found = {"intent_logits": np.array([[0.6, 0.5], [1, 0]]), "slot_logits": np.zeros((2, 2, 3))}
+    found["slot_logits"][1, 1, 2] = 1
+    assert top1_matches(reference, found, text.source.outputs).tolist() == [True, False]

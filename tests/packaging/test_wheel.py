@@ -1,0 +1,73 @@
+"""The wheel: what it holds, and that it serves a bundle from a clean environment with the `image` extra alone."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Finished
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
+        "compactor",
+        "compactor_exporters",
+        "compactor_runtimes",
+    }
+    assert {name for name in names if name.endswith("py.typed")} == {
+        f"{package}/py.typed" for package in ("compactor", "compactor_exporters", "compactor_runtimes")
+    }
+    assert "compactor/recipes/digits.yaml" in names
+    assert not [
+        name
+        for name in names
+        if not name.endswith((".py", ".yaml", "py.typed")) and ".dist-info/" not in name
+    ]
+    assert [name for name in names if name.endswith("licenses/LICENSE")]
+
+
+@pytest.mark.slow
+def test_the_image_extra_alone_serves_the_bundle(wheel: Path, digits_run: Finished, tmp_path: Path) -> None:
+    """No torch there: open, verify, predict from PNG files, from the command line and from Python."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    constraints = str(ROOT / "constraints.txt")
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", constraints, f"{wheel}[image]")
+    installed = run(python, "-m", "pip", "list", "--format=freeze").lower()
+    assert "torch" not in installed
+    assert "onnxruntime==" in installed
+    command = str(tmp_path / "venv" / "bin" / "compactor")
+    assert "passed" in run(command, "verify", str(digits_run.bundle))
+    pictures = sorted(str(path) for path in (digits_run.bundle / "golden").glob("select*.png"))
+    lines = run(command, "predict", str(digits_run.bundle), *pictures).splitlines()
+    assert len(lines) == len(pictures) == 8
+    code = (
+        "import sys, compactor_runtimes\n"
+        f"with compactor_runtimes.load({str(digits_run.bundle)!r}) as model:\n"
+        f"    print(*[found.label for found in model.predict({pictures!r})])\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    assert run(python, "-c", code).split() == [line.split("\t")[1] for line in lines]

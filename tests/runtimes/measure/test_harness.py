@@ -1,0 +1,184 @@
+"""The whole harness: real worker processes over toy runtimes of known speed and known misbehaviour."""
+
+import sys
+
+import pytest
+
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
+from compactor_runtimes.measure import Settings, measure
+from compactor_runtimes.measure.child import Child
+from compactor_runtimes.measure.harness import sample_set_digest, turns
+from compactor_runtimes.measure.records import FirstAnswer, Job, MemoryUse
+
+psutil = pytest.importorskip("psutil")
+pytest.importorskip("mlperf_loadgen")
+
+SMOKE = Settings(profile="smoke", offline_batch=4, cold_starts=2)
+SHORT = Settings(profile="smoke", scenarios=["single-stream"], cold_starts=0)
+
+
+def no_children_left():
+    """Tell whether every worker of this process has ended."""
+    return not [
+        child for child in psutil.Process().children() if "compactor_runtimes" in " ".join(child.cmdline())
+    ]
+
+
+@pytest.mark.slow
+def test_two_toys_of_known_speed_are_measured_side_by_side(candidate, samples):
+    told = []
+    found = measure(
+        [candidate("fast"), candidate("slow")], samples, SMOKE, progress=lambda *step: told.append(step)
+    )
+    by = {(one.subject, one.scope, one.scenario): one for one in found}
+    assert [(one.subject, one.scope, one.scenario) for one in found[:5]] == [
+        ("fast", "compute", "single-stream"),
+        ("fast", "end-to-end", "single-stream"),
+        ("fast", "compute", "offline"),
+        ("fast", "end-to-end", "offline"),
+        ("fast", "cold-start", "once"),
+    ]
+    assert len(found) == len(by) == 10
+
+    fast, slow = by["fast", "compute", "single-stream"], by["slow", "compute", "single-stream"]
+    assert 2e6 <= fast.median_ns < 3e6
+    assert slow.median_ns / fast.median_ns == pytest.approx(2, rel=0.2)
+    assert fast.n >= 44
+    assert set(fast.blocks) == set(slow.blocks) == {0, 1}
+    assert min(fast.samples_ns) >= 2_000_000
+    assert fast.percentile(0.9).value_ns is not None
+
+    assert by["fast", "end-to-end", "single-stream"].median_ns > fast.median_ns  # decoding a PNG comes on top
+    offline = by["fast", "compute", "offline"]
+    assert offline.batch == 4
+    assert min(offline.samples_ns) >= 8_000_000
+    assert 300 < offline.images_per_s <= 500  # at 2 ms an image
+
+    cold = by["fast", "cold-start", "once"]
+    assert (cold.n, cold.blocks, cold.batch) == (2, [0, 1], 1)
+    assert min(cold.samples_ns) > cold.load_s * 1e9
+    assert "2 cold starts (needs 3)" in cold.reasons
+    assert not cold.valid
+
+    assert fast.rss_bytes > 10 << 20
+    assert fast.pss_bytes is None or 0 < fast.pss_bytes <= fast.rss_bytes
+    assert fast.provider == "toy"
+    assert fast.subject_digest == "digest-fast"
+    assert fast.sample_set_digest == sample_set_digest(samples)
+    assert fast.environment["usable_cores"] >= 1
+    assert all(one.valid == (not one.reasons) for one in found)
+
+    blocks = [text for text, _, _ in told if "compute, single-stream" in text]
+    assert blocks == [  # A B, then B A
+        "fast: compute, single-stream, block 1 of 2",
+        "slow: compute, single-stream, block 1 of 2",
+        "slow: compute, single-stream, block 2 of 2",
+        "fast: compute, single-stream, block 2 of 2",
+    ]
+    total = 2 * (1 + 2 * 4 + 2)
+    assert [(done, of) for _, done, of in told] == [(index, total) for index in range(total)]
+    assert no_children_left()
+
+
+def test_each_block_starts_one_candidate_further_on():
+    assert [turns(3, block) for block in range(4)] == [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]
+
+
+@pytest.mark.slow
+def test_threads_reach_the_runtime_and_the_maths_libraries(candidate, samples):
+    (one, _) = measure([candidate("threads_in_label")], samples, Settings(**{**_fields(SHORT), "threads": 1}))
+    assert one.provider == "threads=1 omp=1"
+    assert one.threads == 1
+
+
+@pytest.mark.slow
+def test_death_of_a_worker_ends_the_run_with_its_last_words(candidate, samples):
+    with pytest.raises(UnfitEnvironmentError, match=r"(?s)'dies'.*status 3.*the spring broke"):
+        measure([candidate("instant"), candidate("dies")], samples, SHORT)
+    assert no_children_left()
+
+
+@pytest.mark.slow
+def test_exception_in_the_middle_of_a_block_reaches_the_user(candidate, samples):
+    with pytest.raises(
+        UnfitEnvironmentError, match=r"(?s)'raises'.*status 1.*the spring broke after 40 calls"
+    ):
+        measure([candidate("raises")], samples, SHORT)
+
+
+@pytest.mark.slow
+def test_runtime_that_does_not_open_is_named(candidate, samples):
+    with pytest.raises(UnfitEnvironmentError, match=r"(?s)'wont_open'.*its spring is broken"):
+        measure([candidate("wont_open")], samples, SHORT)
+
+
+@pytest.mark.slow
+def test_garbage_in_the_protocol_is_refused(candidate, samples):
+    with pytest.raises(UnfitEnvironmentError, match="'babbles'.*this is not JSON"):
+        measure([candidate("babbles")], samples, SHORT)
+    assert no_children_left()
+
+
+@pytest.mark.slow
+def test_interruption_leaves_no_worker_behind(candidate, samples):
+    def interrupt(what, done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure([candidate("instant"), candidate("slow")], samples, SHORT, progress=interrupt)
+    assert no_children_left()
+
+
+@pytest.mark.slow
+def test_cold_start_answers_with_the_label_of_the_first_sample(candidate, samples, tmp_path):
+    with Child(job(candidate("fast"), samples), tmp_path, python=sys.executable, cold_start=True) as child:
+        assert child.receive(FirstAnswer, seconds=60).label == "dark"
+        assert child.receive(MemoryUse, seconds=60).rss_peak_bytes > 10 << 20
+
+
+@pytest.mark.slow
+def test_idle_worker_uses_no_cpu_and_silence_has_a_deadline(candidate, samples, tmp_path):
+    from compactor_runtimes.measure.records import Ready
+
+    with Child(job(candidate("fast"), samples), tmp_path, python=sys.executable) as child:
+        child.receive(Ready, seconds=60)
+        process = psutil.Process(child._process.pid)
+        before = process.cpu_times()
+        with pytest.raises(UnfitEnvironmentError, match="gave no answer in 0 s"):
+            child.receive(MemoryUse, seconds=0.4)
+        after = process.cpu_times()
+    assert after.user + after.system - before.user - before.system <= 0.05
+    assert not psutil.pid_exists(process.pid)
+
+
+def test_nothing_to_measure_is_refused(candidate, samples):
+    with pytest.raises(UsageError, match="at least one and every name once"):
+        measure([], samples, SMOKE)
+    with pytest.raises(UsageError, match="every name once"):
+        measure([candidate("fast"), candidate("fast")], samples, SMOKE)
+    with pytest.raises(UsageError, match="no raw samples"):
+        measure([candidate("fast")], [], SMOKE)
+
+
+def test_digest_depends_on_contents_and_order_not_on_names(tmp_path):
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path, text in zip(paths, ("x", "y", "x"), strict=True):
+        path.write_text(text)
+    a, b, c = paths
+    assert sample_set_digest([a, b]) == sample_set_digest([c, b])
+    assert sample_set_digest([a, b]) != sample_set_digest([b, a])
+
+
+def job(one, samples):
+    return Job(
+        candidate=one,
+        raw_samples=[str(path) for path in samples],
+        threads=None,
+        scenarios=["offline"],
+        offline_batch=4,
+    )
+
+
+def _fields(settings):
+    return {name: getattr(settings, name) for name in settings.__struct_fields__}

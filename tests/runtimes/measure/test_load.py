@@ -1,0 +1,155 @@
+"""LoadGen's scenarios in this process: counts, durations, verdicts, and failures inside the query."""
+
+import time
+
+import pytest
+
+from compactor_runtimes.measure.load import complaints, run_load, warm_up
+from compactor_runtimes.measure.records import Budget
+
+pytest.importorskip("mlperf_loadgen")
+
+
+class Recorder:
+    """A query of known duration that keeps the indices it was asked for."""
+
+    def __init__(self, seconds):
+        self.seconds, self.asked = seconds, []
+
+    def __call__(self, index):
+        self.asked.append(index)
+        time.sleep(self.seconds)
+
+
+def test_single_stream_honours_count_and_duration_and_times_each_query():
+    query = Recorder(0.002)
+    begin = time.perf_counter()
+    load = run_load(
+        query,
+        scenario="single-stream",
+        num_samples=4,
+        budget=Budget(min_queries=60, min_ms=20, max_ms=2000),
+    )
+    elapsed = time.perf_counter() - begin
+    assert len(load.samples_ns) >= 60
+    assert all(sample >= 2_000_000 for sample in load.samples_ns)
+    assert sum(load.samples_ns) / 1e9 < elapsed
+    assert load.complaints == []
+    assert set(query.asked[-60:]) == {0, 1, 2, 3}
+
+
+def test_single_stream_runs_for_its_minimum_duration():
+    load = run_load(
+        Recorder(0.001),
+        scenario="single-stream",
+        num_samples=4,
+        budget=Budget(min_queries=1, min_ms=100, max_ms=1000),
+    )
+    assert sum(load.samples_ns) >= 0.8 * 100_000_000
+    assert load.complaints == []
+
+
+def test_slow_model_gets_only_the_queries_that_fit_its_time():
+    load = run_load(
+        Recorder(0.02),
+        scenario="single-stream",
+        num_samples=4,
+        budget=Budget(min_queries=10_000, min_ms=50, max_ms=100),
+    )
+    assert 3 <= len(load.samples_ns) <= 6
+    assert load.complaints == []  # too few samples are judged over all blocks, not here
+
+
+def test_offline_asks_in_batches_until_the_duration_is_full():
+    query = Recorder(0.005)
+    load = run_load(
+        query,
+        scenario="offline",
+        num_samples=20,
+        budget=Budget(min_queries=1, min_ms=60, max_ms=500),
+    )
+    assert sum(load.samples_ns) >= 60_000_000
+    assert all(sample >= 5_000_000 for sample in load.samples_ns)
+    assert load.complaints == []
+
+
+def test_offline_honours_its_minimum_of_batches():
+    load = run_load(
+        Recorder(0.005),
+        scenario="offline",
+        num_samples=20,
+        budget=Budget(min_queries=30, min_ms=10, max_ms=1000),
+    )
+    assert 30 <= len(load.samples_ns) <= 60
+
+
+def test_many_runs_in_one_process_do_not_disturb_each_other():
+    for _ in range(4):
+        for scenario in ("single-stream", "offline"):
+            load = run_load(
+                Recorder(0.001),
+                scenario=scenario,
+                num_samples=4,
+                budget=Budget(min_queries=5, min_ms=10, max_ms=100),
+            )
+            assert len(load.samples_ns) >= 5
+
+
+def test_model_that_turns_slow_is_reported_by_loadgen():
+    calls = 0
+
+    def query(index):
+        nonlocal calls
+        calls += 1
+        time.sleep(0.001 if calls < 40 else 0.05)
+
+    load = run_load(
+        query,
+        scenario="single-stream",
+        num_samples=4,
+        budget=Budget(min_queries=100, min_ms=20, max_ms=110),
+    )
+    assert load.complaints == ["LoadGen: min queries satisfied: no"]
+
+
+def test_failure_inside_a_query_is_raised_afterwards_and_the_next_run_works():
+    calls = 0
+
+    def query(index):
+        nonlocal calls
+        calls += 1
+        if calls > 30:
+            raise RuntimeError("broken")
+        time.sleep(0.002)
+
+    budget = Budget(min_queries=50, min_ms=20, max_ms=500)
+    with pytest.raises(RuntimeError, match="broken"):
+        run_load(query, scenario="single-stream", num_samples=4, budget=budget)
+    assert run_load(Recorder(0), scenario="single-stream", num_samples=4, budget=budget).samples_ns
+
+
+def test_warm_up_returns_the_fastest_of_at_least_two():
+    durations = iter([0.02, 0.01, 0.015])
+    fastest = warm_up(lambda _: time.sleep(next(durations)), at_least_ns=35_000_000)
+    assert 10_000_000 <= fastest < 15_000_000
+
+
+@pytest.mark.parametrize(
+    ("summary", "found"),
+    [
+        ("Result is : VALID\n  Min duration satisfied : Yes\n", []),
+        (
+            "Result is : INVALID\n  Min duration satisfied : NO\n  Min queries satisfied : Yes\n",
+            ["LoadGen: min duration satisfied: no"],
+        ),
+        ("Result is : INVALID\n  Min duration satisfied : Yes\n  Early stopping satisfied: NO\n", []),
+        ("Result is : INVALID\n", ["LoadGen: INVALID"]),
+    ],
+)
+def test_verdict_of_the_summary_is_passed_on(summary, found):
+    assert complaints(summary) == found
+
+
+def test_summary_without_a_verdict_is_refused():
+    with pytest.raises(ValueError, match="holds no verdict"):
+        complaints("nothing here")
