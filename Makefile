@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train two teachers, distil, export, verify, measure and pack, on scikit-learn's digits
 	$(BIN)/compactor run digits
 	$(BIN)/compactor verify runs/digits/latest/bundle
-	$(BIN)/compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/select000.png
+	$(BIN)/compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/case-000.png
 
 test: lint types architecture unit  ## what CI runs
 

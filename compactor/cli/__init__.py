@@ -6,12 +6,15 @@ Commands load on demand; nothing here or in a command's module imports torch, nu
 import json
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compactor import __version__
 from compactor_runtimes.errors import CompactorError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 COMMANDS = ("run", "plan", "recipes", "schema", "verify", "predict", "inspect", "doctor")
 
@@ -80,6 +83,14 @@ def fail(error: CompactorError) -> int:
         emit_json({"error": type(error).__name__, "message": message, "exit_code": error.exit_code})
     click.echo(f"error: {message}", err=True)
     return error.exit_code
+
+
+def result_console() -> "Console":
+    """A console for results; piped output gets 120 columns, so that no table is cut."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def emit_json(value: Any) -> None:

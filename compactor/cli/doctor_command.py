@@ -7,17 +7,16 @@ import click
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(as_json: bool) -> None:
     """Describe this machine, say which parts of Compactor can run here, and how to mend what cannot."""
-    from rich.console import Console
     from rich.table import Table
 
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, result_console
     from compactor.doctor import examine
 
     findings = examine()
     if as_json:
         emit_json(findings)
         return
-    console = Console()
+    console = result_console()
     for key, value in findings["environment"].items():
         console.print(f"{key}: {value}", markup=False, highlight=False)
     table = Table(title="extras", title_justify="left")

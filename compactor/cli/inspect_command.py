@@ -11,17 +11,16 @@ import click
 def command(bundle: Path, as_json: bool) -> None:
     """Show what is in a bundle: interface, artifacts, metrics, provenance and licences (hashes are checked)."""
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, result_console
     from compactor_runtimes.bundle import open_bundle
 
     manifest = open_bundle(bundle).manifest
     if as_json:
         emit_json(msgspec.to_builtins(manifest))
         return
-    console = Console()
+    console = result_console()
     console.print(f"[bold]{manifest.name}[/bold], {manifest.task}, schema {manifest.schema_version}")
     for direction, ports in (("input", manifest.main.inputs), ("output", manifest.main.outputs)):
         for port in ports:

@@ -25,10 +25,9 @@ import click
 def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) -> None:
     """Show what a run would do: what runs, goes on, is reused, or cannot run on this machine, and why."""
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, result_console
     from compactor.recipe import load_recipe
     from compactor.run.plan import make_plan
 
@@ -41,4 +40,4 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) 
         table.add_column(column, overflow="fold")
     for step in plan.steps:
         table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
-    Console().print(table)
+    result_console().print(table)

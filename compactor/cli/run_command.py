@@ -36,7 +36,7 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, 
     """
     from rich.console import Console
 
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, result_console
     from compactor.progress import RichReporter, SilentReporter
     from compactor.recipe import load_recipe
     from compactor_runtimes.errors import needs_extra
@@ -53,6 +53,6 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, 
         return
     from compactor_runtimes.report import render_terminal
 
-    Console().print(render_terminal(result.report))
+    result_console().print(render_terminal(result.report))
     click.echo(f"bundle: {result.bundle}\nreport: {result.report_file}")
     click.echo(f"next:   compactor predict {result.bundle} IMAGE.png")

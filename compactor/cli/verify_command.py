@@ -16,10 +16,9 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     limits in the manifest, and the decoded results. Exit code 3 when numbers differ, 7 when files are damaged.
     """
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, result_console
     from compactor_runtimes.golden import verify_bundle
 
     result = verify_bundle(bundle, threads=threads)
@@ -34,7 +33,7 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
             limit = "" if row.limit is None else f"{row.limit:.3g}"
             verdict = "passed" if row.passed else "FAILED"
             table.add_row(row.artifact, row.check, verdict, value, limit, str(row.n or ""), row.detail)
-        Console().print(table)
+        result_console().print(table)
         for name in result.not_run:
             click.echo(f"not run: {name}")
     result.raise_for_gate()

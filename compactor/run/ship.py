@@ -15,9 +15,10 @@ from compactor.models.classifier import PIXELS, ImageClassifier
 from compactor.progress import Reporter
 from compactor.recipe import GatesSpec, Recipe
 from compactor_exporters import ExportSource, can_export, export_artifact
-from compactor_exporters.gates import judge_agreement, judge_drop, raise_for_gates
+from compactor_exporters.bundle_writer import check_fit_to_ship
+from compactor_exporters.gates import judge_agreement, judge_drop
 from compactor_exporters.verify import verify_artifact
-from compactor_runtimes.errors import AccuracyGateError, NumericGateError
+from compactor_runtimes.errors import AccuracyGateError
 from compactor_runtimes.manifest import Artifact, Check, ExportSpec, ImagePre, SoftmaxPost, ToFloat
 from compactor_runtimes.runtime import OPENERS, open_runtime
 
@@ -119,14 +120,7 @@ def require_fit(shipment: Shipment) -> None:
         NumericGateError: a required artifact's numbers are off.
         AccuracyGateError: a required artifact, or the student, is not accurate enough.
     """
-    for artifact in shipment.artifacts:
-        if artifact.spec.required and artifact.status != "verified":
-            failed = [check for check in artifact.checks if not check.passed]
-            try:
-                raise_for_gates(failed)
-            except (NumericGateError, AccuracyGateError) as error:
-                raise type(error)(f"artifact {artifact.name}: {error}") from error
-            raise NumericGateError(f"artifact {artifact.name}: {artifact.status}: {artifact.reason}")
+    check_fit_to_ship(shipment.artifacts)
     for check in shipment.gates:
         if not check.passed:
             raise AccuracyGateError(

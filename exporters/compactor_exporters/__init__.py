@@ -18,7 +18,7 @@ EXPORTERS = {
     "onnx/fp32": "compactor_exporters.onnx_fp32:export",
 }
 
-_EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxslim")
+_EXPORT_PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxslim")
 
 
 def can_export(spec: ExportSpec) -> str | None:

@@ -88,24 +88,26 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
     return folder
 
 
-def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str) -> None:
-    """Refuse a bundle whose required or default artifact is not verified.
+def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str | None = None) -> None:
+    """Refuse to ship when a required artifact, the default one, or every one is not verified.
 
     Raises:
         NumericGateError, AccuracyGateError: the artifact's first failed check.
         UsageError: no artifact has the default's name.
     """
     known = {artifact.name: artifact for artifact in artifacts}
-    if default_artifact not in known:
+    if default_artifact is not None and default_artifact not in known:
         raise UsageError(
             f"bundle: default artifact {default_artifact!r} is not among the exported ones "
             f"({', '.join(known)})"
         )
+    none_verified = all(artifact.status != "verified" for artifact in known.values())
     for artifact in known.values():
-        if artifact.status == "verified" or not (artifact.spec.required or artifact.name == default_artifact):
+        needed = artifact.spec.required or artifact.name == default_artifact or none_verified
+        if artifact.status == "verified" or not needed:
             continue
         raise_for_gates(artifact.checks)
-        kind = "required" if artifact.spec.required else "default"
+        kind = "required" if artifact.spec.required else "default" if default_artifact else "only"
         raise NumericGateError(
             f"bundle: the {kind} artifact {artifact.name!r} is {artifact.status}"
             f"{f' ({artifact.reason})' if artifact.reason else ''}, verified expected; verify it, or do "

@@ -144,7 +144,7 @@ def test_one_flipped_byte_is_exit_code_7(copy: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    for command in (["verify", str(copy)], ["predict", str(copy), str(copy / "golden" / "select000.png")]):
+    for command in (["verify", str(copy)], ["predict", str(copy), str(copy / "golden" / "case-000.png")]):
         done = compactor(*command, cwd=copy.parent)
         assert done.returncode == 7
         assert done.stderr.count("\n") == 1

@@ -16,10 +16,10 @@ SOURCES = {
 }
 BASE = {"numpy", "click", "rich", "msgspec", "yaml"}
 # import name -> distribution, where they differ
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "mlperf_loadgen": "mlcommons-loadgen"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "mlperf_loadgen": "mlcommons-loadgen", "onnx_ir": "onnx-ir"}
 HEAVY = [
     "numpy", "torch", "torchvision", "timm", "transformers", "accelerate", "datasets", "torchmetrics", "sklearn", "scipy",
-    "pyarrow", "pandas", "safetensors", "onnx", "onnxscript", "onnxslim", "onnxruntime", "tensorrt", "PIL", "tokenizers",
+    "pyarrow", "pandas", "safetensors", "onnx", "onnxscript", "onnxslim", "onnx_ir", "onnxruntime", "tensorrt", "PIL", "tokenizers",
     "mlperf_loadgen", "psutil", "jinja2", "matplotlib",
 ]  # fmt: skip
 BLOCKER = """

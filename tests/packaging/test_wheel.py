@@ -61,7 +61,7 @@ def test_the_image_extra_alone_serves_the_bundle(wheel: Path, digits_run: Finish
     assert "onnxruntime==" in installed
     command = str(tmp_path / "venv" / "bin" / "compactor")
     assert "passed" in run(command, "verify", str(digits_run.bundle))
-    pictures = sorted(str(path) for path in (digits_run.bundle / "golden").glob("select*.png"))
+    pictures = sorted(str(path) for path in (digits_run.bundle / "golden").glob("case-*.png"))
     lines = run(command, "predict", str(digits_run.bundle), *pictures).splitlines()
     assert len(lines) == len(pictures) == 8
     code = (

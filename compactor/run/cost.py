@@ -1,0 +1,107 @@
+"""What teachers, student and artifacts cost on this machine: candidates for the measuring harness, and the fastest."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from compactor.data.png import write_pngs
+from compactor.models.build import WEIGHTS
+from compactor.models.classifier import parameter_count
+from compactor.run.digest import file_digest
+from compactor.torch_runtime import write_ensemble
+from compactor_exporters import ExportSource
+from compactor_runtimes.manifest import Artifact
+from compactor_runtimes.measure.harness import measure
+from compactor_runtimes.measure.records import Candidate, Measurement, Settings
+from compactor_runtimes.runtime import OPENERS
+
+if TYPE_CHECKING:
+    from compactor.run.finish import Finish
+
+MEASURED_SAMPLES = 64
+TORCH = "compactor.torch_runtime:open_runtime"
+
+
+def measure_all(
+    run: "Finish", source: ExportSource, artifacts: list[Artifact], teachers: list[str]
+) -> list[Measurement]:
+    """Measure the teachers together in torch, the student in torch, and every artifact."""
+    candidates = [
+        student := Candidate(
+            name=torch_name(["student"]),
+            runtime=TORCH,
+            source=str(run.student_folder),
+            digest=file_digest(run.student_folder / WEIGHTS),
+            size_bytes=weights_bytes(run.student_folder),
+            parameters=parameter_count(run.student),
+            input=source.inputs[0].name,
+            output=source.outputs[0].name,
+            pre=source.pre[0],
+            post=source.post[0],
+            labels=run.data.info.classes["label"],
+        )
+    ]
+    if teachers:
+        ensemble = run.run / "teachers.json"
+        write_ensemble(ensemble, run.teacher_folders)
+        together = msgspec.structs.replace(
+            student,
+            name=torch_name(teachers),
+            source=str(ensemble),
+            digest="+".join(file_digest(folder / WEIGHTS)[:16] for folder in run.teacher_folders),
+            size_bytes=sum(weights_bytes(folder) for folder in run.teacher_folders),
+            parameters=sum(parameter_count(model) for model in run.teachers),
+        )
+        candidates.insert(0, together)
+    candidates += [
+        msgspec.structs.replace(
+            student,
+            name=artifact_name(artifact),
+            runtime=OPENERS[artifact.spec.format],
+            source=str(run.run / "artifacts" / artifact.files[0].path),
+            digest=artifact.files[0].sha256,
+            size_bytes=artifact_bytes(artifact),
+            parameters=None,
+            precision=artifact.spec.precision,
+        )
+        for artifact in artifacts
+    ]
+    select = run.data.select
+    samples = write_pngs(select.images[select.rows[:MEASURED_SAMPLES]], run.run / "measured", prefix="select")
+    spec = run.recipe.measure
+    settings = Settings(scenarios=spec.scenarios, profile=spec.profile, threads=spec.threads)
+    with run.reporter.bar("measure", 1) as bar:
+        return measure(
+            candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
+        )
+
+
+def fastest(artifacts: list[Artifact], measurements: list[Measurement]) -> Artifact:
+    """The artifact with the smallest median compute time of single images; the first where none was measured."""
+    medians = {
+        one.subject: one.median_ns
+        for one in measurements
+        if one.scope == "compute" and one.scenario == "single-stream" and one.samples_ns
+    }
+    return min(artifacts, key=lambda artifact: medians.get(artifact_name(artifact), float("inf")))
+
+
+def torch_name(names: list[str]) -> str:
+    """A torch subject's name in tables; several teachers are one subject."""
+    return f"{names[0] if len(names) == 1 else 'teachers'} (torch)"
+
+
+def artifact_name(artifact: Artifact) -> str:
+    """An artifact's name in tables."""
+    return f"onnx {artifact.name}" if artifact.spec.format == "onnx" else artifact.name
+
+
+def artifact_bytes(artifact: Artifact) -> int:
+    """Size of all its files."""
+    return sum(entry.bytes for entry in artifact.files)
+
+
+def weights_bytes(folder: Path) -> int:
+    """Size of a model folder's weights file."""
+    return (folder / WEIGHTS).stat().st_size
