@@ -138,9 +138,13 @@ def _bundle(folder: Path) -> Path:
     artifact = export_artifact(source, ExportSpec(required=True), folder / "artifacts")
     artifact = verify_artifact(source, artifact, folder / "artifacts", feeds=feeds)
     contents = BundleContents(
-        source=source, artifacts=[artifact], artifact_folder=folder / "artifacts", student_folder=folder / "student",
-        raws=raws, default_artifact="fp32",
-    )  # fmt: skip
+        source=source,
+        artifacts=[artifact],
+        artifact_folder=folder / "artifacts",
+        student_folder=folder / "student",
+        raws=raws,
+        default_artifact="fp32",
+    )
     return write_bundle(folder / "bundle", contents)
 
 
@@ -182,10 +186,17 @@ def export() -> dict[str, Any]:
     model = _model().eval()
     feeds = {"pixel_values": np.random.default_rng(1).random((256, 3, 32, 32), dtype=np.float32)}
     source = ExportSource(
-        name="resnet20", task="image-classification", module=model.deploy(), example=model.example(), inputs=model.inputs,
-        outputs=model.outputs, pre=[], post=[], labels=model.info.classes,
+        name="resnet20",
+        task="image-classification",
+        module=model.deploy(),
+        example=model.example(),
+        inputs=model.inputs,
+        outputs=model.outputs,
+        pre=[],
+        post=[],
+        labels=model.info.classes,
         student_weights=dict(model.state_dict(keep_vars=True)),
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as name:
         artifact = export_artifact(source, ExportSpec(), Path(name))
         artifact = verify_artifact(source, artifact, Path(name), feeds=feeds)

@@ -1,4 +1,4 @@
-"""Results files: runs cached by a digest, figures computed from runs, and staleness told from the source digest."""
+"""Results files: runs cached by digest, figures computed from runs, staleness told from the source."""
 
 import json
 import platform
@@ -19,7 +19,7 @@ Run = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its unit, sample count and 95% interval or range; `about` says what of, `goal` what was asked."""
+    """A number with unit, count and 95% interval or range; `about`: what of, `goal`: what was asked."""
 
     value: float
     unit: str
@@ -69,8 +69,11 @@ def run_suite(suite: Suite, say: Callable[[str], None]) -> Path:
             started_s = time.perf_counter()
             result = suite.execute(settings)
             known[key] = {
-                "key": key, "settings": settings, "result": result, "seconds": round(time.perf_counter() - started_s, 3)
-            }  # fmt: skip
+                "key": key,
+                "settings": settings,
+                "result": result,
+                "seconds": round(time.perf_counter() - started_s, 3),
+            }
         runs.append(known[key])
         _write(
             suite,

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.run bench|acceptance|results`: run suites, or recompute figures and tables from their runs."""
+"""`python -m benchmarks.run bench|acceptance|results`: run suites, or recompute figures and tables."""
 
 import sys
 from importlib import import_module
@@ -33,7 +33,7 @@ def write_tables() -> None:
         content = refresh(suite)
         if content:
             tables[name] = _table(content, stale=is_stale(suite, content))
-    page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`; nothing here is typed.\n"
+    page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"
     for name, table in tables.items():
         page += f"\n## {name}\n\n{table}"
     (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
@@ -60,7 +60,8 @@ def _table(content: dict[str, Any], *, stale: bool) -> str:
         value, low, high = (_number(figure[key]) for key in ("value", "low", "high"))
         unit = f" {figure['unit']}" if figure["unit"] else ""
         lines.append(
-            f"| `{name}` | {value}{unit} | {low} to {high} | {figure['n']} | {figure['goal']} | {figure['about']} |"
+            f"| `{name}` | {value}{unit} | {low} to {high} "
+            f"| {figure['n']} | {figure['goal']} | {figure['about']} |"
         )
     return "\n".join(lines) + "\n"
 

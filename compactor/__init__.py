@@ -1,4 +1,4 @@
-"""Distil big teachers into a small student, export it, prove that it is fit to ship, and pack it into a bundle.
+"""Distil big teachers into a small student, export it, prove it fit to ship, and pack it into a bundle.
 
 Everything heavy is imported on first use: `import compactor` loads neither torch nor numpy.
 """

@@ -12,7 +12,7 @@ DISTRIBUTION = "compactor-toolkit"
 
 
 def examine() -> dict[str, Any]:
-    """Return {environment, extras: {name: {missing, install}}, problems: [sentence]}; imports nothing heavy."""
+    """Return {environment, extras: {name: {missing, install}}, problems: [...]}; imports nothing heavy."""
     extras = {
         name: {
             "missing": [package for package in packages if not _installed(package)],

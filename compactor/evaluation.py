@@ -58,7 +58,7 @@ def artifact_logits(
 
 
 def select_accuracy(split: Split) -> Callable[[nn.Module], dict[str, float]]:
-    """A function that tells a model's accuracy on the split, for the trainer to call after every epoch; nothing without labels."""
+    """Return a function that tells a model's accuracy on the split; it tells nothing without labels."""
     labels = split_labels(split)
     if not (labels >= 0).any():
         return lambda model: {}

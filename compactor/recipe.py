@@ -225,7 +225,7 @@ _Loader.add_implicit_resolver(
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
-    """Apply one `a.0.b=value`, the value read as YAML; a missing key is created, its name is checked later."""
+    """Apply one `a.0.b=value`, the value read as YAML; a missing key is created and checked later."""
     path, equals, text = override.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
@@ -254,7 +254,8 @@ def _descend(node: Any, key: str, override: str) -> Any:
     if isinstance(node, list):
         if not key.isdecimal() or int(key) >= len(node):
             raise UsageError(
-                f"--set {override!r}: {key!r} is no index into a list of {len(node)}; use 0 to {len(node) - 1}"
+                f"--set {override!r}: {key!r} is no index into a list of {len(node)}; "
+                f"use 0 to {len(node) - 1}"
             )
         return node[int(key)]
     if isinstance(node, dict):
@@ -282,7 +283,7 @@ def _check_keys(value: Any, kind: msgspec.inspect.Type, path: str) -> None:
 
 
 def _explain(message: str, raw: Any) -> str:
-    """Turn msgspec's "Expected `float`, got `str` - at `$.stages[0].lr`" into our sentence, with the value found."""
+    """Turn msgspec's "Expected `float`, got `str` - at `$.stages[0].lr`" into our sentence."""
     what, _, where = message.partition(" - at `$")
     path = where.rstrip("`").replace("[", ".").replace("]", "").lstrip(".")
     expected = what.replace("`", "")
@@ -303,48 +304,52 @@ def _explain(message: str, raw: Any) -> str:
 
 def _check_references(recipe: Recipe) -> None:
     """Check what no type can say: ids, references to earlier stages, methods and their options."""
-    from compactor.methods import method_named, parse_options
-
     seen: list[str] = []
     for index, stage in enumerate(recipe.stages):
         at = f"recipe stages.{index}"
         if stage.id in seen:
             raise UsageError(f"{at}.id: {stage.id!r} is used twice; every stage needs its own id")
         if (stage.epochs is None) == (stage.steps is None):
-            raise UsageError(
-                f"{at}: give either epochs or steps (found {'both' if stage.epochs else 'neither'})"
-            )
+            found = "both" if stage.epochs else "neither"
+            raise UsageError(f"{at}: give either epochs or steps (found {found})")
         if stage.student is None and recipe.student is None:
             raise UsageError(
-                f"{at}.student: there is none; name a student for the stage or at the top of the recipe"
+                f"{at}.student: there is none; name one for the stage or at the top of the recipe"
             )
-        method = method_named(stage.method, at)
-        parse_options(method, stage.options, at)
         if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
             raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
-        teachers = recipe.stage_teachers(stage) if method.learns_from_teachers else []
-        if method.learns_from_teachers and not teachers:
-            raise UsageError(
-                f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
-            )
-        for teacher in [*teachers, *([stage.init] if stage.init else [])]:
-            if (
-                isinstance(teacher, str)
-                and teacher.startswith(STAGE)
-                and teacher.removeprefix(STAGE) not in seen
-            ):
-                known = f"earlier stages: {', '.join(seen)}" if seen else "this is the first stage"
-                raise UsageError(f"{at}: {teacher!r} names no earlier stage ({known})")
-            if isinstance(teacher, str) and not teacher.startswith(STAGE) and teacher != stage.init:
-                raise UsageError(f"{at}.teachers: {teacher!r} is neither a model nor of the form stage:ID")
-            if isinstance(teacher, ModelSpec) and teacher.weights is None:
-                raise UsageError(
-                    f"{at}.teachers: {teacher.model} has no weights; give weights: FILE.safetensors or pretrained"
-                )
+        _check_method(recipe, stage, at, seen)
         seen.append(stage.id)
     names = [spec.name for spec in recipe.export]
     for name in names:
         if names.count(name) > 1:
             raise UsageError(
-                f"recipe export: {name!r} is listed twice; every export needs its own format and precision"
+                f"recipe export: {name!r} is listed twice; each needs its own format and precision"
             )
+
+
+def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str]) -> None:
+    """Check a stage's method, its options, and whom it learns from and starts from."""
+    from compactor.methods import method_named, parse_options
+
+    method = method_named(stage.method, at)
+    parse_options(method, stage.options, at)
+    teachers = recipe.stage_teachers(stage)
+    if method.learns_from_teachers and not teachers:
+        raise UsageError(
+            f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
+        )
+    for teacher in teachers:
+        if isinstance(teacher, ModelSpec) and teacher.weights is None:
+            raise UsageError(
+                f"{at}.teachers: {teacher.model} has no weights; give weights: FILE.safetensors or pretrained"
+            )
+        if isinstance(teacher, str) and not teacher.startswith(STAGE):
+            raise UsageError(f"{at}.teachers: {teacher!r} is neither a model nor of the form stage:ID")
+    # a stage that learns from nobody may come before the teachers that the recipe names for the others
+    named = [*(teachers if method.learns_from_teachers or stage.teachers else []), stage.init]
+    for reference in named:
+        if isinstance(reference, str) and reference.startswith(STAGE):
+            if reference.removeprefix(STAGE) not in earlier:
+                known = f"earlier stages: {', '.join(earlier)}" if earlier else "this is the first stage"
+                raise UsageError(f"{at}: {reference!r} names no earlier stage ({known})")

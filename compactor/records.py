@@ -1,7 +1,8 @@
 """The records that pass between data, models, objectives, targets and trainer.
 
-Letters in shapes: B batch, C classes, L tokens, P packed positions, V vocabulary. A head is named `label` for plain
-classification, `intent` and `slot` for joint tasks; the exported outputs are called `logits` or `<head>_logits`.
+Letters in shapes: B batch, C classes, L tokens, P packed positions, V vocabulary. A head is named `label`
+for plain classification, `intent` and `slot` for joint tasks; the exported outputs are called `logits` or
+`<head>_logits`.
 """
 
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ IGNORE = -100  # the label of a position without ground truth
 class Crops:
     """The recorded views of a batch: what to cut and whether to mirror it afterwards.
 
-    `box` float32 [B, 4] = top, left, height, width as fractions of the stored image's sides (they may reach outside
-    it where an augmentation pads); `flip` bool [B], applied after the cut.
+    `box` float32 [B, 4] = top, left, height, width as fractions of the stored image's sides (they may reach
+    outside it where an augmentation pads); `flip` bool [B], applied after the cut.
     """
 
     box: "Tensor"
@@ -62,8 +63,9 @@ class Batch:
 class Outputs:
     """What a student or the mixed teachers said.
 
-    `log_probs` is kept as a logarithm because the logarithm of a probability that underflowed cannot be recovered; it
-    is None for a student, whose objectives read logits. `pos` holds b * L + l for heads of packed positions [P, V].
+    `log_probs` is kept as a logarithm because the logarithm of a probability that underflowed cannot be
+    recovered; it is None for a student, whose objectives read logits. `pos` holds b * L + l for heads of
+    packed positions [P, V].
     """
 
     logits: "dict[str, Tensor]"
@@ -74,9 +76,10 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Soft:
-    """A soft target, either dense (`log_p` [..., C]) or top-k (`ids`, `p` [..., k]; `tail` [...] is the mass left).
+    """A soft target: dense (`log_p` [..., C]) or top-k (`ids`, `p` [..., k]; `tail` [...] is the mass left).
 
-    The tail is spread evenly over the C - k other classes (FKD's marginal smoothing); a tail of 0 is re-normalisation.
+    The tail is spread evenly over the C - k other classes (FKD's marginal smoothing); a tail of 0 is
+    re-normalisation.
     """
 
     log_p: "Tensor | None" = None
@@ -88,7 +91,9 @@ class Soft:
         """Log-probabilities [..., C]; recovers a top-k target (a class without mass gets -inf)."""
         if self.log_p is not None:
             return self.log_p
-        assert self.ids is not None and self.p is not None and self.tail is not None
+        assert self.ids is not None
+        assert self.p is not None
+        assert self.tail is not None
         others = num_classes - self.ids.shape[-1]
         spread = (
             self.tail.clamp(min=0) / others if others else self.tail.new_zeros(self.tail.shape)

@@ -1,7 +1,7 @@
-"""The frozen teachers of a stage: eval mode, no gradient, each with its own normalisation, mixed into one Outputs.
+"""The frozen teachers of a stage: eval mode, no gradient, own normalisation, mixed into one Outputs.
 
-They are a plain object, never a sub-module of anything trained, so that train(), parameters() and state_dict() of the
-student cannot reach them.
+They are a plain object, never a sub-module of anything trained, so that train(), parameters() and
+state_dict() of the student cannot reach them.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Teachers:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, features: frozenset[str] = frozenset()) -> Outputs:
-        """Return the mixed outputs: log of the mean probabilities, mean logits, and the features asked for."""
+        """Return log of the mean probabilities, mean logits, and the features asked for."""
         outputs = []
         for index, model in enumerate(self.models):
             with capture(model, features if index == 0 else frozenset()) as seen:

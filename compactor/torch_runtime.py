@@ -1,4 +1,4 @@
-"""A torch model or teacher ensemble behind the runtime contract, so that one harness measures torch and artifacts alike."""
+"""A torch model or ensemble as a runtime, so that one harness measures torch and artifacts alike."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from compactor.teachers import Teachers
 
 
 def write_ensemble(path: Path, folders: list[Path]) -> None:
-    """Write the JSON file that `open_runtime` reads: the model folders whose mean probabilities are the answer."""
+    """Write the JSON file that `open_runtime` reads: model folders whose mean probabilities answer."""
     path.write_text(json.dumps({"members": [str(folder.resolve()) for folder in folders]}), encoding="utf-8")
 
 

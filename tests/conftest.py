@@ -1,4 +1,4 @@
-"""Fixtures of several test folders: a finished run of the digits recipe, made once through the command line."""
+"""Fixtures of several folders: a finished run of the digits recipe, made once on the command line."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The peer of the data pipeline: torchvision's transforms on PIL images, one by one, as most training scripts do."""
+"""The peer of the data pipeline: torchvision's transforms on PIL images, as most scripts use them."""
 
 from time import perf_counter
 

@@ -1,7 +1,8 @@
 """Does distillation help on digits? The shipped recipe's student with and without its teachers, equal steps.
 
-Both arms get the same tuning: three learning rates, chosen by mean accuracy on select over the seeds; the report split
-is read for the chosen rate alone. The teachers are trained once for each seed, as the recipe says.
+Both arms get the same tuning: three learning rates, chosen by mean accuracy on select over the seeds; the
+report split is read for the chosen rate alone. The teachers are trained once for each seed, as the recipe
+says.
 """
 
 import tempfile
@@ -12,12 +13,23 @@ from benchmarks.results_file import Figure, Run
 
 NAME = "digits_kd"
 COMMAND = "make acceptance"
-SOURCES = ("compactor.trainer.fit", "compactor.run.stages", "compactor.methods.supervised", "compactor.methods.kd", "compactor.models.cifar", "compactor.data.digits")  # fmt: skip
+SOURCES = (
+    "compactor.trainer.fit",
+    "compactor.run.stages",
+    "compactor.methods.supervised",
+    "compactor.methods.kd",
+    "compactor.models.cifar",
+    "compactor.data.digits",
+)
 SEEDS, RATES, ROWS = (0, 1, 2), (0.03, 0.1, 0.3), (60, 200, 1168)
 SETTINGS = {
-    "student": "cifar:resnet8 width 8", "teachers": "cifar:resnet20 + cifar:resnet14, trained on all 1,168 train rows",
-    "steps": 570, "batch": 64, "rates": list(RATES), "train_rows_of_the_student": list(ROWS),
-}  # fmt: skip
+    "student": "cifar:resnet8 width 8",
+    "teachers": "cifar:resnet20 + cifar:resnet14, trained on all 1,168 train rows",
+    "steps": 570,
+    "batch": 64,
+    "rates": list(RATES),
+    "train_rows_of_the_student": list(ROWS),
+}
 ARMS = ("supervised", "kd")
 
 
@@ -25,8 +37,11 @@ def plan() -> list[dict[str, Any]]:
     """Every arm, rate and number of student rows, for every seed."""
     return [
         {"arm": arm, "lr": rate, "rows": rows, "seed": seed}
-        for seed in SEEDS for rows in ROWS for arm in ARMS for rate in RATES
-    ]  # fmt: skip
+        for seed in SEEDS
+        for rows in ROWS
+        for arm in ARMS
+        for rate in RATES
+    ]
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -106,12 +121,21 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             right[arm] = np.array([[character == "1" for character in text] for text in chosen])
             means = right[arm].mean(1)
             found[f"top1_{arm}_{rows}"] = Figure(
-                float(means.mean()), "share", right[arm].shape[1], float(means.min()), float(means.max()),
-                f"{arm}, {rows} student rows, lr {best:g} chosen on select, mean and range of {len(means)} seeds, report split",
-            )  # fmt: skip
+                float(means.mean()),
+                "share",
+                right[arm].shape[1],
+                float(means.min()),
+                float(means.max()),
+                f"{arm}, {rows} student rows, lr {best:g} chosen on select, "
+                f"mean and range of {len(means)} seeds, report split",
+            )
         gain = bootstrap_difference(right["supervised"], right["kd"])
         found[f"kd_gain_{rows}"] = Figure(
-            100 * gain.value, "points", gain.n, 100 * gain.low, 100 * gain.high,
+            100 * gain.value,
+            "points",
+            gain.n,
+            100 * gain.low,
+            100 * gain.high,
             f"kd minus supervised, {rows} student rows, 3 seeds averaged, 95% bootstrap over samples",
-        )  # fmt: skip
+        )
     return found

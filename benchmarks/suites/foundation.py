@@ -1,4 +1,4 @@
-"""Speed of the foundation against floors and peers: fresh processes, subjects in alternating order, nothing else running."""
+"""Speed against floors and peers: fresh processes, alternating subjects, nothing else running."""
 
 import json
 import os
@@ -15,11 +15,20 @@ from benchmarks.results_file import ROOT, Figure, Run, spread
 NAME = "foundation"
 COMMAND = "make bench"
 SOURCES = (
-    "compactor.run.pipeline", "compactor.trainer.fit", "compactor.data.loader", "compactor.methods.supervised",
-    "compactor.methods.kd", "compactor.models.cifar", "compactor.cli", "compactor_runtimes.model",
-    "compactor_runtimes.backends.ort", "compactor_runtimes.measure.worker", "benchmarks.foundation_worker",
-    "benchmarks.peers.bare_loop", "benchmarks.peers.torchvision_pipeline",
-)  # fmt: skip
+    "compactor.run.pipeline",
+    "compactor.trainer.fit",
+    "compactor.data.loader",
+    "compactor.methods.supervised",
+    "compactor.methods.kd",
+    "compactor.models.cifar",
+    "compactor.cli",
+    "compactor_runtimes.model",
+    "compactor_runtimes.backends.ort",
+    "compactor_runtimes.measure.worker",
+    "benchmarks.foundation_worker",
+    "benchmarks.peers.bare_loop",
+    "benchmarks.peers.torchvision_pipeline",
+)
 SETTINGS = {
     "model": "cifar:resnet20",
     "batch": 128,
@@ -74,32 +83,58 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     overhead = [value for block in blocks("predict", "overhead_us") for value in block]
     export = by["export", 0]
     return {
-        "demo_job_s": spread(blocks("demo", "seconds"), "s", "`compactor run digits` from nothing, data cache included", "<= 120"),
-        "import_compactor_s": spread(start["import_compactor"], "s", "process that imports compactor, start to end", "<= 0.15"),
+        "demo_job_s": spread(
+            blocks("demo", "seconds"),
+            "s",
+            "`compactor run digits` from nothing, data cache included",
+            "<= 120",
+        ),
+        "import_compactor_s": spread(
+            start["import_compactor"], "s", "process that imports compactor, start to end", "<= 0.15"
+        ),
         "help_s": spread(start["help"], "s", "`compactor --help`, start to end", "<= 0.4"),
-        "bare_python_s": spread(start["python"], "s", "the floor of both: a Python process that does nothing"),
+        "bare_python_s": spread(
+            start["python"], "s", "the floor of both: a Python process that does nothing"
+        ),
         "trainer_step_ratio": spread(
             [bare / step for bare, step in zip(bare_s, step_s, strict=True)],
-            "", "hand-written loop's step time over fit()'s, resnet20, batch 128; fit() also augments", ">= 0.97",
+            "",
+            "hand-written loop's step time over fit()'s, resnet20, batch 128; fit() also augments",
+            ">= 0.97",
         ),
-        "trainer_images_per_s": spread([128 / value for value in step_s], "images/s", "fit(), resnet20, batch 128, all cores"),
+        "trainer_images_per_s": spread(
+            [128 / value for value in step_s], "images/s", "fit(), resnet20, batch 128, all cores"
+        ),
         "pipeline_step_ratio": spread(
             [rate * step / 128 for rate, step in zip(pipeline, step_s, strict=True)],
-            "", "data pipeline on one core (pad-crop, flip) over fit() on all cores, images/s", ">= 20",
+            "",
+            "data pipeline on one core (pad-crop, flip) over fit() on all cores, images/s",
+            ">= 20",
         ),
-        "pipeline_images_per_s": spread(pipeline, "images/s", "data pipeline on one core, pad-crop and flip, 32 x 32"),
+        "pipeline_images_per_s": spread(
+            pipeline, "images/s", "data pipeline on one core, pad-crop and flip, 32 x 32"
+        ),
         "pipeline_vs_torchvision": spread(
             [ours / theirs for ours, theirs in zip(pipeline, peer, strict=True)],
-            "", "data pipeline over torchvision transforms on PIL images, one thread each",
+            "",
+            "data pipeline over torchvision transforms on PIL images, one thread each",
         ),
         "predict_overhead_us": spread(
-            overhead, "us", "predict(PNG bytes) minus PIL decoding and session.run, digits bundle, one thread", "<= 40"
+            overhead,
+            "us",
+            "predict(PNG bytes) minus PIL decoding and session.run, digits bundle, one thread",
+            "<= 40",
         ),
         "export_max_abs_diff": Figure(
-            export["max_abs_diff"], "logit", export["n"], export["max_abs_diff"], export["max_abs_diff"],
-            f"ONNX fp32 against torch, resnet20, real-valued samples; limit {export['limit']:.2g}", "<= its limit",
+            export["max_abs_diff"],
+            "logit",
+            export["n"],
+            export["max_abs_diff"],
+            export["max_abs_diff"],
+            f"ONNX fp32 against torch, resnet20, real-valued samples; limit {export['limit']:.2g}",
+            "<= its limit",
         ),
-    }  # fmt: skip
+    }
 
 
 def _worker(subject: str) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors for the user become one sentence and an exit code, our bugs a traceback."""
+    """Run the command line; a user's error becomes one sentence and an exit code, our bug a traceback."""
     try:
         code = cli.main(standalone_mode=False)
     except CompactorError as error:
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def fail(error: CompactorError) -> int:
-    """Say what is wrong on standard error (as JSON too, when --json was asked for) and return the exit code."""
+    """Say what is wrong on standard error (with --json on standard output too); return the exit code."""
     message = " ".join(str(error).split())
     if "--json" in sys.argv:
         emit_json({"error": type(error).__name__, "message": message, "exit_code": error.exit_code})

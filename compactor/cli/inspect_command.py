@@ -9,7 +9,7 @@ import click
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest as JSON.")
 def command(bundle: Path, as_json: bool) -> None:
-    """Show what is in a bundle: interface, artifacts, metrics, provenance and licences (hashes are checked)."""
+    """Show what is in a bundle: interface, artifacts, metrics, licences (hashes are checked)."""
     import msgspec
     from rich.table import Table
 

@@ -26,8 +26,8 @@ import click
 def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, quiet: bool) -> None:
     r"""Train, distil, export, verify, measure and pack: from teachers to a bundle.
 
-    RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Finished stages are reused when nothing that
-    decides their result has changed; an interrupted one goes on where it was.
+    RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Finished stages are reused when
+    nothing that decides their result has changed; an interrupted one goes on where it was.
 
     \b
     compactor run digits

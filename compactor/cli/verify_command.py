@@ -12,8 +12,9 @@ import click
 def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     """Re-run a bundle's golden cases on this machine, without torch and without a network.
 
-    Checks the hash of every file, the preprocessing from the raw inputs, the numbers of every artifact against the
-    limits in the manifest, and the decoded results. Exit code 3 when numbers differ, 7 when files are damaged.
+    Checks the hash of every file, the preprocessing from the raw inputs, the numbers of every artifact
+    against the limits in the manifest, and the decoded results. Exit code 3 when numbers differ, 7 when
+    files are damaged.
     """
     import msgspec
     from rich.table import Table

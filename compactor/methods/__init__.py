@@ -28,7 +28,7 @@ Weight = "float | Callable[[Step], float]"
 
 @dataclass(frozen=True)
 class Preset:
-    """What the trainer runs: weighted objectives, where targets come from, and which samples an epoch visits."""
+    """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits."""
 
     objectives: "list[tuple[Objective, float | Callable[[Step], float]]]"
     target: "TargetPolicy"
@@ -70,7 +70,7 @@ def parse_options(method: Method, options: dict[str, Any], at: str) -> msgspec.S
     for key in options:
         if key not in known:
             raise UsageError(
-                f"{at}.options.{key}: unknown option; {nearest(key, known) if known else 'the method has none'}"
+                f"{at}.options.{key}: unknown option; {nearest(key, known) if known else 'it has none'}"
             )
     try:
         return msgspec.convert(options, method.options)

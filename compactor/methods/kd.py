@@ -1,4 +1,4 @@
-"""`method: kd`: knowledge distillation, a soft divergence to the teachers mixed with cross-entropy to the ground truth.
+"""`method: kd`: a soft divergence to the teachers, mixed with cross-entropy to the ground truth.
 
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531), section 2.
 """
@@ -20,8 +20,9 @@ DIVERGENCES = {
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the method.
 
-    loss = soft_weight * divergence(teacher, student; temperature) + (1 - soft_weight) * cross-entropy(labels).
-    `average` says what several teachers are averaged in: their probabilities or their logits.
+    loss = soft_weight * divergence(teacher, student; temperature) + (1 - soft_weight) *
+    cross-entropy(labels). `average` says what several teachers are averaged in: their probabilities or
+    their logits.
     """
 
     divergence: Literal["kl", "soft_ce", "sym_kl", "js"] = "kl"

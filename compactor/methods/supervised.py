@@ -1,4 +1,4 @@
-"""`method: supervised`: cross-entropy to the ground truth, the baseline and the way teachers are trained on the spot."""
+"""`method: supervised`: cross-entropy to the ground truth; the baseline, and how teachers are trained."""
 
 from typing import Annotated
 

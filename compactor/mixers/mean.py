@@ -1,4 +1,4 @@
-"""Weighted means over teachers, both of MEAL V2's: mean of softmaxes and mean of logits (arXiv 2009.08453)."""
+"""Both of MEAL V2's means over teachers: of softmaxes and of logits (arXiv 2009.08453)."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ class MeanMixer:
         self.weights = weights
 
     def __call__(self, outputs: list[Outputs]) -> Outputs:
-        """Mix; log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k, features of the first teacher."""
+        """Mix: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k; features of the first."""
         weights = torch.tensor(self.weights or [1.0] * len(outputs), dtype=torch.float64)
         shares = (weights / weights.sum()).float()
         logits: dict[str, Tensor] = {}

@@ -47,7 +47,8 @@ def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -
     mean, std = spec.mean or backbone.mean, spec.std or backbone.std
     if not len(mean) == len(std) == info.image.channels:
         raise UsageError(
-            f"model {spec.model}: mean and std have {len(mean)} and {len(std)} values, the images {info.image.channels} channels"
+            f"model {spec.model}: mean and std have {len(mean)} and {len(std)} values, "
+            f"the images {info.image.channels} channels"
         )
     model = ImageClassifier(Backbone(backbone.module, mean, std), info)
     if spec.weights not in (None, "pretrained"):
@@ -84,7 +85,8 @@ def load_weights(module: nn.Module, path: Path) -> None:
     ]
     if problems:
         raise UsageError(
-            f"weights {path}: are of another architecture than {type(module).__name__}: {'; '.join(problems)}; "
+            f"weights {path}: are of another architecture than {type(module).__name__}: "
+            f"{'; '.join(problems)}; "
             "name the model that they were trained as"
         )
     module.load_state_dict(state, strict=False)

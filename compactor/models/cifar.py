@@ -1,6 +1,7 @@
-"""ResNets for small images: He et al., "Deep Residual Learning" (arXiv 1512.03385), section 4.2, option A shortcuts.
+"""ResNets for small images: He et al. (arXiv 1512.03385), section 4.2, option A shortcuts.
 
-Depth is 6n + 2. Parameter names are those of akamaster/pytorch_resnet_cifar10, so its weights load key by key.
+Depth is 6n + 2. Parameter names are those of akamaster/pytorch_resnet_cifar10, so its weights load key by
+key.
 """
 
 import re
@@ -17,7 +18,7 @@ IMAGENET_STD = [0.229, 0.224, 0.225]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and an identity; where the shape changes, subsample and pad the channels with zeros."""
+    """Two 3x3 convolutions and an identity, subsampled and zero-padded where the shape changes."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         """Build the block."""
@@ -39,7 +40,7 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Three groups of n blocks with width, 2 width and 4 width channels, global average pooling, one linear layer."""
+    """Three groups of n blocks (width, 2 width, 4 width channels), average pooling, one linear layer."""
 
     def __init__(self, blocks: int, num_classes: int, channels: int, width: int) -> None:
         """Build 6 * blocks + 2 layers."""

@@ -14,7 +14,7 @@ PIXELS = "pixel_values"  # the name that Hugging Face's image models and their r
 
 @dataclass(frozen=True)
 class Backbone:
-    """What a family builds: a module from normalised pixels to logits [B, C], and the normalisation it expects."""
+    """What a family builds: a module from normalised pixels to logits [B, C], and its normalisation."""
 
     module: nn.Module
     mean: list[float]
@@ -46,7 +46,7 @@ class ImageClassifier(nn.Module):
         return {"label": self.backbone((pixel_values - self.mean) / self.std)}
 
     def deploy(self) -> nn.Module:
-        """The module to export: positional inputs in the order of `inputs`, a tuple in the order of `outputs`."""
+        """Return the module to export: tensors in the order of `inputs`, a tuple in that of `outputs`."""
         return _Deployed(self).eval()
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:

@@ -21,7 +21,8 @@ def capture(module: nn.Module, paths: frozenset[str]) -> Iterator[dict[str, Tens
     for path in paths:
         if path not in modules:
             raise UsageError(
-                f"feature path {path!r}: {type(module).__name__} has no such module; first ones: {list(modules)[1:6]}"
+                f"feature path {path!r}: {type(module).__name__} has no such module; "
+                f"first ones: {list(modules)[1:6]}"
             )
 
         def keep(_: nn.Module, __: object, output: Tensor, path: str = path) -> None:

@@ -1,4 +1,4 @@
-"""Image classifiers of Hugging Face transformers, from a local folder or a hub id; remote code is never run."""
+"""Image classifiers of Hugging Face transformers, from a folder or a hub id; remote code never runs."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ class HfBackbone(nn.Module):
 def build(
     name: str, num_classes: int, image: ImageInfo, options: dict[str, Any], pretrained: bool
 ) -> Backbone:
-    """Build `hf:ID_OR_PATH`; options override entries of its configuration, for a smaller student of the same kind.
+    """Build `hf:ID_OR_PATH`; options override its configuration, for a smaller model of the same kind.
 
     Raises:
         UsageError: its weights are for another number of classes.
@@ -52,7 +52,8 @@ def build(
             config = AutoConfig.from_pretrained(name, trust_remote_code=False, **labels, **options)
         if pretrained and config.num_labels != num_classes:
             raise UsageError(
-                f"model hf:{name}: its weights tell {config.num_labels} classes apart, the data has {num_classes}; "
+                f"model hf:{name}: its weights tell {config.num_labels} classes apart, "
+                f"the data has {num_classes}; "
                 "use data with its classes, or leave weights out to start from random ones"
             )
         if pretrained:
@@ -66,7 +67,7 @@ def build(
     except OSError as error:
         raise UnfitEnvironmentError(
             f"model hf:{name}: is no local folder and could not be downloaded; download config.json, "
-            "preprocessor_config.json and model.safetensors where there is internet and give the folder as hf:FOLDER"
+            "preprocessor_config.json and model.safetensors elsewhere and give the folder as hf:FOLDER"
         ) from error
     mean, std = _normalisation(Path(name))
     return Backbone(HfBackbone(model), mean[: image.channels], std[: image.channels])

@@ -25,7 +25,8 @@ def build(
         factory = resolve(name)
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"model module:{name}: module {error.name!r} cannot be imported; install it or set PYTHONPATH to its folder"
+            f"model module:{name}: module {error.name!r} cannot be imported; "
+            "install it or set PYTHONPATH to its folder"
         ) from error
     try:
         signature(factory).bind(num_classes=num_classes, **options)

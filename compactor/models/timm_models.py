@@ -22,7 +22,8 @@ def build(
     base = name.partition(".")[0]
     if not timm.is_model(base):
         raise UsageError(
-            f"model timm:{name}: timm {timm.__version__} has no such model; {nearest(base, timm.list_models())[:200]}"
+            f"model timm:{name}: timm {timm.__version__} has no such model; "
+            f"{nearest(base, timm.list_models())[:200]}"
         )
     try:
         module = timm.create_model(

@@ -1,7 +1,8 @@
 """Objectives: what the student is pulled towards, as named losses that are not yet reduced.
 
 Logit objectives read only `target`, so a label store can stand in for a teacher; feature objectives read
-`teacher.features`. The trainer weighs, reduces and logs. A new objective is one file and the line of a method.
+`teacher.features`. The trainer weighs, reduces and logs. A new objective is one file and the line of a
+method.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class LogitObjective:
 
 
 def soft_pairs(student: Outputs, target: Target, temperature: float) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield (head, log q, log p) [..., C] for every soft head: target and student log-probabilities at `temperature`.
+    """Yield (head, log q, log p) [..., C] for every soft head: target and student at `temperature`.
 
     Both are computed in float32, also under autocast. A tempered target is softmax(log q / T), which equals
     softmax(logits / T) because logits and log-probabilities differ by a constant.

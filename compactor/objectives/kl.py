@@ -1,6 +1,7 @@
-"""Hinton's distillation loss: T^2 KL(q || p) at temperature T, target q, student p (arXiv 1503.02531, section 2).
+"""Hinton's loss: T^2 KL(q || p) at temperature T, target q, student p (arXiv 1503.02531, section 2).
 
-The factor T^2 keeps gradients of like size at every temperature; the sum is over classes, never a mean over them.
+The factor T^2 keeps gradients of like size at every temperature; the sum is over classes, never a mean over
+them.
 """
 
 from compactor.objectives import LogitObjective, soft_pairs, term_name, times

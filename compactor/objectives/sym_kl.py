@@ -8,7 +8,7 @@ from compactor.records import Batch, Outputs, Step, Target, Term
 
 
 class SymmetricKl(LogitObjective):
-    """Symmetric KL; needs a target without zero probabilities (a re-normalised top-k label is infinitely far)."""
+    """Symmetric KL; needs a target without zeros (a re-normalised top-k label is infinitely far)."""
 
     def __init__(self, temperature: float = 1.0) -> None:
         """Set the temperature of both sides (SSLD uses 1); the loss is scaled by T^2."""

@@ -1,4 +1,4 @@
-"""What teachers, student and artifacts cost on this machine: candidates for the measuring harness, and the fastest."""
+"""What teachers, student and artifacts cost on this machine, and which artifact is fastest."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,7 +78,7 @@ def measure_all(
 
 
 def fastest(artifacts: list[Artifact], measurements: list[Measurement]) -> Artifact:
-    """The artifact with the smallest median compute time of single images; the first where none was measured."""
+    """The artifact with the smallest median compute time of one image; the first where none was measured."""
     medians = {
         one.subject: one.median_ns
         for one in measurements

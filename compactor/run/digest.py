@@ -38,9 +38,9 @@ def tool_versions(packages: Iterable[str]) -> dict[str, str]:
 def source_closure(modules: Iterable[str]) -> dict[str, Path]:
     """The project's own modules that `modules` import, directly or not, also inside functions: name -> file.
 
-    Names in the literal tables ("module:attr") are strings, so that a stage depends on the method and model that it
-    names and not on their siblings; the caller lists those. Type-only imports are followed too: that errs towards
-    training again.
+    Names in the literal tables ("module:attr") are strings, so that a stage depends on the method and model
+    that it names and not on their siblings; the caller lists those. Type-only imports are followed too:
+    that errs towards training again.
     """
     found: dict[str, Path] = {}
     queue = [name.partition(":")[0] for name in modules]

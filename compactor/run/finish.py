@@ -1,4 +1,4 @@
-"""What follows training: export and gates, measurement, truth on the report split, the report and the bundle."""
+"""What follows training: export and gates, measurement, truth on the report split, report, bundle."""
 
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,8 @@ class Finish:
     def _report(self, shipment: Shipment) -> Report:
         names = [describe_teacher(reference) for reference in self.references]
         return Report(
-            title=self.recipe.stage_student(self.stage).model + (f" from {' + '.join(names)}" if names else ""),
+            title=self.recipe.stage_student(self.stage).model
+            + (f" from {' + '.join(names)}" if names else ""),
             recipe=self.recipe.name,
             task=self.recipe.task,
             environment=describe(),

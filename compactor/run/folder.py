@@ -1,4 +1,4 @@
-"""The folders of a run: `runs/<name>/<timestamp>/` for each run and `runs/<name>/stages/` for what runs share."""
+"""Folders: `runs/<name>/<timestamp>/` for each run, `runs/<name>/stages/` for what runs share."""
 
 import os
 import time

@@ -61,7 +61,8 @@ def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = 
     for split in (data.select, data.report):
         if not (split_labels(split) >= 0).any():
             raise UsageError(
-                f"data: the {split.name} split has no labels, and nothing can be judged without; label some rows"
+                f"data: the {split.name} split has no labels, and nothing can be judged "
+                "without; label some rows"
             )
     folders = RunFolders(plan.root)
     run = folders.new_run() if main else plan.root

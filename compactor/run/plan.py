@@ -1,4 +1,4 @@
-"""What a run would do, before it does it: which stages run, go on, are reused, or cannot run here, and why."""
+"""What a run would do: which stages run, go on, are reused, or cannot run here, and why."""
 
 from pathlib import Path
 from typing import Any, Literal

@@ -62,7 +62,7 @@ def export_and_judge(
     data: Dataset,
     reporter: Reporter,
 ) -> Shipment:
-    """Export and verify every spec; judge agreement and drop against the student, and the student against its teachers.
+    """Export and verify every spec; judge artifacts against the student, the student against its teachers.
 
     Args:
         source: the student as the exporters see it.

@@ -1,4 +1,4 @@
-"""The truth table: teachers, torch student and artifacts on the same report samples, and which step lost what."""
+"""The truth: teachers, torch student and artifacts on the same samples, and which step lost what."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,7 +32,7 @@ class Subject:
 
 
 def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) -> list[Subject]:
-    """Read the report split: each teacher, all teachers together where there are several, student, artifacts."""
+    """Read the report split: each teacher, all of them together, the student, the artifacts."""
     split = run.data.report
     rounds = len(teachers) + (len(teachers) > 1) + 1 + len(artifacts)
     subjects: list[Subject] = []

@@ -14,9 +14,9 @@ class Sampler:
     """
 
     def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """Positions 0..n-1 to visit in this epoch, in order; `rng` depends on the seed and the epoch alone."""
+        """Return positions 0..n-1 to visit, in order; `rng` depends on the seed and the epoch alone."""
         return np.arange(n, dtype=np.int64)
 
     def weights(self, name: str, term: Term, student: Outputs, batch: Batch, step: Step) -> Tensor | None:
-        """Weights >= 0 of the term's shape; None means ones. The term is reduced to sum(w * loss) / valid count."""
+        """Return weights >= 0 of the term's shape (None: ones), for sum(w * loss) / valid count."""
         return None

@@ -6,7 +6,7 @@ from compactor.records import Batch, Outputs, Step, Target
 
 
 class TargetPolicy:
-    """A policy that leaves the batch alone, keeps no state and makes no target; others override what they need."""
+    """Leave the batch alone, keep no state, make no target; others override what they need."""
 
     def transform(self, batch: Batch) -> Batch:
         """Change the batch before any forward; it may grow."""

@@ -1,4 +1,4 @@
-"""Checkpoints from which training goes on bit for bit: written beside the old one, then moved into its place."""
+"""Checkpoints from which training goes on bit for bit; written aside, then moved into place."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     if state.get("format") != FORMAT:
         raise IntegrityError(
-            f"checkpoint {path}: format {state.get('format')} found, expected {FORMAT}; delete it to train the stage again"
+            f"checkpoint {path}: format {state.get('format')} found, expected {FORMAT}; "
+            "delete it to train the stage again"
         )
     torch.set_rng_state(state["rng"])
     if "cuda_rng" in state and torch.cuda.is_available():

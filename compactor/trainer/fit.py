@@ -1,7 +1,8 @@
 """The one fit(): every method trains through this loop, on one process or many, in full or mixed precision.
 
-Losses arrive unreduced and by name; the loop weighs, reduces to sum(weight * loss) / global count, and logs them.
-All randomness of the data is a function of (seed, epoch, step), so that resuming needs a step number and no more.
+Losses arrive unreduced and by name; the loop weighs, reduces to sum(weight * loss) / global count, and logs
+them. All randomness of the data is a function of (seed, epoch, step), so that resuming needs a step number
+and no more.
 """
 
 import time
@@ -59,7 +60,7 @@ class FitResult:
 
 
 def accelerator_for(precision: str) -> Accelerator:
-    """An Accelerator for this stage; its process-wide state is renewed because stages may differ in precision."""
+    """Make an Accelerator; its process-wide state is renewed, as stages may differ in precision."""
     AcceleratorState._reset_state(reset_partial_state=False)
     return Accelerator(
         cpu=not torch.cuda.is_available(),
@@ -248,8 +249,8 @@ class _Run:
         for name, value in means.items():
             if not np.isfinite(value):
                 raise UsageError(
-                    f"stage {self.stage.id}: loss {name} became {value} by step {self.step}; lower lr (found {self.stage.lr})"
-                    " or set clip_norm"
+                    f"stage {self.stage.id}: loss {name} became {value} by step {self.step}; "
+                    f"lower lr (found {self.stage.lr}) or set clip_norm"
                 )
         return "  ".join(f"{name} {value:.3f}" for name, value in means.items())
 

@@ -13,8 +13,9 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Build the optimiser; every group remembers its base rate under `base_lr`.
 
-    SGD decays all weights (coupled L2, as in the papers); AdamW leaves biases and norms (fewer than two dimensions)
-    undecayed. The objectives' train-only modules form a group of their own with the same rate and no decay.
+    SGD decays all weights (coupled L2, as in the papers); AdamW leaves biases and norms (fewer than two
+    dimensions) undecayed. The objectives' train-only modules form a group of their own with the same rate
+    and no decay.
     """
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     groups: list[dict[str, object]] = []

@@ -38,7 +38,7 @@ class PerformanceGateError(CompactorError):
 
 
 class UnfitEnvironmentError(CompactorError):
-    """This machine cannot do what was asked, or did something else (a provider fell back, a wrong precision)."""
+    """This machine cannot do what was asked, or did something else (another provider or precision)."""
 
     exit_code = 6
 

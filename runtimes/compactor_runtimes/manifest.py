@@ -1,6 +1,6 @@
 """The bundle's manifest: typed, versioned records that the exporters write and the runtime reads.
 
-Reading and checking of a bundle on disk is `bundle.py`; what the records mean is design'd here and nowhere else.
+Reading and checking of a bundle on disk is `bundle.py`; what the records mean is said here and nowhere else.
 """
 
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class FileEntry(Record, frozen=True):
 
 
 class InputPort(Record, frozen=True):
-    """A graph input. `axes` holds a name for a dynamic axis, an int for a fixed one; min/max bound each axis."""
+    """A graph input; `axes` names a dynamic axis and gives a fixed one as int; min/max bound each."""
 
     name: str
     dtype: str
@@ -80,7 +80,7 @@ class Check(Record, frozen=True):
 
 
 class Artifact(Record, frozen=True):
-    """One exported form of the student; `limits` is the largest allowed absolute difference for each output."""
+    """One exported form of the student; `limits` is the largest allowed difference of each output."""
 
     name: str
     spec: ExportSpec
@@ -121,7 +121,7 @@ class CenterCrop(Record, frozen=True, tag="center-crop"):
 
 
 class ToFloat(Record, frozen=True, tag="to-float"):
-    """uint8 [H, W, C] -> float32 [C, H, W] times `scale` (normalisation by mean and std is inside the graph)."""
+    """uint8 [H, W, C] -> float32 [C, H, W] times `scale`; mean and std are inside the graph."""
 
     scale: float = 1 / 255
 
@@ -146,7 +146,7 @@ class SoftmaxPost(Record, frozen=True, tag="softmax"):
 
 
 class Golden(Record, frozen=True):
-    """Where the golden cases lie: `cases` (JSON) and `tensors` (safetensors), both listed in `Manifest.files`."""
+    """Where the golden cases lie: `cases` (JSON) and `tensors` (safetensors), both in `Manifest.files`."""
 
     cases: str
     tensors: str
@@ -208,7 +208,9 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     except msgspec.ValidationError as error:
         raise IntegrityError(f"{where}: {error}; the manifest is damaged, copy the bundle again") from error
     if set(manifest.components) != {"main"}:
-        raise IntegrityError(f"{where}: components {sorted(manifest.components)} found, schema 1 allows 'main' alone")
+        raise IntegrityError(
+            f"{where}: components {sorted(manifest.components)} found, schema 1 allows 'main' alone"
+        )
     return manifest
 
 

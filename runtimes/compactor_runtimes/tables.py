@@ -21,11 +21,13 @@ def resolve(target: str) -> Any:
     try:
         return getattr(module, attribute)
     except AttributeError as error:
-        raise UsageError(f"module {module_name!r} has no attribute {attribute!r} (asked for by {target!r})") from error
+        raise UsageError(
+            f"module {module_name!r} has no attribute {attribute!r} (asked for by {target!r})"
+        ) from error
 
 
 def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
-    """Say what was probably meant: `did you mean 'x'? ` plus the known names, for the end of an error message."""
+    """Say what was probably meant and what is known, for the end of an error message."""
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

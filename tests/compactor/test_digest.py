@@ -36,9 +36,14 @@ def test_every_setting_that_matters_changes_the_key(tmp_path: Path) -> None:
     before = key(loaded(tmp_path))
     assert key(loaded(tmp_path)) == before
     changes = [
-        "stages.0.lr=0.2", "stages.0.epochs=2", "seed=1", "stages.0.options.label_smoothing=0.1", "data.limit.train=99",
-        "student.options.width=8", "stages.0.augment.crop=pad",
-    ]  # fmt: skip
+        "stages.0.lr=0.2",
+        "stages.0.epochs=2",
+        "seed=1",
+        "stages.0.options.label_smoothing=0.1",
+        "data.limit.train=99",
+        "student.options.width=8",
+        "stages.0.augment.crop=pad",
+    ]
     assert len({before, *(key(loaded(tmp_path, change)) for change in changes)}) == 1 + len(changes)
     for change in ("gates.student_vs_teacher.max_drop_points=3", "measure.profile=smoke", "name=other"):
         assert key(loaded(tmp_path, change)) == before

@@ -1,4 +1,4 @@
-"""The trainer: exact arithmetic of a step, resume, interruption, several processes, and what must never change."""
+"""The trainer: a step's arithmetic, resume, interruption, several processes, what must never change."""
 
 import copy
 import os
@@ -29,11 +29,19 @@ from compactor.trainer.schedule import lr_factor
 from compactor_runtimes.errors import InterruptedRun, UsageError
 from tests import toys
 
+AUGMENT = AugmentSpec(crop="pad", padding=1, flip=True)
+
 
 def train(
-    folder: Path, *, student: nn.Module, stage: StageSpec, preset: Preset | None = None, teachers: Teachers | None = None,
-    augment: AugmentSpec = AugmentSpec(crop="pad", padding=1, flip=True), n: int = 26,
-) -> FitResult:  # fmt: skip
+    folder: Path,
+    *,
+    student: nn.Module,
+    stage: StageSpec,
+    preset: Preset | None = None,
+    teachers: Teachers | None = None,
+    augment: AugmentSpec = AUGMENT,
+    n: int = 26,
+) -> FitResult:
     folder.mkdir(exist_ok=True)
     method = method_named(stage.method, "test")
     return fit(
@@ -98,7 +106,7 @@ class _StopAt(TargetPolicy):
 @pytest.mark.parametrize("stop", [1, 3, 5])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int, optimizer: str) -> None:
-    """Bit for bit, with dropout, momentum and augmentation, stopped in the middle and at the end of an epoch."""
+    """Bit for bit, with dropout, momentum and augmentation, in the middle and at the end of an epoch."""
     stage = toys.stage(optimizer=optimizer, lr=0.01, warmup_epochs=0.5)
     whole = toys.classifier(dropout=0.3)
     reference = train(tmp_path / "whole", student=whole, stage=stage)
@@ -181,7 +189,8 @@ import torch
 torch.set_num_threads(1)
 from tests.compactor.test_fit import train, toys, Teachers
 student = toys.classifier()
-train(Path({folder!r}), student=student, stage=toys.stage(method="kd", batch_size=7), teachers=Teachers([toys.classifier(seed=8)]))
+teachers = Teachers([toys.classifier(seed=8)])
+train(Path({folder!r}), student=student, stage=toys.stage(method="kd", batch_size=7), teachers=teachers)
 if torch.distributed.get_rank() == 0:
     torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
 torch.distributed.destroy_process_group()
@@ -190,7 +199,7 @@ torch.distributed.destroy_process_group()
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    """torchrun with gloo: 26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so that the shares are uneven."""
+    """torchrun with gloo: 26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so shares are uneven."""
     script = tmp_path / "two.py"
     script.write_text(_TWO.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path)))
     command = [
@@ -242,10 +251,16 @@ def test_kd_without_a_hard_share_never_reads_labels(tmp_path: Path) -> None:
         folder.mkdir()
         method = method_named("kd", "test")
         fit(
-            student, method.build(parse_options(method, stage.options, "test")),
-            lambda rank, world, data=data: ImageLoader(data, batch_size=8, augment=AugmentSpec(), seed=0, rank=rank, world=world),
-            stage=stage, seed=0, folder=folder, teachers=Teachers([toys.classifier(seed=8)]),
-        )  # fmt: skip
+            student,
+            method.build(parse_options(method, stage.options, "test")),
+            lambda rank, world, data=data: ImageLoader(
+                data, batch_size=8, augment=AugmentSpec(), seed=0, rank=rank, world=world
+            ),
+            stage=stage,
+            seed=0,
+            folder=folder,
+            teachers=Teachers([toys.classifier(seed=8)]),
+        )
         results.append(weights(student))
     assert same(*results)
 

@@ -135,13 +135,19 @@ def test_model_folder_round_trip(spec: ModelSpec, tmp_path: Path) -> None:
 
 
 def test_hf_classifier_from_a_local_folder(tmp_path: Path) -> None:
-    """Saved as transformers saves it; loaded with its own weights and normalisation, and shrunk by options."""
+    """Saved as transformers does; loaded with its weights and normalisation, and shrunk by options."""
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=8, patch_size=4,
-        num_channels=1, num_labels=3,
-    )  # fmt: skip
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=8,
+        patch_size=4,
+        num_channels=1,
+        num_labels=3,
+    )
     torch.manual_seed(0)
     original = ViTForImageClassification(config).eval()
     original.save_pretrained(tmp_path / "vit")

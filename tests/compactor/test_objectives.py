@@ -1,4 +1,4 @@
-"""Golden values: the specifications' float64 numbers, computed there independently; tolerance 1e-6 as they state."""
+"""Golden values: float64 numbers of the specifications, computed independently; tolerance 1e-6."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Recipes: found by name or path, overridden, and every mistake answered with path, found, expected and nearest key."""
+"""Recipes: found, overridden, and every mistake answered with path, found, expected, nearest key."""
 
 import copy
 from pathlib import Path

@@ -121,7 +121,8 @@ def test_a_failed_accuracy_gate_is_exit_code_4_and_keeps_the_report(tmp_path: Pa
     text = RECIPE.format(data="digits", weights="").replace(
         "epochs: 1}", "epochs: 8, lr: 0.1, batch_size: 64}"
     )
-    text += "  - {id: two, method: kd, epochs: 1, lr: 1.0e-9, student: {model: cifar:resnet8}, teachers: [stage:one]}\n"
+    text += "  - {id: two, method: kd, epochs: 1, lr: 1.0e-9, "
+    text += "student: {model: cifar:resnet8}, teachers: [stage:one]}\n"
     text += "gates: {student_vs_teacher: {max_drop_points: 1}}\n"
     (tmp_path / "toy.yaml").write_text(text)
     refused("run", "toy.yaml", "--quiet", cwd=tmp_path, code=4, says="student_vs_teacher")

@@ -80,11 +80,11 @@ def test_bundle_holds_what_the_design_says(digits_run: Finished) -> None:
 
 def test_predictions_equal_the_torch_student(digits_run: Finished) -> None:
     import torch
+    from sklearn.datasets import load_digits
 
     from compactor.models.build import load_model_folder
-    from compactor.torch_runtime import TorchRuntime
     from compactor.teachers import Teachers
-    from sklearn.datasets import load_digits
+    from compactor.torch_runtime import TorchRuntime
 
     images = np.round(load_digits().images[:50] * 255 / 16).astype(np.uint8)
     student = load_model_folder(digits_run.bundle / "student")

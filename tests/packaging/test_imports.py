@@ -1,4 +1,4 @@
-"""What may be imported where: the runtime and every --help without numpy and torch, and each package in one extra."""
+"""What may be imported where: runtime and --help without numpy and torch, each package by an extra."""
 
 import ast
 import subprocess
@@ -16,12 +16,39 @@ SOURCES = {
 }
 BASE = {"numpy", "click", "rich", "msgspec", "yaml"}
 # import name -> distribution, where they differ
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "mlperf_loadgen": "mlcommons-loadgen", "onnx_ir": "onnx-ir"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "mlperf_loadgen": "mlcommons-loadgen",
+    "onnx_ir": "onnx-ir",
+}
 HEAVY = [
-    "numpy", "torch", "torchvision", "timm", "transformers", "accelerate", "datasets", "torchmetrics", "sklearn", "scipy",
-    "pyarrow", "pandas", "safetensors", "onnx", "onnxscript", "onnxslim", "onnx_ir", "onnxruntime", "tensorrt", "PIL", "tokenizers",
-    "mlperf_loadgen", "psutil", "jinja2", "matplotlib",
-]  # fmt: skip
+    "numpy",
+    "torch",
+    "torchvision",
+    "timm",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "torchmetrics",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "onnxslim",
+    "onnx_ir",
+    "onnxruntime",
+    "tensorrt",
+    "PIL",
+    "tokenizers",
+    "mlperf_loadgen",
+    "psutil",
+    "jinja2",
+    "matplotlib",
+]
 BLOCKER = """
 import sys
 class Blocker:
@@ -67,14 +94,20 @@ def test_import_compactor_and_every_help_load_nothing_heavy() -> None:
 
 def test_import_compactor_loads_no_other_package() -> None:
     code = "import sys, compactor; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert {name for name in done.stdout.split() if name not in sys.stdlib_module_names} <= {"compactor", "__main__"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert {name for name in done.stdout.split() if name not in sys.stdlib_module_names} <= {
+        "compactor",
+        "__main__",
+    }
 
 
 def test_a_missing_extra_names_the_command() -> None:
     code = (
         "from compactor.cli import main\nimport sys\nsys.argv = ['compactor', 'run', 'digits']\n"
-        "try: main()\nexcept SystemExit as stop: assert stop.code == 6, stop.code\nelse: raise AssertionError\n"
+        "try: main()\nexcept SystemExit as stop: assert stop.code == 6, stop.code\n"
+        "else: raise AssertionError\n"
     )
     script = BLOCKER.format(heavy=HEAVY) + code
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
@@ -149,10 +182,13 @@ def test_needs_extra_names_an_extra_that_brings_the_package() -> None:
                     alias.partition(".")[0]
                     for part in ast.walk(ast.parse(inside))
                     for alias in (
-                        [item.name for item in part.names] if isinstance(part, ast.Import)
-                        else [part.module or ""] if isinstance(part, ast.ImportFrom) else []
+                        [item.name for item in part.names]
+                        if isinstance(part, ast.Import)
+                        else [part.module or ""]
+                        if isinstance(part, ast.ImportFrom)
+                        else []
                     )
-                }  # fmt: skip
+                }
                 for name in names - set(SOURCES) - set(sys.stdlib_module_names) - BASE:
                     checked += 1
                     assert DISTRIBUTIONS.get(name, name) in known[argument.value], f"{path}: {name}"

@@ -1,4 +1,4 @@
-"""The wheel: what it holds, and that it serves a bundle from a clean environment with the `image` extra alone."""
+"""The wheel: what it holds, and that its `image` extra alone serves a bundle."""
 
 import os
 import subprocess
