@@ -76,7 +76,9 @@ def bare_loop() -> dict[str, Any]:
     from benchmarks.peers.bare_loop import step_seconds
 
     split = _split(BATCH * STEPS)
-    pixels = torch.from_numpy(split.images).permute(0, 3, 1, 2).float().div(255).contiguous()
+    # channels last, as stored: the faster memory format of the two, and the one that the loader yields
+    pixels = torch.from_numpy(split.images).permute(0, 3, 1, 2).float().div(255)
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(split.labels["label"])
     return {"step_s": step_seconds(_model(), pixels, labels, steps=STEPS, batch=BATCH)[WARMUP:]}
 
@@ -115,11 +117,11 @@ def torchvision_pipeline() -> dict[str, Any]:
 def _bundle(folder: Path) -> Path:
     """A bundle of the digits student's shape with random weights, which costs no training."""
     from compactor.data.datasets import open_dataset
-    from compactor.data.png import write_pngs
     from compactor.data.spec import DataSpec
     from compactor.models.build import build_model, save_model
     from compactor.recipe import ModelSpec, load_recipe
     from compactor.run.ship import export_source
+    from compactor.tasks.image_classification import TASK
     from compactor_exporters import export_artifact
     from compactor_exporters.bundle_writer import BundleContents, write_bundle
     from compactor_exporters.verify import verify_artifact
@@ -130,11 +132,9 @@ def _bundle(folder: Path) -> Path:
     spec = ModelSpec(model="cifar:resnet8", options={"width": 8})
     student = build_model(spec, data.info, base=Path()).eval()
     save_model(student, spec, folder / "student")
-    source = export_source(student, recipe, data)
-    raws = write_pngs(data.select.images[data.select.rows[:8]], folder / "raw", prefix="select")
-    feeds = {
-        "pixel_values": data.select.images[data.select.rows].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    }
+    source = export_source(student, recipe.name, recipe.task)
+    raws = TASK.raws(data.select, 8, folder / "raw")
+    feeds = {name: value.numpy() for name, value in next(TASK.batches(data.select)).x.items()}
     artifact = export_artifact(source, ExportSpec(required=True), folder / "artifacts")
     artifact = verify_artifact(source, artifact, folder / "artifacts", feeds=feeds)
     contents = BundleContents(
@@ -157,7 +157,7 @@ def predict() -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as name:
         bundle = _bundle(Path(name))
-        raw = (bundle / "golden" / "select000.png").read_bytes()
+        raw = (bundle / "golden" / "case-000.png").read_bytes()
         runtime = open_runtime(bundle / "artifacts" / "fp32.onnx", threads=1)
         feeds = {"pixel_values": np.zeros((1, 1, 8, 8), np.float32)}
 
@@ -179,24 +179,14 @@ def predict() -> dict[str, Any]:
 
 def export() -> dict[str, Any]:
     """Export resnet20 and compare it with torch on samples spread over [0, 1]."""
-    from compactor_exporters import ExportSource, export_artifact
+    from compactor.run.ship import export_source
+    from compactor_exporters import export_artifact
     from compactor_exporters.verify import verify_artifact
     from compactor_runtimes.manifest import ExportSpec
 
     model = _model().eval()
     feeds = {"pixel_values": np.random.default_rng(1).random((256, 3, 32, 32), dtype=np.float32)}
-    source = ExportSource(
-        name="resnet20",
-        task="image-classification",
-        module=model.deploy(),
-        example=model.example(),
-        inputs=model.inputs,
-        outputs=model.outputs,
-        pre=[],
-        post=[],
-        labels=model.info.classes,
-        student_weights=dict(model.state_dict(keep_vars=True)),
-    )
+    source = export_source(model, "resnet20", "image-classification")
     with tempfile.TemporaryDirectory() as name:
         artifact = export_artifact(source, ExportSpec(), Path(name))
         artifact = verify_artifact(source, artifact, Path(name), feeds=feeds)

@@ -90,10 +90,10 @@ def refresh(suite: Suite) -> dict[str, Any]:
     """Recompute the figures of a committed file from its runs; nothing is typed by hand."""
     path = RESULTS / f"{suite.NAME}.json"
     content = _read(path)
-    if content:
+    if content.get("figures"):  # a suite that was cut off has none yet
         content["figures"] = {name: asdict(figure) for name, figure in suite.figures(content["runs"]).items()}
         path.write_text(_render(content), encoding="utf-8")
-    return content
+    return content if content.get("figures") else {}
 
 
 def is_stale(suite: Suite, content: dict[str, Any]) -> bool:

@@ -106,7 +106,7 @@ class Recipe(RecipePart, frozen=True):
     """One job from teachers to a bundle."""
 
     name: Identifier
-    task: Literal["image-classification"]
+    task: str
     data: DataSpec
     stages: Annotated[list[StageSpec], Meta(min_length=1)]
     teachers: list[ModelSpec | str] = []
@@ -304,6 +304,10 @@ def _explain(message: str, raw: Any) -> str:
 
 def _check_references(recipe: Recipe) -> None:
     """Check what no type can say: ids, references to earlier stages, methods and their options."""
+    from compactor.tasks import TASKS
+
+    if recipe.task not in TASKS:
+        raise UsageError(f"recipe task: got {recipe.task!r}; {nearest(recipe.task, TASKS)}")
     seen: list[str] = []
     for index, stage in enumerate(recipe.stages):
         at = f"recipe stages.{index}"

@@ -21,11 +21,17 @@ class Crops:
     """The recorded views of a batch: what to cut and whether to mirror it afterwards.
 
     `box` float32 [B, 4] = top, left, height, width as fractions of the stored image's sides (they may reach
-    outside it where an augmentation pads); `flip` bool [B], applied after the cut.
+    outside it where an augmentation pads); `flip` bool [B], applied after the cut; `index` int64 [B] says
+    which stored view of its sample each one is, where a label store replays views.
     """
 
     box: "Tensor"
     flip: "Tensor"
+    index: "Tensor | None" = None
+
+    def part(self, rows: slice) -> "Crops":
+        """The views of some rows of the batch."""
+        return Crops(self.box[rows], self.flip[rows], None if self.index is None else self.index[rows])
 
 
 @dataclass(frozen=True)
@@ -140,10 +146,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Needs:
-    """What an objective reads beside logits: module paths whose outputs are captured as features."""
+    """What an objective reads beside logits.
+
+    `student` and `teacher` are module paths whose outputs are captured as features; `statistics` asks for one
+    pass over the training samples before training starts.
+    """
 
     student: frozenset[str] = frozenset()
     teacher: frozenset[str] = frozenset()
+    statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +165,11 @@ class DataInfo:
     classes: dict[str, list[str]]
     image: "ImageInfo | None" = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images, 0 where there are none."""
+        return self.image.channels if self.image else 0
 
     def num_classes(self, head: str = "label") -> int:
         """Number of classes of a head."""

@@ -22,9 +22,11 @@ class Teachers:
         """Freeze the models."""
         self.models = [model.eval().requires_grad_(False) for model in models]
         self.mixer = mixer or MeanMixer()
+        self.device = torch.device("cpu")
 
     def to(self, device: torch.device) -> "Teachers":
         """Move all teachers to a device."""
+        self.device = device
         for model in self.models:
             model.to(device)
         return self

@@ -46,14 +46,15 @@ def plan() -> list[dict[str, Any]]:
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Train one student; keep which report samples it gets right."""
-    from compactor.data.datasets import open_dataset
-    from compactor.evaluation import split_labels, student_logits
+    from compactor.evaluation import split_labels, student_answers
     from compactor.models.build import load_model_folder
     from compactor.progress import SilentReporter
     from compactor.recipe import load_recipe
     from compactor.run.journal import Journal
     from compactor.run.plan import make_plan
     from compactor.run.stages import train_stage
+    from compactor.tasks.image_classification import TASK
+    from compactor_runtimes.metrics import correct
 
     overrides = [
         f"seed={settings['seed']}",
@@ -85,10 +86,12 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
                 reporter=SilentReporter(),
                 journal=Journal(None),
             )
-        data = open_dataset(loaded.recipe.data, base=loaded.base)
+        data = TASK.open(loaded.recipe.data, base=loaded.base)
         student = load_model_folder(done["distil"])
         right = {
-            split.name: (student_logits(student, split).argmax(-1) == split_labels(split)).astype(int)
+            split.name: correct(
+                student_answers(student, TASK.batches(split))[TASK.head], split_labels(TASK, split)
+            ).astype(int)
             for split in (data.select, data.report)
         }
     return {

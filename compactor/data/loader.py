@@ -78,21 +78,21 @@ class ImageLoader:
             epoch: Number of the epoch, >= 0.
             positions: int64 [n] positions in `split.rows`, in the order to visit.
             start: Number of batches to skip, for resuming.
-            crops: Recorded views to replay instead of drawing new ones, asked for this process's ids.
+            crops: Recorded views to replay instead of drawing new ones, asked for the global batch's ids
+                (the k-th occurrence of an id in them can so be its k-th view).
         """
         height, width = self.split.images.shape[1:3]
         for step in range(start, self.steps(len(positions))):
             batch = positions[step * self.batch_size : (step + 1) * self.batch_size]
             part = _part(len(batch), self.rank, self.world)
-            ids = self.split.rows[batch[part]]
+            ids = self.split.rows[batch]
+            # Made for the global batch, so that they do not depend on the number of processes.
             if crops is not None:
                 views = crops(ids, epoch)
             else:
-                # Drawn for the global batch, so that they do not depend on the number of processes.
                 rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, step])))
-                drawn = sample_crops(self.augment, len(batch), height, width, rng)
-                views = Crops(drawn.box[part], drawn.flip[part])
-            yield _batch(self.split, ids, views, self.size)
+                views = sample_crops(self.augment, len(batch), height, width, rng)
+            yield _batch(self.split, ids[part], views.part(part), self.size)
 
 
 def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = None) -> Iterator[Batch]:

@@ -9,3 +9,8 @@ FAMILIES = {
     "hf": "compactor.models.hf:build",
     "module": "compactor.models.imported:build",
 }
+
+# task -> function (backbone, ModelSpec, DataInfo) -> Student
+WRAPPERS = {
+    "image-classification": "compactor.models.classifier:wrap",
+}

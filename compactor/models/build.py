@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -11,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compactor.locate import locate
-from compactor.models import FAMILIES
-from compactor.models.classifier import Backbone, ImageClassifier
+from compactor.models import FAMILIES, WRAPPERS
+from compactor.models.student import Student
 from compactor.recipe import ModelSpec
 from compactor.records import DataInfo, ImageInfo
 from compactor_runtimes.errors import IntegrityError, UsageError
@@ -22,7 +21,7 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 
 
-def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -> ImageClassifier:
+def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -> Student:
     """Build a model for a data set, with its weights or a random start that depends on `seed` alone.
 
     Args:
@@ -38,19 +37,10 @@ def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -
     if not colon:
         raise UsageError(f"model {spec.model!r}: expected FAMILY:NAME with a family of {', '.join(FAMILIES)}")
     build = lookup(FAMILIES, family, "model family")
-    assert info.image is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone: Backbone = build(
-            name, info.num_classes(), info.image, spec.options, spec.weights == "pretrained"
-        )
-    mean, std = spec.mean or backbone.mean, spec.std or backbone.std
-    if not len(mean) == len(std) == info.image.channels:
-        raise UsageError(
-            f"model {spec.model}: mean and std have {len(mean)} and {len(std)} values, "
-            f"the images {info.image.channels} channels"
-        )
-    model = ImageClassifier(Backbone(backbone.module, mean, std), info)
+        backbone = build(name, info, spec.options, spec.weights == "pretrained")
+    model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, info)
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
         load_weights(model.backbone, locate(spec.weights, base, what=f"weights of {spec.model}"))
@@ -92,9 +82,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def save_model(
-    model: ImageClassifier, spec: ModelSpec, folder: Path, *, extra: dict[str, Any] | None = None
-) -> None:
+def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
     """Write model.safetensors (the backbone's own keys) and config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
@@ -102,17 +90,15 @@ def save_model(
     config = {
         "model": spec.model,
         "options": getattr(model.backbone, "saved_options", lambda: spec.options)(),
-        "mean": model.mean.flatten().tolist(),
-        "std": model.std.flatten().tolist(),
+        **model.saved(),
         "task": model.info.task,
         "classes": model.info.classes,
         "image": msgspec.to_builtins(model.info.image),
-        **(extra or {}),
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
-def load_model_folder(folder: Path) -> ImageClassifier:
+def load_model_folder(folder: Path) -> Student:
     """Open a model folder that `save_model` wrote.
 
     Raises:
@@ -120,10 +106,9 @@ def load_model_folder(folder: Path) -> ImageClassifier:
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        info = DataInfo(config["task"], config["classes"], ImageInfo(**config["image"]))
-        spec = ModelSpec(
-            model=config["model"], options=config["options"], mean=config["mean"], std=config["std"]
-        )
+        image = ImageInfo(**config["image"]) if config["image"] else None
+        info = DataInfo(config["task"], config["classes"], image)
+        spec = ModelSpec(**{key: config[key] for key in ("model", "options", "mean", "std") if key in config})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"model folder {folder}: {CONFIG} is missing or damaged ({error!r}); train it again"

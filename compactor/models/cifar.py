@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.models.classifier import Backbone
-from compactor.records import ImageInfo
+from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
 
 IMAGENET_MEAN = [0.485, 0.456, 0.406]
@@ -68,9 +68,7 @@ class CifarResNet(nn.Module):
         return pooled
 
 
-def build(
-    name: str, num_classes: int, image: ImageInfo, options: dict[str, object], pretrained: bool
-) -> Backbone:
+def build(name: str, info: DataInfo, options: dict[str, object], pretrained: bool) -> Backbone:
     """Build `cifar:resnetD`, D = 6n + 2; option `width` (default 16) scales all channels.
 
     Raises:
@@ -89,5 +87,5 @@ def build(
         )
     if pretrained:
         raise UsageError(f"model cifar:{name}: has no weights of its own; give weights: FILE.safetensors")
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if image.channels == 3 else ([0.5], [0.5])
-    return Backbone(CifarResNet((depth - 2) // 6, num_classes, image.channels, width), mean, std)
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if info.channels == 3 else ([0.5], [0.5])
+    return Backbone(CifarResNet((depth - 2) // 6, info.num_classes(), info.channels, width), mean, std)

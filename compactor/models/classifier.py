@@ -1,11 +1,15 @@
-"""The image classifier that every family is wrapped in: normalisation, heads, ports and what to export."""
+"""The image classifier that every image family is wrapped in: normalisation inside, one head."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from compactor.models.student import Student
+from compactor.recipe import ModelSpec
 from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import InputPort, OutputPort
 
 MAX_BATCH = 256
@@ -21,7 +25,7 @@ class Backbone:
     std: list[float]
 
 
-class ImageClassifier(nn.Module):
+class ImageClassifier(Student):
     """pixel_values float32 [B, C, H, W] in [0, 1] -> {"label": logits [B, num_classes]}."""
 
     mean: Tensor
@@ -45,22 +49,15 @@ class ImageClassifier(nn.Module):
         """Normalise and classify."""
         return {"label": self.backbone((pixel_values - self.mean) / self.std)}
 
-    def deploy(self) -> nn.Module:
-        """Return the module to export: tensors in the order of `inputs`, a tuple in that of `outputs`."""
-        return _Deployed(self).eval()
-
     def example(self, batch: int = 2) -> dict[str, Tensor]:
         """Inputs of the right shape, uniform in [0, 1]."""
         generator = torch.Generator().manual_seed(0)
-        return {
-            PIXELS: torch.rand(
-                batch, self.image.channels, self.image.height, self.image.width, generator=generator
-            )
-        }
+        shape = (batch, self.image.channels, self.image.height, self.image.width)
+        return {PIXELS: torch.rand(shape, generator=generator)}
 
     @property
     def inputs(self) -> list[InputPort]:
-        """The graph's inputs."""
+        """The graph's one input."""
         shape = [self.image.channels, self.image.height, self.image.width]
         return [
             InputPort(
@@ -75,20 +72,25 @@ class ImageClassifier(nn.Module):
 
     @property
     def outputs(self) -> list[OutputPort]:
-        """The graph's outputs: raw logits."""
+        """The graph's one output: raw logits."""
         axes: list[str | int] = ["batch", self.info.num_classes()]
         return [OutputPort(name="logits", dtype="float32", axes=axes, role="logits", labels="label")]
 
-
-class _Deployed(nn.Module):
-    def __init__(self, model: ImageClassifier) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
-        return (self.model(pixel_values)["label"],)
+    def saved(self) -> dict[str, Any]:
+        """The normalisation."""
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
-def parameter_count(module: nn.Module) -> int:
-    """Number of parameters, trainable or not, without buffers."""
-    return sum(parameter.numel() for parameter in module.parameters())
+def wrap(backbone: Backbone, spec: ModelSpec, info: DataInfo) -> ImageClassifier:
+    """Make the classifier; a recipe's mean and std replace the family's.
+
+    Raises:
+        UsageError: they have another number of values than the images have channels.
+    """
+    mean, std = spec.mean or backbone.mean, spec.std or backbone.std
+    if not len(mean) == len(std) == info.channels:
+        raise UsageError(
+            f"model {spec.model}: mean and std have {len(mean)} and {len(std)} values, "
+            f"the images {info.channels} channels"
+        )
+    return ImageClassifier(Backbone(backbone.module, mean, std), info)

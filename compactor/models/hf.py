@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compactor.models.cifar import IMAGENET_MEAN, IMAGENET_STD
 from compactor.models.classifier import Backbone
-from compactor.records import ImageInfo
+from compactor.records import DataInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 
 SAVED = "config"  # the option under which a saved model carries its whole configuration
@@ -32,9 +32,7 @@ class HfBackbone(nn.Module):
         return logits
 
 
-def build(
-    name: str, num_classes: int, image: ImageInfo, options: dict[str, Any], pretrained: bool
-) -> Backbone:
+def build(name: str, info: DataInfo, options: dict[str, Any], pretrained: bool) -> Backbone:
     """Build `hf:ID_OR_PATH`; options override its configuration, for a smaller model of the same kind.
 
     Raises:
@@ -48,12 +46,12 @@ def build(
             saved = dict(options[SAVED])
             config = AutoConfig.for_model(saved.pop("model_type"), **saved)
         else:
-            labels = {} if pretrained else {"num_labels": num_classes}
+            labels = {} if pretrained else {"num_labels": info.num_classes()}
             config = AutoConfig.from_pretrained(name, trust_remote_code=False, **labels, **options)
-        if pretrained and config.num_labels != num_classes:
+        if pretrained and config.num_labels != info.num_classes():
             raise UsageError(
                 f"model hf:{name}: its weights tell {config.num_labels} classes apart, "
-                f"the data has {num_classes}; "
+                f"the data has {info.num_classes()}; "
                 "use data with its classes, or leave weights out to start from random ones"
             )
         if pretrained:
@@ -70,7 +68,7 @@ def build(
             "preprocessor_config.json and model.safetensors elsewhere and give the folder as hf:FOLDER"
         ) from error
     mean, std = _normalisation(Path(name))
-    return Backbone(HfBackbone(model), mean[: image.channels], std[: image.channels])
+    return Backbone(HfBackbone(model), mean[: info.channels], std[: info.channels])
 
 
 def _normalisation(folder: Path) -> tuple[list[float], list[float]]:

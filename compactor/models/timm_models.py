@@ -3,14 +3,12 @@
 from typing import Any
 
 from compactor.models.classifier import Backbone
-from compactor.records import ImageInfo
+from compactor.records import DataInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
 
-def build(
-    name: str, num_classes: int, image: ImageInfo, options: dict[str, Any], pretrained: bool
-) -> Backbone:
+def build(name: str, info: DataInfo, options: dict[str, Any], pretrained: bool) -> Backbone:
     """Build `timm:NAME`; options go to `timm.create_model`.
 
     Raises:
@@ -27,7 +25,7 @@ def build(
         )
     try:
         module = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, in_chans=image.channels, **options
+            name, pretrained=pretrained, num_classes=info.num_classes(), in_chans=info.channels, **options
         )
     except TypeError as error:
         raise UsageError(f"model timm:{name}: options {options} were refused: {error}") from error
@@ -40,6 +38,6 @@ def build(
         ) from error
     config: Any = module.pretrained_cfg
     mean, std = list(config["mean"]), list(config["std"])
-    if image.channels == 1:
+    if info.channels == 1:
         mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
     return Backbone(module, mean, std)

@@ -6,12 +6,15 @@ method.
 """
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from compactor.records import Batch, Hard, Needs, Outputs, Soft, Step, Target, Term
+
+if TYPE_CHECKING:
+    from compactor.teachers import Teachers
 
 
 class Objective(Protocol):
@@ -21,6 +24,9 @@ class Objective(Protocol):
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module | None:
         """Make the train-only module (a projector, a critic), which is optimised but never exported."""
+
+    def fit(self, teachers: "Teachers | None", batches: Iterator[Batch]) -> None:
+        """See every training sample once, in order and without augmentation, if `needs.statistics`."""
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
@@ -36,6 +42,9 @@ class LogitObjective:
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module | None:
         """Make nothing."""
         return None
+
+    def fit(self, teachers: "Teachers | None", batches: Iterator[Batch]) -> None:
+        """Need no statistics."""
 
 
 def soft_pairs(student: Outputs, target: Target, temperature: float) -> Iterator[tuple[str, Tensor, Tensor]]:

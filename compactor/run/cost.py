@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from compactor.data.png import write_pngs
 from compactor.models.build import WEIGHTS
-from compactor.models.classifier import parameter_count
+from compactor.models.student import parameter_count
 from compactor.run.digest import file_digest
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
@@ -35,11 +34,9 @@ def measure_all(
             digest=file_digest(run.student_folder / WEIGHTS),
             size_bytes=weights_bytes(run.student_folder),
             parameters=parameter_count(run.student),
-            input=source.inputs[0].name,
-            output=source.outputs[0].name,
-            pre=source.pre[0],
-            post=source.post[0],
-            labels=run.data.info.classes["label"],
+            pre=source.pre,
+            post=source.post,
+            labels=source.labels,
         )
     ]
     if teachers:
@@ -67,8 +64,7 @@ def measure_all(
         )
         for artifact in artifacts
     ]
-    select = run.data.select
-    samples = write_pngs(select.images[select.rows[:MEASURED_SAMPLES]], run.run / "measured", prefix="select")
+    samples = run.task.raws(run.data.select, MEASURED_SAMPLES, run.run / "measured")
     spec = run.recipe.measure
     settings = Settings(scenarios=spec.scenarios, profile=spec.profile, threads=spec.threads)
     with run.reporter.bar("measure", 1) as bar:

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
 import compactor
 from compactor.data.datasets import Dataset
-from compactor.data.png import write_pngs
-from compactor.evaluation import split_labels, student_logits, teacher_logits
+from compactor.evaluation import split_labels, student_answers, teacher_answers
 from compactor.models.build import load_model_folder, save_model
 from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec
@@ -20,6 +18,7 @@ from compactor.run.plan import Plan
 from compactor.run.ship import Shipment, export_and_judge, export_source, require_fit
 from compactor.run.stages import describe_teacher, open_teacher, teacher_provenance
 from compactor.run.truth import accuracy_rows, ask_everyone, step_rows
+from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_runtimes.environment import describe
@@ -47,7 +46,7 @@ class Finish:
         """Open the student and the teachers that it is compared with."""
         self.loaded, self.recipe, self.plan, self.run = loaded, loaded.recipe, plan, run
         self.data, self.done, self.reporter, self.journal = data, done, reporter, journal
-        self.stage = self.recipe.stages[-1]
+        self.task, self.stage = task_named(self.recipe.task), self.recipe.stages[-1]
         self.student_folder = done[self.stage.id]
         self.student = load_model_folder(self.student_folder)
         self.references = self.recipe.stage_teachers(self.stage)
@@ -102,24 +101,22 @@ class Finish:
         return folder
 
     def _export(self) -> Shipment:
+        select, teachers = self.data.select, Teachers(self.teachers)
         return export_and_judge(
-            export_source(self.student, self.recipe, self.data),
+            export_source(self.student, self.recipe.name, self.recipe.task),
             self.recipe.export,
             self.recipe.gates,
             self.run / "artifacts",
-            student=self.student,
-            student_select=student_logits(self.student, self.data.select),
-            teacher_select=teacher_logits(Teachers(self.teachers), self.data.select)
-            if self.teachers
-            else None,
-            data=self.data,
+            student=student_answers(self.student, self.task.batches(select)),
+            teacher=teacher_answers(teachers, self.task.batches(select)) if self.teachers else None,
+            select=select,
             reporter=self.reporter,
         )
 
     def _truth(
         self, verified: list[Artifact], teachers: list[str]
     ) -> tuple[list[AccuracyRow], list[PairedRow]]:
-        labels = split_labels(self.data.report)
+        labels = split_labels(self.task, self.data.report)
         everyone = ask_everyone(self, verified, teachers)
         student = next(subject for subject in everyone if subject.kind == "student")
         artifacts = [subject for subject in everyone if subject.kind == "artifact"]
@@ -149,8 +146,9 @@ class Finish:
     def _contents(
         self, shipment: Shipment, best: Artifact, report: Report, report_file: Path
     ) -> BundleContents:
-        images = np.asarray(self.data.select.images[self.data.select.rows[:GOLDEN_SAMPLES]])
-        edges = np.stack([np.zeros_like(images[0]), np.full_like(images[0], 255)])
+        golden = self.run / "golden"
+        raws = self.task.raws(self.data.select, GOLDEN_SAMPLES, golden)
+        raws += self.task.edge_raws(self.data.select, golden)
         splits = (self.data.train, self.data.select, self.data.report)
         provenance: dict[str, Any] = {
             "compactor": compactor.__version__,
@@ -166,7 +164,7 @@ class Finish:
             artifacts=shipment.artifacts,
             artifact_folder=self.run / "artifacts",
             student_folder=self.student_folder,
-            raws=write_pngs(np.concatenate([images, edges]), self.run / "golden", prefix="case"),
+            raws=raws,
             report_files=[report_file],
             metrics={
                 row.subject: {

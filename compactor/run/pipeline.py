@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 
-from compactor.data.datasets import open_dataset
 from compactor.evaluation import split_labels
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe import LoadedRecipe, to_yaml
@@ -15,6 +14,7 @@ from compactor.run.folder import RunFolders, link_stage
 from compactor.run.journal import Journal
 from compactor.run.plan import Plan, make_plan
 from compactor.run.stages import STUDENT, is_main_process, train_stage
+from compactor.tasks import task_named
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
 from compactor_runtimes.report import Report
@@ -57,9 +57,10 @@ def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = 
     reporter = (reporter if main else None) or SilentReporter()
     plan = make_plan(loaded, runs, reporter=reporter)
     plan.require_runnable()
-    data = open_dataset(loaded.recipe.stage_data(loaded.recipe.stages[-1]), base=loaded.base)
+    task = task_named(loaded.recipe.task)
+    data = task.open(loaded.recipe.stage_data(loaded.recipe.stages[-1]), base=loaded.base)
     for split in (data.select, data.report):
-        if not (split_labels(split) >= 0).any():
+        if not (split_labels(task, split) >= 0).any():
             raise UsageError(
                 f"data: the {split.name} split has no labels, and nothing can be judged "
                 "without; label some rows"

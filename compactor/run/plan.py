@@ -8,16 +8,17 @@ from msgspec import Struct
 
 from compactor.data.spec import DataSpec
 from compactor.locate import locate
-from compactor.methods import method_named
+from compactor.methods import METHODS, method_named
 from compactor.models import FAMILIES
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
 from compactor.run.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
 from compactor.run.folder import DONE, RunFolders
+from compactor.tasks import TASKS, task_named
 from compactor_exporters import can_export
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
 
-ALWAYS = ("compactor.trainer.fit", "compactor.models.build", "compactor.data.loader", "compactor.data.splits")
+ALWAYS = ("compactor.trainer.fit", "compactor.models.build")
 
 Action = Literal["run", "resume", "reuse", "cannot"]
 
@@ -131,7 +132,7 @@ def stage_digest(loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dic
         recipe.stage_student(stage),
         *(teacher for teacher in teachers if isinstance(teacher, ModelSpec)),
     ]
-    sources = [*ALWAYS, f"compactor.methods.{stage.method}", *method.sources]
+    sources = [*ALWAYS, TASKS[recipe.task], METHODS[stage.method], *method.sources]
     sources += [target for spec in models for target in _model_sources(spec)]
     return digest_of(
         {
@@ -150,11 +151,10 @@ def stage_digest(loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dic
 
 def _data_digest(loaded: LoadedRecipe, spec: DataSpec, reporter: Reporter) -> str:
     with needs_extra("train"):
-        from compactor.data.datasets import open_dataset
+        task = task_named(loaded.recipe.task)
     with reporter.bar(f"decode {spec.dataset}", 1) as bar:
-        return open_dataset(
-            spec, base=loaded.base, progress=lambda done, total: bar.at(done, total=total)
-        ).digest
+        data = task.open(spec, base=loaded.base, progress=lambda done, total: bar.at(done, total=total))
+    return data.digest
 
 
 def _model_sources(spec: ModelSpec) -> list[str]:

@@ -1,5 +1,7 @@
 """Export the student, verify every artifact and put it through the gates, on select samples alone."""
 
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,21 +10,21 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from compactor.data.datasets import Dataset, image_steps
-from compactor.data.loader import eval_batches
-from compactor.evaluation import artifact_logits, split_labels
-from compactor.models.classifier import PIXELS, ImageClassifier
+from compactor.data.splits import Split
+from compactor.evaluation import artifact_answers, split_labels
+from compactor.models.student import Student
 from compactor.progress import Reporter
-from compactor.recipe import GatesSpec, Recipe
+from compactor.recipe import GatesSpec, VsStudentGate
+from compactor.records import Batch
+from compactor.tasks import Answers, task_named
 from compactor_exporters import ExportSource, can_export, export_artifact
 from compactor_exporters.bundle_writer import check_fit_to_ship
 from compactor_exporters.gates import judge_agreement, judge_drop
 from compactor_exporters.verify import verify_artifact
 from compactor_runtimes.errors import AccuracyGateError
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec, ImagePre, SoftmaxPost, ToFloat
+from compactor_runtimes.manifest import Artifact, Check, ExportSpec
+from compactor_runtimes.metrics import correct
 from compactor_runtimes.runtime import OPENERS, open_runtime
-
-VERIFY_SAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -34,18 +36,18 @@ class Shipment:
     gates: list[Check]
 
 
-def export_source(student: ImageClassifier, recipe: Recipe, data: Dataset) -> ExportSource:
-    """Describe the trained student to the exporters."""
+def export_source(student: Student, name: str, task: str) -> ExportSource:
+    """Describe a trained student to the exporters."""
     return ExportSource(
-        name=recipe.name,
-        task=recipe.task,
+        name=name,
+        task=task,
         module=student.deploy(),
         example=student.example(),
         inputs=student.inputs,
         outputs=student.outputs,
-        pre=[ImagePre(input=PIXELS, steps=[*image_steps(data.info), ToFloat()])],
-        post=[SoftmaxPost(output="logits", labels="label")],
-        labels=data.info.classes,
+        pre=task_named(task).pre(student.info),
+        post=task_named(task).post(student.info),
+        labels=student.info.classes,
         student_weights=dict(student.state_dict(keep_vars=True)),
     )
 
@@ -56,10 +58,9 @@ def export_and_judge(
     gates: GatesSpec,
     folder: Path,
     *,
-    student: ImageClassifier,
-    student_select: NDArray[np.float32],
-    teacher_select: NDArray[np.float32] | None,
-    data: Dataset,
+    student: Answers,
+    teacher: Answers | None,
+    select: Split,
     reporter: Reporter,
 ) -> Shipment:
     """Export and verify every spec; judge artifacts against the student, the student against its teachers.
@@ -69,14 +70,14 @@ def export_and_judge(
         specs: what to export.
         gates: what must be reached.
         folder: where the artifacts' files go.
-        student: the torch student.
-        student_select: its logits [N, C] on the select split.
-        teacher_select: the teachers' logits [N, C] there, where there are teachers.
-        data: select samples are read, report samples are not.
+        student: what the torch student answers on the select split.
+        teacher: what its teachers answer there, where it has any.
+        select: the split; report samples are not read.
         reporter: where progress goes.
     """
-    first = next(eval_batches(data.select, VERIFY_SAMPLES))
-    feeds = {name: value.numpy() for name, value in first.x.items()}
+    task = task_named(source.task)
+    feeds = {name: value.numpy() for name, value in next(task.batches(select)).x.items()}
+    labels = split_labels(task, select)
     artifacts = []
     with reporter.bar("export and verify", len(specs)) as bar:
         for number, spec in enumerate(specs):
@@ -94,18 +95,18 @@ def export_and_judge(
                 progress=partial(bar.at, number),
             )
             if artifact.status == "verified":
-                artifact = _judge(artifact, gates, folder, student, student_select, data)
+                found = _answers(artifact, source, folder, task.batches(select))
+                artifact = _judge(artifact, gates.artifact_vs_student, student, found, task.head, labels)
             artifacts.append(artifact)
             bar.at(number + 1)
             reporter.note(
                 f"{artifact.name}: {artifact.status}{': ' + artifact.reason if artifact.reason else ''}"
             )
     checks = []
-    if gates.student_vs_teacher.max_drop_points is not None and teacher_select is not None:
-        labels = split_labels(data.select)
+    if gates.student_vs_teacher.max_drop_points is not None and teacher is not None:
         drop = judge_drop(
-            teacher_select.argmax(-1) == labels,
-            student_select.argmax(-1) == labels,
+            correct(teacher[task.head], labels),
+            correct(student[task.head], labels),
             gates.student_vs_teacher.max_drop_points,
             precision="fp16",  # judged by its bound, like every artifact that is not numerically the same
         )
@@ -128,24 +129,36 @@ def require_fit(shipment: Shipment) -> None:
             )
 
 
+def _answers(artifact: Artifact, source: ExportSource, folder: Path, batches: Iterator[Batch]) -> Answers:
+    with closing(open_runtime(OPENERS[artifact.spec.format], folder / artifact.files[0].path)) as runtime:
+        return artifact_answers(runtime, source.outputs, batches)
+
+
 def _judge(
     artifact: Artifact,
-    gates: GatesSpec,
-    folder: Path,
-    student: ImageClassifier,
-    student_select: NDArray[np.float32],
-    data: Dataset,
+    gate: VsStudentGate,
+    student: Answers,
+    found: Answers,
+    head: str,
+    labels: NDArray[np.int64],
 ) -> Artifact:
-    gate, precision = gates.artifact_vs_student, artifact.spec.precision
-    runtime = open_runtime(OPENERS[artifact.spec.format], folder / artifact.files[0].path)
-    try:
-        found = artifact_logits(runtime, student, data.select).argmax(-1)
-    finally:
-        runtime.close()
-    expected, labels = student_select.argmax(-1), split_labels(data.select)
+    precision = artifact.spec.precision
+    same = [
+        np.equal(found[name].argmax(-1), student[name].argmax(-1)).reshape(len(labels), -1)
+        for name in student
+    ]
     checks = [
-        judge_agreement(found == expected, gate.min_agreement[precision], precision=precision),
-        judge_drop(expected == labels, found == labels, gate.max_drop_points, precision=precision),
+        judge_agreement(
+            np.asarray(np.concatenate(same, axis=1).all(1)),
+            gate.min_agreement[precision],
+            precision=precision,
+        ),
+        judge_drop(
+            correct(student[head], labels),
+            correct(found[head], labels),
+            gate.max_drop_points,
+            precision=precision,
+        ),
     ]
     failed = [check for check in checks if not check.passed]
     return replace(

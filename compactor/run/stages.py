@@ -8,18 +8,17 @@ from pathlib import Path
 import msgspec
 import torch
 
-from compactor.data.datasets import open_dataset
-from compactor.data.loader import ImageLoader
 from compactor.evaluation import select_accuracy
 from compactor.locate import locate
 from compactor.methods import method_named, parse_options
 from compactor.models.build import build_model, load_model_folder, load_weights, save_model
-from compactor.models.classifier import ImageClassifier
+from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
 from compactor.records import DataInfo
 from compactor.run.folder import DONE
 from compactor.run.journal import Journal
+from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor.trainer.fit import CHECKPOINT, fit
 
@@ -58,7 +57,8 @@ def train_stage(
     """
     recipe = loaded.recipe
     folder.mkdir(parents=True, exist_ok=True)
-    data = open_dataset(recipe.stage_data(stage), base=loaded.base)
+    task = task_named(recipe.task)
+    data = task.open(recipe.stage_data(stage), base=loaded.base)
     seed = recipe.seed if stage.seed is None else stage.seed
     spec = recipe.stage_student(stage)
     student = build_model(spec, data.info, base=loaded.base, seed=seed)
@@ -76,19 +76,13 @@ def train_stage(
     result = fit(
         student,
         method.build(parse_options(method, stage.options, f"stage {stage.id}")),
-        lambda rank, world: ImageLoader(
-            data.train,
-            batch_size=stage.batch_size,
-            augment=stage.augment,
-            seed=seed,
-            rank=rank,
-            world=world,
-        ),
+        lambda rank, world: task.loader(data.train, stage, seed=seed, rank=rank, world=world),
         stage=stage,
         seed=seed,
         folder=folder,
         teachers=teachers,
-        evaluate=select_accuracy(data.select),
+        in_order=lambda: task.batches(data.train),
+        evaluate=select_accuracy(task, data.select),
         reporter=reporter,
         journal=journal,
     )
@@ -118,9 +112,7 @@ def train_stage(
     return folder / STUDENT
 
 
-def open_teacher(
-    reference: ModelSpec | str, info: DataInfo, base: Path, done: Mapping[str, Path]
-) -> ImageClassifier:
+def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: Mapping[str, Path]) -> Student:
     """Open a teacher: the student of an earlier stage, or a model with weights."""
     if isinstance(reference, str):
         return load_model_folder(done[reference.removeprefix(STAGE)])

@@ -1,14 +1,16 @@
 """The truth: teachers, torch student and artifacts on the same samples, and which step lost what."""
 
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.evaluation import artifact_logits, student_logits, teacher_logits
-from compactor.models.classifier import parameter_count
+from compactor.evaluation import artifact_answers, student_answers, teacher_answers
+from compactor.models.student import parameter_count
 from compactor.run.cost import artifact_bytes, artifact_name, torch_name, weights_bytes
+from compactor.tasks import Answers
 from compactor.teachers import Teachers
 from compactor_runtimes.manifest import Artifact
 from compactor_runtimes.metrics import correct
@@ -25,7 +27,7 @@ class Subject:
 
     name: str
     kind: Kind
-    logits: NDArray[np.float32]
+    logits: NDArray[np.floating[Any]]
     parameters: int | None
     size_bytes: int | None
     step: str = ""
@@ -33,34 +35,38 @@ class Subject:
 
 def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) -> list[Subject]:
     """Read the report split: each teacher, all of them together, the student, the artifacts."""
-    split = run.data.report
+    split, head = run.data.report, run.task.head
     rounds = len(teachers) + (len(teachers) > 1) + 1 + len(artifacts)
     subjects: list[Subject] = []
     with run.reporter.bar("truth on report", rounds * len(split)) as bar:
 
-        def progress(done: int, _: int) -> None:
+        def progress(done: int) -> None:
             bar.at(len(subjects) * len(split) + done)
 
+        def add(
+            name: str, kind: Kind, answers: Answers, parameters: int | None, size: int, step: str = ""
+        ) -> None:
+            subjects.append(Subject(name, kind, answers[head], parameters, size, step))
+
         for name, model, folder in zip(teachers, run.teachers, run.teacher_folders, strict=True):
-            logits = student_logits(model, split, progress=progress)
-            size = weights_bytes(folder)
-            subjects.append(Subject(torch_name([name]), "teacher", logits, parameter_count(model), size))
+            answers = student_answers(model, run.task.batches(split), progress=progress)
+            add(torch_name([name]), "teacher", answers, parameter_count(model), weights_bytes(folder))
         if len(teachers) > 1:
-            logits = teacher_logits(Teachers(run.teachers), split, progress=progress)
-            parameters = sum(subject.parameters or 0 for subject in subjects)
-            size = sum(subject.size_bytes or 0 for subject in subjects)
-            subjects.append(Subject(torch_name(teachers), "teacher", logits, parameters, size))
-        logits = student_logits(run.student, split, progress=progress)
+            answers = teacher_answers(Teachers(run.teachers), run.task.batches(split), progress=progress)
+            parameters = sum(parameter_count(model) for model in run.teachers)
+            size = sum(weights_bytes(folder) for folder in run.teacher_folders)
+            add(torch_name(teachers), "teacher", answers, parameters, size)
+        answers = student_answers(run.student, run.task.batches(split), progress=progress)
         parameters, size = parameter_count(run.student), weights_bytes(run.student_folder)
-        subjects.append(Subject(torch_name(["student"]), "student", logits, parameters, size, "distillation"))
+        add(torch_name(["student"]), "student", answers, parameters, size, "distillation")
         for artifact in artifacts:
-            runtime = open_runtime(
-                OPENERS[artifact.spec.format], run.run / "artifacts" / artifact.files[0].path
-            )
-            logits = artifact_logits(runtime, run.student, split, progress=progress)
-            runtime.close()
-            size, step = artifact_bytes(artifact), f"export {artifact.name}"
-            subjects.append(Subject(artifact_name(artifact), "artifact", logits, None, size, step))
+            path = run.run / "artifacts" / artifact.files[0].path
+            with closing(open_runtime(OPENERS[artifact.spec.format], path)) as runtime:
+                answers = artifact_answers(
+                    runtime, run.student.outputs, run.task.batches(split), progress=progress
+                )
+            step = f"export {artifact.name}"
+            add(artifact_name(artifact), "artifact", answers, None, artifact_bytes(artifact), step)
     return subjects
 
 

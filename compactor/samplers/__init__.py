@@ -13,6 +13,10 @@ class Sampler:
     Both methods must be functions of their arguments alone, so that a resumed run repeats them.
     """
 
+    def samples(self, n: int) -> int:
+        """Return how many samples count as one epoch, which sets the length of training."""
+        return n
+
     def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Return positions 0..n-1 to visit, in order; `rng` depends on the seed and the epoch alone."""
         return np.arange(n, dtype=np.int64)

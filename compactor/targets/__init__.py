@@ -1,12 +1,19 @@
 """Target policies: where soft labels come from (live teachers, a label store, the model's own memory)."""
 
+from collections.abc import Callable
 from typing import Any
 
-from compactor.records import Batch, Outputs, Step, Target
+import numpy as np
+from numpy.typing import NDArray
+
+from compactor.records import Batch, Crops, Outputs, Step, Target
 
 
 class TargetPolicy:
     """Leave the batch alone, keep no state, make no target; others override what they need."""
+
+    crops: Callable[[NDArray[np.int64], int], Crops] | None = None
+    """Replays recorded views: (ids of a global batch, epoch) -> their crops; None lets the loader draw."""
 
     def transform(self, batch: Batch) -> Batch:
         """Change the batch before any forward; it may grow."""

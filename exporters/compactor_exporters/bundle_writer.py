@@ -28,8 +28,8 @@ from compactor_runtimes.manifest import (
     Manifest,
     encode_manifest,
 )
-from compactor_runtimes.postprocess import Decoder
-from compactor_runtimes.preprocess import ImagePipeline
+from compactor_runtimes.postprocess import decoder_from
+from compactor_runtimes.preprocess import feeds_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,12 +71,8 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
         IntegrityError: a file to copy is missing, or an artifact changed after it was verified.
     """
     check_fit_to_ship(contents.artifacts, contents.default_artifact)
-    if not contents.raws or len(contents.source.pre) != 1:
-        raise UsageError(
-            f"bundle of {contents.source.name!r}: got {len(contents.raws)} golden inputs and "
-            f"{len(contents.source.pre)} image pipelines, expected at least one input and exactly one "
-            f"pipeline"
-        )
+    if not contents.raws:
+        raise UsageError(f"bundle of {contents.source.name!r}: got no golden input, expected at least one")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
     partial.mkdir()
@@ -176,26 +172,23 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
         from safetensors.numpy import save_file
 
     source = contents.source
-    pipeline = ImagePipeline(source.pre[0])
-    decoders = [Decoder(post, source.labels[post.labels]) for post in source.post]
+    to_feeds, decode = feeds_from(source.pre), decoder_from(source.post, source.labels)
     tensors: dict[str, NDArray[Any]] = {}
     cases = []
     for index, raw in enumerate(contents.raws):
         case_id = f"case-{index:03d}"
         copied = root / "golden" / f"{case_id}{raw.suffix.lower()}"
         _copy(raw, copied)
-        feeds = {pipeline.input: pipeline([copied])}
+        feeds = to_feeds([copied])
         missing = [port.name for port in source.inputs if port.name not in feeds]
         if missing:
             raise UsageError(
-                f"bundle of {source.name!r}: no raw input gives {missing}, only {pipeline.input!r} is "
-                f"an image"
+                f"bundle of {source.name!r}: no preprocessing gives {missing}, only {sorted(feeds)} are made "
+                "from a raw input"
             )
         outputs = forward(source, feeds)
-        decoded: dict[str, Any] = {}
-        for decoder in decoders:
-            best = decoder(outputs[decoder.output])[0]
-            decoded = {"label": best.label, "index": best.index, "confidence": best.confidence}
+        best = decode(outputs)[0]
+        decoded = {"label": best.label, "index": best.index, "confidence": best.confidence}
         keys = {}
         for name, values in (feeds | outputs).items():
             keys[name] = f"{case_id}.{name}"

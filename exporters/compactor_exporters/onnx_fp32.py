@@ -5,7 +5,9 @@ The rules that the graph must keep are in `graph.py`; whether its numbers are ri
 
 import re
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +91,7 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
                 source.module,
                 tuple(source.example[port.name] for port in source.inputs),
                 dynamo=True,
-                dynamic_shapes=shapes,
+                dynamic_shapes=(shapes,) if _takes_any_number(source.module.forward) else shapes,
                 input_names=[port.name for port in source.inputs],
                 output_names=[port.name for port in source.outputs],
                 opset_version=OPSET,
@@ -157,3 +159,9 @@ def _strip_traces(model: "onnx.ModelProto") -> None:
         del holder.metadata_props[:]
     for described in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         described.doc_string = ""
+
+
+def _takes_any_number(forward: Callable[..., Any]) -> bool:
+    """Whether a forward is declared as forward(*tensors), whose shapes torch wants one level deeper."""
+    kinds = [parameter.kind for parameter in signature(forward).parameters.values()]
+    return kinds == [Parameter.VAR_POSITIONAL]

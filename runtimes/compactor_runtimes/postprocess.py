@@ -1,10 +1,11 @@
 """Turn logits into labelled predictions, as the manifest's `post` declares."""
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from compactor_runtimes.errors import IntegrityError
+from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.manifest import SoftmaxPost
 
 if TYPE_CHECKING:
@@ -66,3 +67,17 @@ class Decoder:
             index = int(row.argmax())
             predictions.append(Prediction(labels[index], index, float(row[index]), row))
         return predictions
+
+
+def decoder_from(
+    post: Sequence[SoftmaxPost], labels: Mapping[str, list[str]]
+) -> "Callable[[Mapping[str, NDArray[Any]]], list[Prediction]]":
+    """Return the function from graph outputs to one prediction a sample that a manifest's `post` declares.
+
+    Raises:
+        UsageError: not exactly one entry.
+    """
+    if len(post) != 1:
+        raise UsageError(f"post: {len(post)} entries found, exactly one expected to make a prediction")
+    decode = Decoder(post[0], labels[post[0].labels])
+    return lambda outputs: decode(outputs[decode.output])

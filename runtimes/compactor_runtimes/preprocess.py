@@ -4,7 +4,7 @@ Training caches decode through the same `to_uint8`, so a model is served exactly
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -118,6 +118,16 @@ class ImagePipeline:
                 )
             np.multiply(image.transpose(2, 0, 1), self._scale, out=batch[index])
         return batch
+
+
+def feeds_from(pre: Sequence[ImagePre]) -> "Callable[[Sequence[Raw]], dict[str, NDArray[Any]]]":
+    """Return the function from raw samples to graph inputs, by name, that a manifest's `pre` list declares.
+
+    Raises:
+        UsageError: see ImagePipeline.
+    """
+    pipelines = [ImagePipeline(each) for each in pre]
+    return lambda raws: {pipeline.input: pipeline(raws) for pipeline in pipelines}
 
 
 def _checked_array(raw: "NDArray[Any]", mode: Mode) -> "Pixels":

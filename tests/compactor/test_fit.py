@@ -5,20 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compactor.data.loader import ImageLoader
+from compactor.data.loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.methods import Preset, method_named, parse_options
 from compactor.objectives import LogitObjective
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.recipe import StageSpec
-from compactor.records import Batch, Needs, Outputs, Step, Target, Term
+from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
 from compactor.samplers import Sampler
 from compactor.samplers.shuffle import Shuffle
 from compactor.targets import TargetPolicy
@@ -150,9 +152,9 @@ sys.path.insert(0, {root!r})
 from tests.compactor.test_fit import train, toys
 from compactor.trainer import fit as module
 class Slow(module._Run):
-    def end_epoch(self, epoch, evaluate):
-        super().end_epoch(epoch, evaluate)
-        print("epoch", epoch, flush=True)
+    def end_epoch(self, evaluate):
+        super().end_epoch(evaluate)
+        print("epoch", self.epoch - 1, flush=True)
         time.sleep(0.2)
 module._Run = Slow
 train(Path({folder!r}), student=toys.classifier(dropout=0.3), stage=toys.stage())
@@ -183,6 +185,7 @@ def test_killed_without_warning_and_resumed_equals_uninterrupted(tmp_path: Path)
 
 _TWO = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 sys.path.insert(0, {root!r})
 import torch
@@ -315,7 +318,9 @@ def test_train_only_module_learns_and_stays_out_of_the_student(tmp_path: Path) -
     )
     assert result.history[-1]["terms"]["hidden"] < 0.5 * result.history[0]["terms"]["hidden"]
     assert set(student.state_dict()) == set(toys.classifier().state_dict())
-    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["train_only"][0].keys() == {"weight"}
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["training"]["train_only"][0].keys() == {
+        "weight"
+    }
 
 
 def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
@@ -328,3 +333,110 @@ def test_bfloat16_trains_and_the_weights_stay_float32(tmp_path: Path) -> None:
     result = train(tmp_path, student=student, stage=toys.stage(precision="bf16", epochs=10))
     assert {value.dtype for value in student.parameters()} == {torch.float32}
     assert result.history[-1]["terms"]["hard_ce"] < result.history[0]["terms"]["hard_ce"]
+
+
+class _Passes(Sampler):
+    """Two views of each sample in a pass, as stored labels will do: a pass counts as two epochs."""
+
+    def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        return np.tile(rng.permutation(n).reshape(-1, 4), 2).ravel()
+
+
+class _Half(Sampler):
+    """A fresh half of the data each epoch."""
+
+    def samples(self, n: int) -> int:
+        return n // 2
+
+    def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        return rng.permutation(n)[: n // 2]
+
+
+@pytest.mark.parametrize(("sampler", "passes", "steps"), [(_Passes(), 2, 12), (_Half(), 4, 8)])
+def test_epochs_may_be_longer_or_shorter_than_the_data(
+    tmp_path: Path, sampler: Sampler, passes: int, steps: int
+) -> None:
+    """24 samples in batches of 8, 4 epochs: 12 steps of full epochs, made of passes of 6; or 8 of half ones."""
+    stage = toys.stage(epochs=4)
+    preset = Preset([(HardCrossEntropy(), 1.0)], GroundTruth(), sampler)
+    whole = toys.classifier(dropout=0.3)
+    result = train(tmp_path / "whole", student=whole, stage=stage, preset=preset, n=24)
+    assert (result.steps, len(result.history)) == (steps, passes)
+    with pytest.raises(InterruptedRun):
+        train(
+            tmp_path / "parts",
+            student=toys.classifier(dropout=0.3),
+            stage=stage,
+            preset=Preset([(HardCrossEntropy(), 1.0)], _StopAt(4), sampler),
+            n=24,
+        )
+    resumed = toys.classifier(dropout=0.3)
+    again = train(tmp_path / "parts", student=resumed, stage=stage, preset=preset, n=24)
+    assert same(weights(whole), weights(resumed))
+    assert again.history == result.history
+
+
+class _Replay(TargetPolicy):
+    """Two stored views a sample; the k-th occurrence in a batch is the k-th view, which make() reads back."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[list[int], list[int]]] = []
+
+    def crops(self, ids: NDArray[np.int64], epoch: int) -> Crops:  # type: ignore[override]
+        index = [int((ids[:row] == ids[row]).sum()) for row in range(len(ids))]
+        box = torch.tensor([[0.0, 0.0, 1.0, 1.0]]).repeat(len(ids), 1)
+        return Crops(box, torch.tensor(index, dtype=torch.bool), torch.tensor(index))
+
+    def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
+        assert batch.crop is not None
+        assert batch.crop.index is not None
+        self.seen.append((batch.id.tolist(), batch.crop.index.tolist()))
+        first, second = batch.x["pixel_values"].split(4)
+        assert torch.equal(first.flip(-1), second)  # the second view is the mirrored one
+        return Target()
+
+
+def test_a_target_policy_may_replay_stored_views(tmp_path: Path) -> None:
+    policy = _Replay()
+    preset = Preset([(HardCrossEntropy(), 1.0)], policy, _Passes())
+    train(tmp_path, student=toys.classifier(), stage=toys.stage(epochs=2), preset=preset, n=24)
+    assert len(policy.seen) == 6
+    for ids, index in policy.seen:
+        assert ids[:4] == ids[4:]
+        assert index == [0] * 4 + [1] * 4
+
+
+class _ClassMeans(LogitObjective):
+    """Statistics of the teacher over the training samples, as class-mean objectives need."""
+
+    needs = Needs(statistics=True)
+
+    def fit(self, teachers: Teachers | None, batches: Iterator[Batch]) -> None:
+        assert teachers is not None
+        parts = [(batch.y["label"], teachers(batch).logits["label"]) for batch in batches]
+        labels, logits = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+        self.means = torch.stack([logits[labels == number].mean(0) for number in range(3)])
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
+    ) -> dict[str, Term]:
+        return {"pull": Term((student.logits["label"] - self.means[batch.y["label"]]).square().sum(-1))}
+
+
+def test_an_objective_may_see_all_samples_before_training(tmp_path: Path) -> None:
+    objective, data, teacher = _ClassMeans(), toys.split(24), toys.classifier(seed=8)
+    fit(
+        toys.classifier(),
+        Preset([(objective, 1.0)], GroundTruth(), Shuffle()),
+        lambda rank, world: ImageLoader(data, batch_size=8, augment=AUGMENT, seed=0, rank=rank, world=world),
+        stage=toys.stage(epochs=1),
+        seed=0,
+        folder=tmp_path,
+        teachers=Teachers([teacher]),
+        in_order=lambda: eval_batches(data, 7),
+    )
+    pixels = torch.from_numpy(data.images.astype(np.float32) / 255).permute(0, 3, 1, 2)
+    logits = teacher(pixels)["label"]
+    for number in range(3):
+        expected = logits[torch.from_numpy(data.labels["label"] == number)].mean(0)
+        torch.testing.assert_close(objective.means[number], expected)

@@ -10,10 +10,12 @@ from torch import nn
 
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
-from compactor.evaluation import split_labels, student_logits
+from compactor.evaluation import split_labels, student_answers
 from compactor.models.build import build_model, load_model_folder, save_model
-from compactor.models.classifier import Backbone, ImageClassifier, parameter_count
+from compactor.models.classifier import Backbone, ImageClassifier
+from compactor.models.student import parameter_count
 from compactor.recipe import ModelSpec
+from compactor.tasks.image_classification import TASK
 from compactor_runtimes.errors import IntegrityError, UsageError
 from tests import toys
 from tests.real_data import needs_data
@@ -29,9 +31,9 @@ def test_published_teachers_reproduce_their_accuracy(depth: int, right: int) -> 
     data = open_dataset(DataSpec(dataset="cifar10"), base=None)
     weights = f"teachers/cifar10_akamaster/resnet{depth}.safetensors"
     model = build_model(ModelSpec(model=f"cifar:resnet{depth}", weights=weights), data.info, base=HERE)
-    answers = student_logits(model, data.report).argmax(-1)
+    answers = student_answers(model, TASK.batches(data.report))["label"].argmax(-1)
     assert len(answers) == 10_000
-    assert abs(int((answers == split_labels(data.report)).sum()) - right) <= 1
+    assert abs(int((answers == split_labels(TASK, data.report)).sum()) - right) <= 1
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_hf_classifier_from_a_local_folder(tmp_path: Path) -> None:
 
 def test_deploy_is_what_was_trained() -> None:
     model = toys.classifier().eval()
-    (logits,) = model.deploy()(**model.example())
+    (logits,) = model.deploy()(*model.example().values())
     assert torch.equal(logits, model(**model.example())["label"])
     assert {id(value) for value in model.deploy().parameters()} == {id(value) for value in model.parameters()}
     assert np.isfinite(logits.detach().numpy()).all()

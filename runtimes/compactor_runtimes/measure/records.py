@@ -18,18 +18,16 @@ ProfileName = Literal["smoke", "quick", "full"]
 class Candidate(Record, frozen=True):
     """One thing to measure: a runtime "module:attr", what it opens, how images go in and labels come out.
 
-    `input` and `output` are graph port names; `parameters` is None where the format does not tell.
+    `pre`, `post` and `labels` are those of a manifest; `parameters` is None where the format does not tell.
     """
 
     name: str
     runtime: str
     source: str
     digest: str
-    input: str
-    output: str
-    pre: ImagePre
-    post: SoftmaxPost
-    labels: list[str]
+    pre: list[ImagePre]
+    post: list[SoftmaxPost]
+    labels: dict[str, list[str]]
     size_bytes: int
     parameters: int | None = None
     precision: str = "fp32"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -27,7 +27,6 @@ from compactor_runtimes.measure.records import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 Send = Callable[[Answer], None]
@@ -45,14 +44,13 @@ class Subject:
         self.runtime = open_runtime(candidate.runtime, Path(candidate.source), threads=job.threads)
         self.load_s = (perf_counter_ns() - begin) / 1e9
 
-        from compactor_runtimes.postprocess import Decoder
-        from compactor_runtimes.preprocess import ImagePipeline
+        from compactor_runtimes.postprocess import decoder_from
+        from compactor_runtimes.preprocess import feeds_from
 
-        self.input, self.output = candidate.input, candidate.output
-        self.pipeline = ImagePipeline(candidate.pre)
-        self.decoder = Decoder(candidate.post, candidate.labels)
+        self.to_feeds = feeds_from(candidate.pre)
+        self.decode = decoder_from(candidate.post, candidate.labels)
         self.raws: list[bytes] = []
-        self.feeds: NDArray[np.float32] | None = None
+        self.feeds: dict[str, NDArray[Any]] = {}
 
     def read(self, paths: list[str], *, at_least: int) -> None:
         """Read the raw samples, repeated so that a batch of `at_least` can be cut from them in one piece."""
@@ -61,10 +59,10 @@ class Subject:
 
     def compute(self, index: int, size: int) -> None:
         """Run `size` decoded samples from `index` on (a view: nothing is copied)."""
-        if self.feeds is None:
-            self.feeds = self.pipeline(self.raws)  # [N, C, H, W]
+        if not self.feeds:
+            self.feeds = self.to_feeds(self.raws)  # [N, ...] for each input
         start = index % (len(self.raws) - size + 1)
-        self.runtime.run({self.input: self.feeds[start : start + size]})
+        self.runtime.run({name: values[start : start + size] for name, values in self.feeds.items()})
 
     def rehearse(self, sizes: list[int]) -> None:
         """Answer one query of each kind and size, so that all memory of the model is in use."""
@@ -75,8 +73,8 @@ class Subject:
     def end_to_end(self, index: int, size: int) -> list[str]:
         """Turn `size` raw samples from `index` on into labels."""
         start = index % (len(self.raws) - size + 1)
-        feeds = self.pipeline(self.raws[start : start + size])
-        return [one.label for one in self.decoder(self.runtime.run({self.input: feeds})[self.output])]
+        feeds = self.to_feeds(self.raws[start : start + size])
+        return [one.label for one in self.decode(self.runtime.run(feeds))]
 
 
 def serve(subject: Subject, job: Job, commands: Callable[[], bytes], send: Send) -> None:

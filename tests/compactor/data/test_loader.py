@@ -113,7 +113,7 @@ def test_recorded_views_replace_drawn_ones(split):
 
     # another seed and epoch, yet the very same views
     replayed = list(loader(split, seed=99, rank=1, world=2).epoch(5, positions(16), crops=replay))
-    assert asked == [(4, 5), (4, 5)]
+    assert asked == [(8, 5), (8, 5)]  # the global batch
     for whole, part in zip(drawn, replayed, strict=True):
         assert torch.equal(whole.x["pixel_values"][4:], part.x["pixel_values"])
 

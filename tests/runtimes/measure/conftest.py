@@ -19,11 +19,9 @@ def candidate(monkeypatch):
             runtime=f"toy_runtimes:{toy}",
             source="/nowhere",
             digest=f"digest-{toy}",
-            input="image",
-            output="logits",
-            pre=ImagePre(input="image", steps=[DecodeImage(), ToFloat()]),
-            post=SoftmaxPost(output="logits", labels="label"),
-            labels=["dark", "bright"],
+            pre=[ImagePre(input="image", steps=[DecodeImage(), ToFloat()])],
+            post=[SoftmaxPost(output="logits", labels="label")],
+            labels={"label": ["dark", "bright"]},
             size_bytes=123,
         )
 

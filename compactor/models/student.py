@@ -1,0 +1,61 @@
+"""What every trainable model gives: named inputs and outputs, an example, and the module to deploy."""
+
+from abc import abstractmethod
+from typing import Any
+
+from torch import Tensor, nn
+
+from compactor.records import DataInfo
+from compactor_runtimes.manifest import InputPort, OutputPort
+
+
+class Student(nn.Module):
+    """A model of a task; `backbone` holds all weights that are saved, under the keys of its family.
+
+    forward(**inputs) returns {head: logits}.
+    """
+
+    backbone: nn.Module
+    info: DataInfo
+
+    @property
+    @abstractmethod
+    def inputs(self) -> list[InputPort]:
+        """The graph's inputs."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> list[OutputPort]:
+        """The graph's outputs, one for each head: raw logits."""
+
+    @abstractmethod
+    def example(self, batch: int = 2) -> dict[str, Tensor]:
+        """Inputs of the right shapes."""
+
+    @abstractmethod
+    def saved(self) -> dict[str, Any]:
+        """Settings of the wrapper that a model folder keeps beside the weights (fields of ModelSpec)."""
+
+    def deploy(self) -> nn.Module:
+        """Return the module to export: tensors in the order of `inputs`, a tuple in that of `outputs`.
+
+        It holds this student and nothing else: no adapter, no extra head, no teacher.
+        """
+        return _Deployed(self).eval()
+
+
+class _Deployed(nn.Module):
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        self.names = [port.name for port in student.inputs]
+        self.heads = [port.labels or port.name for port in student.outputs]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        answers = self.student(**dict(zip(self.names, tensors, strict=True)))
+        return tuple(answers[head] for head in self.heads)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of parameters, trainable or not, without buffers."""
+    return sum(parameter.numel() for parameter in module.parameters())

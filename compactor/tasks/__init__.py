@@ -1,0 +1,67 @@
+"""Tasks: how a kind of data is opened, batched, fed and decoded; everything else is the same for all.
+
+A new task is one file with a TASK, one line in TASKS and one test.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from compactor.data.spec import DataSpec
+from compactor.records import Batch, DataInfo
+from compactor_runtimes.manifest import ImagePre, SoftmaxPost
+from compactor_runtimes.tables import lookup
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from compactor.data.splits import Dataset, Split
+    from compactor.recipe import StageSpec
+    from compactor.trainer.fit import Loader
+
+TASKS = {
+    "image-classification": "compactor.tasks.image_classification:TASK",
+}
+
+# What a model says on N samples: {head: logits [N, C] or [N, L, V]}
+Answers = Mapping[str, "NDArray[np.floating[Any]]"]
+
+
+class Task(Protocol):
+    """The contract of a task; `head` is the one that headline metric, gates and paired tests read."""
+
+    head: str
+
+    def open(
+        self, spec: DataSpec, *, base: Path, progress: Callable[[int, int], None] | None = None
+    ) -> "Dataset":
+        """Open a data set; its splits never depend on a training seed."""
+
+    def loader(self, split: "Split", stage: "StageSpec", *, seed: int, rank: int, world: int) -> "Loader":
+        """Make the training loader of one process."""
+
+    def batches(self, split: "Split") -> Iterator[Batch]:
+        """Yield all samples in order, as they are deployed: without augmentation."""
+
+    def raws(self, split: "Split", count: int, folder: Path) -> list[Path]:
+        """Write the first samples as raw input files, as a user would give them."""
+
+    def edge_raws(self, split: "Split", folder: Path) -> list[Path]:
+        """Write extreme raw inputs that the task allows."""
+
+    def pre(self, info: DataInfo) -> list[ImagePre]:
+        """From raw input to graph inputs, for the manifest."""
+
+    def post(self, info: DataInfo) -> list[SoftmaxPost]:
+        """From graph outputs to results, for the manifest."""
+
+
+def task_named(name: str) -> Task:
+    """Look a task up.
+
+    Raises:
+        UsageError: no such task.
+    """
+    task: Task = lookup(TASKS, name, "task")
+    return task

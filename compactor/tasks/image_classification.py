@@ -1,0 +1,61 @@
+"""`task: image-classification`: one label an image; raw inputs are image files."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from compactor.data.datasets import Dataset, image_steps, open_dataset
+from compactor.data.loader import ImageLoader, eval_batches
+from compactor.data.png import write_pngs
+from compactor.data.spec import DataSpec
+from compactor.data.splits import Split
+from compactor.models.classifier import PIXELS
+from compactor.recipe import StageSpec
+from compactor.records import Batch, DataInfo
+from compactor_runtimes.manifest import ImagePre, SoftmaxPost, ToFloat
+
+EVAL_BATCH = 256
+
+
+class ImageClassification:
+    """See compactor.tasks.Task."""
+
+    head = "label"
+
+    def open(
+        self, spec: DataSpec, *, base: Path, progress: Callable[[int, int], None] | None = None
+    ) -> Dataset:
+        """Open images and labels."""
+        return open_dataset(spec, base=base, progress=progress)
+
+    def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> ImageLoader:
+        """Cut augmented views from the stored images."""
+        return ImageLoader(
+            split, batch_size=stage.batch_size, augment=stage.augment, seed=seed, rank=rank, world=world
+        )
+
+    def batches(self, split: Split) -> Iterator[Batch]:
+        """Yield whole images in order."""
+        return eval_batches(split, EVAL_BATCH)
+
+    def raws(self, split: Split, count: int, folder: Path) -> list[Path]:
+        """Write PNG files."""
+        return write_pngs(split.images[split.rows[:count]], folder, prefix=split.name)
+
+    def edge_raws(self, split: Split, folder: Path) -> list[Path]:
+        """Write an all-black and an all-white PNG."""
+        shape = split.images.shape[1:]
+        edges = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
+        return write_pngs(edges, folder, prefix="edge")
+
+    def pre(self, info: DataInfo) -> list[ImagePre]:
+        """Decode, resize, cut and scale to [0, 1]."""
+        return [ImagePre(input=PIXELS, steps=[*image_steps(info), ToFloat()])]
+
+    def post(self, info: DataInfo) -> list[SoftmaxPost]:
+        """Softmax over the labels."""
+        return [SoftmaxPost(output="logits", labels=self.head)]
+
+
+TASK = ImageClassification()

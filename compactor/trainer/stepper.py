@@ -1,0 +1,128 @@
+"""One optimiser step: teachers, student, target, weighted reduction of the terms, backward, update."""
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from compactor.methods import Preset
+from compactor.models.features import capture
+from compactor.recipe import StageSpec
+from compactor.records import Batch, Outputs, Step, Target
+from compactor.teachers import Teachers
+from compactor.trainer.optimizer import make_optimizer
+from compactor.trainer.schedule import lr_factor
+
+
+class Stepper:
+    """Student, objectives, teachers and optimiser, placed and wrapped for this process."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        student: nn.Module,
+        preset: Preset,
+        teachers: Teachers | None,
+        stage: StageSpec,
+        *,
+        seed: int,
+    ) -> None:
+        """Set the objectives up; `seed` decides their train-only weights, alike in all processes."""
+        self.accelerator, self.preset, self.stage = accelerator, preset, stage
+        self.student = student.to(accelerator.device)
+        self.teachers = teachers.to(accelerator.device) if teachers else None
+        self.objectives = [objective for objective, _ in preset.objectives]
+        torch.manual_seed(seed)
+        models = [] if teachers is None else teachers.models
+        made = [objective.setup(student, models) for objective in self.objectives]
+        self.train_only = [module.to(accelerator.device) for module in made if module is not None]
+        self.needs_student = frozenset().union(*(objective.needs.student for objective in self.objectives))
+        self.needs_teacher = frozenset().union(*(objective.needs.teacher for objective in self.objectives))
+        optimizer = make_optimizer(stage, student, self.train_only)
+        self.model, self.optimizer = accelerator.prepare(student, optimizer)
+        # from here on the generator only serves dropout, which should differ between processes
+        torch.manual_seed(seed + accelerator.process_index)
+        self.sums: dict[str, Tensor] = {}  # of each term's means over the `counted` steps of this epoch
+        self.counted = 0
+
+    def __call__(self, batch: Batch, at: Step, *, warmup: float) -> None:
+        """Do one step on this process's part of the batch."""
+        factor = lr_factor(at.step, steps=at.steps, warmup=warmup, schedule=self.stage.schedule)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        batch = self.preset.target.transform(batch.to(self.accelerator.device))
+        with self.accelerator.autocast():
+            taught = self.teachers(batch, self.needs_teacher) if self.teachers else None
+            with capture(self.student, self.needs_student) as seen:
+                output = Outputs(logits=self.model(**batch.x), features=seen)
+            target = self.preset.target.make(batch, taught, at)
+            total = self.reduce(output, taught, target, batch, at)
+        self.accelerator.backward(total)
+        self._average_train_only()
+        if self.stage.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.student.parameters(), self.stage.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        with torch.no_grad():
+            self.preset.target.observe(batch, output)
+
+    def reduce(
+        self, output: Outputs, taught: Outputs | None, target: Target, batch: Batch, at: Step
+    ) -> Tensor:
+        """Weigh and sum the terms; each one is kept under its own name, unweighted, for the log."""
+        total = torch.zeros((), device=self.accelerator.device)
+        world = self.accelerator.num_processes
+        for objective, weight in self.preset.objectives:
+            scale = weight(at) if callable(weight) else weight
+            for name, term in objective(output, taught, target, batch, at).items():
+                valid = torch.ones_like(term.loss, dtype=torch.bool) if term.valid is None else term.valid
+                count = valid.sum()
+                if world > 1:
+                    count = self.accelerator.reduce(count, "sum")
+                weights = self.preset.sampler.weights(name, term, output, batch, at)
+                loss = term.loss.where(valid, 0.0)
+                for factor in (weights, target.weight):
+                    loss = loss if factor is None else loss * factor
+                # DDP averages gradients over processes, so each one's share counts `world` times
+                mean = loss.sum() / count.clamp(min=1) * world
+                total = total + scale * mean
+                self.sums[name] = self.sums.get(name, 0) + mean.detach()
+        self.counted += 1
+        return total
+
+    def means(self) -> dict[str, float]:
+        """Mean of each term over the steps counted so far."""
+        return {name: float(value) / max(self.counted, 1) for name, value in self.sums.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a checkpoint must hold of training."""
+        scaler = self.accelerator.scaler
+        return {
+            "student": self.student.state_dict(),
+            "train_only": [module.state_dict() for module in self.train_only],
+            "optimizer": self.optimizer.state_dict(),
+            "target": self.preset.target.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            "sums": self.sums,
+            "counted": self.counted,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.student.load_state_dict(state["student"])
+        for module, saved in zip(self.train_only, state["train_only"], strict=True):
+            module.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.preset.target.load_state_dict(state["target"])
+        if state["scaler"] is not None and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.sums, self.counted = state["sums"], state["counted"]
+
+    def _average_train_only(self) -> None:
+        """Average the gradients that DDP does not: the train-only modules are not wrapped."""
+        if self.accelerator.num_processes > 1:
+            for module in self.train_only:
+                for parameter in module.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
