@@ -3,6 +3,7 @@
 Commands load on demand; nothing here or in a command's module imports torch, numpy or another heavy package.
 """
 
+import errno
 import json
 import sys
 from importlib import import_module
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compactor import __version__
-from compactor_runtimes.errors import CompactorError
+from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+# a full disk, a folder that may not be written, a reader that went away: nothing that the code did wrong
+THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EPIPE, errno.EFBIG}
 COMMANDS = ("run", "plan", "recipes", "schema", "verify", "predict", "inspect", "doctor")
 
 
@@ -71,8 +74,16 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; finished stages are kept, the same command goes on from there", err=True)
+        click.echo("interrupted", err=True)
         code = 130
+    except OSError as error:
+        if error.errno not in THE_MACHINES:
+            raise
+        code = fail(
+            UnfitEnvironmentError(
+                f"{error.filename or 'output'}: {error.strerror}; what was finished is kept"
+            )
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -1,9 +1,14 @@
 """Folders: `runs/<name>/<timestamp>/` for each run, `runs/<name>/stages/` for what runs share."""
 
+import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from compactor_runtimes.errors import UsageError
 
 DONE = "done.json"
 
@@ -43,3 +48,20 @@ def link_stage(run: Path, stage_id: str, stage_folder: Path) -> None:
     link = run / "checkpoints" / stage_id
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(Path(os.path.relpath(stage_folder, link.parent)))
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a stage's folder; the lock ends with the process, however that ends.
+
+    Raises:
+        UsageError: another process is training there.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"{folder}: another process is training this stage; wait for it, or give another --runs"
+            ) from error
+        yield

@@ -1,5 +1,6 @@
 """Run a recipe from teachers to bundle: plan, train every stage, then finish the last stage's student."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from compactor.evaluation import split_labels
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe import LoadedRecipe, to_yaml
 from compactor.run.finish import Finish
-from compactor.run.folder import RunFolders, link_stage
+from compactor.run.folder import RunFolders, link_stage, only_one
 from compactor.run.journal import Journal
 from compactor.run.plan import Plan, make_plan
 from compactor.run.stages import STUDENT, is_main_process, train_stage
@@ -82,9 +83,10 @@ def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = 
             return None
         finish = Finish(loaded, plan, run, data, done, reporter, journal)
         bundle, report, report_file = finish.ship()
-    except InterruptedRun as stopped:
-        journal.write("interrupted", message=str(stopped))
-        raise InterruptedRun(f"{stopped}; go on with: {loaded.command(runs)}") from None
+    except (InterruptedRun, KeyboardInterrupt) as stopped:
+        said = str(stopped) or "stopped after training, finished stages kept"
+        journal.write("interrupted", message=said)
+        raise InterruptedRun(f"{said}; go on with: {loaded.command(runs)}") from None
     except CompactorError as error:
         journal.write("failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise
@@ -105,9 +107,11 @@ def _train(
             done[stage.id] = folder / STUDENT
             reporter.note(f"{stage.id}: reused")
         else:
-            done[stage.id] = train_stage(
-                loaded, stage, folder, digest=digest, done=done, reporter=reporter, journal=journal
-            )
+            folder.mkdir(parents=True, exist_ok=True)
+            with only_one(folder) if is_main_process() else nullcontext():
+                done[stage.id] = train_stage(
+                    loaded, stage, folder, digest=digest, done=done, reporter=reporter, journal=journal
+                )
         if is_main_process():
             link_stage(run, stage.id, folder)
     return done

@@ -356,7 +356,7 @@ class _Half(Sampler):
 def test_epochs_may_be_longer_or_shorter_than_the_data(
     tmp_path: Path, sampler: Sampler, passes: int, steps: int
 ) -> None:
-    """24 samples in batches of 8, 4 epochs: 12 steps of full epochs, made of passes of 6; or 8 of half ones."""
+    """24 samples in batches of 8, 4 epochs: 12 steps in passes of 6 for full epochs, 8 for half ones."""
     stage = toys.stage(epochs=4)
     preset = Preset([(HardCrossEntropy(), 1.0)], GroundTruth(), sampler)
     whole = toys.classifier(dropout=0.3)

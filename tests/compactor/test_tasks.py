@@ -46,7 +46,7 @@ def test_unknown_task() -> None:
 
 
 class TwoHeads(Student):
-    """An encoder of tokens with a pooled head and a head for each token, as joint intent and slots will have."""
+    """A token encoder with a pooled head and a head for each token, as joint intent and slots will have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class TwoHeads(Student):
         axes: list[str | int] = ["batch", "length"]
         roles = {"input_ids": "tokens", "attention_mask": "mask"}
         return [
-            InputPort(name=name, dtype="int64", axes=axes, min=[1, 2], max=[64, 32], role=role)  # type: ignore[arg-type]
+            InputPort(name=name, dtype="int64", axes=axes, min=[1, 2], max=[64, 32], role=role)
             for name, role in roles.items()
         ]
 

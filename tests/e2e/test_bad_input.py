@@ -132,6 +132,21 @@ def test_a_failed_accuracy_gate_is_exit_code_4_and_keeps_the_report(tmp_path: Pa
     assert not (tmp_path / "runs" / "toy" / "latest").exists()
 
 
+def test_a_machine_that_refuses_to_write_is_exit_code_6(tmp_path: Path) -> None:
+    """A file size limit stands in for a full disk: both end a write with an OSError."""
+    import resource
+
+    done = subprocess.run(
+        [sys.executable, "-m", "compactor", "run", recipe(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert done.returncode == 6, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+
+
 def test_errors_as_json(tmp_path: Path) -> None:
     import json
 
@@ -147,7 +162,7 @@ def test_ctrl_c_exits_130_and_the_printed_command_goes_on(tmp_path: Path) -> Non
     import json
 
     text = RECIPE.format(data="digits", weights="").replace("epochs: 1}", "epochs: 4, batch_size: 32}")
-    (tmp_path / "toy.yaml").write_text(text + "measure: {profile: smoke}\n")
+    (tmp_path / "toy.yaml").write_text(text + "measure: {profile: smoke, scenarios: [single-stream]}\n")
     child = subprocess.Popen(
         [sys.executable, "-m", "compactor", "run", "toy.yaml"],
         cwd=tmp_path,
@@ -170,7 +185,12 @@ def test_ctrl_c_exits_130_and_the_printed_command_goes_on(tmp_path: Path) -> Non
     alone = tmp_path / "alone"
     alone.mkdir()
     os.link(tmp_path / "toy.yaml", alone / "toy.yaml")
-    assert compactor("run", "toy.yaml", cwd=alone).returncode == 0
+    child = subprocess.Popen([sys.executable, "-m", "compactor", "run", "toy.yaml", "--quiet"], cwd=alone)
+    while not list(alone.glob("runs/toy/stages/*/done.json")):
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.kill()
+    child.wait()
     first, second = (
         next(folder.glob("runs/toy/stages/one-*/student/model.safetensors")).read_bytes()
         for folder in (tmp_path, alone)

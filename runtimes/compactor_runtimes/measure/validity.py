@@ -24,7 +24,7 @@ def machine_reasons(threads: int | None, *, watch_seconds: float = 0.3) -> list[
         MissingDependency: psutil is not installed.
     """
     with needs_extra("bench"):
-        import psutil  # type: ignore[import-untyped]
+        import psutil
     reasons = []
     cores = usable_cores()
     if threads is not None and threads > cores:
