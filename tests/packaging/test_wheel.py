@@ -63,7 +63,7 @@ def test_the_image_extra_alone_serves_the_bundle(wheel: Path, digits_run: Finish
     assert "passed" in run(command, "verify", str(digits_run.bundle))
     pictures = sorted(str(path) for path in (digits_run.bundle / "golden").glob("case-*.png"))
     lines = run(command, "predict", str(digits_run.bundle), *pictures).splitlines()
-    assert len(lines) == len(pictures) == 8
+    assert len(lines) == len(pictures) == 10
     code = (
         "import sys, compactor_runtimes\n"
         f"with compactor_runtimes.load({str(digits_run.bundle)!r}) as model:\n"
