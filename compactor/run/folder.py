@@ -52,11 +52,12 @@ def link_stage(run: Path, stage_id: str, stage_folder: Path) -> None:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a stage's folder; the lock ends with the process, however that ends.
+    """Make a stage's folder and keep other processes out; the lock ends with the process, however it ends.
 
     Raises:
         UsageError: another process is training there.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -107,7 +107,6 @@ def _train(
             done[stage.id] = folder / STUDENT
             reporter.note(f"{stage.id}: reused")
         else:
-            folder.mkdir(parents=True, exist_ok=True)
             with only_one(folder) if is_main_process() else nullcontext():
                 done[stage.id] = train_stage(
                     loaded, stage, folder, digest=digest, done=done, reporter=reporter, journal=journal

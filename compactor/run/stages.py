@@ -56,6 +56,7 @@ def train_stage(
         UsageError: data, weights or settings that cannot be used.
     """
     recipe = loaded.recipe
+    folder.mkdir(parents=True, exist_ok=True)
     task = task_named(recipe.task)
     data = task.open(recipe.stage_data(stage), base=loaded.base)
     seed = recipe.seed if stage.seed is None else stage.seed

@@ -25,6 +25,7 @@ from compactor.run.journal import Journal
 from compactor.teachers import Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
 from compactor.trainer.interrupt import StopWish, stop_on_signal
+from compactor.trainer.memory import keep_freed_memory
 from compactor.trainer.stepper import Stepper
 from compactor_runtimes.errors import InterruptedRun, UsageError
 
@@ -96,6 +97,7 @@ def fit(
         InterruptedRun: the user stopped it; the checkpoint is written.
         UsageError: no training samples, or the loss is no longer finite.
     """
+    keep_freed_memory()
     accelerator = accelerator_for(stage.precision)
     loader = loader_for(accelerator.process_index, accelerator.num_processes)
     if len(loader) < 2:
