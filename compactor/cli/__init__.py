@@ -52,7 +52,7 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="compactor")
 def cli() -> None:
-    r"""Distil big models into a small one that is proven fit to ship.
+    """Distil big models into a small one that is proven fit to ship.
 
     \b
     compactor run digits             train, distil, export, verify, measure and pack; needs no download
@@ -61,7 +61,7 @@ def cli() -> None:
 
     Exit codes: 0 ok, 1 our bug, 2 usage, 3 numeric gate, 4 accuracy gate, 5 performance gate, 6 environment,
     7 integrity, 130 interrupted and resumable.
-    """
+    """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
 
 
 def main() -> None:

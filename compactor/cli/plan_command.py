@@ -4,23 +4,11 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.recipe_options import recipe_options
+
 
 @click.command("plan")
-@click.argument("recipe")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a recipe key, e.g. stages.0.epochs=3.",
-)
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of all runs.",
-)
+@recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) -> None:
     """Show what a run would do: what runs, goes on, is reused, or cannot run on this machine, and why."""

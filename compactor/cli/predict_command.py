@@ -14,11 +14,11 @@ import click
 def command(
     bundle: Path, images: tuple[Path, ...], artifact: str | None, threads: int | None, as_json: bool
 ) -> None:
-    r"""Classify image files with a bundle; needs no torch.
+    """Classify image files with a bundle; needs no torch.
 
     \b
     compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/*.png
-    """
+    """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json
     from compactor_runtimes.model import load
 

@@ -4,27 +4,15 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.recipe_options import recipe_options
+
 
 @click.command("run")
-@click.argument("recipe")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Override a recipe key, e.g. stages.0.epochs=3.",
-)
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of all runs.",
-)
+@recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, quiet: bool) -> None:
-    r"""Train, distil, export, verify, measure and pack: from teachers to a bundle.
+    """Train, distil, export, verify, measure and pack: from teachers to a bundle.
 
     RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Finished stages are reused when
     nothing that decides their result has changed; an interrupted one goes on where it was.
@@ -33,7 +21,7 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, 
     compactor run digits
     compactor run my.yaml --set stages.0.epochs=3 --set seed=1
     torchrun --nproc-per-node 2 -m compactor run my.yaml
-    """
+    """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from rich.console import Console
 
     from compactor.cli import emit_json, result_console

@@ -23,8 +23,6 @@ METHODS = {
     "kd": "compactor.methods.kd:METHOD",
 }
 
-Weight = "float | Callable[[Step], float]"
-
 
 @dataclass(frozen=True)
 class Preset:

@@ -5,6 +5,7 @@ Logit objectives read only `target`, so a label store can stand in for a teacher
 method.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
@@ -47,6 +48,37 @@ class LogitObjective:
         """Need no statistics."""
 
 
+class SoftObjective(LogitObjective, ABC):
+    """What divergences to a soft target share; a sub-class gives its name and its formula.
+
+    Both sides are taken at `temperature`; `scaled` losses are multiplied by T^2, so that gradients have like
+    size at every temperature.
+    """
+
+    name: str
+    scaled = True
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        """Set the temperature of both sides."""
+        self.temperature = temperature
+
+    @abstractmethod
+    def divergence(self, log_q: Tensor, log_p: Tensor) -> Tensor:
+        """Return the loss [...] of target q and student p, given as log-probabilities [..., C]."""
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
+    ) -> dict[str, Term]:
+        """Return {name: [B] or [B, L]}, or {name.head: ...} for several heads."""
+        factor = self.temperature**2 if self.scaled else 1.0
+        return {
+            self.name if len(target.heads) == 1 else f"{self.name}.{head}": Term(
+                factor * self.divergence(log_q, log_p)
+            )
+            for head, log_q, log_p in soft_pairs(student, target, self.temperature)
+        }
+
+
 def soft_pairs(student: Outputs, target: Target, temperature: float) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield (head, log q, log p) [..., C] for every soft head: target and student at `temperature`.
 
@@ -70,8 +102,3 @@ def tempered(soft: Soft, num_classes: int, temperature: float) -> Tensor:
 def times(probabilities: Tensor, values: Tensor) -> Tensor:
     """Probabilities * values, where a probability of 0 gives 0 whatever the value (0 * log 0 = 0)."""
     return torch.where(probabilities > 0, probabilities * values, 0.0)
-
-
-def term_name(name: str, head: str, target: Target) -> str:
-    """`kl`, or `kl.intent` when there are several heads."""
-    return name if len(target.heads) == 1 else f"{name}.{head}"

@@ -4,24 +4,16 @@ The factor T^2 keeps gradients of like size at every temperature; the sum is ove
 them.
 """
 
-from compactor.objectives import LogitObjective, soft_pairs, term_name, times
-from compactor.records import Batch, Outputs, Step, Target, Term
+from torch import Tensor
+
+from compactor.objectives import SoftObjective, times
 
 
-class Kl(LogitObjective):
+class Kl(SoftObjective):
     """Forward Kullback-Leibler divergence, teacher to student."""
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        """Set the temperature of both sides."""
-        self.temperature = temperature
+    name = "kl"
 
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
-    ) -> dict[str, Term]:
-        """Return {kl: [B] or [B, L]}."""
-        return {
-            term_name("kl", head, target): Term(
-                self.temperature**2 * times(log_q.exp(), log_q - log_p).sum(-1)
-            )
-            for head, log_q, log_p in soft_pairs(student, target, self.temperature)
-        }
+    def divergence(self, log_q: Tensor, log_p: Tensor) -> Tensor:
+        """Return KL(q || p)."""
+        return times(log_q.exp(), log_q - log_p).sum(-1)

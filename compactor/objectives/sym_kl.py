@@ -3,24 +3,16 @@
 Its code and documents call it JS; it is half the Jeffreys divergence. The textbook JS is `js.py`.
 """
 
-from compactor.objectives import LogitObjective, soft_pairs, term_name
-from compactor.records import Batch, Outputs, Step, Target, Term
+from torch import Tensor
+
+from compactor.objectives import SoftObjective
 
 
-class SymmetricKl(LogitObjective):
+class SymmetricKl(SoftObjective):
     """Symmetric KL; needs a target without zeros (a re-normalised top-k label is infinitely far)."""
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        """Set the temperature of both sides (SSLD uses 1); the loss is scaled by T^2."""
-        self.temperature = temperature
+    name = "sym_kl"
 
-    def __call__(
-        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
-    ) -> dict[str, Term]:
-        """Return {sym_kl: [B] or [B, L]}."""
-        return {
-            term_name("sym_kl", head, target): Term(
-                self.temperature**2 * 0.5 * ((log_q.exp() - log_p.exp()) * (log_q - log_p)).sum(-1)
-            )
-            for head, log_q, log_p in soft_pairs(student, target, self.temperature)
-        }
+    def divergence(self, log_q: Tensor, log_p: Tensor) -> Tensor:
+        """Return 1/2 (KL(q || p) + KL(p || q))."""
+        return 0.5 * ((log_q.exp() - log_p.exp()) * (log_q - log_p)).sum(-1)

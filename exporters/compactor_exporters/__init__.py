@@ -26,8 +26,9 @@ def can_export(spec: ExportSpec) -> str | None:
     kind = f"{spec.format}/{spec.precision}"
     if kind not in EXPORTERS:
         return f"{kind} has no exporter in this release (known: {', '.join(sorted(EXPORTERS))})"
-    if spec.precision == "fp32" and (spec.quantization or spec.calibration):
-        return f"{kind} takes no quantization and no calibration; remove them or ask for another precision"
+    idle = [key for key in ("quantization", "calibration", "parent", "gpus") if getattr(spec, key)]
+    if spec.precision == "fp32" and idle:
+        return f"{kind} takes no {' and no '.join(idle)}; remove that or ask for another precision"
     for package in _EXPORT_PACKAGES:
         if find_spec(package) is None:
             return str(MissingDependency(package, "export"))

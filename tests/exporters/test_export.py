@@ -184,3 +184,9 @@ def test_a_changed_graph_breaks_its_rule(image, model, change, error, words):
     change(model)
     with pytest.raises(error, match=words):
         check_graph(model, image.source)
+
+
+@pytest.mark.parametrize("setting", [{"gpus": ["sm89"]}, {"quantization": "static"}, {"parent": "fp32"}])
+def test_a_setting_that_fp32_has_no_use_for_is_refused(setting):
+    (key,) = setting
+    assert f"takes no {key}" in (can_export(ExportSpec(**setting)) or "")

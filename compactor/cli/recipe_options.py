@@ -1,0 +1,26 @@
+"""The argument and options of every command that takes a recipe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add RECIPE, --set and --runs to a command."""
+    runs = click.option(
+        "--runs",
+        type=click.Path(path_type=Path),
+        default=Path("runs"),
+        show_default=True,
+        help="Folder of all runs.",
+    )
+    overrides = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a recipe key, e.g. stages.0.epochs=3.",
+    )
+    return click.argument("recipe")(overrides(runs(function)))
