@@ -45,6 +45,11 @@ def command(bundle: Path, as_json: bool) -> None:
             artifact.reason,
         )
     console.print(table)
-    for title, values in (("metrics", manifest.metrics), ("licences", manifest.licences)):
-        for key, value in values.items():
-            console.print(f"{title} {key}: {value}", markup=False)
+    for subject, metric in manifest.metrics.items():
+        shown = ", ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in metric.items()
+        )
+        console.print(f"{subject}: {shown}", markup=False, highlight=False)
+    for what, licence in manifest.licences.items():
+        console.print(f"licence of {what}: {licence}", markup=False, highlight=False)
