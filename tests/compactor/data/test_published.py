@@ -11,14 +11,13 @@ import pytest
 
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
+from tests.real_data import needs_data
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_data]
 
 
 @pytest.fixture(scope="module")
 def data_folder():
-    if "COMPACTOR_DATA" not in os.environ:
-        pytest.skip("COMPACTOR_DATA is not set, so there is no real data to read")
     return Path(os.environ["COMPACTOR_DATA"])
 
 
