@@ -77,7 +77,7 @@ def bare_loop() -> dict[str, Any]:
 
     split = _split(BATCH * STEPS)
     # channels last, as stored: the faster memory format of the two, and the one that the loader yields
-    pixels = torch.from_numpy(split.images).permute(0, 3, 1, 2).float().div(255)
+    pixels = torch.from_numpy(split.inputs).permute(0, 3, 1, 2).float().div(255)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(split.labels["label"])
     return {"step_s": step_seconds(_model(), pixels, labels, steps=STEPS, batch=BATCH)[WARMUP:]}
@@ -109,7 +109,7 @@ def torchvision_pipeline() -> dict[str, Any]:
     from benchmarks.peers.torchvision_pipeline import images_per_s
 
     torch.set_num_threads(1)
-    images = _split(BATCH * 40).images
+    images = _split(BATCH * 40).inputs
     images_per_s(images[: 4 * BATCH], batch=BATCH)
     return {"images_per_s": images_per_s(images, batch=BATCH)}
 

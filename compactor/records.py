@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import Tensor
 
@@ -159,11 +161,12 @@ class Needs:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a model must know of its data: label lists by head and, for images, the stored size."""
+    """What a model must know of its data: label lists by head, the stored size of images, how texts are cut."""
 
     task: str
     classes: dict[str, list[str]]
     image: "ImageInfo | None" = None
+    text: "TextInfo | None" = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -174,6 +177,15 @@ class DataInfo:
     def num_classes(self, head: str = "label") -> int:
         """Number of classes of a head."""
         return len(self.classes[head])
+
+
+@dataclass(frozen=True)
+class TextInfo:
+    """Where the `tokenizer.json` lies, the id it pads with, and the tokens that a text is cut to."""
+
+    tokenizer: "Path"
+    pad_id: int
+    max_tokens: int
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,10 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, 
     loaded = load_recipe(recipe, overrides)
     with needs_extra("train"):
         from compactor.run.pipeline import run_recipe
+        from compactor.trainer.processes import end_processes
     reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
     result = run_recipe(loaded, runs=runs, reporter=reporter)
+    end_processes()
     if result is None:  # a process of torchrun other than the first
         return
     if as_json:

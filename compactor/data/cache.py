@@ -49,9 +49,12 @@ class Opening:
 
 @dataclass(frozen=True)
 class Stored:
-    """A decoded source: memory-mapped uint8 images [N, H, W, C], int64 labels [N], class names, digest."""
+    """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or str objects [N], and labels.
 
-    images: NDArray[np.uint8]
+    `labels` int64 [N] are -100 where there is none; `digest` identifies contents, labels and class names.
+    """
+
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
     classes: list[str]
     digest: str

@@ -80,8 +80,8 @@ def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -
 
 def _source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> Source:
     if isinstance(part, Path):
-        return open_folder(part, spec.classes or train_classes)
-    return ParquetSource(part, spec.image_column, spec.label_column, spec.classes, train_classes)
+        return open_folder(part, spec.class_names or train_classes)
+    return ParquetSource(part, spec.image_column, spec.label_column, spec.class_names, train_classes)
 
 
 def _find_parts(spec: DataSpec, opening: Opening) -> dict[SplitName, Part]:

@@ -53,7 +53,7 @@ class ImageLoader:
             raise ValueError(f"rank: got {rank} of world {world}, expected 0..{world - 1}")
         self.split, self.batch_size, self.augment, self.seed = split, batch_size, augment, seed
         self.rank, self.world = rank, world
-        height, width = split.images.shape[1:3]
+        height, width = split.inputs.shape[1:3]
         self.size = size or (height, width)
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class ImageLoader:
             crops: Recorded views to replay instead of drawing new ones, asked for the global batch's ids
                 (the k-th occurrence of an id in them can so be its k-th view).
         """
-        height, width = self.split.images.shape[1:3]
+        height, width = self.split.inputs.shape[1:3]
         for step in range(start, self.steps(len(positions))):
             batch = positions[step * self.batch_size : (step + 1) * self.batch_size]
             part = _part(len(batch), self.rank, self.world)
@@ -104,7 +104,7 @@ def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = N
         size: Height and width in pixels. Another size than the stored one resamples differently from a
             bundle's preprocessing (no antialiasing); set the stored size instead if the two must agree.
     """
-    height, width = split.images.shape[1:3]
+    height, width = split.inputs.shape[1:3]
     for start in range(0, len(split), batch_size):
         yield _batch(split, split.rows[start : start + batch_size], None, size or (height, width))
 
@@ -118,7 +118,7 @@ def _part(count: int, rank: int, world: int) -> slice:
 
 def _batch(split: Split, ids: NDArray[np.int64], views: Crops | None, size: tuple[int, int]) -> Batch:
     return Batch(
-        x={"pixel_values": apply_crops(split.images[ids], views, *size)},
+        x={"pixel_values": apply_crops(split.inputs[ids], views, *size)},
         y={head: torch.from_numpy(labels[ids]) for head, labels in split.labels.items()},
         id=torch.from_numpy(ids),
         crop=views,

@@ -1,4 +1,4 @@
-"""What a recipe says about image data and its augmentation; importable without numpy and torch."""
+"""What a recipe says about its data and their augmentation; importable without numpy and torch."""
 
 from typing import Annotated, Literal
 
@@ -14,14 +14,19 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which data set, and how it is decoded and split.
 
     Attributes:
-        dataset: A name of the data set table, or the path of a parquet file, of a folder of parquet files
-            named by split, or of an image folder. A name wins over a path: write `./digits` for a folder of
-            that name.
-        report: Path of a separate report split (parquet file, folder of parquet files, or image folder).
-        image_column: Parquet column of encoded images: bytes, or a struct with a field `bytes`.
-        label_column: Parquet column of labels: integers 0..C-1, or class names.
-        classes: Class names in label order; absent = those that the data state, or the sorted names found in
-            train.
+        dataset: A name of the data set table, or the path of a table (.parquet, .csv, .jsonl), of a folder of
+            tables named by split, or of an image folder; or the id of a data set on the hub (`owner/name`).
+            A name wins over a path: write `./digits` for a folder of that name.
+        report: Path of a separate report split (table, folder of tables, or image folder).
+        image_column: Column of encoded images: bytes, a struct with a field `bytes`, or (CSV, JSONL) paths
+            relative to the table's folder.
+        text_column: Column of texts, for text tasks.
+        label_column: Column of labels: integers 0..C-1, or class names. Absent from the table = unlabelled.
+        classes: Class names in label order, or their number (then they are called "0", "1", ...); absent =
+            those that the data state, or the sorted names found in train.
+        tokenizer: For text tasks: a `tokenizer.json`, a folder that holds one, or a model (`hf:`,
+            `package:`) that does; absent = the student's own, else the first teacher's that has one.
+        max_tokens: Tokens that a text is cut to, special ones included.
         image_size: Stored height and width in pixels (short side resized, centre cut); absent = as they are,
             and then all images must have one size.
         color: Stored channels; absent = grey for digits, rgb for image files.
@@ -33,8 +38,11 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dataset: Annotated[str, Meta(min_length=1)]
     report: Annotated[str, Meta(min_length=1)] | None = None
     image_column: str = "image"
+    text_column: str = "text"
     label_column: str = "label"
-    classes: Annotated[list[str], Meta(min_length=1)] | None = None
+    classes: Annotated[list[str], Meta(min_length=1)] | Annotated[int, Meta(ge=1)] | None = None
+    tokenizer: Annotated[str, Meta(min_length=1)] | None = None
+    max_tokens: Annotated[int, Meta(ge=3, le=8192)] = 64
     image_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
     color: Color | None = None
     select: Rows | Fraction | None = None
@@ -46,8 +54,16 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Raises:
             ValueError: a class name occurs twice.
         """
-        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+        names = self.class_names
+        if names is not None and len(set(names)) < len(names):
             raise ValueError("classes: a name occurs twice, expected each class once")
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes as far as the spec states them."""
+        if isinstance(self.classes, int):
+            return [str(number) for number in range(self.classes)]
+        return self.classes
 
 
 class AugmentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

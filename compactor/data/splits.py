@@ -5,6 +5,7 @@ Sample ids are row numbers of the source, so that anything keyed on them survive
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,13 @@ REPORT_SHARE = 0.2
 class Split:
     """Some rows of a source.
 
-    `images` uint8 [N, H, W, C] and `labels` {head: int64 [N]} are the whole source, `rows` int64 [n]
-    (ascending) are the rows of this split and their sample ids, `digest` identifies their pixels and labels.
+    `inputs` (images uint8 [N, H, W, C], or texts as str objects [N]) and `labels` {head: int64 [N]} are the
+    whole source, `rows` int64 [n] (ascending) are the rows of this split and their sample ids, `digest`
+    identifies their contents and labels.
     """
 
     name: SplitName
-    images: NDArray[np.uint8]
+    inputs: NDArray[Any]
     labels: dict[str, NDArray[np.int64]]
     rows: NDArray[np.int64]
     digest: str
@@ -126,14 +128,14 @@ def build_dataset(
         UsageError: too few rows, or sources whose images differ in size or channels.
     """
     train = stored["train"]
-    shape = train.images.shape[1:]
+    shape = train.inputs.shape[1:]
     for name, other in stored.items():
-        if other.images.shape[1:] != shape:
+        if other.inputs.shape[1:] != shape:
             raise UsageError(
-                f"data: images of {name} are {list(other.images.shape[1:])} (height, width, channels), "
+                f"data: images of {name} are {list(other.inputs.shape[1:])} (height, width, channels), "
                 f"those of train {list(shape)}; set data.image_size"
             )
-    rows = {name: np.arange(len(source.images), dtype=np.int64) for name, source in stored.items()}
+    rows = {name: np.arange(len(source.inputs), dtype=np.int64) for name, source in stored.items()}
     if "report" not in stored:
         if len(rows["train"]) < 3:
             raise UsageError(
@@ -171,4 +173,4 @@ def _limited(name: SplitName, source: Stored, rows: NDArray[np.int64], spec: Dat
         rows = rows[balanced_part(source.labels[rows], spec.limit[name], seed=[seed, 2])]
     digest = hashlib.sha256(f"split 1\n{source.digest}\n".encode())
     digest.update(rows.astype("<i8").tobytes())
-    return Split(name, source.images, {"label": source.labels}, rows, digest.hexdigest())
+    return Split(name, source.inputs, {"label": source.labels}, rows, digest.hexdigest())

@@ -14,8 +14,9 @@ from compactor.run.finish import Finish
 from compactor.run.folder import RunFolders, link_stage, only_one
 from compactor.run.journal import Journal
 from compactor.run.plan import Plan, make_plan
-from compactor.run.stages import STUDENT, is_main_process, train_stage
+from compactor.run.stages import STUDENT, train_stage
 from compactor.tasks import task_named
+from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
 from compactor_runtimes.report import Report

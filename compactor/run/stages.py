@@ -1,12 +1,10 @@
 """Train one stage of a recipe, or take it from the cache, and hand its model folder on."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import torch
 
 from compactor.evaluation import select_accuracy
 from compactor.locate import locate
@@ -21,13 +19,9 @@ from compactor.run.journal import Journal
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor.trainer.fit import CHECKPOINT, fit
+from compactor.trainer.processes import is_main_process, wait_for_all
 
 STUDENT = "student"
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that writes, among those that torchrun started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def train_stage(
@@ -107,8 +101,7 @@ def train_stage(
         journal.write(
             "stage", id=stage.id, digest=digest, steps=result.steps, seconds=round(result.seconds, 3)
         )
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()  # the next stage reads what the main process has just written
+    wait_for_all()  # the next stage reads what the main process has just written
     return folder / STUDENT
 
 

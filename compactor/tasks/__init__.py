@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from compactor.data.spec import DataSpec
 from compactor.records import Batch, DataInfo
-from compactor_runtimes.manifest import ImagePre, SoftmaxPost
+from compactor_runtimes.manifest import Post, Pre
 from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
@@ -50,11 +50,14 @@ class Task(Protocol):
     def edge_raws(self, split: "Split", folder: Path) -> list[Path]:
         """Write extreme raw inputs that the task allows."""
 
-    def pre(self, info: DataInfo) -> list[ImagePre]:
+    def pre(self, info: DataInfo) -> list[Pre]:
         """From raw input to graph inputs, for the manifest."""
 
-    def post(self, info: DataInfo) -> list[SoftmaxPost]:
+    def post(self, info: DataInfo) -> list[Post]:
         """From graph outputs to results, for the manifest."""
+
+    def assets(self, info: DataInfo) -> dict[str, Path]:
+        """Files that `pre` and `post` name: path in the bundle -> file."""
 
 
 def task_named(name: str) -> Task:

@@ -13,7 +13,7 @@ from compactor.data.splits import Split
 from compactor.models.classifier import PIXELS
 from compactor.recipe import StageSpec
 from compactor.records import Batch, DataInfo
-from compactor_runtimes.manifest import ImagePre, SoftmaxPost, ToFloat
+from compactor_runtimes.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
 
 EVAL_BATCH = 256
 
@@ -41,21 +41,25 @@ class ImageClassification:
 
     def raws(self, split: Split, count: int, folder: Path) -> list[Path]:
         """Write PNG files."""
-        return write_pngs(split.images[split.rows[:count]], folder, prefix=split.name)
+        return write_pngs(split.inputs[split.rows[:count]], folder, prefix=split.name)
 
     def edge_raws(self, split: Split, folder: Path) -> list[Path]:
         """Write an all-black and an all-white PNG."""
-        shape = split.images.shape[1:]
+        shape = split.inputs.shape[1:]
         edges = np.stack([np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8)])
         return write_pngs(edges, folder, prefix="edge")
 
-    def pre(self, info: DataInfo) -> list[ImagePre]:
+    def pre(self, info: DataInfo) -> list[Pre]:
         """Decode, resize, cut and scale to [0, 1]."""
         return [ImagePre(input=PIXELS, steps=[*image_steps(info), ToFloat()])]
 
-    def post(self, info: DataInfo) -> list[SoftmaxPost]:
+    def post(self, info: DataInfo) -> list[Post]:
         """Softmax over the labels."""
         return [SoftmaxPost(output="logits", labels=self.head)]
+
+    def assets(self, info: DataInfo) -> dict[str, Path]:
+        """Return no files."""
+        return {}
 
 
 TASK = ImageClassification()

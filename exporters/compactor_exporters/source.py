@@ -5,11 +5,12 @@ alike.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.manifest import ImagePre, InputPort, OutputPort, SoftmaxPost
+from compactor_runtimes.manifest import InputPort, OutputPort, Post, Pre
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ class ExportSource:
     `module` is the student's deploy(): in eval mode, takes tensors positionally in the order of `inputs`,
     returns a tuple in the order of `outputs` (or a single tensor). `example` holds one tensor an input, for a
     batch of 2. `student_weights` are the student's own parameters and buffers by name; the module may hold no
-    others.
+    others. `assets` are the files that `pre` names: path in the bundle -> file.
 
     Raises:
         UsageError: the module is in training mode, or example and ports do not fit together.
@@ -37,10 +38,11 @@ class ExportSource:
     example: "dict[str, torch.Tensor]"
     inputs: list[InputPort]
     outputs: list[OutputPort]
-    pre: list[ImagePre]
-    post: list[SoftmaxPost]
+    pre: list[Pre]
+    post: list[Post]
     labels: dict[str, list[str]]
     student_weights: "Mapping[str, torch.Tensor]"
+    assets: dict[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what the exporters rely on."""

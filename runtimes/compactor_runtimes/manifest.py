@@ -137,12 +137,39 @@ class ImagePre(Record, frozen=True, tag="image"):
     version: Literal[1] = 1
 
 
+class TextPre(Record, frozen=True, tag="text"):
+    """Raw text -> token ids int64 [B, L] in `ids` and a mask of ones and zeros in `mask`.
+
+    `tokenizer` is the bundle's file for the `tokenizers` library, special tokens included. A text is cut to
+    `max_tokens`; a batch is padded on the right with `pad_id` to its longest text.
+    """
+
+    tokenizer: str
+    max_tokens: int
+    pad_id: int
+    ids: str = "input_ids"
+    mask: str = "attention_mask"
+    version: Literal[1] = 1
+
+
 class SoftmaxPost(Record, frozen=True, tag="softmax"):
     """Logits of `output` -> label, index and probability."""
 
     output: str
     labels: str
     version: Literal[1] = 1
+
+
+class EmbeddingPost(Record, frozen=True, tag="embedding"):
+    """Embedding of `output` -> one vector, divided by its Euclidean length if `normalize`."""
+
+    output: str
+    normalize: bool = True
+    version: Literal[1] = 1
+
+
+Pre = ImagePre | TextPre
+Post = SoftmaxPost | EmbeddingPost
 
 
 class Golden(Record, frozen=True):
@@ -160,8 +187,8 @@ class Manifest(Record, frozen=True):
     name: str
     components: dict[str, Component]
     labels: dict[str, list[str]]
-    pre: list[ImagePre]
-    post: list[SoftmaxPost]
+    pre: list[Pre]
+    post: list[Post]
     files: list[FileEntry]
     golden: Golden
     default_artifact: str

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccuracyRow",
+    "ClassRow",
+    "Confusion",
+    "Curve",
+    "Example",
     "Kind",
     "PairedRow",
     "Report",
@@ -40,7 +44,10 @@ Kind = Literal["teacher", "student", "artifact"]
 class AccuracyRow(Record, frozen=True):
     """What one subject scores on `n` samples of `split`, with a 95% interval; shares in [0, 1], KL in nats.
 
-    `kl_to_teacher` is KL(teacher || subject); both teacher columns are None for the teacher itself.
+    `metric` is `accuracy`, `agreement` where there are no labels (with the teachers' top class), or
+    `rank correlation` for embeddings (with the teachers' similarities). `agreement_with_teacher` is the share
+    of equal top classes, for embeddings the mean cosine. `kl_to_teacher` is KL(teacher || subject); both are
+    None for the teacher itself.
     """
 
     subject: str
@@ -56,6 +63,7 @@ class AccuracyRow(Record, frozen=True):
     parameters: int | None
     size_bytes: int | None
     split: str
+    macro_f1: float | None = None
 
 
 class PairedRow(Record, frozen=True):
@@ -75,8 +83,54 @@ class PairedRow(Record, frozen=True):
     verdict: Verdict
 
 
+class Curve(Record, frozen=True):
+    """How one stage trained: for each epoch the mean of every loss term and the figures on select."""
+
+    stage: str
+    epochs: list[int]
+    terms: dict[str, list[float]]
+    select: dict[str, list[float]]
+
+
+class ClassRow(Record, frozen=True):
+    """One class of the report split: its `n` samples, and recall and F1 of each subject, shares in [0, 1]."""
+
+    label: str
+    n: int
+    recall: dict[str, float]
+    f1: dict[str, float]
+
+
+class Confusion(Record, frozen=True):
+    """How often `subject` answered class j (column) for class i (row): counts [C, C]."""
+
+    subject: str
+    labels: list[str]
+    counts: list[list[int]]
+
+
+class Example(Record, frozen=True):
+    """A report sample that the student gets wrong and the teacher right; confidences in [0, 1].
+
+    `image` is a data URI of a PNG, `text` the text; one of them is there.
+    """
+
+    id: int
+    truth: str
+    student: str
+    student_confidence: float
+    teacher: str
+    teacher_confidence: float
+    image: str | None = None
+    text: str | None = None
+
+
 class Report(Record, frozen=True):
-    """Everything one run found out; `environment` is what `environment.describe()` found."""
+    """Everything one run found out; `environment` is what `environment.describe()` found.
+
+    `labelled` is False where no sample had a label: then "accuracy" is agreement with the teachers.
+    `provenance` holds recipe, digests, versions and seed; `report_digest` identifies the report samples.
+    """
 
     title: str
     recipe: str
@@ -88,6 +142,14 @@ class Report(Record, frozen=True):
     gates: list[Check]
     artifacts: list[Artifact]
     recommendation: str
+    curves: list[Curve] = []
+    classes: list[ClassRow] = []
+    confusion: Confusion | None = None
+    examples: list[Example] = []
+    shipped: str = ""
+    labelled: bool = True
+    report_digest: str = ""
+    provenance: dict[str, Any] = {}
     schema_version: int = REPORT_VERSION
 
 

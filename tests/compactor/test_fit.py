@@ -76,7 +76,7 @@ def test_one_step_is_plain_sgd(tmp_path: Path) -> None:
     )
     train(tmp_path, student=student, stage=stage, augment=AugmentSpec(), n=25)
     data = toys.split(25)
-    pixels = torch.from_numpy(data.images.astype(np.float32) / 255).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(data.inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
     loss = nn.functional.cross_entropy(by_hand(pixels)["label"], torch.from_numpy(data.labels["label"]))
     loss.backward()
     for trained, expected in zip(student.parameters(), by_hand.parameters(), strict=True):
@@ -191,12 +191,13 @@ sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
 from tests.compactor.test_fit import train, toys, Teachers
+from compactor.trainer.processes import end_processes
 student = toys.classifier()
 teachers = Teachers([toys.classifier(seed=8)])
 train(Path({folder!r}), student=student, stage=toys.stage(method="kd", batch_size=7), teachers=teachers)
 if torch.distributed.get_rank() == 0:
     torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
-torch.distributed.destroy_process_group()
+end_processes()
 """
 
 
@@ -435,7 +436,7 @@ def test_an_objective_may_see_all_samples_before_training(tmp_path: Path) -> Non
         teachers=Teachers([teacher]),
         in_order=lambda: eval_batches(data, 7),
     )
-    pixels = torch.from_numpy(data.images.astype(np.float32) / 255).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(data.inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
     logits = teacher(pixels)["label"]
     for number in range(3):
         expected = logits[torch.from_numpy(data.labels["label"] == number)].mean(0)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import field
 
-from compactor_runtimes.manifest import ImagePre, Record, SoftmaxPost
+from compactor_runtimes.manifest import Post, Pre, Record
 from compactor_runtimes.percentiles import Percentile, Spread, percentile, spread
 
 Scope = Literal["compute", "end-to-end", "cold-start"]
@@ -18,17 +18,19 @@ ProfileName = Literal["smoke", "quick", "full"]
 class Candidate(Record, frozen=True):
     """One thing to measure: a runtime "module:attr", what it opens, how images go in and labels come out.
 
-    `pre`, `post` and `labels` are those of a manifest; `parameters` is None where the format does not tell.
+    `pre`, `post` and `labels` are those of a manifest, `assets` the folder that `pre` finds its files in (the
+    bundle's, or one laid out like it); `parameters` is None where the format does not tell.
     """
 
     name: str
     runtime: str
     source: str
     digest: str
-    pre: list[ImagePre]
-    post: list[SoftmaxPost]
+    pre: list[Pre]
+    post: list[Post]
     labels: dict[str, list[str]]
     size_bytes: int
+    assets: str = ""
     parameters: int | None = None
     precision: str = "fp32"
 

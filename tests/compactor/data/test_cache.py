@@ -38,9 +38,9 @@ def entries(tmp_path):
 def test_images_are_decoded_in_order_into_a_memory_map(folder, tmp_path):
     calls = []
     stored = fill(folder, tmp_path, progress=lambda done, total: calls.append((done, total)))
-    assert isinstance(stored.images, np.memmap)
-    assert stored.images.shape == (COUNT, 1, 2, 1)
-    numbers = stored.images[:, 0, :, 0].astype(int) @ [1, 256]
+    assert isinstance(stored.inputs, np.memmap)
+    assert stored.inputs.shape == (COUNT, 1, 2, 1)
+    numbers = stored.inputs[:, 0, :, 0].astype(int) @ [1, 256]
     assert numbers.tolist() == list(range(COUNT))
     assert calls == [(IMAGES_PER_JOB, COUNT), (2 * IMAGES_PER_JOB, COUNT), (COUNT, COUNT)]
     assert entries(tmp_path) == [stored.digest]
@@ -49,7 +49,7 @@ def test_images_are_decoded_in_order_into_a_memory_map(folder, tmp_path):
 def test_order_holds_when_many_more_jobs_than_threads_are_waiting(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("compactor.data.cache.IMAGES_PER_JOB", 4)
     stored = fill(folder, tmp_path)
-    assert (stored.images[:, 0, :, 0].astype(int) @ [1, 256]).tolist() == list(range(COUNT))
+    assert (stored.inputs[:, 0, :, 0].astype(int) @ [1, 256]).tolist() == list(range(COUNT))
 
 
 def test_second_opening_decodes_nothing(folder, tmp_path):
@@ -66,14 +66,14 @@ def test_second_opening_decodes_nothing(folder, tmp_path):
 
 def test_other_steps_are_another_entry(folder, tmp_path):
     rgb = fill(folder, tmp_path, steps=[DecodeImage(mode="RGB")])
-    assert rgb.images.shape == (COUNT, 1, 2, 3)
+    assert rgb.inputs.shape == (COUNT, 1, 2, 3)
     assert rgb.digest != fill(folder, tmp_path).digest
 
 
 @pytest.mark.parametrize("damage", ["no meta", "half meta", "half images", "no labels"])
 def test_broken_entry_is_made_again(folder, tmp_path, damage):
     first = fill(folder, tmp_path)
-    expected, entry = first.images[:].copy(), tmp_path / "data" / first.digest
+    expected, entry = first.inputs[:].copy(), tmp_path / "data" / first.digest
     name = {"no meta": "meta.json", "half meta": "meta.json", "half images": "images.npy"}.get(
         damage, "labels.npy"
     )
@@ -82,7 +82,7 @@ def test_broken_entry_is_made_again(folder, tmp_path, damage):
     if damage.startswith("half"):
         (entry / name).write_bytes(content[: len(content) // 2])
     again = fill(folder, tmp_path)
-    assert (again.images == expected).all()
+    assert (again.inputs == expected).all()
     assert json.loads((entry / "meta.json").read_text())["shape"] == [COUNT, 1, 2, 1]
     assert entries(tmp_path) == [first.digest]
 
@@ -105,7 +105,7 @@ def test_concurrent_writers_end_with_one_whole_entry(folder, tmp_path):
     for thread in threads:
         thread.join()
     assert len(results) == 2
-    assert (results[0].images == results[1].images).all()
+    assert (results[0].inputs == results[1].inputs).all()
     assert entries(tmp_path) == [results[0].digest]
 
 
@@ -137,10 +137,10 @@ def test_bundle_steps_give_the_stored_pixels(tmp_path):
     Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(path)
     steps = [DecodeImage(mode="RGB"), Resize(size=16), CenterCrop(height=16, width=16)]
     stored = fill(tmp_path / "set", tmp_path, steps=steps)
-    info = DataInfo("image-classification", {"label": []}, ImageInfo(*stored.images.shape[1:]))
+    info = DataInfo("image-classification", {"label": []}, ImageInfo(*stored.inputs.shape[1:]))
     assert image_steps(info) == steps
-    assert (to_uint8(path, image_steps(info)) == stored.images[0]).all()
+    assert (to_uint8(path, image_steps(info)) == stored.inputs[0]).all()
     # stored as they are: resizing to the size that an image has must change nothing
     whole = fill(tmp_path / "set", tmp_path, steps=steps[:1])
-    info = DataInfo("image-classification", {"label": []}, ImageInfo(*whole.images.shape[1:]))
-    assert (to_uint8(path, image_steps(info)) == whole.images[0]).all()
+    info = DataInfo("image-classification", {"label": []}, ImageInfo(*whole.inputs.shape[1:]))
+    assert (to_uint8(path, image_steps(info)) == whole.inputs[0]).all()

@@ -15,11 +15,11 @@ def digits(**settings):
 
 def test_pixels_are_scikit_learns_scaled_to_bytes_and_ids_its_rows():
     data, found = digits(), load_digits()
-    assert data.train.images.shape == (1797, 8, 8, 1)
-    assert data.train.images.dtype == np.uint8
+    assert data.train.inputs.shape == (1797, 8, 8, 1)
+    assert data.train.inputs.dtype == np.uint8
     # 0..16 -> 0..255: 5 * 255 / 16 = 79.69 -> 80 and 8 * 255 / 16 = 127.5 -> 128 (round half to even)
     for value, expected in ((0, 0), (5, 80), (8, 128), (16, 255)):
-        assert (data.train.images[..., 0][found.images == value] == expected).all()
+        assert (data.train.inputs[..., 0][found.images == value] == expected).all()
     assert (data.train.labels["label"] == found.target).all()
 
 
@@ -57,7 +57,7 @@ def test_info_states_what_a_model_and_a_bundle_need():
 
 def test_colour_and_size_are_decoded_as_files_are():
     grey, rgb = digits(), digits(color="rgb", image_size=8)
-    assert rgb.train.images.shape == (1797, 8, 8, 3)
-    assert (rgb.train.images == grey.train.images).all()
+    assert rgb.train.inputs.shape == (1797, 8, 8, 3)
+    assert (rgb.train.inputs == grey.train.inputs).all()
     assert rgb.digest != grey.digest
-    assert digits(image_size=16).train.images.shape == (1797, 16, 16, 1)
+    assert digits(image_size=16).train.inputs.shape == (1797, 16, 16, 1)

@@ -35,7 +35,7 @@ def test_class_folders_are_sorted_classes_and_files_sorted_rows(root, opened):
     (root / ".hidden").mkdir()
     data = opened()
     assert data.info.classes == {"label": ["cat", "dog"]}
-    assert data.train.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 10, 11, 12, 13]
+    assert data.train.inputs[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 10, 11, 12, 13]
     assert data.train.labels["label"].tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert opened(classes=["dog", "cat"]).train.labels["label"].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
 
@@ -67,7 +67,7 @@ def test_flat_folder_is_unlabelled(root, opened):
     data = opened(color="grey")
     assert set(data.train.labels["label"]) == {-100}
     assert data.info.classes == {"label": []}
-    assert data.train.images.shape == (10, 3, 3, 1)
+    assert data.train.inputs.shape == (10, 3, 3, 1)
 
 
 def test_empty_folders_and_mixed_ones_are_refused(root, opened):

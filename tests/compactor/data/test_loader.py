@@ -52,7 +52,7 @@ def test_batches_visit_the_positions_in_order_with_their_labels(split):
 def test_recorded_crops_are_those_that_were_applied(split):
     for batch in loader(split, size=(4, 4)).epoch(0, positions()):
         assert torch.equal(
-            batch.x["pixel_values"], apply_crops(split.images[batch.id.numpy()], batch.crop, 4, 4)
+            batch.x["pixel_values"], apply_crops(split.inputs[batch.id.numpy()], batch.crop, 4, 4)
         )
 
 
@@ -123,7 +123,7 @@ def test_evaluation_reads_all_rows_whole_and_in_order(split):
     assert [batch.size for batch in batches] == [8, 8, 8, 1]
     assert torch.cat([batch.id for batch in batches]).tolist() == split.rows.tolist()
     pixels = torch.cat([batch.x["pixel_values"] for batch in batches])
-    assert torch.equal(pixels, torch.from_numpy(split.images[split.rows]).permute(0, 3, 1, 2).float() / 255)
+    assert torch.equal(pixels, torch.from_numpy(split.inputs[split.rows]).permute(0, 3, 1, 2).float() / 255)
     assert next(eval_batches(split, 8, (3, 4))).x["pixel_values"].shape == (8, 3, 3, 4)
 
 

@@ -45,8 +45,8 @@ def test_bytes_and_hub_structs_give_the_same_pixels_and_ids(tmp_path, opened):
     structs = [{"bytes": png(row), "path": f"{row}.png"} for row in range(20)]
     hub = opened(write(tmp_path / "hub.parquet", labels=labels, image=structs))
     for data in (plain, hub):
-        assert data.train.images.shape == (20, 4, 4, 3)
-        assert data.train.images[:, 0, 0, 0].tolist() == list(range(20))
+        assert data.train.inputs.shape == (20, 4, 4, 3)
+        assert data.train.inputs[:, 0, 0, 0].tolist() == list(range(20))
         assert data.train.labels["label"].tolist() == labels
         assert data.info.classes == {"label": ["0", "1"]}
 
@@ -139,7 +139,7 @@ def test_bad_images_are_named_by_row(tmp_path, opened):
         UsageError, match=r"row 7: image is \[5, 5, 3\].*row 0 is \[4, 4, 3\].*data.image_size"
     ):
         opened(sizes)
-    assert opened(sizes, image_size=3).train.images.shape == (20, 3, 3, 3)
+    assert opened(sizes, image_size=3).train.inputs.shape == (20, 3, 3, 3)
 
 
 def test_file_without_rows_is_refused(tmp_path, opened):
@@ -158,7 +158,7 @@ def test_folder_of_parquet_files_is_split_by_name(tmp_path, opened):
     alone = opened(folder)
     # alone, validation is the report split and select is taken from train: 10% of 40
     assert [len(alone.train), len(alone.select), len(alone.report)] == [36, 4, 5]
-    assert alone.train.images[20:, 0, 0, 0].tolist() == list(range(100, 120))
+    assert alone.train.inputs[20:, 0, 0, 0].tolist() == list(range(100, 120))
     write(folder / "test.parquet", labels=[0] * 6, count=6)
     both = opened(folder)
     assert [len(both.train), len(both.select), len(both.report)] == [40, 5, 6]

@@ -36,13 +36,13 @@ def cifar10(data_folder, cache):
 def test_cifar10_pixels_are_the_published_ones(cifar10, data_folder):
     splits = json.loads((data_folder / "cifar10" / "meta.json").read_text())["splits"]
     for split, name in ((cifar10.train, "train"), (cifar10.report, "test")):
-        assert hashlib.sha256(split.images.tobytes()).hexdigest() == splits[name]["raw_pixels_sha256"]
+        assert hashlib.sha256(split.inputs.tobytes()).hexdigest() == splits[name]["raw_pixels_sha256"]
 
 
 def test_cifar10_select_is_5000_rows_of_train_500_a_class(cifar10):
     assert [len(cifar10.train), len(cifar10.select), len(cifar10.report)] == [45_000, 5_000, 10_000]
     assert not set(cifar10.train.rows) & set(cifar10.select.rows)
-    assert cifar10.train.images is cifar10.select.images
+    assert cifar10.train.inputs is cifar10.select.inputs
     for split, each in ((cifar10.select, 500), (cifar10.train, 4_500), (cifar10.report, 1_000)):
         assert np.bincount(split.labels["label"][split.rows]).tolist() == [each] * 10
     assert cifar10.info.classes["label"][:3] == ["airplane", "automobile", "bird"]
@@ -62,4 +62,4 @@ def test_imagenette_labels_follow_the_imagenet_order(data_folder, cache):
     assert data.info.classes["label"] == [wnids[index] for index in sorted(wnids, key=int)]
     # rows are round-robin by class in the file
     assert data.train.labels["label"][:20].tolist() == [*range(10), *range(10)]
-    assert data.train.images.shape == (9_469, 96, 96, 3)
+    assert data.train.inputs.shape == (9_469, 96, 96, 3)
