@@ -38,8 +38,8 @@ class Suite(Protocol):
     SOURCES: tuple[str, ...]
     SETTINGS: dict[str, Any]
 
-    def plan(self) -> list[dict[str, Any]]:
-        """Settings of every run, in the order in which they should be executed."""
+    def plan(self, runs: list[Run]) -> list[dict[str, Any]]:
+        """Settings of every run that the runs so far call for, in the order of their execution."""
 
     def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Execute one run and return what was measured."""
@@ -58,9 +58,9 @@ def run_suite(suite: Suite, say: Callable[[str], None]) -> Path:
     path = RESULTS / f"{suite.NAME}.json"
     digest, versions = suite_digest(suite), tool_versions((*TOOLS, "onnx", "onnxruntime"))
     known = {run["key"]: run for run in _read(path).get("runs", [])}
-    plan = suite.plan()
     runs: list[Run] = []
-    for number, settings in enumerate(plan, 1):
+    while len(runs) < len(plan := suite.plan(runs)):
+        number, settings = len(runs) + 1, plan[len(runs)]
         key = digest_of(
             {"settings": settings, "source": digest, "versions": versions, "cpu": platform.machine()}
         )

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compactor.data.splits import Split
-from compactor.records import Batch
+from compactor.records import IGNORE, Batch
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
+from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import OutputPort
-from compactor_runtimes.metrics import accuracy
+from compactor_runtimes.metrics import accuracy, cosines, macro_f1, rank_correlation
 from compactor_runtimes.runtime import Runtime
 
 Progress = Callable[[int], None]
+SAME_DIRECTION = 0.999  # cosine from which on two embeddings count as the same answer
 
 
 @torch.no_grad()
@@ -40,12 +42,15 @@ def student_answers(
 def teacher_answers(
     teachers: Teachers, batches: Iterable[Batch], *, progress: Progress | None = None
 ) -> Answers:
-    """Log of the teachers' mean probabilities, which serve as logits: their softmax is that mean."""
+    """Log of the teachers' mean probabilities, which serve as logits: their softmax is that mean.
+
+    A head without probabilities (embeddings) gives the mean of the teachers' outputs.
+    """
 
     def run(batch: Batch) -> dict[str, NDArray[np.float32]]:
-        log_probs = teachers(batch.to(teachers.device)).log_probs
-        assert log_probs is not None
-        return {head: value.cpu().numpy() for head, value in log_probs.items()}
+        mixed = teachers(batch.to(teachers.device))
+        answers = mixed.logits | (mixed.log_probs or {})
+        return {head: value.float().cpu().numpy() for head, value in answers.items()}
 
     return _collect(batches, run, progress)
 
@@ -54,7 +59,7 @@ def artifact_answers(
     runtime: Runtime, outputs: list[OutputPort], batches: Iterable[Batch], *, progress: Progress | None = None
 ) -> Answers:
     """Logits of an exported artifact, by head (an output's `labels`)."""
-    heads = {port.name: port.labels or port.name for port in outputs}
+    heads = {port.name: port.labels or port.name for port in outputs}  # an embedding's head is its name
 
     def run(batch: Batch) -> dict[str, NDArray[np.float32]]:
         found = runtime.run({name: value.numpy() for name, value in batch.x.items()})
@@ -63,19 +68,71 @@ def artifact_answers(
     return _collect(batches, run, progress)
 
 
-def select_accuracy(task: Task, split: Split) -> Callable[[nn.Module], dict[str, float]]:
-    """Return a function that tells a model's accuracy on the split; it tells nothing without labels."""
+def select_figures(
+    task: Task, split: Split, teachers: Teachers | None = None
+) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that tells how good a model is on the split, as `select_<figure>`.
+
+    Classes: accuracy and macro-F1 (against the teachers' top classes where nothing is labelled); embeddings:
+    rank correlation with the teachers' similarities. Without labels and teachers it tells nothing.
+    """
     labels = split_labels(task, split)
-    if not (labels >= 0).any():
+    labelled = bool((labels >= 0).any())
+    if not labelled and teachers is None:
         return lambda model: {}
-    return lambda model: {
-        "select_accuracy": accuracy(student_answers(model, task.batches(split))[task.head], labels)
-    }
+    taught: list[Answers] = []  # the teachers answer once, when first needed
+
+    def figures(model: nn.Module) -> dict[str, float]:
+        found = student_answers(model, task.batches(split))[task.head]
+        if not labelled and not taught:
+            assert teachers is not None
+            taught.append(teacher_answers(teachers, task.batches(split)))
+        if task.answers == "embedding":
+            teacher = taught[0][task.head]
+            return {"select_rank_correlation": rank_correlation(teacher, found, resamples=1).value}
+        truth = labels if labelled else taught[0][task.head].argmax(-1)
+        name = "accuracy" if labelled else "agreement"
+        return {f"select_{name}": accuracy(found, truth), "select_macro_f1": macro_f1(found, truth)}
+
+    return figures
 
 
 def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
-    """Labels of a split's rows for the task's head."""
+    """Labels of a split's rows for the task's head, -100 where there is none."""
+    if task.answers == "embedding":
+        return np.full(len(split), IGNORE, dtype=np.int64)
     return np.asarray(split.labels[task.head][split.rows])
+
+
+def truth_labels(task: Task, split: Split, teacher: Answers | None) -> NDArray[np.int64]:
+    """The split's labels or, where it has none at all, what the teachers say.
+
+    Raises:
+        UsageError: neither labels nor teachers.
+    """
+    labels = split_labels(task, split)
+    if task.answers == "embedding" or (labels >= 0).any():
+        return labels
+    if teacher is None:
+        raise UsageError(
+            f"data: the {split.name} split has no labels and there is no teacher, so nothing can be judged; "
+            "label some rows or name a teacher"
+        )
+    return np.asarray(teacher[task.head].argmax(-1), dtype=np.int64)
+
+
+def same_answers(task: Task, reference: Answers, found: Answers) -> NDArray[np.bool_]:
+    """Whether both answer each sample alike, bool [N].
+
+    Classes: the top class of every head and position. Embeddings: a cosine of at least `SAME_DIRECTION`.
+    """
+    if task.answers == "embedding":
+        return np.asarray(cosines(reference[task.head], found[task.head]) >= SAME_DIRECTION)
+    same = [
+        np.equal(found[name].argmax(-1), reference[name].argmax(-1)).reshape(len(reference[name]), -1)
+        for name in reference
+    ]
+    return np.asarray(np.concatenate(same, axis=1).all(1))
 
 
 def _collect(

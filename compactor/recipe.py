@@ -14,7 +14,7 @@ import msgspec
 import yaml
 from msgspec import Meta, Struct
 
-from compactor.data.spec import AugmentSpec, DataSpec
+from compactor.data.spec import AugmentSpec, DataSpec, SplitName
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import ExportSpec
 from compactor_runtimes.tables import nearest
@@ -24,6 +24,7 @@ NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 STAGE = "stage:"
+SMOKE_ROWS = 256
 
 
 class RecipePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +32,10 @@ class RecipePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ModelSpec(RecipePart, frozen=True):
-    """A model by name: `cifar:resnet20`, `timm:NAME`, `hf:ID_OR_PATH` or `module:package.module:attr`.
+    """A model by name.
+
+    `cifar:resnet20`, `timm:NAME`, `hf:ID_OR_PATH`, `package:IMPORT/RESOURCE` (a model folder inside an installed
+    package) or `module:package.module:attr`. `options` are the family's own (README, "The recipe").
 
     `weights` is a safetensors file, `pretrained` for the source's own weights, or absent for a random start.
     `mean` and `std` replace the model's own input normalisation (per channel, for pixels in [0, 1]).
@@ -103,12 +107,12 @@ class MeasureSpec(RecipePart, frozen=True):
 
 
 class Recipe(RecipePart, frozen=True):
-    """One job from teachers to a bundle."""
+    """One job from teachers to a bundle; without stages, the student is shipped with the weights it has."""
 
     name: Identifier
     task: str
     data: DataSpec
-    stages: Annotated[list[StageSpec], Meta(min_length=1)]
+    stages: list[StageSpec]
     teachers: list[ModelSpec | str] = []
     student: ModelSpec | None = None
     seed: int = 0
@@ -133,18 +137,23 @@ class Recipe(RecipePart, frozen=True):
 
 
 class LoadedRecipe(Struct, frozen=True):
-    """A recipe, the folder that its relative paths resolve against, and how the user named it."""
+    """A recipe, the folder that its relative paths resolve against, and how the user named it.
+
+    `at_most` is set for smoke runs: no more rows than that are read of each source.
+    """
 
     recipe: Recipe
     base: Path
     name: str
     overrides: tuple[str, ...] = ()
+    at_most: int | None = None
 
     def command(self, runs: Path = Path("runs")) -> str:
         """The command line that runs, or goes on with, this recipe in the folder `runs`."""
         words = ["compactor", "run", self.name]
         for override in self.overrides:
             words += ["--set", override]
+        words += ["--smoke"] if self.at_most else []
         return shlex.join(words if runs == Path("runs") else [*words, "--runs", str(runs)])
 
 
@@ -186,8 +195,40 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
         recipe = msgspec.convert(raw, Recipe)
     except msgspec.ValidationError as error:
         raise UsageError(_explain(str(error), raw)) from error
-    _check_references(recipe)
-    return recipe
+    from compactor.recipe_checks import check_references, with_tokenizers
+
+    check_references(recipe)
+    return with_tokenizers(recipe)
+
+
+def smoke(loaded: LoadedRecipe) -> LoadedRecipe:
+    """The same recipe on a handful of samples: every step is taken, no result means anything.
+
+    Two optimiser steps a stage on small batches, a few rows, the shortest measurement, and no gate between
+    student and teachers.
+    """
+    recipe, replace = loaded.recipe, msgspec.structs.replace
+    rows: dict[SplitName, int] = {"train": 32, "select": 32, "report": 32}
+    stages = [
+        replace(
+            stage,
+            steps=2,
+            epochs=None,
+            warmup_epochs=0.0,
+            batch_size=min(stage.batch_size, 8),
+            data=stage.data and replace(stage.data, limit=rows),
+        )
+        for stage in recipe.stages
+    ]
+    shrunk = replace(
+        recipe,
+        name=f"{recipe.name}-smoke",
+        data=replace(recipe.data, limit=rows),
+        stages=stages,
+        gates=replace(recipe.gates, student_vs_teacher=VsTeacherGate()),
+        measure=replace(recipe.measure, profile="smoke"),
+    )
+    return replace(loaded, recipe=shrunk, at_most=SMOKE_ROWS)
 
 
 def schema() -> dict[str, Any]:
@@ -300,60 +341,3 @@ def _explain(message: str, raw: Any) -> str:
     if isinstance(found, dict | list):
         return f"recipe {path or '(top level)'}: {expected}"
     return f"recipe {path}: got {found!r}, {expected}; see `compactor schema`"
-
-
-def _check_references(recipe: Recipe) -> None:
-    """Check what no type can say: ids, references to earlier stages, methods and their options."""
-    from compactor.tasks import TASKS
-
-    if recipe.task not in TASKS:
-        raise UsageError(f"recipe task: got {recipe.task!r}; {nearest(recipe.task, TASKS)}")
-    seen: list[str] = []
-    for index, stage in enumerate(recipe.stages):
-        at = f"recipe stages.{index}"
-        if stage.id in seen:
-            raise UsageError(f"{at}.id: {stage.id!r} is used twice; every stage needs its own id")
-        if (stage.epochs is None) == (stage.steps is None):
-            found = "both" if stage.epochs else "neither"
-            raise UsageError(f"{at}: give either epochs or steps (found {found})")
-        if stage.student is None and recipe.student is None:
-            raise UsageError(
-                f"{at}.student: there is none; name one for the stage or at the top of the recipe"
-            )
-        if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
-            raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
-        _check_method(recipe, stage, at, seen)
-        seen.append(stage.id)
-    names = [spec.name for spec in recipe.export]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"recipe export: {name!r} is listed twice; each needs its own format and precision"
-            )
-
-
-def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str]) -> None:
-    """Check a stage's method, its options, and whom it learns from and starts from."""
-    from compactor.methods import method_named, parse_options
-
-    method = method_named(stage.method, at)
-    parse_options(method, stage.options, at)
-    teachers = recipe.stage_teachers(stage)
-    if method.learns_from_teachers and not teachers:
-        raise UsageError(
-            f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
-        )
-    for teacher in teachers:
-        if isinstance(teacher, ModelSpec) and teacher.weights is None:
-            raise UsageError(
-                f"{at}.teachers: {teacher.model} has no weights; give weights: FILE.safetensors or pretrained"
-            )
-        if isinstance(teacher, str) and not teacher.startswith(STAGE):
-            raise UsageError(f"{at}.teachers: {teacher!r} is neither a model nor of the form stage:ID")
-    # a stage that learns from nobody may come before the teachers that the recipe names for the others
-    named = [*(teachers if method.learns_from_teachers or stage.teachers else []), stage.init]
-    for reference in named:
-        if isinstance(reference, str) and reference.startswith(STAGE):
-            if reference.removeprefix(STAGE) not in earlier:
-                known = f"earlier stages: {', '.join(earlier)}" if earlier else "this is the first stage"
-                raise UsageError(f"{at}: {reference!r} names no earlier stage ({known})")

@@ -161,7 +161,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a model must know of its data: label lists by head, the stored size of images, how texts are cut."""
+    """What a model must know of its data: label lists by head, the size of images, how texts are cut."""
 
     task: str
     classes: dict[str, list[str]]

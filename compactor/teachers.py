@@ -33,7 +33,7 @@ class Teachers:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, features: frozenset[str] = frozenset()) -> Outputs:
-        """Return log of the mean probabilities, mean logits, and the features asked for."""
+        """Return what the mixer makes of all logits, and the features asked for."""
         outputs = []
         for index, model in enumerate(self.models):
             with capture(model, features if index == 0 else frozenset()) as seen:

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from compactor.models.build import load_model_folder
-from compactor.models.classifier import PIXELS
+from compactor.models.student import Student
 from compactor.records import Batch
 from compactor.teachers import Teachers
+from compactor_runtimes.errors import UsageError
 
 
 def write_ensemble(path: Path, folders: list[Path]) -> None:
-    """Write the JSON file that `open_runtime` reads: model folders whose mean probabilities answer."""
+    """Write the JSON file that `open_runtime` reads: model folders that answer together."""
     path.write_text(json.dumps({"members": [str(folder.resolve()) for folder in folders]}), encoding="utf-8")
 
 
@@ -33,27 +35,47 @@ def open_runtime(source: Path, *, threads: int | None = None) -> "TorchRuntime":
 
 
 class TorchRuntime:
-    """run(feeds) -> {"logits"}: a model's own logits, or the log of an ensemble's mean probabilities."""
+    """run(feeds) -> outputs by name: a model's own, or those that an ensemble is mixed into.
+
+    An ensemble of classifiers answers with the log of its mean probabilities, one of encoders with the mean
+    direction.
+    """
 
     provider = "torch"
 
     def __init__(self, models: Teachers) -> None:
-        """Serve frozen models."""
+        """Serve frozen models, whose inputs and outputs are those of the first.
+
+        Raises:
+            UsageError: a later model has other inputs or outputs.
+        """
         self.models = models
-        self.inputs, self.outputs = [PIXELS], ["logits"]
+        first, *others = (_ports(model) for model in models.models)
+        if any(ports != first for ports in others):
+            raise UsageError("ensemble: its models differ in their inputs or outputs, expected the same")
+        self.inputs, self._heads = first
+        self.outputs = list(self._heads)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run one batch."""
-        pixels = torch.from_numpy(np.ascontiguousarray(feeds[PIXELS]))
+        x = {name: torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in self.inputs}
         with torch.inference_mode():
             if len(self.models.models) == 1:  # no mixing in the measured time of a single model
-                logits = self.models.models[0](pixels)["label"]
+                answers = self.models.models[0](**x)
             else:
-                mixed = self.models(Batch({PIXELS: pixels}, {}, torch.zeros(len(pixels), dtype=torch.int64)))
-                assert mixed.log_probs is not None
-                logits = mixed.log_probs["label"]
-        return {"logits": logits.numpy()}
+                ids = torch.zeros(len(x[self.inputs[0]]), dtype=torch.int64)
+                mixed = self.models(Batch(x, {}, ids))
+                answers = mixed.logits | (mixed.log_probs or {})
+        return {name: answers[head].numpy() for name, head in self._heads.items()}
 
     def close(self) -> None:
         """Drop the models."""
         self.models.models.clear()
+
+
+def _ports(model: nn.Module) -> tuple[list[str], dict[str, str]]:
+    """Names of a model's inputs, and its outputs: name -> head."""
+    assert isinstance(model, Student)
+    return [port.name for port in model.inputs], {
+        port.name: port.labels or port.name for port in model.outputs
+    }

@@ -43,7 +43,7 @@ PIPELINES = ("pipeline", "torchvision_pipeline")
 STARTS = ("import_compactor", "help", "python")
 
 
-def plan() -> list[dict[str, Any]]:
+def plan(runs: list[Run]) -> list[dict[str, Any]]:
     """Alternate the order of the subjects from block to block."""
     runs = []
     for block in range(BLOCKS):

@@ -19,7 +19,20 @@ if TYPE_CHECKING:
 
 # a full disk, a folder that may not be written, a reader that went away: nothing that the code did wrong
 THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EPIPE, errno.EFBIG}
-COMMANDS = ("run", "plan", "recipes", "schema", "verify", "predict", "inspect", "doctor")
+COMMANDS = (
+    "run",
+    "init",
+    "plan",
+    "recipes",
+    "schema",
+    "verify",
+    "predict",
+    "inspect",
+    "compare",
+    "report",
+    "clean",
+    "doctor",
+)
 
 
 class LazyGroup(click.Group):
@@ -56,6 +69,7 @@ def cli() -> None:
 
     \b
     compactor run digits             train, distil, export, verify, measure and pack; needs no download
+    compactor init TEACHER STUDENT DATA   write a recipe for your own teacher and data
     compactor predict BUNDLE a.png   use the result, without torch
     compactor verify BUNDLE          check a bundle on this machine
 

@@ -1,8 +1,14 @@
 """`compactor inspect BUNDLE`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compactor_runtimes.manifest import ImageStep, Manifest, Post, Pre
 
 
 @click.command("inspect")
@@ -22,12 +28,8 @@ def command(bundle: Path, as_json: bool) -> None:
         return
     console = result_console()
     console.print(f"[bold]{manifest.name}[/bold], {manifest.task}, schema {manifest.schema_version}")
-    for direction, ports in (("input", manifest.main.inputs), ("output", manifest.main.outputs)):
-        for port in ports:
-            console.print(f"{direction} {port.name}: {port.dtype} {port.axes} ({port.role})", markup=False)
-    for name, labels in manifest.labels.items():
-        shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
-        console.print(f"labels {name}: {len(labels)} ({shown})", markup=False)
+    for line in _interface(manifest):
+        console.print(line, markup=False, highlight=False)
     table = Table(title="artifacts", title_justify="left")
     for column in ("name", "status", "bytes", "limit", "checks", "reason"):
         table.add_column(column, overflow="fold")
@@ -53,3 +55,53 @@ def command(bundle: Path, as_json: bool) -> None:
         console.print(f"{subject}: {shown}", markup=False, highlight=False)
     for what, licence in manifest.licences.items():
         console.print(f"licence of {what}: {licence}", markup=False, highlight=False)
+
+
+def _interface(manifest: "Manifest") -> "Iterator[str]":
+    """Yield lines on what goes in, what comes out, and what happens before and after the graph."""
+    for direction, ports in (("input", manifest.main.inputs), ("output", manifest.main.outputs)):
+        for port in ports:
+            yield f"{direction} {port.name}: {port.dtype} {port.axes} ({port.role})"
+    for pre in manifest.pre:
+        yield f"before the graph: {_pre(pre)}"
+    for post in manifest.post:
+        yield f"after the graph: {_post(post)}"
+    for name, labels in manifest.labels.items():
+        shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+        yield f"labels {name}: {len(labels)} ({shown})"
+
+
+def _pre(pre: "Pre") -> str:
+    """What happens to a raw input, in words."""
+    from compactor_runtimes.manifest import ImagePre
+
+    if isinstance(pre, ImagePre):
+        return f"image -> {', '.join(_step(step) for step in pre.steps)} -> {pre.input}"
+    return (
+        f"text -> tokens of {pre.tokenizer}, at most {pre.max_tokens}, a batch padded on the right with id "
+        f"{pre.pad_id} -> {pre.ids}, {pre.mask}"
+    )
+
+
+def _step(step: "ImageStep") -> str:
+    from compactor_runtimes.manifest import CenterCrop, DecodeImage, Resize
+
+    match step:
+        case DecodeImage():
+            return f"decode to {step.mode}"
+        case Resize():
+            size = f"{step.size} x {step.size}" if step.kind == "exact" else f"a short side of {step.size}"
+            return f"resize to {size} ({step.interpolation})"
+        case CenterCrop():
+            return f"cut the central {step.height} x {step.width}"
+        case _:
+            return f"float32 times {step.scale:.6g}"
+
+
+def _post(post: "Post") -> str:
+    """What happens to a graph output, in words."""
+    from compactor_runtimes.manifest import SoftmaxPost
+
+    if isinstance(post, SoftmaxPost):
+        return f"{post.output} -> softmax -> one of the labels {post.labels!r}"
+    return f"{post.output} -> vector{', divided by its length' if post.normalize else ''}"

@@ -1,25 +1,72 @@
-"""`compactor plan RECIPE`."""
+"""`compactor plan RECIPE`: what a run would do, or with --sizes what candidate students cost."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from compactor.cli.recipe_options import recipe_options
 
+if TYPE_CHECKING:
+    from compactor.recipe import LoadedRecipe
+    from compactor_runtimes.measure.records import ProfileName
+
 
 @click.command("plan")
 @recipe_options
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) -> None:
-    """Show what a run would do: what runs, goes on, is reused, or cannot run on this machine, and why."""
+@click.option("--json", "as_json", is_flag=True, help="Print the plan, or with --sizes all samples, as JSON.")
+@click.option("--sizes", is_flag=True, help="Measure candidate students with random weights on this machine.")
+@click.option(
+    "--candidate",
+    "candidates",
+    multiple=True,
+    metavar="MODEL[?OPTION=VALUE&...]",
+    help="With --sizes: a model to measure; may be repeated. Default: siblings of the recipe's student.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["smoke", "quick", "full"]),
+    help="With --sizes: how long to measure. Default: smoke, about a second a model.",
+)
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    runs: Path,
+    as_json: bool,
+    sizes: bool,
+    candidates: tuple[str, ...],
+    profile: "ProfileName | None",
+) -> None:
+    """Show what a run would do: what runs, goes on, is reused, or cannot run on this machine, and why.
+
+    With --sizes: choose the student by what it costs, before anything is trained. The student of the recipe,
+    its teachers and other candidates are built with random weights, exported as ONNX and measured in turns:
+    parameters, FLOPs, file size, latency, memory. A table, a plot and all samples are kept in
+    RUNS/NAME/sizes/.
+
+    \b
+    compactor plan digits
+    compactor plan digits --sizes
+    compactor plan my.yaml --sizes --profile quick --candidate timm:resnet18
+    compactor plan digits --sizes --candidate 'cifar:resnet14?width=8' --candidate cifar:resnet8
+    """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     import msgspec
     from rich.table import Table
 
     from compactor.cli import emit_json, result_console
     from compactor.recipe import load_recipe
+    from compactor_runtimes.errors import UsageError
+
+    for option, given in (("--candidate", candidates), ("--profile", profile)):
+        if given and not sizes:
+            raise UsageError(f"{option}: has no effect without --sizes; add --sizes or remove it")
+    loaded = load_recipe(recipe, overrides)
+    if sizes:
+        _sizes(loaded, runs, candidates, profile or "smoke", as_json)
+        return
     from compactor.run.plan import make_plan
 
-    plan = make_plan(load_recipe(recipe, overrides), runs)
+    plan = make_plan(loaded, runs)
     if as_json:
         emit_json(msgspec.to_builtins(plan, enc_hook=str))
         return
@@ -29,3 +76,44 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool) 
     for step in plan.steps:
         table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
     result_console().print(table)
+
+
+def _sizes(
+    loaded: "LoadedRecipe", runs: Path, candidates: tuple[str, ...], profile: "ProfileName", as_json: bool
+) -> None:
+    """Measure, print and keep; Ctrl-C ends it early with what was measured."""
+    import msgspec
+    from rich.console import Console
+
+    from compactor.cli import emit_json, result_console
+    from compactor.progress import RichReporter
+    from compactor.run.sizes import measure_sizes
+    from compactor.run.sizes_files import SizesFiles, sizes_command
+    from compactor.run.sizes_ladder import parse_candidate
+    from compactor.run.sizes_table import hint, render_sizes
+    from compactor_runtimes.errors import InterruptedRun
+
+    reporter = RichReporter(Console(stderr=True))
+    again = sizes_command(loaded, runs, candidates, profile)
+    files = SizesFiles(runs / loaded.recipe.name, reporter)
+    found = measure_sizes(
+        loaded,
+        [parse_candidate(text) for text in candidates],
+        profile=profile,
+        command=again,
+        reporter=reporter,
+        save=files.save,
+    )
+    files.save(found)
+    if as_json:
+        emit_json(msgspec.to_builtins(found) | {"folder": str(files.folder)})
+    else:
+        result_console().print(render_sizes(found))
+        click.echo(f"kept in: {files.folder}")
+        if chosen := hint(found, loaded, runs):
+            click.echo(f"choose:  {chosen}")
+    files.draw(found)
+    if not found.finished:
+        raise InterruptedRun(
+            f"stopped; what was measured is kept in {files.folder}; start again with: {again}"
+        )

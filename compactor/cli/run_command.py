@@ -1,40 +1,93 @@
-"""`compactor run RECIPE`."""
+"""`compactor run RECIPE`, or `compactor run --teacher T --student S --data D` without one."""
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from compactor.cli.recipe_options import recipe_options
+if TYPE_CHECKING:
+    from compactor.run.seeds import SeedsRun
 
 
 @click.command("run")
-@recipe_options
+@click.argument("recipe", required=False)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. stages.0.epochs=3."
+)
+@click.option("--teacher", help="Without RECIPE: the teacher, e.g. cifar:resnet56@WEIGHTS, or - for none.")
+@click.option("--student", help="Without RECIPE: the student, e.g. cifar:resnet8.")
+@click.option("--data", help="Without RECIPE: an image folder, a table, or a named data set.")
+@click.option("--task", help="Without RECIPE: the task, where the data do not tell.")
+@click.option("--seeds", metavar="0,1,2", help="Run once for each seed and aggregate.")
+@click.option("--smoke", is_flag=True, help="Take every step on a handful of samples, in under a minute.")
+@click.option(
+    "--max-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after that time; resumable."
+)
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of all runs.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, quiet: bool) -> None:
+def command(
+    recipe: str | None,
+    overrides: tuple[str, ...],
+    teacher: str | None,
+    student: str | None,
+    data: str | None,
+    task: str | None,
+    seeds: str | None,
+    smoke: bool,
+    max_hours: float | None,
+    runs: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Train, distil, export, verify, measure and pack: from teachers to a bundle.
 
-    RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Finished stages are reused when
-    nothing that decides their result has changed; an interrupted one goes on where it was.
+    RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Without one, --teacher, --student and
+    --data are enough: the recipe that `compactor init` would write is kept in the runs folder. Finished
+    stages are reused when nothing that decides their result has changed; an interrupted one goes on where
+    it was.
 
     \b
     compactor run digits
-    compactor run my.yaml --set stages.0.epochs=3 --set seed=1
+    compactor run my.yaml --set stages.0.epochs=3 --seeds 0,1,2
+    compactor run my.yaml --smoke
+    compactor run --teacher timm:resnet50@pretrained --student timm:mobilenetv3_small_100 --data photos/
     torchrun --nproc-per-node 2 -m compactor run my.yaml
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from rich.console import Console
 
+    from compactor import recipe as recipes
     from compactor.cli import emit_json, result_console
     from compactor.progress import RichReporter, SilentReporter
-    from compactor.recipe import load_recipe
     from compactor_runtimes.errors import needs_extra
 
-    loaded = load_recipe(recipe, overrides)
+    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    deadline_s = None if max_hours is None else time.monotonic() + 3600 * max_hours
+    if recipe is None:
+        recipe = _proposed(teacher, student, data, task, runs, reporter)
+    elif teacher or student or data or task:
+        raise click.UsageError("give RECIPE, or --teacher, --student and --data, not both")
+    loaded = recipes.load_recipe(recipe, overrides)
     with needs_extra("train"):
         from compactor.run.pipeline import run_recipe
+        from compactor.run.seeds import parse_seeds, run_seeds
         from compactor.trainer.processes import end_processes
-    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
-    result = run_recipe(loaded, runs=runs, reporter=reporter)
+    common: dict[str, Any] = {"runs": runs, "reporter": reporter, "deadline_s": deadline_s}
+    if seeds is not None:
+        prepare = recipes.smoke if smoke else lambda one: one
+        several = run_seeds(recipe, overrides, parse_seeds(seeds), prepare=prepare, **common)
+        end_processes()
+        if several is not None:
+            _print_seeds(several, as_json)
+        return
+    result = run_recipe(recipes.smoke(loaded) if smoke else loaded, **common)
     end_processes()
     if result is None:  # a process of torchrun other than the first
         return
@@ -45,4 +98,59 @@ def command(recipe: str, overrides: tuple[str, ...], runs: Path, as_json: bool, 
 
     result_console().print(render_terminal(result.report))
     click.echo(f"bundle: {result.bundle}\nreport: {result.report_file}")
-    click.echo(f"next:   compactor predict {result.bundle} IMAGE.png")
+    if smoke:
+        click.echo("smoke run: every step works; none of the figures means anything")
+    raw = "IMAGE.png" if loaded.recipe.task.startswith("image-") else "'SOME TEXT'"
+    click.echo(f"next:   compactor predict {result.bundle} {raw}")
+
+
+def _proposed(
+    teacher: str | None, student: str | None, data: str | None, task: str | None, runs: Path, reporter: Any
+) -> str:
+    """Write the recipe for a teacher, a student and data into the runs folder; return its path."""
+    if not (student and data):
+        raise click.UsageError("give RECIPE, or --teacher, --student and --data (see compactor run --help)")
+    from compactor.propose import propose
+
+    proposal = propose(teacher or "-", student, data, task=task, base=Path.cwd())
+    folder = runs / proposal.name
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.yaml"
+    path.write_text(proposal.yaml, encoding="utf-8")
+    for note in proposal.notes:
+        reporter.note(note)
+    reporter.note(f"recipe: {path}")
+    return str(path)
+
+
+def _print_seeds(run: "SeedsRun", as_json: bool) -> None:
+    import msgspec
+    from rich.table import Table
+
+    from compactor.cli import emit_json, result_console
+
+    if as_json:
+        emit_json({"folder": str(run.folder), **msgspec.to_builtins(run.result)})
+        return
+    found = run.result
+    table = Table(title=f"{found.recipe}: seeds {', '.join(map(str, found.seeds))}", title_justify="left")
+    for heading in ("subject", "metric", "mean", "range", "n"):
+        table.add_column(heading, overflow="fold")
+    for row in found.rows:
+        low, high = min(row.values), max(row.values)
+        table.add_row(
+            row.subject,
+            row.metric,
+            f"{100 * row.mean:.2f}",
+            f"{100 * low:.2f} to {100 * high:.2f}",
+            f"{row.n:,}",
+        )
+    result_console().print(table)
+    for step in found.steps:
+        verdict = "inside the noise" if step.verdict == "noise" else step.verdict
+        click.echo(
+            f"{step.step}: {step.a} -> {step.b}: {step.difference_points:+.2f} points "
+            f"[{step.low:+.2f}, {step.high:+.2f}], n {step.n:,}, {len(found.seeds)} seeds averaged: {verdict}"
+        )
+    click.echo(f"ship seed {found.best_seed}, the best by {found.best_by}: {run.folder / found.bundle}")
+    click.echo(f"seeds:  {run.folder}")

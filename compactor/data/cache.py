@@ -39,12 +39,16 @@ Item = tuple[str, bytes | Path]
 
 @dataclass(frozen=True)
 class Opening:
-    """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total)."""
+    """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total).
+
+    `at_most` reads no more than that many evenly spread rows of each source.
+    """
 
     base: Path | None = None
     cache: Path | None = None
     seed: int = 0
     progress: Progress | None = None
+    at_most: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,38 @@ class Source(Protocol):
 
     def items(self) -> Iterator[Item]:
         """Name (for messages) and encoded image of each row, in order."""
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """At most `at_most` rows of a source, evenly spread over it; nothing else is decoded."""
+
+    source: Source
+    at_most: int
+
+    @property
+    def name(self) -> str:
+        """Path, for messages."""
+        return self.source.name
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Those of the source, and how many rows are read."""
+        return {**self.source.fingerprint(), "at_most": self.at_most}
+
+    def labels(self) -> Labels:
+        """Labels of the rows that are read; the classes are those of all rows."""
+        found = self.source.labels()
+        return Labels(found.values[spread_rows(len(found.values), self.at_most)], found.classes)
+
+    def items(self) -> Iterator[Item]:
+        """Names and images of the rows that are read."""
+        rows = set(spread_rows(len(self.source.labels().values), self.at_most).tolist())
+        return (item for row, item in enumerate(self.source.items()) if row in rows)
+
+
+def spread_rows(count: int, at_most: int) -> NDArray[np.int64]:
+    """Ascending row numbers, at most `at_most` of `count`, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(np.int64))
 
 
 def decode_steps(spec: DataSpec) -> list[ImageStep]:
@@ -111,9 +147,11 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
         UsageError: an image cannot be decoded, images differ in size, labels are out of range, there is no
             row, or the cache folder cannot be written.
     """
+    if opening.at_most is not None:
+        source = Thinned(source, opening.at_most)
     key = {"format": FORMAT, "source": source.fingerprint(), "steps": msgspec.to_builtins(steps)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    folder = _cache_root(opening.cache) / "data" / digest
+    folder = cache_root(opening.cache) / "data" / digest
     found = _read(folder, digest)
     if found is not None:
         return found
@@ -134,7 +172,8 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
     return found
 
 
-def _cache_root(cache: Path | None) -> Path:
+def cache_root(cache: Path | None) -> Path:
+    """The cache folder: the one given, `$COMPACTOR_CACHE`, or `~/.cache/compactor`."""
     named = os.environ.get(CACHE_VARIABLE)
     return cache or (Path(named).expanduser() if named else Path.home() / ".cache" / "compactor")
 

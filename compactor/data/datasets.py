@@ -1,18 +1,27 @@
-"""The table of named data sets, and opening one by name or by path."""
+"""The table of named image data sets, and opening one by name, by path, or by its id on the hub."""
 
 import warnings
 from pathlib import Path
 
 from compactor.data.cache import Opening, Progress, Source, Stored, decode_steps, image_steps, store
 from compactor.data.image_folder import find_folder_splits, open_folder
-from compactor.data.locate import locate_data
-from compactor.data.parquet import ParquetSource, find_parquet_splits
+from compactor.data.locate import find_data
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, Split, build_dataset
+from compactor.data.tables import SUFFIXES, TableSource, find_table_splits, tables_in
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup
 
-__all__ = ["DATASETS", "Dataset", "Opening", "Split", "image_steps", "open_dataset", "open_files"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Opening",
+    "Split",
+    "find_parts",
+    "image_steps",
+    "open_dataset",
+    "open_files",
+]
 
 # name -> function (DataSpec, Opening) -> Dataset
 DATASETS = {
@@ -21,7 +30,7 @@ DATASETS = {
     "imagenette96": "compactor.data.imagenette96:load",
 }
 
-# What a split is read from: parquet files, or a folder of images.
+# What a split is read from: tables, or a folder of images.
 Part = list[Path] | Path
 
 
@@ -32,8 +41,9 @@ def open_dataset(
     cache: Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    at_most: int | None = None,
 ) -> Dataset:
-    """Open a data set: find it, decode it once into the cache, and split it.
+    """Open a data set of images: find it, decode it once into the cache, and split it.
 
     Args:
         spec: What to open.
@@ -43,14 +53,16 @@ def open_dataset(
         seed: Seed of the splits and limits. Runs that are compared must share it, whatever their training
             seeds.
         progress: Called with (images done, total) while decoding, once for each source and from this thread.
+        at_most: Read no more than that many evenly spread rows of each source (for smoke runs).
 
     Raises:
         UsageError: not found, damaged, or not usable as it is; the message says what to do.
         MissingDependency: a package that reads this kind of data is not installed.
+        UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    opening = Opening(base, cache, seed, progress)
+    opening = Opening(base, cache, seed, progress, at_most)
     if spec.dataset not in DATASETS:
-        return open_files(_find_parts(spec, opening), spec, opening)
+        return open_files(find_parts(spec, opening), spec, opening)
     for field in ("report", "image_column", "label_column", "classes"):
         if getattr(spec, field) != getattr(DataSpec(dataset=spec.dataset), field):
             raise UsageError(
@@ -72,43 +84,46 @@ def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
     for name in sorted(parts, key=["train", "select", "report"].index):
-        source = _source(parts[name], spec, classes)
+        source = image_source(parts[name], spec, classes)
         stored[name] = store(source, decode_steps(spec), opening)
         classes = classes or stored[name].classes or None
-    return build_dataset(spec, stored, seed=opening.seed)
+    return build_dataset(spec, stored, seed=opening.seed, thinned=opening.at_most is not None)
 
 
-def _source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> Source:
+def image_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> Source:
+    """The images of one split."""
     if isinstance(part, Path):
         return open_folder(part, spec.class_names or train_classes)
-    return ParquetSource(part, spec.image_column, spec.label_column, spec.class_names, train_classes)
+    return TableSource(part, spec.image_column, spec.label_column, spec.class_names, train_classes)
 
 
-def _find_parts(spec: DataSpec, opening: Opening) -> dict[SplitName, Part]:
-    path = locate_data(spec.dataset, opening.base, key="data.dataset", table=DATASETS)
+def find_parts(spec: DataSpec, opening: Opening) -> dict[SplitName, Part]:
+    """Find what each published split of a data set that is no named one is read from.
+
+    Raises:
+        UsageError: nothing there, or files whose names say no split.
+        UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
+    """
+    path = find_data(spec.dataset, opening, key="data.dataset", table=DATASETS)
     parts: dict[SplitName, Part] = {}
-    if not path.is_dir() or not any(path.glob("*.parquet")):
+    if path.is_dir() and tables_in(path):
+        parts.update(find_table_splits(path))
+    else:
         folders: dict[SplitName, Path] = find_folder_splits(path) if path.is_dir() else {"train": path}
         parts |= {name: _single_part(folder, "data.dataset") for name, folder in folders.items()}
-    else:
-        parts.update(find_parquet_splits(path))
     if spec.report is not None:
         if "report" in parts:
             raise UsageError(
                 f"data.report: {path} has a report split of its own; remove data.report or that split"
             )
-        parts["report"] = _single_part(
-            locate_data(spec.report, opening.base, key="data.report"), "data.report"
-        )
+        parts["report"] = _single_part(find_data(spec.report, opening, key="data.report"), "data.report")
     return parts
 
 
 def _single_part(path: Path, key: str) -> Part:
-    """Say how one split is read: a parquet file, all parquet files of a folder, or an image folder."""
+    """Say how one split is read: a table, all tables of a folder, or an image folder."""
     if path.is_dir():
-        return sorted(path.glob("*.parquet")) or path
-    if path.suffix != ".parquet":
-        raise UsageError(
-            f"{key}: {path} is neither a folder nor a .parquet file; images are read from those two"
-        )
+        return tables_in(path) or path
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{key}: {path} is neither a folder nor a table ({', '.join(SUFFIXES)})")
     return [path]

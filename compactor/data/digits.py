@@ -6,7 +6,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.cache import Opening, Stored, decode_steps
+from compactor.data.cache import Opening, Stored, decode_steps, spread_rows
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, build_dataset
 from compactor_runtimes.errors import needs_extra
@@ -30,11 +30,20 @@ def load(spec: DataSpec, opening: Opening) -> Dataset:
     if spec.image_size is not None or spec.color == "rgb":
         images = _decoded(images, spec)
     labels = found.target.astype(np.int64)
+    if opening.at_most is not None:
+        rows = spread_rows(len(images), opening.at_most)
+        images, labels = images[rows], labels[rows]
     digest = hashlib.sha256(
         f"digits 1 {images.shape}\n".encode() + images.tobytes() + labels.astype("<i8").tobytes()
     )
     stored = Stored(images, labels, [str(digit) for digit in range(10)], digest.hexdigest())
-    return build_dataset(spec, {"train": stored}, seed=opening.seed, default_select=SELECT_ROWS)
+    return build_dataset(
+        spec,
+        {"train": stored},
+        seed=opening.seed,
+        default_select=SELECT_ROWS,
+        thinned=opening.at_most is not None,
+    )
 
 
 def _decoded(images: NDArray[np.uint8], spec: DataSpec) -> NDArray[np.uint8]:

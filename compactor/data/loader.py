@@ -84,7 +84,7 @@ class ImageLoader:
         height, width = self.split.inputs.shape[1:3]
         for step in range(start, self.steps(len(positions))):
             batch = positions[step * self.batch_size : (step + 1) * self.batch_size]
-            part = _part(len(batch), self.rank, self.world)
+            part = part_of(len(batch), self.rank, self.world)
             ids = self.split.rows[batch]
             # Made for the global batch, so that they do not depend on the number of processes.
             if crops is not None:
@@ -109,7 +109,7 @@ def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = N
         yield _batch(split, split.rows[start : start + batch_size], None, size or (height, width))
 
 
-def _part(count: int, rank: int, world: int) -> slice:
+def part_of(count: int, rank: int, world: int) -> slice:
     """Return the contiguous share of `rank`, divided as np.array_split does."""
     share, extra = divmod(count, world)
     first = rank * share + min(rank, extra)

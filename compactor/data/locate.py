@@ -4,14 +4,18 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from compactor.data.spec import SplitName
 from compactor.locate import locate
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
+if TYPE_CHECKING:
+    from compactor.data.cache import Opening
+
 DATA_VARIABLE = "COMPACTOR_DATA"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
 SPLIT_NAMES: dict[str, Literal["train", "select", "validation", "report"]] = {
     "train": "train",
     "select": "select",
@@ -40,14 +44,27 @@ def locate_data(name: str, base: Path | None, *, key: str, table: Mapping[str, s
     try:
         return locate(name, base or Path.cwd(), what=key)
     except UsageError as error:
-        if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", name) and not Path(name).suffix:
-            raise UsageError(
-                f"{error}; if {name!r} is a hub id: hub data sets are not read yet, "
-                "download it as parquet and give the path"
-            ) from error
         if table and "/" not in name:
             raise UsageError(f"{error}; or name a data set ({nearest(name, table)})") from error
         raise
+
+
+def find_data(name: str, opening: "Opening", *, key: str, table: Mapping[str, str] | None = None) -> Path:
+    """Return the path that `name` means, fetching a data set of the hub where it is no local path.
+
+    Raises:
+        UsageError: nothing there; says where it looked and what to do.
+        UnfitEnvironmentError: it can only be an id of the hub, which cannot be reached.
+    """
+    try:
+        return locate_data(name, opening.base, key=key, table=table)
+    except UsageError:
+        if not HUB_ID.fullmatch(name) or Path(name).suffix in (".parquet", ".csv", ".jsonl"):
+            raise
+    from compactor.data.cache import cache_root
+    from compactor.data.hub import fetch
+
+    return fetch(name, cache_root(opening.cache) / "hub")
 
 
 def locate_published(name: str, files: list[str]) -> list[Path]:

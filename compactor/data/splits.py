@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
 from compactor.data.spec import DataSpec, SplitName
-from compactor.records import DataInfo, ImageInfo
+from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor_runtimes.errors import UsageError
 
 MOST_SELECT_ROWS = 5_000
@@ -111,7 +111,14 @@ def select_count(wanted: int | float | None, rows: int) -> int:
 
 
 def build_dataset(
-    spec: DataSpec, stored: dict[SplitName, Stored], *, seed: int, default_select: int | None = None
+    spec: DataSpec,
+    stored: dict[SplitName, Stored],
+    *,
+    seed: int,
+    task: str = "image-classification",
+    text: TextInfo | None = None,
+    default_select: int | None = None,
+    thinned: bool = False,
 ) -> Dataset:
     """Split the sources: published parts stay whole, the others are taken from train; then apply the limits.
 
@@ -120,7 +127,11 @@ def build_dataset(
 
     Args:
         spec: Its `dataset`, `select` and `limit` are read.
+        task: Task that the data are opened for.
+        text: How texts are cut, where these are texts.
         stored: Source `train` and, where published, `select` and `report`.
+        thinned: The sources hold a handful of their rows, so that a number of select rows may be too large;
+            then it is a quarter of train at most.
         default_select: Rows of the select split if the spec does not say; absent = 10%, at most 5,000.
         seed: Seed of the split. It is no training seed: runs that are compared must share it.
 
@@ -130,7 +141,7 @@ def build_dataset(
     train = stored["train"]
     shape = train.inputs.shape[1:]
     for name, other in stored.items():
-        if other.inputs.shape[1:] != shape:
+        if other.inputs.shape[1:] != shape:  # of texts there is none
             raise UsageError(
                 f"data: images of {name} are {list(other.inputs.shape[1:])} (height, width, channels), "
                 f"those of train {list(shape)}; set data.image_size"
@@ -144,18 +155,21 @@ def build_dataset(
         count = max(round(REPORT_SHARE * len(rows["train"])), 1)
         rows["report"], rows["train"] = _cut(train, rows["train"], count, [seed, 0])
     if "select" not in stored:
-        count = select_count(spec.select or default_select, len(rows["train"]))
+        wanted = spec.select or default_select
+        if thinned and isinstance(wanted, int):
+            wanted = min(wanted, len(rows["train"]) // 4)
+        count = select_count(wanted, len(rows["train"]))
         rows["select"], rows["train"] = _cut(train, rows["train"], count, [seed, 1])
     classes = next((source.classes for source in stored.values() if source.classes), [])
     splits = {name: _limited(name, stored.get(name, train), rows[name], spec, seed) for name in rows}
     digest = hashlib.sha256("\n".join(["dataset 1", *classes]).encode())
     for name in ("train", "select", "report"):
         digest.update(f"\n{name} {splits[name].digest}".encode())
-    height, width, channels = shape
     info = DataInfo(
-        task="image-classification",
+        task=task,
         classes={"label": list(classes)},
-        image=ImageInfo(height, width, channels),
+        image=None if text else ImageInfo(*shape),
+        text=text,
         extra={"dataset": spec.dataset, "sources": {name: source.digest for name, source in stored.items()}},
     )
     return Dataset(info.task, splits["train"], splits["select"], splits["report"], info, digest.hexdigest())

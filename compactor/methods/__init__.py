@@ -5,7 +5,7 @@ A new method is one file with a METHOD, one line in METHODS and one test.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 METHODS = {
     "supervised": "compactor.methods.supervised:METHOD",
     "kd": "compactor.methods.kd:METHOD",
+    "embedding": "compactor.methods.embedding:METHOD",
 }
+
+
+Weighted = tuple["Objective", "float | Callable[[Step], float]"]
 
 
 @dataclass(frozen=True)
 class Preset:
     """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits."""
 
-    objectives: "list[tuple[Objective, float | Callable[[Step], float]]]"
+    objectives: list[Weighted]
     target: "TargetPolicy"
     sampler: "Sampler"
 
@@ -38,12 +42,14 @@ class Method:
     """A method's options record, whether it learns from teachers, and how a preset is built.
 
     `sources` are the modules whose source decides what the method computes (they enter the cache key).
+    `answers` is what its objectives compare, as in Task.answers: it fits the tasks that say the same.
     """
 
     options: type[msgspec.Struct]
     build: "Callable[[Any], Preset]"
     learns_from_teachers: bool
     sources: tuple[str, ...] = field(default=())
+    answers: Literal["classes", "embedding"] = "classes"
 
 
 def method_named(name: str, at: str) -> Method:

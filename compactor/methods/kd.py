@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset
+from compactor.methods import Method, Preset, Weighted
 
 DIVERGENCES = {
     "kl": "compactor.objectives.kl:Kl",
@@ -22,13 +22,23 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     loss = soft_weight * divergence(teacher, student; temperature) + (1 - soft_weight) *
     cross-entropy(labels). `average` says what several teachers are averaged in: their probabilities or
-    their logits.
+    their logits. `class_weights: balanced` weighs the second part as in `method: supervised`.
     """
 
     divergence: Literal["kl", "soft_ce", "sym_kl", "js"] = "kl"
     temperature: Annotated[float, Meta(gt=0)] = 4.0
     soft_weight: Annotated[float, Meta(ge=0, le=1)] = 0.9
     average: Literal["probabilities", "logits"] = "probabilities"
+    class_weights: Literal["none", "balanced"] = "none"
+
+    def __post_init__(self) -> None:
+        """Check that every option has an effect.
+
+        Raises:
+            ValueError: class weights without a hard part.
+        """
+        if self.class_weights != "none" and self.soft_weight == 1:
+            raise ValueError("class_weights weighs the cross-entropy, which soft_weight 1 leaves out")
 
 
 def build(options: Options) -> Preset:
@@ -39,8 +49,12 @@ def build(options: Options) -> Preset:
     from compactor_runtimes.tables import lookup
 
     divergence = lookup(DIVERGENCES, options.divergence, "divergence")(temperature=options.temperature)
-    hard = [(HardCrossEntropy(), 1.0 - options.soft_weight)] if options.soft_weight < 1 else []
-    return Preset([(divergence, options.soft_weight), *hard], LiveTeacher(options.average), Shuffle())
+    hard = HardCrossEntropy(class_weights=options.class_weights)
+    share = 1.0 - options.soft_weight
+    objectives: list[Weighted] = [(divergence, options.soft_weight)]
+    if share:
+        objectives.append((hard, share))
+    return Preset(objectives, LiveTeacher(options.average), Shuffle())
 
 
 METHOD = Method(options=Options, build=build, learns_from_teachers=True, sources=tuple(DIVERGENCES.values()))

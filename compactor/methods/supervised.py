@@ -1,6 +1,6 @@
 """`method: supervised`: cross-entropy to the ground truth; the baseline, and how teachers are trained."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -8,9 +8,14 @@ from compactor.methods import Method, Preset
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Options of the method."""
+    """Options of the method.
+
+    With `class_weights: balanced` a sample's loss is multiplied by n / (C * n_c): n training samples with
+    labels, n_c of them of its class, C classes that occur.
+    """
 
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
 
 
 def build(options: Options) -> Preset:
@@ -19,7 +24,8 @@ def build(options: Options) -> Preset:
     from compactor.samplers.shuffle import Shuffle
     from compactor.targets.ground_truth import GroundTruth
 
-    return Preset([(HardCrossEntropy(options.label_smoothing), 1.0)], GroundTruth(), Shuffle())
+    hard = HardCrossEntropy(options.label_smoothing, class_weights=options.class_weights)
+    return Preset([(hard, 1.0)], GroundTruth(), Shuffle())
 
 
 METHOD = Method(options=Options, build=build, learns_from_teachers=False)

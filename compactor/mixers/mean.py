@@ -1,9 +1,12 @@
 """Both of MEAL V2's means over teachers: of softmaxes and of logits (arXiv 2009.08453)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from compactor.models.student import EMBEDDING
 from compactor.records import Outputs
+from compactor_runtimes.errors import UsageError
 
 
 class MeanMixer:
@@ -14,14 +17,39 @@ class MeanMixer:
         self.weights = weights
 
     def __call__(self, outputs: list[Outputs]) -> Outputs:
-        """Mix: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k; features of the first."""
+        """Mix: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k; features of the first.
+
+        Embeddings have no probabilities: their "logits" are sum_k w_k t_k / |t_k|, or those of a single
+        teacher as they are.
+
+        Raises:
+            UsageError: the teachers' embeddings differ in their dimensions.
+        """
         weights = torch.tensor(self.weights or [1.0] * len(outputs), dtype=torch.float64)
         shares = (weights / weights.sum()).float()
         logits: dict[str, Tensor] = {}
         log_probs: dict[str, Tensor] = {}
         for head in outputs[0].logits:
-            stacked = torch.stack([output.logits[head].float() for output in outputs])
+            found = [output.logits[head].float() for output in outputs]
+            if head == EMBEDDING:
+                logits[head] = _mean_direction(found, shares)
+                continue
+            stacked = torch.stack(found)
             share = shares.to(stacked.device).view(-1, *[1] * (stacked.dim() - 1))
             logits[head] = (share * stacked).sum(0)
             log_probs[head] = torch.logsumexp(torch.log_softmax(stacked, dim=-1) + share.log(), dim=0)
         return Outputs(logits, log_probs, outputs[0].features, outputs[0].pos)
+
+
+def _mean_direction(vectors: list[Tensor], shares: Tensor) -> Tensor:
+    """Weighted mean of the normalised vectors [B, D]."""
+    if len(vectors) == 1:
+        return vectors[0]
+    dimensions = [one.shape[-1] for one in vectors]
+    if len(set(dimensions)) > 1:
+        raise UsageError(
+            f"teachers: their embeddings have {', '.join(map(str, dimensions))} dimensions and cannot be "
+            "averaged; name teachers of the same size, or one alone"
+        )
+    stacked = F.normalize(torch.stack(vectors), dim=-1)
+    return (shares.to(stacked.device).view(-1, 1, 1) * stacked).sum(0)

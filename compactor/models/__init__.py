@@ -1,16 +1,20 @@
-"""Models by name: `PREFIX:NAME` -> a backbone with its own input normalisation.
+"""Models by name: `PREFIX:NAME` -> a backbone that the task's student wraps.
 
 A new family is one file with a `build`, one line in FAMILIES and one test.
 """
 
+# family -> function (name, DataInfo, options, whether pretrained, base folder) -> Backbone or TextBackbone
 FAMILIES = {
     "cifar": "compactor.models.cifar:build",
     "timm": "compactor.models.timm_models:build",
     "hf": "compactor.models.hf:build",
+    "package": "compactor.models.hf:build_package",
     "module": "compactor.models.imported:build",
 }
 
 # task -> function (backbone, ModelSpec, DataInfo) -> Student
 WRAPPERS = {
     "image-classification": "compactor.models.classifier:wrap",
+    "text-classification": "compactor.models.text_classifier:wrap",
+    "embedding": "compactor.models.text_embedder:wrap",
 }

@@ -1,6 +1,7 @@
 """From a model's recipe entry to a module with weights, and to and from a model folder on disk."""
 
 import json
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -13,12 +14,12 @@ from compactor.locate import locate
 from compactor.models import FAMILIES, WRAPPERS
 from compactor.models.student import Student
 from compactor.recipe import ModelSpec
-from compactor.records import DataInfo, ImageInfo
+from compactor.records import DataInfo, ImageInfo, TextInfo
+from compactor.run.folder import CONFIG, WEIGHTS
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.tables import lookup
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
 
 
 def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -> Student:
@@ -26,8 +27,8 @@ def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -
 
     Args:
         spec: name, weights and normalisation.
-        info: classes and stored image size of the data.
-        base: folder that a relative weights path resolves against first.
+        info: classes, and stored image size or tokenizer, of the data.
+        base: folder that relative paths (of weights, of `hf:`) resolve against first.
         seed: seed of the random start.
 
     Raises:
@@ -39,8 +40,9 @@ def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -
     build = lookup(FAMILIES, family, "model family")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = build(name, info, spec.options, spec.weights == "pretrained")
+        backbone = build(name, info, spec.options, spec.weights == "pretrained", base)
     model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, info)
+    model.untrained = backbone.untrained
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
         load_weights(model.backbone, locate(spec.weights, base, what=f"weights of {spec.model}"))
@@ -83,7 +85,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
-    """Write model.safetensors (the backbone's own keys) and config.json."""
+    """Write model.safetensors (the backbone's own keys), config.json and, for texts, the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
@@ -95,11 +97,16 @@ def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
         "classes": model.info.classes,
         "image": msgspec.to_builtins(model.info.image),
     }
+    text = model.info.text
+    if text is not None:
+        config["text"] = {"pad_id": text.pad_id, "max_tokens": text.max_tokens}
+        if text.tokenizer.resolve() != (folder / TOKENIZER).resolve():
+            shutil.copyfile(text.tokenizer, folder / TOKENIZER)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
 def load_model_folder(folder: Path) -> Student:
-    """Open a model folder that `save_model` wrote.
+    """Open a model folder that `save_model` wrote, or the student of a bundle.
 
     Raises:
         IntegrityError: a file is missing or damaged.
@@ -107,7 +114,8 @@ def load_model_folder(folder: Path) -> Student:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         image = ImageInfo(**config["image"]) if config["image"] else None
-        info = DataInfo(config["task"], config["classes"], image)
+        text = TextInfo(_tokenizer(folder), **config["text"]) if "text" in config else None
+        info = DataInfo(config["task"], config["classes"], image, text)
         spec = ModelSpec(**{key: config[key] for key in ("model", "options", "mean", "std") if key in config})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
@@ -116,3 +124,15 @@ def load_model_folder(folder: Path) -> Student:
     model = build_model(spec, info, base=folder)
     load_weights(model.backbone, folder / WEIGHTS)
     return model.eval()
+
+
+def _tokenizer(folder: Path) -> Path:
+    """The tokenizer beside the model, or among the assets of the bundle that holds the folder.
+
+    Raises:
+        IntegrityError: there is none.
+    """
+    for path in (folder / TOKENIZER, folder.parent / "assets" / TOKENIZER):
+        if path.is_file():
+            return path
+    raise IntegrityError(f"model folder {folder}: {TOKENIZER} is missing; train it again")

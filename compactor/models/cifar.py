@@ -5,11 +5,12 @@ key.
 """
 
 import re
+from pathlib import Path
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compactor.models.classifier import Backbone
+from compactor.models.classifier import Backbone, require_images
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
 
@@ -68,12 +69,13 @@ class CifarResNet(nn.Module):
         return pooled
 
 
-def build(name: str, info: DataInfo, options: dict[str, object], pretrained: bool) -> Backbone:
+def build(name: str, info: DataInfo, options: dict[str, object], pretrained: bool, base: Path) -> Backbone:
     """Build `cifar:resnetD`, D = 6n + 2; option `width` (default 16) scales all channels.
 
     Raises:
         UsageError: another name, an unknown option, or weights that this family does not have.
     """
+    require_images(f"cifar:{name}", info)
     match = re.fullmatch(r"resnet(\d+)", name)
     depth = int(match.group(1)) if match else 0
     if depth < 8 or (depth - 2) % 6:

@@ -1,6 +1,6 @@
 """The image classifier that every image family is wrapped in: normalisation inside, one head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,11 +18,15 @@ PIXELS = "pixel_values"  # the name that Hugging Face's image models and their r
 
 @dataclass(frozen=True)
 class Backbone:
-    """What a family builds: a module from normalised pixels to logits [B, C], and its normalisation."""
+    """What a family builds: a module from normalised pixels to logits [B, C], and its normalisation.
+
+    `untrained` are the weights that `weights: pretrained` did not bring.
+    """
 
     module: nn.Module
     mean: list[float]
     std: list[float]
+    untrained: list[str] = field(default_factory=list)
 
 
 class ImageClassifier(Student):
@@ -94,3 +98,16 @@ def wrap(backbone: Backbone, spec: ModelSpec, info: DataInfo) -> ImageClassifier
             f"the images {info.channels} channels"
         )
     return ImageClassifier(Backbone(backbone.module, mean, std), info)
+
+
+def require_images(model: str, info: DataInfo) -> None:
+    """Refuse to build an image model for other data.
+
+    Raises:
+        UsageError: the task has no images.
+    """
+    if info.image is None:
+        raise UsageError(
+            f"model {model}: classifies images, the task is {info.task}; "
+            "name a text model (hf:, package: or module:)"
+        )

@@ -1,6 +1,7 @@
 """What every trainable model gives: named inputs and outputs, an example, and the module to deploy."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,15 +9,19 @@ from torch import Tensor, nn
 from compactor.records import DataInfo
 from compactor_runtimes.manifest import InputPort, OutputPort
 
+EMBEDDING = "embedding"  # the head, and the graph's output, of models that answer with a vector
+
 
 class Student(nn.Module):
     """A model of a task; `backbone` holds all weights that are saved, under the keys of its family.
 
-    forward(**inputs) returns {head: logits}.
+    forward(**inputs) returns {head: logits}, or {"embedding": vectors}. `untrained` names the weights that
+    `weights: pretrained` did not bring and that are therefore random, such as a new head's.
     """
 
     backbone: nn.Module
     info: DataInfo
+    untrained: Sequence[str] = ()
 
     @property
     @abstractmethod
@@ -26,7 +31,7 @@ class Student(nn.Module):
     @property
     @abstractmethod
     def outputs(self) -> list[OutputPort]:
-        """The graph's outputs, one for each head: raw logits."""
+        """The graph's outputs, one for each head: raw logits or an embedding."""
 
     @abstractmethod
     def example(self, batch: int = 2) -> dict[str, Tensor]:

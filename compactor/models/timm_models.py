@@ -1,27 +1,29 @@
 """Models of the timm library, with the input normalisation of their default configuration."""
 
+from pathlib import Path
 from typing import Any
 
-from compactor.models.classifier import Backbone
+from compactor.models.classifier import Backbone, require_images
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
 
-def build(name: str, info: DataInfo, options: dict[str, Any], pretrained: bool) -> Backbone:
+def build(name: str, info: DataInfo, options: dict[str, Any], pretrained: bool, base: Path) -> Backbone:
     """Build `timm:NAME`; options go to `timm.create_model`.
 
     Raises:
         UsageError: timm knows no such model or option.
         UnfitEnvironmentError: pretrained weights were asked for and could not be downloaded.
     """
+    require_images(f"timm:{name}", info)
     with needs_extra("vision"):
         import timm
-    base = name.partition(".")[0]
-    if not timm.is_model(base):
+    bare = name.partition(".")[0]
+    if not timm.is_model(bare):
         raise UsageError(
             f"model timm:{name}: timm {timm.__version__} has no such model; "
-            f"{nearest(base, timm.list_models())[:200]}"
+            f"{nearest(bare, timm.list_models())[:200]}"
         )
     try:
         module = timm.create_model(

@@ -1,17 +1,56 @@
 """Cross-entropy to the ground truth in `batch.y`, the one objective that reads labels; -100 is ignored."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from compactor.objectives import LogitObjective
-from compactor.records import IGNORE, Batch, Outputs, Step, Target, Term
+from compactor.records import IGNORE, Batch, Needs, Outputs, Step, Target, Term
+from compactor_runtimes.errors import UsageError
+
+if TYPE_CHECKING:
+    from compactor.teachers import Teachers
 
 
 class HardCrossEntropy(LogitObjective):
-    """Cross-entropy with optional label smoothing: 1 - eps on the label, eps spread over all C classes."""
+    """Cross-entropy with optional label smoothing: 1 - eps on the label, eps spread over all C classes.
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        """Set eps in [0, 1)."""
-        self.label_smoothing = label_smoothing
+    Balanced class weights multiply each sample's loss by n / (C * n_c): n labelled training samples, n_c of
+    the sample's class, C classes that occur. The mean stays one over samples, so that the weights are 1 on
+    average over the training set, but not in every batch.
+    """
+
+    def __init__(
+        self, label_smoothing: float = 0.0, *, class_weights: Literal["none", "balanced"] = "none"
+    ) -> None:
+        """Set eps in [0, 1), and whether classes are weighed by how rare they are."""
+        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        self.needs = Needs(statistics=class_weights == "balanced")
+        self.weights: dict[str, Tensor] = {}  # by head, [classes up to the last that occurs]
+
+    def fit(self, teachers: "Teachers | None", batches: Iterator[Batch]) -> None:
+        """Count the labels of every head.
+
+        Raises:
+            UsageError: there are none.
+        """
+        counts: dict[str, Tensor] = {}
+        for batch in batches:
+            for head, labels in batch.y.items():
+                counts[head] = _sum(
+                    counts.get(head), torch.bincount(labels[labels != IGNORE].flatten().cpu())
+                )
+        for head, found in counts.items():
+            if not found.any():
+                raise UsageError(
+                    f"option class_weights: balanced was asked for, but no training sample has a {head!r}; "
+                    "set it to none"
+                )
+            shares = found.sum() / ((found > 0).sum() * found.double())  # infinite where a class never occurs
+            self.weights[head] = shares.where(found > 0, 0.0).float()
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
@@ -27,5 +66,15 @@ class HardCrossEntropy(LogitObjective):
                 label_smoothing=self.label_smoothing,
                 reduction="none",
             ).view(labels.shape)
+            if head in self.weights:
+                loss = loss * self.weights[head].to(loss.device)[labels.clamp(min=0)]
             terms["hard_ce" if len(batch.y) == 1 else f"hard_ce.{head}"] = Term(loss, labels != IGNORE)
         return terms
+
+
+def _sum(first: Tensor | None, second: Tensor) -> Tensor:
+    """Add two counts, of which either may know more classes."""
+    if first is None:
+        return second
+    size = max(len(first), len(second))
+    return F.pad(first, (0, size - len(first))) + F.pad(second, (0, size - len(second)))

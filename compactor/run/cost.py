@@ -1,13 +1,14 @@
 """What teachers, student and artifacts cost on this machine, and which artifact is fastest."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from compactor.models.build import WEIGHTS
 from compactor.models.student import parameter_count
 from compactor.run.digest import file_digest
+from compactor.run.folder import WEIGHTS
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
 from compactor_runtimes.manifest import Artifact
@@ -37,6 +38,7 @@ def measure_all(
             pre=source.pre,
             post=source.post,
             labels=source.labels,
+            assets=str(run.run),
         )
     ]
     if teachers:
@@ -64,17 +66,30 @@ def measure_all(
         )
         for artifact in artifacts
     ]
+    lay_out_assets(source, run.run)
     samples = run.task.raws(run.data.select, MEASURED_SAMPLES, run.run / "measured")
     spec = run.recipe.measure
-    settings = Settings(scenarios=spec.scenarios, profile=spec.profile, threads=spec.threads)
+    settings = Settings(
+        scenarios=spec.scenarios,
+        profile=spec.profile,
+        threads=spec.threads,
+        cold_starts=1 if spec.profile == "smoke" else 3,
+    )
     with run.reporter.bar("measure", 1) as bar:
         return measure(
             candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
         )
 
 
+def lay_out_assets(source: ExportSource, folder: Path) -> None:
+    """Copy the files that `pre` names to where a bundle has them, so that `folder` serves as `assets`."""
+    for name, path in source.assets.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / name)
+
+
 def fastest(artifacts: list[Artifact], measurements: list[Measurement]) -> Artifact:
-    """The artifact with the smallest median compute time of one image; the first where none was measured."""
+    """The artifact with the smallest median compute time of one sample; the first where none was measured."""
     medians = {
         one.subject: one.median_ns
         for one in measurements

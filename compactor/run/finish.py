@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 import compactor
-from compactor.data.datasets import Dataset
-from compactor.evaluation import split_labels, student_answers, teacher_answers
-from compactor.models.build import load_model_folder, save_model
+from compactor.data.splits import Dataset
+from compactor.evaluation import split_labels, student_answers, teacher_answers, truth_labels
+from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec
 from compactor.run.cost import artifact_name, fastest, measure_all
@@ -17,7 +17,8 @@ from compactor.run.journal import Journal
 from compactor.run.plan import Plan
 from compactor.run.ship import Shipment, export_and_judge, export_source, require_fit
 from compactor.run.stages import describe_teacher, open_teacher, teacher_provenance
-from compactor.run.truth import accuracy_rows, ask_everyone, step_rows
+from compactor.run.story import class_rows, confusion, curves, examples
+from compactor.run.truth import Subject, accuracy_rows, ask_everyone, predictions_of, step_rows
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
@@ -25,13 +26,14 @@ from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError
 from compactor_runtimes.golden import verify_bundle
 from compactor_runtimes.manifest import Artifact
-from compactor_runtimes.report import AccuracyRow, PairedRow, Report, write_report
+from compactor_runtimes.predictions import write_predictions
+from compactor_runtimes.report import Report, recommend, write_report
 
 GOLDEN_SAMPLES = 8
 
 
 class Finish:
-    """The last stage's student and its teachers, on their way into a bundle."""
+    """The last stage's student, or the recipe's own, and its teachers, on their way into a bundle."""
 
     def __init__(
         self,
@@ -46,10 +48,21 @@ class Finish:
         """Open the student and the teachers that it is compared with."""
         self.loaded, self.recipe, self.plan, self.run = loaded, loaded.recipe, plan, run
         self.data, self.done, self.reporter, self.journal = data, done, reporter, journal
-        self.task, self.stage = task_named(self.recipe.task), self.recipe.stages[-1]
-        self.student_folder = done[self.stage.id]
+        self.task = task_named(self.recipe.task)
+        if self.recipe.stages:
+            stage = self.recipe.stages[-1]
+            self.student_spec, self.references = (
+                self.recipe.stage_student(stage),
+                self.recipe.stage_teachers(stage),
+            )
+            self.student_folder = done[stage.id]
+        else:  # trained elsewhere: it goes straight to export
+            assert self.recipe.student is not None  # checked when the recipe was loaded
+            self.student_spec, self.references = self.recipe.student, self.recipe.teachers
+            self.student_folder = run / "student"
+            model = build_model(self.student_spec, data.info, base=loaded.base)
+            save_model(model, self.student_spec, self.student_folder)
         self.student = load_model_folder(self.student_folder)
-        self.references = self.recipe.stage_teachers(self.stage)
         self.teacher_folders = [
             self._teacher_folder(number, item) for number, item in enumerate(self.references)
         ]
@@ -74,20 +87,12 @@ class Finish:
         teachers = [describe_teacher(reference) for reference in self.references]
         measurements = measure_all(self, shipment.source, verified, teachers)
         self.journal.write("measured", n=len(measurements))
-        accuracy, paired = self._truth(verified, teachers)
         best = fastest(verified, measurements)
-        passed = (
-            f"the fastest of {len(verified)} that passed" if len(verified) > 1 else "the only one that passed"
-        )
-        report = msgspec.structs.replace(
-            report,
-            accuracy=accuracy,
-            paired=paired,
-            measurements=measurements,
-            recommendation=f"ship {artifact_name(best)}: verified within its gates, {passed}",
-        )
+        report = msgspec.structs.replace(report, measurements=measurements, shipped=artifact_name(best))
+        report = self._tell(report, ask_everyone(self, verified, teachers))
+        report = msgspec.structs.replace(report, recommendation=recommend(report))
         report_file = write_report(report, self.run / "report")
-        bundle = write_bundle(self.run / "bundle", self._contents(shipment, best, report, report_file))
+        bundle = write_bundle(self.run / "bundle", self._contents(shipment, best, report))
         try:
             verify_bundle(bundle).raise_for_gate()
         except CompactorError:  # kept for looking at, but not under the name of a bundle
@@ -115,25 +120,42 @@ class Finish:
             reporter=self.reporter,
         )
 
-    def _truth(
-        self, verified: list[Artifact], teachers: list[str]
-    ) -> tuple[list[AccuracyRow], list[PairedRow]]:
-        labels = split_labels(self.task, self.data.report)
-        everyone = ask_everyone(self, verified, teachers)
+    def _tell(self, report: Report, everyone: list[Subject]) -> Report:
+        """Fill in the truth: scores, steps, classes, confusions, mistakes; keep what everyone answered."""
+        split, head = self.data.report, self.task.head
         student = next(subject for subject in everyone if subject.kind == "student")
         artifacts = [subject for subject in everyone if subject.kind == "artifact"]
         asked = [subject for subject in everyone if subject.kind == "teacher"]
         teacher = asked[-1] if asked else None  # the last one is all of them together
-        return (
-            accuracy_rows(everyone, labels, teacher=teacher, split="report"),
-            step_rows(student, artifacts, labels, teacher=teacher),
+        labels = truth_labels(self.task, split, None if teacher is None else {head: teacher.logits})
+        own = split_labels(self.task, split)
+        labelled = bool((own >= 0).any())
+        rows = accuracy_rows(
+            everyone, labels, task=self.task, teacher=teacher, split=split.name, labelled=labelled
+        )
+        report = msgspec.structs.replace(report, accuracy=rows, labelled=labelled)
+        if self.task.answers == "embedding":
+            return report
+        predictions = predictions_of(everyone, own, split.rows, split.digest)
+        write_predictions(predictions, self.run / "report")
+        names = self.data.info.classes[head]
+        shown = [student.name, *([teacher.name] if teacher else []), report.shipped]
+        top1 = {name: predictions.top1[name] for name in shown}
+        return msgspec.structs.replace(
+            report,
+            paired=step_rows(student, artifacts, labels, teacher=teacher),
+            classes=class_rows(labels, top1, names),
+            confusion=confusion(report.shipped, labels, top1[report.shipped], names),
+            examples=[]
+            if teacher is None or not labelled
+            else examples(split, labels, teacher.logits, student.logits, names),
         )
 
     def _report(self, shipment: Shipment) -> Report:
         names = [describe_teacher(reference) for reference in self.references]
+        folders = {stage.id: self.done[stage.id].parent for stage in self.recipe.stages}
         return Report(
-            title=self.recipe.stage_student(self.stage).model
-            + (f" from {' + '.join(names)}" if names else ""),
+            title=self.student_spec.model + (f" from {' + '.join(names)}" if names else ""),
             recipe=self.recipe.name,
             task=self.recipe.task,
             environment=describe(),
@@ -143,16 +165,14 @@ class Finish:
             gates=shipment.gates,
             artifacts=shipment.artifacts,
             recommendation="ship nothing: a gate failed",
+            curves=curves(folders),
+            report_digest=self.data.report.digest,
+            provenance=self._provenance(),
         )
 
-    def _contents(
-        self, shipment: Shipment, best: Artifact, report: Report, report_file: Path
-    ) -> BundleContents:
-        golden = self.run / "golden"
-        raws = self.task.raws(self.data.select, GOLDEN_SAMPLES, golden)
-        raws += self.task.edge_raws(self.data.select, golden)
+    def _provenance(self) -> dict[str, Any]:
         splits = (self.data.train, self.data.select, self.data.report)
-        provenance: dict[str, Any] = {
+        return {
             "compactor": compactor.__version__,
             "recipe": msgspec.to_builtins(self.recipe),
             "stages": self.plan.digests,
@@ -161,13 +181,18 @@ class Finish:
             "versions": tool_versions((*TOOLS, "onnx", "onnxscript", "onnxruntime")),
             "seed": self.recipe.seed,
         }
+
+    def _contents(self, shipment: Shipment, best: Artifact, report: Report) -> BundleContents:
+        golden = self.run / "golden"
+        raws = self.task.raws(self.data.select, GOLDEN_SAMPLES, golden)
+        raws += self.task.edge_raws(self.data.select, golden)
         return BundleContents(
             source=shipment.source,
             artifacts=shipment.artifacts,
             artifact_folder=self.run / "artifacts",
             student_folder=self.student_folder,
             raws=raws,
-            report_files=[report_file],
+            report_files=sorted(path for path in (self.run / "report").iterdir() if path.is_file()),
             metrics={
                 row.subject: {
                     row.metric: row.value,
@@ -178,7 +203,7 @@ class Finish:
                 }
                 for row in report.accuracy
             },
-            provenance=provenance,
+            provenance=report.provenance,
             licences={"code": "Apache-2.0 (compactor-toolkit)", **self.recipe.licences},
             default_artifact=best.name,
         )

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from compactor_runtimes.errors import UsageError
 
-DONE = "done.json"
+DONE = "done.json"  # in a stage's folder once it is trained
+CHECKPOINT = "training.pt"  # beside it while it is being trained
+WEIGHTS = "model.safetensors"  # in a model's folder
+CONFIG = "config.json"  # beside it
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,11 @@ class RunFolders:
         """Folder of a trained stage, shared by all runs with the same digest."""
         return self.root / "stages" / f"{stage_id}-{digest[:12]}"
 
-    def new_run(self) -> Path:
-        """Make the folder of a new run, named by the time; two in one second get a suffix."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        for suffix in ["", *(f"-{number}" for number in range(2, 1000))]:
-            folder = self.root / f"{stamp}{suffix}"
+    def new_run(self, *, suffix: str = "") -> Path:
+        """Make the folder of a new run, named by the time and `suffix`; two in one second get a number."""
+        stamp = time.strftime("%Y%m%d-%H%M%S") + (f"-{suffix}" if suffix else "")
+        for again in ["", *(f"-{number}" for number in range(2, 1000))]:
+            folder = self.root / f"{stamp}{again}"
             try:
                 folder.mkdir(parents=True)
                 return folder
@@ -52,12 +55,11 @@ def link_stage(run: Path, stage_id: str, stage_folder: Path) -> None:
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
-    """Make a stage's folder and keep other processes out; the lock ends with the process, however it ends.
+    """Keep other processes out of a stage's folder; the lock ends with the process, however it ends.
 
     Raises:
         UsageError: another process is training there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,21 +1,20 @@
 """Run a recipe from teachers to bundle: plan, train every stage, then finish the last stage's student."""
 
-from contextlib import nullcontext
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from compactor.evaluation import split_labels
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe import LoadedRecipe, to_yaml
+from compactor.run.data import DataSets
 from compactor.run.finish import Finish
-from compactor.run.folder import RunFolders, link_stage, only_one
+from compactor.run.folder import RunFolders, link_stage
 from compactor.run.journal import Journal
 from compactor.run.plan import Plan, make_plan
 from compactor.run.stages import STUDENT, train_stage
-from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
@@ -41,13 +40,20 @@ class RunResult:
         }
 
 
-def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = None) -> RunResult | None:
+def run_recipe(
+    loaded: LoadedRecipe,
+    *,
+    runs: Path,
+    reporter: Reporter | None = None,
+    deadline_s: float | None = None,
+) -> RunResult | None:
     """Run a recipe; finished stages are reused, an interrupted one goes on.
 
     Args:
         loaded: the recipe.
         runs: folder of all runs.
         reporter: where progress goes.
+        deadline_s: time of `time.monotonic()` at which the run stops where it can go on later.
 
     Returns:
         The result; None in a process of torchrun other than the first, which only trains.
@@ -57,37 +63,30 @@ def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = 
     """
     main = is_main_process()
     reporter = (reporter if main else None) or SilentReporter()
-    plan = make_plan(loaded, runs, reporter=reporter)
-    plan.require_runnable()
-    task = task_named(loaded.recipe.task)
-    data = task.open(loaded.recipe.stage_data(loaded.recipe.stages[-1]), base=loaded.base)
-    for split in (data.select, data.report):
-        if not (split_labels(task, split) >= 0).any():
-            raise UsageError(
-                f"data: the {split.name} split has no labels, and nothing can be judged "
-                "without; label some rows"
-            )
-    folders = RunFolders(plan.root)
-    run = folders.new_run() if main else plan.root
-    journal = Journal(run / "journal.jsonl" if main else None)
-    if main:
-        (run / "recipe.yaml").write_text(to_yaml(loaded.recipe), encoding="utf-8")
-        journal.write(
-            "start",
-            command=loaded.command(runs),
-            plan=msgspec.to_builtins(plan.steps),
-            environment=describe(),
-        )
+    data = DataSets(loaded, reporter)
+    command, journal = loaded.command(runs), Journal(None)
+    where = "while reading data, nothing was trained"
     try:
-        done = _train(loaded, plan, folders, run, reporter, journal)
+        plan = make_plan(loaded, runs, data=data)
+        plan.require_runnable()
+        _require_judges(loaded, data)
+        folders = RunFolders(plan.root)
+        run = folders.new_run() if main else plan.root
+        if main:
+            journal = _start(loaded, plan, run, command)
+        where = "after a finished stage"
+        done = _train(loaded, plan, folders, run, data, reporter, journal, deadline_s)
         if not main:
             return None
-        finish = Finish(loaded, plan, run, data, done, reporter, journal)
-        bundle, report, report_file = finish.ship()
+        where = "after training, finished stages kept"
+        _heed(deadline_s)
+        last = loaded.recipe.stage_data(loaded.recipe.stages[-1]) if loaded.recipe.stages else None
+        opened = data.open(last or loaded.recipe.data)
+        bundle, report, report_file = Finish(loaded, plan, run, opened, done, reporter, journal).ship()
     except (InterruptedRun, KeyboardInterrupt) as stopped:
-        said = str(stopped) or "stopped after training, finished stages kept"
+        said = str(stopped) or f"stopped {where}"
         journal.write("interrupted", message=said)
-        raise InterruptedRun(f"{said}; go on with: {loaded.command(runs)}") from None
+        raise InterruptedRun(f"{said}; go on with: {command}") from None
     except CompactorError as error:
         journal.write("failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise
@@ -96,8 +95,46 @@ def run_recipe(loaded: LoadedRecipe, *, runs: Path, reporter: Reporter | None = 
     return RunResult(run, bundle, report, report_file)
 
 
+def _require_judges(loaded: LoadedRecipe, data: DataSets) -> None:
+    """Refuse early what can never be judged: no labels on select or report, and no teacher either.
+
+    Raises:
+        UsageError: says what is missing.
+    """
+    from compactor.evaluation import split_labels
+    from compactor.tasks import task_named
+
+    recipe = loaded.recipe
+    stage = recipe.stages[-1] if recipe.stages else None
+    teachers = recipe.stage_teachers(stage) if stage else recipe.teachers
+    if teachers:
+        return
+    task, opened = task_named(recipe.task), data.open(recipe.stage_data(stage) if stage else recipe.data)
+    for split in (opened.select, opened.report):
+        if not (split_labels(task, split) >= 0).any():
+            raise UsageError(
+                f"data: the {split.name} split has no labels and the recipe no teachers, so nothing can be "
+                "judged; label some rows or name a teacher"
+            )
+
+
+def _start(loaded: LoadedRecipe, plan: Plan, run: Path, command: str) -> Journal:
+    """Write the resolved recipe and open the journal."""
+    (run / "recipe.yaml").write_text(to_yaml(loaded.recipe), encoding="utf-8")
+    journal = Journal(run / "journal.jsonl")
+    journal.write("start", command=command, plan=msgspec.to_builtins(plan.steps), environment=describe())
+    return journal
+
+
 def _train(
-    loaded: LoadedRecipe, plan: Plan, folders: RunFolders, run: Path, reporter: Reporter, journal: Journal
+    loaded: LoadedRecipe,
+    plan: Plan,
+    folders: RunFolders,
+    run: Path,
+    data: DataSets,
+    reporter: Reporter,
+    journal: Journal,
+    deadline_s: float | None,
 ) -> dict[str, Path]:
     done: dict[str, Path] = {}
     actions = {step.id: step.action for step in plan.steps if step.kind == "train"}
@@ -108,10 +145,27 @@ def _train(
             done[stage.id] = folder / STUDENT
             reporter.note(f"{stage.id}: reused")
         else:
-            with only_one(folder) if is_main_process() else nullcontext():
-                done[stage.id] = train_stage(
-                    loaded, stage, folder, digest=digest, done=done, reporter=reporter, journal=journal
-                )
+            done[stage.id] = train_stage(
+                loaded,
+                stage,
+                folder,
+                digest=digest,
+                done=done,
+                data=data,
+                reporter=reporter,
+                journal=journal,
+                deadline_s=deadline_s,
+            )
         if is_main_process():
             link_stage(run, stage.id, folder)
     return done
+
+
+def _heed(deadline_s: float | None) -> None:
+    """Stop between training and measuring when the time is up.
+
+    Raises:
+        InterruptedRun: it is.
+    """
+    if deadline_s is not None and time.monotonic() >= deadline_s:
+        raise InterruptedRun("stopped by --max-hours after training, finished stages kept")

@@ -6,15 +6,15 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from compactor.data.spec import DataSpec
-from compactor.locate import locate
+from compactor.locate import locate, locate_model
 from compactor.methods import METHODS, method_named
-from compactor.models import FAMILIES
-from compactor.progress import Reporter, SilentReporter
+from compactor.models import FAMILIES, WRAPPERS
+from compactor.progress import SilentReporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
+from compactor.run.data import DataSets
 from compactor.run.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
-from compactor.run.folder import DONE, RunFolders
-from compactor.tasks import TASKS, task_named
+from compactor.run.folder import CHECKPOINT, CONFIG, DONE, WEIGHTS, RunFolders
+from compactor.tasks import TASKS
 from compactor_exporters import can_export
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
 
@@ -57,8 +57,13 @@ class Plan(Struct, frozen=True, kw_only=True):
                 raise UnfitEnvironmentError(f"{step.kind} {step.id}: cannot run here: {step.reason}")
 
 
-def make_plan(loaded: LoadedRecipe, runs: Path, *, reporter: Reporter | None = None) -> Plan:
+def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
     """Plan a recipe; opens the data sets for their digests, trains nothing.
+
+    Args:
+        loaded: the recipe.
+        runs: folder of all runs.
+        data: the recipe's data sets, where the caller goes on to use them.
 
     Raises:
         UsageError: data or weights that are missing or cannot be used.
@@ -67,15 +72,16 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, reporter: Reporter | None = N
     folders = RunFolders(runs / recipe.name)
     steps: list[PlanStep] = []
     digests: dict[str, str] = {}
-    data_digests: dict[str, str] = {}  # by the digest of the spec, which is not hashable itself
+    data = data or DataSets(loaded, SilentReporter())
+    if not recipe.stages:  # what a stage would have checked
+        assert recipe.student is not None
+        data.open(recipe.data)
+        _model_digest(recipe.student, loaded.base)
     for stage in recipe.stages:
-        spec = recipe.stage_data(stage)
-        key = digest_of(msgspec.to_builtins(spec))
         detail = _stage_detail(loaded, stage)
         try:
-            if key not in data_digests:
-                data_digests[key] = _data_digest(loaded, spec, reporter or SilentReporter())
-            digests[stage.id] = stage_digest(loaded, stage, data_digests[key], digests)
+            opened = data.open(recipe.stage_data(stage))
+            digests[stage.id] = stage_digest(loaded, stage, opened.digest, digests)
         except UnfitEnvironmentError as error:
             steps.append(
                 PlanStep(id=stage.id, kind="train", action="cannot", reason=str(error), detail=detail)
@@ -132,7 +138,7 @@ def stage_digest(loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dic
         recipe.stage_student(stage),
         *(teacher for teacher in teachers if isinstance(teacher, ModelSpec)),
     ]
-    sources = [*ALWAYS, TASKS[recipe.task], METHODS[stage.method], *method.sources]
+    sources = [*ALWAYS, TASKS[recipe.task], WRAPPERS[recipe.task], METHODS[stage.method], *method.sources]
     sources += [target for spec in models for target in _model_sources(spec)]
     return digest_of(
         {
@@ -149,14 +155,6 @@ def stage_digest(loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dic
     )
 
 
-def _data_digest(loaded: LoadedRecipe, spec: DataSpec, reporter: Reporter) -> str:
-    with needs_extra("train"):
-        task = task_named(loaded.recipe.task)
-    with reporter.bar(f"decode {spec.dataset}", 1) as bar:
-        data = task.open(spec, base=loaded.base, progress=lambda done, total: bar.at(done, total=total))
-    return data.digest
-
-
 def _model_sources(spec: ModelSpec) -> list[str]:
     family, _, name = spec.model.partition(":")
     if family not in FAMILIES:
@@ -169,6 +167,11 @@ def _model_digest(spec: ModelSpec, base: Path) -> dict[str, Any]:
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
         plain["weights"] = file_digest(locate(spec.weights, base, what=f"weights of {spec.model}"))
+    if spec.model.partition(":")[0] in ("hf", "package"):
+        folder = locate_model(spec.model, base)  # a local folder may change under the same name
+        names = (CONFIG, WEIGHTS) if spec.weights == "pretrained" else (CONFIG,)
+        files = [folder / name for name in names] if folder else []
+        plain["folder"] = [file_digest(path) for path in files if path.is_file()]
     return plain
 
 
@@ -197,7 +200,7 @@ def _stage_detail(loaded: LoadedRecipe, stage: StageSpec) -> str:
 def _stage_action(folder: Path) -> tuple[Action, str]:
     if (folder / DONE).is_file():
         return "reuse", "trained before with the same settings, data, weights, versions and source"
-    if (folder / "training.pt").is_file():
+    if (folder / CHECKPOINT).is_file():
         return "resume", "a checkpoint of an interrupted run is there"
     return "run", ""
 

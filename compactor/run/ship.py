@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from compactor.data.splits import Split
-from compactor.evaluation import artifact_answers, split_labels
+from compactor.evaluation import artifact_answers, same_answers, truth_labels
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe import GatesSpec, VsStudentGate
 from compactor.records import Batch
-from compactor.tasks import Answers, task_named
+from compactor.tasks import Answers, Task, task_named
 from compactor_exporters import ExportSource, can_export, export_artifact
 from compactor_exporters.bundle_writer import check_fit_to_ship
 from compactor_exporters.gates import judge_agreement, judge_drop
@@ -48,7 +48,8 @@ def export_source(student: Student, name: str, task: str) -> ExportSource:
         pre=task_named(task).pre(student.info),
         post=task_named(task).post(student.info),
         labels=student.info.classes,
-        student_weights=dict(student.state_dict(keep_vars=True)),
+        student_weights=dict([*student.named_parameters(), *student.named_buffers()]),
+        assets=task_named(task).assets(student.info),
     )
 
 
@@ -77,7 +78,7 @@ def export_and_judge(
     """
     task = task_named(source.task)
     feeds = {name: value.numpy() for name, value in next(task.batches(select)).x.items()}
-    labels = split_labels(task, select)
+    labels = truth_labels(task, select, teacher)
     artifacts = []
     with reporter.bar("export and verify", len(specs)) as bar:
         for number, spec in enumerate(specs):
@@ -96,7 +97,7 @@ def export_and_judge(
             )
             if artifact.status == "verified":
                 found = _answers(artifact, source, folder, task.batches(select))
-                artifact = _judge(artifact, gates.artifact_vs_student, student, found, task.head, labels)
+                artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
             artifacts.append(artifact)
             bar.at(number + 1)
             reporter.note(
@@ -137,29 +138,17 @@ def _answers(artifact: Artifact, source: ExportSource, folder: Path, batches: It
 def _judge(
     artifact: Artifact,
     gate: VsStudentGate,
+    task: Task,
     student: Answers,
     found: Answers,
-    head: str,
     labels: NDArray[np.int64],
 ) -> Artifact:
     precision = artifact.spec.precision
-    same = [
-        np.equal(found[name].argmax(-1), student[name].argmax(-1)).reshape(len(labels), -1)
-        for name in student
-    ]
-    checks = [
-        judge_agreement(
-            np.asarray(np.concatenate(same, axis=1).all(1)),
-            gate.min_agreement[precision],
-            precision=precision,
-        ),
-        judge_drop(
-            correct(student[head], labels),
-            correct(found[head], labels),
-            gate.max_drop_points,
-            precision=precision,
-        ),
-    ]
+    same = same_answers(task, student, found)
+    checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision)]
+    if task.answers == "classes":
+        before, after = (correct(answers[task.head], labels) for answers in (student, found))
+        checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))
     failed = [check for check in checks if not check.passed]
     return replace(
         artifact,

@@ -5,16 +5,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from compactor.evaluation import artifact_answers, student_answers, teacher_answers
 from compactor.models.student import parameter_count
 from compactor.run.cost import artifact_bytes, artifact_name, torch_name, weights_bytes
-from compactor.tasks import Answers
+from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
 from compactor_runtimes.manifest import Artifact
-from compactor_runtimes.metrics import correct
-from compactor_runtimes.report import AccuracyRow, Kind, PairedRow, accuracy_row, paired_row
+from compactor_runtimes.metrics import correct, softmax
+from compactor_runtimes.predictions import Predictions
+from compactor_runtimes.report import AccuracyRow, Kind, PairedRow, accuracy_row, fidelity_row, paired_row
 from compactor_runtimes.runtime import OPENERS, open_runtime
 
 if TYPE_CHECKING:
@@ -71,28 +73,56 @@ def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) 
 
 
 def accuracy_rows(
-    subjects: list[Subject], labels: NDArray[np.int64], *, teacher: Subject | None, split: str
+    subjects: list[Subject],
+    labels: NDArray[np.int64],
+    *,
+    task: Task,
+    teacher: Subject | None,
+    split: str,
+    labelled: bool,
 ) -> list[AccuracyRow]:
-    """Score every subject; agreement and KL are against `teacher`, all teachers together."""
-    return [
-        accuracy_row(
-            subject.name,
-            subject.kind,
-            logits=subject.logits,
-            labels=labels,
-            teacher_logits=None if teacher is None or subject.kind == "teacher" else teacher.logits,
-            parameters=subject.parameters,
-            size_bytes=subject.size_bytes,
-            split=split,
-        )
-        for subject in subjects
-    ]
+    """Score every subject; agreement and KL are against `teacher`, all teachers together.
+
+    Args:
+        subjects: who answered.
+        labels: int64 [N], the teachers' top classes where there are no labels.
+        task: says whether answers are classes or embeddings.
+        teacher: all teachers together, or None.
+        split: name of the split, for the rows.
+        labelled: whether `labels` are the data's own.
+    """
+    rows = []
+    for subject in subjects:
+        about: dict[str, Any] = {
+            "parameters": subject.parameters,
+            "size_bytes": subject.size_bytes,
+            "split": split,
+        }
+        if task.answers == "embedding":
+            reference = (
+                teacher or subject
+            ).logits  # without a teacher, a subject can only be compared with itself
+            row = fidelity_row(
+                subject.name, subject.kind, embeddings=subject.logits, teacher_embeddings=reference, **about
+            )
+        else:
+            compared = None if teacher is None or subject.kind == "teacher" else teacher.logits
+            row = accuracy_row(
+                subject.name,
+                subject.kind,
+                logits=subject.logits,
+                labels=labels,
+                teacher_logits=compared,
+                **about,
+            )
+        rows.append(row if labelled or task.answers == "embedding" else replace(row, metric="agreement"))
+    return rows
 
 
 def step_rows(
     student: Subject, artifacts: list[Subject], labels: NDArray[np.int64], *, teacher: Subject | None
 ) -> list[PairedRow]:
-    """Compare teacher with student, and student with each artifact, sample by sample."""
+    """Compare teacher with student, and student with each artifact, sample by sample (classes only)."""
     pairs = [] if teacher is None else [(teacher, student)]
     pairs += [(student, artifact) for artifact in artifacts]
     return [
@@ -105,3 +135,16 @@ def step_rows(
         )
         for before, after in pairs
     ]
+
+
+def predictions_of(
+    subjects: list[Subject], labels: NDArray[np.int64], ids: NDArray[np.int64], digest: str
+) -> Predictions:
+    """Keep what every subject answered: its top class and how sure it was."""
+    return Predictions(
+        digest,
+        ids,
+        labels,
+        {subject.name: subject.logits.argmax(-1).astype(np.int64) for subject in subjects},
+        {subject.name: softmax(subject.logits).max(-1).astype(np.float32) for subject in subjects},
+    )

@@ -5,7 +5,7 @@ A new task is one file with a TASK, one line in TASKS and one test.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compactor.data.spec import DataSpec
 from compactor.records import Batch, DataInfo
@@ -22,21 +22,35 @@ if TYPE_CHECKING:
 
 TASKS = {
     "image-classification": "compactor.tasks.image_classification:TASK",
+    "text-classification": "compactor.tasks.text_classification:TASK",
+    "embedding": "compactor.tasks.embedding:TASK",
 }
 
-# What a model says on N samples: {head: logits [N, C] or [N, L, V]}
+# What a model says on N samples: {head: logits [N, C] or [N, L, V], or an embedding [N, D]}
 Answers = Mapping[str, "NDArray[np.floating[Any]]"]
 
 
 class Task(Protocol):
-    """The contract of a task; `head` is the one that headline metric, gates and paired tests read."""
+    """The contract of a task; `head` is the one that headline metric, gates and paired tests read.
+
+    `answers` says what a model of the task answers with: scores of classes, or a vector without labels.
+    """
 
     head: str
+    answers: Literal["classes", "embedding"]
 
     def open(
-        self, spec: DataSpec, *, base: Path, progress: Callable[[int, int], None] | None = None
+        self,
+        spec: DataSpec,
+        *,
+        base: Path,
+        progress: Callable[[int, int], None] | None = None,
+        at_most: int | None = None,
     ) -> "Dataset":
-        """Open a data set; its splits never depend on a training seed."""
+        """Open a data set; its splits never depend on a training seed.
+
+        `at_most` limits the rows that are read of each source.
+        """
 
     def loader(self, split: "Split", stage: "StageSpec", *, seed: int, rank: int, world: int) -> "Loader":
         """Make the training loader of one process."""

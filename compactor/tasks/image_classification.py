@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,12 +23,18 @@ class ImageClassification:
     """See compactor.tasks.Task."""
 
     head = "label"
+    answers: Literal["classes", "embedding"] = "classes"
 
     def open(
-        self, spec: DataSpec, *, base: Path, progress: Callable[[int, int], None] | None = None
+        self,
+        spec: DataSpec,
+        *,
+        base: Path,
+        progress: Callable[[int, int], None] | None = None,
+        at_most: int | None = None,
     ) -> Dataset:
         """Open images and labels."""
-        return open_dataset(spec, base=base, progress=progress)
+        return open_dataset(spec, base=base, progress=progress, at_most=at_most)
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> ImageLoader:
         """Cut augmented views from the stored images."""

@@ -21,6 +21,7 @@ from compactor.methods import Preset
 from compactor.progress import Bar, Reporter, SilentReporter
 from compactor.recipe import StageSpec
 from compactor.records import Batch, Crops, Step
+from compactor.run.folder import CHECKPOINT
 from compactor.run.journal import Journal
 from compactor.teachers import Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
@@ -29,7 +30,6 @@ from compactor.trainer.memory import keep_freed_memory
 from compactor.trainer.stepper import Stepper
 from compactor_runtimes.errors import InterruptedRun, UsageError
 
-CHECKPOINT = "training.pt"
 CHECKPOINT_EVERY_S = 60.0
 SHOW_EVERY_S = 0.25
 
@@ -77,6 +77,7 @@ def fit(
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     reporter: Reporter | None = None,
     journal: Journal | None = None,
+    deadline_s: float | None = None,
 ) -> FitResult:
     """Train `student` in place, going on from `folder`'s checkpoint where there is one.
 
@@ -92,9 +93,10 @@ def fit(
         evaluate: figures on select samples, computed after every epoch by the main process.
         reporter: where progress goes.
         journal: where events go.
+        deadline_s: time of `time.monotonic()` at which training stops as if the user had asked.
 
     Raises:
-        InterruptedRun: the user stopped it; the checkpoint is written.
+        InterruptedRun: the user or the deadline stopped it; the checkpoint is written.
         UsageError: no training samples, or the loss is no longer finite.
     """
     keep_freed_memory()
@@ -108,7 +110,10 @@ def fit(
             assert in_order is not None
             objective.fit(stepper.teachers, in_order())
     run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None))
-    with stop_on_signal() as wish, (reporter or SilentReporter()).bar(f"train {stage.id}", run.steps) as bar:
+    with (
+        stop_on_signal(deadline_s) as wish,
+        (reporter or SilentReporter()).bar(f"train {stage.id}", run.steps) as bar,
+    ):
         while run.step < run.steps:
             run.one_epoch(bar, wish)
             run.end_epoch(evaluate)
@@ -192,8 +197,9 @@ class _Run:
             stop = bool(accelerator.reduce(torch.tensor(int(stop), device=accelerator.device), "sum"))
         if stop and self.step < self.steps:
             self.save()
+            why = " by --max-hours" if wish.late else ""
             raise InterruptedRun(
-                f"stage {self.stage.id}: stopped at step {self.step} of {self.steps}, checkpoint kept"
+                f"stage {self.stage.id}: stopped{why} at step {self.step} of {self.steps}, checkpoint kept"
             )
         if time.monotonic() - self.saved_s > CHECKPOINT_EVERY_S:
             self.save()

@@ -17,8 +17,9 @@ import msgspec
 from compactor_exporters.gates import raise_for_gates
 from compactor_exporters.readme import render_readme
 from compactor_exporters.source import ExportSource, forward
-from compactor_runtimes.bundle import MANIFEST, file_entry
+from compactor_runtimes.bundle import MANIFEST, file_entry, resolve_inside
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
+from compactor_runtimes.golden_findings import Decoded, DecodedVector
 from compactor_runtimes.manifest import (
     SCHEMA_VERSION,
     Artifact,
@@ -28,7 +29,7 @@ from compactor_runtimes.manifest import (
     Manifest,
     encode_manifest,
 )
-from compactor_runtimes.postprocess import decoder_from
+from compactor_runtimes.postprocess import Embedding, Prediction, decoder_from
 from compactor_runtimes.preprocess import feeds_from
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class BundleContents:
     """What goes into a bundle.
 
     `artifact_folder` holds the artifacts' files, `student_folder` model.safetensors and config.json; `raws`
-    are the raw inputs of the golden cases (PNG files); `default_artifact` is the one that is loaded when none
-    is named.
+    are the raw inputs of the golden cases (PNG or text files); `default_artifact` is the one that is loaded
+    when none is named. The files that `source.assets` names are copied to their places in the bundle.
     """
 
     source: ExportSource
@@ -120,6 +121,8 @@ def _fill(root: Path, contents: BundleContents) -> None:
     for report in contents.report_files:
         _copy(report, root / "reports" / report.name)
     _write(root / "assets/labels.json", msgspec.json.format(msgspec.json.encode(source.labels), indent=1))
+    for path, asset in source.assets.items():
+        _copy(asset, resolve_inside(root, path))
     _write_golden(root, contents)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -172,7 +175,7 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
         from safetensors.numpy import save_file
 
     source = contents.source
-    to_feeds, decode = feeds_from(source.pre), decoder_from(source.post, source.labels)
+    to_feeds, decode = feeds_from(source.pre, root), decoder_from(source.post, source.labels)
     tensors: dict[str, NDArray[Any]] = {}
     cases = []
     for index, raw in enumerate(contents.raws):
@@ -187,12 +190,12 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
                 "from a raw input"
             )
         outputs = forward(source, feeds)
-        best = decode(outputs)[0]
-        decoded = {"label": best.label, "index": best.index, "confidence": best.confidence}
-        keys = {}
-        for name, values in (feeds | outputs).items():
-            keys[name] = f"{case_id}.{name}"
-            tensors[keys[name]] = values.copy()  # safetensors stores the memory as it lies
+        decoded, arrays = _decoded(decode(outputs)[0], case_id)
+        keys = {name: f"{case_id}.{name}" for name in feeds | outputs}
+        arrays |= {keys[name]: values for name, values in (feeds | outputs).items()}
+        tensors |= {
+            key: values.copy() for key, values in arrays.items()
+        }  # safetensors stores memory as it is
         cases.append(
             GoldenCase(
                 id=case_id,
@@ -204,6 +207,17 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
         )
     save_file(tensors, root / _GOLDEN.tensors)
     _write(root / _GOLDEN.cases, msgspec.json.format(msgspec.json.encode(cases), indent=1))
+
+
+def _decoded(
+    answer: Prediction | Embedding, case_id: str
+) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
+    """What a golden case keeps of an answer, and the arrays that go with it."""
+    if isinstance(answer, Prediction):
+        kept = Decoded(answer.label, answer.index, answer.confidence)
+        return msgspec.to_builtins(kept), {}
+    key = f"{case_id}.decoded-vector"
+    return msgspec.to_builtins(DecodedVector(key)), {key: answer.vector[None]}
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,6 +1,6 @@
 """The README of a bundle, rendered from its manifest alone."""
 
-from compactor_runtimes.manifest import Artifact, Manifest
+from compactor_runtimes.manifest import Artifact, EmbeddingPost, Manifest, TextPre
 
 _LABELS_SHOWN = 12
 
@@ -23,16 +23,7 @@ A compact model for {manifest.task}, exported and checked by compactor-toolkit. 
 
 ## Predict
 
-```python
-from compactor_runtimes import load
-model = load("path/to/this/folder")
-print(model.predict("image.png").label)
-```
-
-```sh
-pip install 'compactor-toolkit[image]'
-compactor predict path/to/this/folder image.png
-```
+{_usage(manifest)}
 
 ## Verify on this machine
 
@@ -59,6 +50,24 @@ the limits below. It needs neither torch nor a network.
 
 {_lines(licences) or "None recorded; ask whoever trained the model."}
 """
+
+
+def _usage(manifest: Manifest) -> str:
+    """How to predict from Python and from a shell, for what this bundle takes and gives."""
+    text = any(isinstance(pre, TextPre) for pre in manifest.pre)
+    embeds = any(isinstance(post, EmbeddingPost) for post in manifest.post)
+    extra, given = ("text", "turn on the light") if text else ("image", "image.png")
+    note = "\nA `str` is a text here, never a path; a list of texts gives a list.\n" if text else ""
+    return f"""```python
+from compactor_runtimes import load
+model = load("path/to/this/folder")
+print(model.predict("{given}").{"vector" if embeds else "label"})
+```
+{note}
+```sh
+pip install 'compactor-toolkit[{extra}]'
+compactor predict path/to/this/folder {f'"{given}"' if text else given}
+```"""
 
 
 def _row(artifact: Artifact, default: str) -> str:

@@ -1,9 +1,10 @@
-"""The feeds on which an artifact is verified: a grid of shapes, real samples, edge samples for images."""
+"""The feeds on which an artifact is verified: a grid of shapes, real samples, edge samples."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from compactor_exporters.source import ExportSource
+from compactor_exporters.text_samples import extremes, of_length, real_tokens, text_ports
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
     """Give real samples, repeated and cut to each shape of the grid.
 
     Batch 1, 2, odd and largest, each with the other dynamic axes all at their smallest and all at their
-    largest.
+    largest. Texts keep to their real tokens, cut or tiled, and their mask is all ones.
     """
     import numpy as np
 
+    texts = text_ports(source)
+    rows = real_tokens(source, texts, feeds) if texts else []
     bounds = source.axis_bounds
     low, high = bounds[source.batch_axis]
     high = min(high, LARGEST_BATCH)
@@ -59,6 +62,9 @@ def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
     for extreme in (0, 1) if others else (0,):
         for batch in sizes_of_batch:
             sizes = {name: bounds[name][extreme] for name in others} | {source.batch_axis: batch}
+            if texts:
+                yield texts.feeds(of_length(rows, batch, sizes[texts.axis]))
+                continue
             shaped = {}
             for port in source.inputs:
                 values = feeds[port.name]
@@ -70,12 +76,16 @@ def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
 
 
 def edge_samples(source: ExportSource, feeds: "Arrays") -> "list[Arrays]":
-    """Give all 0, all 1 and two checkerboards: one set of four samples, or none without an image input.
+    """Give extreme samples of images and texts; none for other inputs.
 
-    Inputs that are not images get real samples.
+    Images: all 0, all 1 and two checkerboards in one set of four; other inputs beside them get real samples.
+    Texts: the shortest, the longest, and one token repeated, each a set of one.
     """
     import numpy as np
 
+    texts = text_ports(source)
+    if texts:
+        return extremes(texts, real_tokens(source, texts, feeds))
     if not any(port.role == "image" for port in source.inputs):
         return []
     edges = {}

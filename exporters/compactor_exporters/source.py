@@ -105,6 +105,7 @@ def check_deploy_weights(source: ExportSource) -> None:
     """Refuse a module that holds a parameter or buffer which is not the student's own.
 
     Sameness is sharing of storage: a copy of a student's weight is no longer what was trained and measured.
+    Whole numbers that a module does not save (position ids) were never trained and are no weights.
 
     Raises:
         UsageError: names the weights that came from elsewhere (an adapter, an extra head, a teacher).
@@ -114,7 +115,11 @@ def check_deploy_weights(source: ExportSource) -> None:
         return str(tensor.device), tensor.untyped_storage().data_ptr()
 
     own = {place(tensor) for tensor in source.student_weights.values()}
-    held = [*source.module.named_parameters(), *source.module.named_buffers()]
+    saved = source.module.state_dict()
+    held = [
+        *source.module.named_parameters(),
+        *((n, each) for n, each in source.module.named_buffers() if n in saved or each.is_floating_point()),
+    ]
     foreign = sorted(name for name, tensor in held if tensor.numel() and place(tensor) not in own)
     if foreign:
         raise UsageError(

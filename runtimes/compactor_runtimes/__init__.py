@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     )
     from compactor_runtimes.golden import verify_bundle
     from compactor_runtimes.model import Model, load
-    from compactor_runtimes.postprocess import Prediction
+    from compactor_runtimes.postprocess import Embedding, Prediction
 
 __all__ = [
     "AccuracyGateError",
     "CompactorError",
+    "Embedding",
     "IntegrityError",
     "InterruptedRun",
     "MissingDependency",
@@ -43,6 +44,7 @@ __all__ = [
 _MODULES = {
     "load": "model",
     "Model": "model",
+    "Embedding": "postprocess",
     "Prediction": "postprocess",
     "open_bundle": "bundle",
     "verify_bundle": "golden",

@@ -11,7 +11,17 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import FileEntry, GoldenCase, Manifest, decode_manifest
+from compactor_runtimes.manifest import (
+    FileEntry,
+    GoldenCase,
+    ImagePre,
+    InputPort,
+    Manifest,
+    OutputPort,
+    SoftmaxPost,
+    TextPre,
+    decode_manifest,
+)
 
 MANIFEST = "manifest.json"
 
@@ -50,7 +60,7 @@ def open_bundle(path: str | Path) -> Bundle:
         raise UsageError(
             f"{root}: {found}; give a bundle, that is a folder with a {MANIFEST} as the exporter writes it"
         )
-    manifest_path = _inside(root, MANIFEST)
+    manifest_path = resolve_inside(root, MANIFEST)
     if not manifest_path.is_file():
         raise IntegrityError(
             f"{root}: holds no {MANIFEST}, which is written last, so this is no complete bundle; "
@@ -100,7 +110,7 @@ def file_entry(root: Path, relative: str) -> FileEntry:
     Raises:
         IntegrityError: no such file, or it lies outside `root`.
     """
-    path = _inside(root, relative)
+    path = resolve_inside(root, relative)
     if not path.is_file():
         raise IntegrityError(
             f"{root / relative}: no such file, so it cannot be listed in the manifest; write it first"
@@ -115,8 +125,12 @@ def _entries(manifest: Manifest) -> Iterator[FileEntry]:
             yield from artifact.files
 
 
-def _inside(root: Path, relative: str) -> Path:
-    """Resolve `relative` under `root`, following links, and refuse what leaves the folder."""
+def resolve_inside(root: Path, relative: str) -> Path:
+    """Resolve the POSIX path `relative` under `root`, following links.
+
+    Raises:
+        IntegrityError: it leaves the folder, or names nothing.
+    """
     pure = PurePosixPath(relative)
     if not relative or "\0" in relative or pure.is_absolute() or ".." in pure.parts:
         raise IntegrityError(
@@ -138,7 +152,7 @@ def _inside(root: Path, relative: str) -> Path:
 
 
 def _check_file(root: Path, entry: FileEntry) -> None:
-    path, shown = _inside(root, entry.path), root / entry.path
+    path, shown = resolve_inside(root, entry.path), root / entry.path
     try:
         if not path.is_file():  # before it is opened: a pipe would block for ever
             raise IntegrityError(f"{shown}: listed in the manifest but missing; copy the bundle again")
@@ -165,27 +179,45 @@ def _sha256(path: Path) -> str:
 def _check_references(manifest: Manifest, *, where: str) -> None:
     """Check that what the records of the manifest say of each other holds."""
     main = manifest.main
-    inputs = {port.name for port in main.inputs}
-    outputs = {port.name: port for port in main.outputs}
-    artifacts = [artifact.name for artifact in main.artifacts]
 
     def need(name: str, known: Container[str], what: str) -> None:
         if name not in known:
             raise IntegrityError(f"{where}: {what} {name!r} is not in the manifest; export the bundle again")
 
-    need(manifest.default_artifact, artifacts, "default artifact")
+    need(manifest.default_artifact, [artifact.name for artifact in main.artifacts], "default artifact")
+    inputs = {port.name: port for port in main.inputs}
     for pre in manifest.pre:
-        need(pre.input, inputs, "pre-processed input")
+        if isinstance(pre, ImagePre):
+            need(pre.input, inputs, "pre-processed input")
+            continue
+        need(pre.tokenizer, [entry.path for entry in manifest.files], "tokenizer file")
+        for name in (pre.ids, pre.mask):
+            need(name, inputs, "pre-processed input")
+            _check_text_port(inputs[name], pre, where=where)
+    outputs = [port.name for port in main.outputs]
     for post in manifest.post:
         need(post.output, outputs, "post-processed output")
-        need(post.labels, manifest.labels, "label list")
-    for port in outputs.values():
-        if port.labels is None:
-            continue
-        need(port.labels, manifest.labels, "label list")
-        width, count = port.axes[-1], len(manifest.labels[port.labels])
-        if isinstance(width, int) and width != count:
-            raise IntegrityError(
-                f"{where}: output {port.name!r} has {width} classes, its label list {port.labels!r} {count}; "
-                "export the bundle again"
-            )
+        if isinstance(post, SoftmaxPost):
+            need(post.labels, manifest.labels, "label list")
+    for port in main.outputs:
+        if port.labels is not None:
+            need(port.labels, manifest.labels, "label list")
+            _check_width(port, len(manifest.labels[port.labels]), where=where)
+
+
+def _check_width(port: OutputPort, labels: int, *, where: str) -> None:
+    width = port.axes[-1]
+    if isinstance(width, int) and width != labels:
+        raise IntegrityError(
+            f"{where}: output {port.name!r} has {width} classes, its label list {port.labels!r} {labels}; "
+            "export the bundle again"
+        )
+
+
+def _check_text_port(port: InputPort, pre: TextPre, *, where: str) -> None:
+    """Check that an input takes every batch of texts that `pre` makes."""
+    if len(port.axes) != 2 or not isinstance(port.axes[1], str) or port.max[1] < pre.max_tokens:
+        raise IntegrityError(
+            f"{where}: input {port.name!r} has axes {port.axes} up to {port.max}, texts of up to "
+            f"{pre.max_tokens} tokens need a named second axis that long; export the bundle again"
+        )

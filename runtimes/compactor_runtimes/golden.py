@@ -12,14 +12,14 @@ from msgspec import Struct
 
 from compactor_runtimes.bundle import Bundle, open_bundle, read_cases
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UnfitEnvironmentError, needs_extra
-from compactor_runtimes.golden_checks import Case, Decoded, Row, check_artifact, check_preprocessing
-from compactor_runtimes.manifest import Artifact
+from compactor_runtimes.golden_checks import check_artifact, check_preprocessing
+from compactor_runtimes.golden_findings import Case, Decoded, DecodedVector, Row
+from compactor_runtimes.manifest import Artifact, EmbeddingPost, GoldenCase
 from compactor_runtimes.model import open_artifact
-from compactor_runtimes.preprocess import ImagePipeline
 from compactor_runtimes.runtime import OPENERS
 
 if TYPE_CHECKING:
-    from compactor_runtimes.golden_checks import Arrays
+    from compactor_runtimes.golden_findings import Arrays
 
 
 class Verification(Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verificati
     rows = []
     for pre in manifest.pre:
         raws = [bundle.file(each.case.raw) for each in cases]
-        rows.append(check_preprocessing(ImagePipeline(pre), pre, raws, cases))
+        rows.append(check_preprocessing(pre, bundle.path, raws, cases))
     for artifact in runnable:
         _need_limits(bundle, artifact)
         runtime = open_artifact(bundle, artifact, threads=threads)
@@ -136,11 +136,23 @@ def _read_arrays(bundle: Bundle) -> list[Case]:
     cases = []
     for case in read_cases(bundle):
         what = f"golden case {case.id!r}"
-        try:
-            decoded = msgspec.convert(case.decoded, Decoded)
-        except msgspec.ValidationError as error:
-            raise IntegrityError(
-                f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"
-            ) from error
-        cases.append(Case(case, decoded, pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)))
+        decoded = _read_decoded(bundle, case, what)
+        stored = (
+            pick({"the vector": decoded.vector}, ["the vector"], what)["the vector"]
+            if isinstance(decoded, DecodedVector)
+            else decoded
+        )
+        cases.append(Case(case, stored, pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)))
     return cases
+
+
+def _read_decoded(bundle: Bundle, case: GoldenCase, what: str) -> Decoded | DecodedVector:
+    embeds = any(isinstance(post, EmbeddingPost) for post in bundle.manifest.post)
+    try:
+        return (
+            msgspec.convert(case.decoded, DecodedVector) if embeds else msgspec.convert(case.decoded, Decoded)
+        )
+    except msgspec.ValidationError as error:
+        raise IntegrityError(
+            f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"
+        ) from error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from msgspec import Struct
 
-from compactor_runtimes import percentiles
+from compactor_runtimes import class_metrics, embedding_metrics, percentiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +57,13 @@ def correct(logits: "ArrayLike", labels: "ArrayLike") -> "NDArray[np.bool_]":
 def accuracy(logits: "ArrayLike", labels: "ArrayLike") -> float:
     """Share of labelled positions whose top class is right; logits [..., C], labels [...]."""
     return float(correct(logits, labels).mean())
+
+
+def macro_f1(logits: "ArrayLike", labels: "ArrayLike") -> float:
+    """Mean F1 over the classes that are there or were answered; logits [..., C], labels [...]."""
+    scores, truth = _rows(logits, labels, "macro_f1")
+    counts = class_metrics.confusion_counts(truth, scores.argmax(-1), scores.shape[-1])
+    return class_metrics.mean_f1(counts)
 
 
 def agreement(a_logits: "ArrayLike", b_logits: "ArrayLike", labels: "ArrayLike | None" = None) -> float:
@@ -151,6 +158,47 @@ def bootstrap_difference(
         means.append(draws @ values / (n * scale))
     low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
     return Interval(value=float(steps.sum() / (n * scale)), low=float(low), high=float(high), n=n)
+
+
+def cosines(a: "ArrayLike", b: "ArrayLike") -> "NDArray[np.float64]":
+    """Cosine of each pair of rows of a [N, D] and b [N, D], in [-1, 1]; 0 where a row is all zeros.
+
+    Raises:
+        ValueError: the shapes differ or are not [N, D].
+    """
+    import numpy as np
+
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.shape != second.shape or first.ndim != 2:
+        raise ValueError(f"cosines: got shapes {first.shape} and {second.shape}, expected twice [N, D]")
+    return cast(
+        "NDArray[np.float64]",
+        np.clip((embedding_metrics.directions(first) * embedding_metrics.directions(second)).sum(-1), -1, 1),
+    )
+
+
+def rank_correlation(a: "ArrayLike", b: "ArrayLike", *, seed: int = 0, resamples: int = 200) -> Interval:
+    """Spearman correlation of all pairwise cosine similarities within a and within b, ties by average ranks.
+
+    Of more than 500 samples a subset of 500, drawn with `seed`, is compared (at most 124,750 pairs); `n` is
+    the number compared. The interval is a bootstrap over samples: one drawn k times counts k times in each of
+    its pairs, and is not paired with itself. Similarities closer than 1e-9 tie; the value is 0 where all tie.
+    Of the same samples, a [N, Da] and b [N, Db] may differ in their dimensions.
+
+    Raises:
+        ValueError: the two have different N, or fewer than 3 samples.
+    """
+    import numpy as np
+
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if first.ndim != 2 or second.ndim != 2 or len(first) != len(second) or len(first) < 3:
+        raise ValueError(
+            f"rank_correlation: got shapes {first.shape} and {second.shape}, expected [N, Da] and [N, Db] "
+            "with N of at least 3"
+        )
+    value, drawn, n = embedding_metrics.pairwise_correlation(first, second, seed=seed, resamples=resamples)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Interval(value=value, low=float(low), high=float(high), n=n)
 
 
 def wilson(k: int, n: int) -> tuple[float, float]:

@@ -1,18 +1,19 @@
-"""Load one artifact of a bundle and predict from raw images, with little Python between caller and graph."""
+"""Load one artifact of a bundle and predict from raw images or texts, with little Python before the graph."""
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from compactor_runtimes.bundle import Bundle, open_bundle
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.manifest import Artifact
-from compactor_runtimes.postprocess import Decoder, Prediction
+from compactor_runtimes.manifest import Artifact, ImagePre, InputPort, SoftmaxPost, TextPre
+from compactor_runtimes.postprocess import Answer, Answers, open_decoder
 from compactor_runtimes.preprocess import ImagePipeline, Raw
 from compactor_runtimes.runtime import OPENERS, Runtime, open_runtime
+from compactor_runtimes.text import TextPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
@@ -73,55 +74,78 @@ def open_artifact(bundle: Bundle, artifact: Artifact, *, threads: int | None = N
 
 
 class Model:
-    """An image classifier: raw images in, predictions out. A context manager; threads may share it."""
+    """Raw images or texts in, predictions or embeddings out. A context manager; threads may share it.
+
+    Attributes:
+        takes: "text" for a bundle of a text model: there a str is a text, never a path.
+        labels: class names in the order of the logits; empty for an embedding model.
+    """
 
     def __init__(self, bundle: Bundle, artifact: Artifact, runtime: Runtime) -> None:
         """Bind preprocessing, graph and decoding, so that a call looks nothing up.
 
         Raises:
-            UsageError: the bundle is not one image input with one softmax output, or takes no batch of one.
+            UsageError: the bundle is not one image or text with one decoded output, or takes no batch of one.
+            IntegrityError: the bundle's tokenizer is none.
         """
         manifest = bundle.manifest
-        if len(manifest.pre) != 1 or len(manifest.post) != 1 or len(manifest.main.inputs) != 1:
+        inputs, pre = manifest.main.inputs, manifest.pre[0] if manifest.pre else None
+        fed = [pre.ids, pre.mask] if isinstance(pre, TextPre) else [pre.input] if pre else []
+        if len(manifest.pre) != 1 or len(manifest.post) != 1 or {port.name for port in inputs} != set(fed):
             raise UsageError(
-                f"{bundle.path}: {len(manifest.main.inputs)} inputs, {len(manifest.pre)} pre and "
-                f"{len(manifest.post)} post entries found, one each expected by predict(); "
-                "run the graph with compactor_runtimes.model.open_artifact"
+                f"{bundle.path}: {len(inputs)} inputs, {len(manifest.pre)} pre and "
+                f"{len(manifest.post)} post entries found, one each expected by predict() (of a text: "
+                "ids and mask); run the graph with compactor_runtimes.model.open_artifact"
             )
-        port, post = manifest.main.inputs[0], manifest.post[0]
+        ports = {port.name: port for port in inputs}
+        port, post = ports[fed[0]], manifest.post[0]
         if port.min[0] != 1:
             raise UsageError(
                 f"{bundle.path}: smallest batch is {port.min[0]}, expected 1; export it with a dynamic batch"
             )
+        output = next(each for each in manifest.main.outputs if each.name == post.output)
         self.bundle = bundle
         self.artifact = artifact
-        self.labels = manifest.labels[post.labels]
+        self.takes: Literal["image", "text"] = "text" if isinstance(pre, TextPre) else "image"
+        self.labels = manifest.labels[post.labels] if isinstance(post, SoftmaxPost) else []
         self._runtime = runtime
         self._run = runtime.run
-        self._input, self._output = port.name, post.output
-        self._pipeline = ImagePipeline(manifest.pre[0])
-        self._decode = Decoder(post, self.labels)
-        self._max_batch = port.max[0]
-        self._low, self._high = tuple(port.min[1:]), tuple(port.max[1:])
+        self._feeds: Callable[[Sequence[Any]], dict[str, NDArray[Any]]]
+        if isinstance(pre, ImagePre):
+            self._feeds, self._sample_axes = _image_feeds(pre, port), 3
+        elif isinstance(pre, TextPre):
+            self._feeds, self._sample_axes = TextPipeline(pre, bundle.path), 0
+        self._output = post.output
+        self._width = output.axes[-1] if isinstance(output.axes[-1], int) else len(self.labels)
+        self._decode = open_decoder(post, manifest.labels)
+        self._max_batch = min(each.max[0] for each in inputs)
 
     @overload
-    def predict(self, images: "str | Path | bytes | PILImage") -> Prediction: ...
+    def predict(self, inputs: "str | Path | bytes | PILImage") -> Answer: ...
     @overload
-    def predict(self, images: "list[Any] | tuple[Any, ...]") -> list[Prediction]: ...
+    def predict(self, inputs: "list[Any] | tuple[Any, ...]") -> Answers: ...
     @overload
-    def predict(self, images: "NDArray[Any]") -> Prediction | list[Prediction]: ...
-    def predict(self, images: "Raw | list[Any] | tuple[Any, ...]") -> Prediction | list[Prediction]:
-        """Classify one image (one prediction) or a list, tuple or uint8 array [B, H, W, C] of them (a list).
+    def predict(self, inputs: "NDArray[Any]") -> Answer | Answers: ...
+    def predict(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> Answer | Answers:
+        """Answer for one image or text, or give a list for a list, a tuple or an array of several.
+
+        Args:
+            inputs: For an image model: a path, the bytes of a file, a PIL image or a uint8 array [H, W, C];
+                several may be one array [B, H, W, C]. For a text model: a str, which is the text itself,
+                UTF-8 bytes, or the Path of a text file; a text of more tokens than the model takes is cut.
+
+        Returns:
+            A `Prediction` for each input, or an `Embedding` if the bundle is an embedding model.
 
         Raises:
-            UsageError: an image that cannot be read or has a size that the graph does not take.
+            UsageError: an input that cannot be read, or an image of a size that the graph does not take.
         """
-        if _is_batch(images):
-            return self._decode(self.logits(images))
-        return self._decode(self._logits([images]))[0]
+        if self._is_batch(inputs):
+            return self._decode(self.logits(inputs))
+        return self._decode(self._logits([inputs]))[0]
 
-    def logits(self, images: "Raw | list[Any] | tuple[Any, ...]") -> "NDArray[Any]":
-        """Compute raw logits [B, C], B = 1 for a single image.
+    def logits(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "NDArray[Any]":
+        """Compute raw logits [B, C], B = 1 for a single input; of an embedding model its raw output [B, D].
 
         A long list runs in parts of the graph's largest batch.
 
@@ -130,11 +154,11 @@ class Model:
         """
         import numpy as np
 
-        if not _is_batch(images):
-            return self._logits([images])
-        raws: Any = images
+        if not self._is_batch(inputs):
+            return self._logits([inputs])
+        raws: Any = inputs
         if not len(raws):
-            return np.empty((0, len(self.labels)), np.float32)
+            return np.empty((0, self._width), np.float32)
         size = self._max_batch
         parts = [self._logits(raws[start : start + size]) for start in range(0, len(raws), size)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -154,19 +178,29 @@ class Model:
         self.close()
 
     def _logits(self, raws: "Sequence[Any]") -> "NDArray[Any]":
-        batch = self._pipeline(raws)
-        for found, low, high in zip(batch.shape[1:], self._low, self._high, strict=True):
+        return self._run(self._feeds(raws))[self._output]
+
+    def _is_batch(self, inputs: Any) -> bool:
+        """A list, a tuple, or an array with more axes than one sample has."""
+        return isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) > self._sample_axes
+
+
+def _image_feeds(pre: ImagePre, port: InputPort) -> "Callable[[Sequence[Any]], dict[str, NDArray[Any]]]":
+    """Return the function from raw images to the graph's input, which refuses sizes that `port` excludes."""
+    pipeline, name = ImagePipeline(pre), port.name
+    lows, highs = tuple(port.min[1:]), tuple(port.max[1:])
+
+    def feeds(raws: "Sequence[Any]") -> "dict[str, NDArray[Any]]":
+        batch = pipeline(raws)
+        for found, low, high in zip(batch.shape[1:], lows, highs, strict=True):
             if not low <= found <= high:
                 raise UsageError(
                     f"image: [C, H, W] = {list(batch.shape[1:])} found after preprocessing, "
-                    f"{_range(self._low, self._high)} expected by the graph; give images of that size"
+                    f"{_range(lows, highs)} expected by the graph; give images of that size"
                 )
-        return self._run({self._input: batch})[self._output]
+        return {name: batch}
 
-
-def _is_batch(images: Any) -> bool:
-    """A list, a tuple, or an array with more axes than one image has."""
-    return isinstance(images, list | tuple) or getattr(images, "ndim", 0) > 3
+    return feeds
 
 
 def _range(low: tuple[int, ...], high: tuple[int, ...]) -> str:

@@ -1,12 +1,12 @@
-"""Turn logits into labelled predictions, as the manifest's `post` declares."""
+"""Turn graph outputs into predictions or embeddings, as the manifest's `post` declares."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from msgspec import Struct
 
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import SoftmaxPost
+from compactor_runtimes.manifest import EmbeddingPost, Post, SoftmaxPost
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +23,19 @@ class Prediction(Struct, frozen=True, eq=False):
     index: int
     confidence: float
     probabilities: "NDArray[np.float32]"
+
+
+class Embedding(Struct, frozen=True, eq=False):
+    """The vector float32 [D] of one input; compared by identity, as `Prediction` is."""
+
+    vector: "NDArray[np.float32]"
+
+
+Answer: TypeAlias = Prediction | Embedding
+"""What a bundle says on one input: a class, or a vector where it is an embedding model."""
+
+Answers: TypeAlias = list[Prediction] | list[Embedding]
+"""One answer an input."""
 
 
 def softmax(logits: "NDArray[Any]") -> "NDArray[np.float32]":
@@ -69,15 +82,48 @@ class Decoder:
         return predictions
 
 
+class Embedder:
+    """Values of an embedding output -> vectors, of length 1 if the manifest says so."""
+
+    def __init__(self, post: EmbeddingPost) -> None:
+        """Bind what the manifest declares."""
+        self.output = post.output
+        self.normalize = post.normalize
+
+    def __call__(self, values: "NDArray[Any]") -> list[Embedding]:
+        """Decode [B, D] to B embeddings; a vector of zeros stays one.
+
+        Raises:
+            IntegrityError: not two axes.
+        """
+        import numpy as np
+
+        if values.ndim != 2:
+            raise IntegrityError(
+                f"output {self.output!r}: shape {values.shape} found, [B, D] expected of an embedding; "
+                "export the bundle again"
+            )
+        vectors = values.astype(np.float32, copy=False)
+        if self.normalize:
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+        return [Embedding(row) for row in vectors]
+
+
+def open_decoder(post: Post, labels: Mapping[str, list[str]]) -> Decoder | Embedder:
+    """Return the decoder of one entry of a manifest's `post`."""
+    return Decoder(post, labels[post.labels]) if isinstance(post, SoftmaxPost) else Embedder(post)
+
+
 def decoder_from(
-    post: Sequence[SoftmaxPost], labels: Mapping[str, list[str]]
-) -> "Callable[[Mapping[str, NDArray[Any]]], list[Prediction]]":
-    """Return the function from graph outputs to one prediction a sample that a manifest's `post` declares.
+    post: Sequence[Post], labels: Mapping[str, list[str]]
+) -> "Callable[[Mapping[str, NDArray[Any]]], Answers]":
+    """Return the function from graph outputs to one answer a sample that a manifest's `post` declares.
 
     Raises:
         UsageError: not exactly one entry.
     """
     if len(post) != 1:
-        raise UsageError(f"post: {len(post)} entries found, exactly one expected to make a prediction")
-    decode = Decoder(post[0], labels[post[0].labels])
+        raise UsageError(f"post: {len(post)} entries found, exactly one expected to give an answer")
+    decode = open_decoder(post[0], labels)
     return lambda outputs: decode(outputs[decode.output])

@@ -1,7 +1,7 @@
 """What every subject answered on the report samples, kept beside the report so that runs can be paired later.
 
 One safetensors file: `ids` int64 [N], `labels` int64 [N] (-100 = none) and, for each subject,
-`<subject>/top1` int64 [N] and `<subject>/confidence` float32 [N]; its metadata name the digest of the samples.
+`<subject>/top1` int64 [N] and `<subject>/confidence` float32 [N]; its metadata name the samples' digest.
 """
 
 from pathlib import Path

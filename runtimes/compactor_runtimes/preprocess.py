@@ -1,4 +1,4 @@
-"""Turn raw images into the array that the graph expects, on numpy and PIL alone.
+"""Turn raw samples into the arrays that the graph expects; images on numpy and PIL alone, texts in `text.py`.
 
 Training caches decode through the same `to_uint8`, so a model is served exactly the pixels it was trained on.
 """
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.manifest import CenterCrop, DecodeImage, ImagePre, ImageStep, Resize, ToFloat
+from compactor_runtimes.manifest import CenterCrop, DecodeImage, ImagePre, ImageStep, Pre, Resize, ToFloat
+from compactor_runtimes.text import TextPipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,14 +121,27 @@ class ImagePipeline:
         return batch
 
 
-def feeds_from(pre: Sequence[ImagePre]) -> "Callable[[Sequence[Raw]], dict[str, NDArray[Any]]]":
+def feeds_from(pre: Sequence[Pre], assets: Path) -> "Callable[[Sequence[Any]], dict[str, NDArray[Any]]]":
     """Return the function from raw samples to graph inputs, by name, that a manifest's `pre` list declares.
 
+    Args:
+        pre: the manifest's list; a raw sample goes through all of it.
+        assets: the folder that files of `pre` (a tokenizer) are relative to; images need none.
+
     Raises:
-        UsageError: see ImagePipeline.
+        UsageError, IntegrityError: see ImagePipeline and TextPipeline.
     """
-    pipelines = [ImagePipeline(each) for each in pre]
-    return lambda raws: {pipeline.input: pipeline(raws) for pipeline in pipelines}
+    makers = [
+        _named(ImagePipeline(each)) if isinstance(each, ImagePre) else TextPipeline(each, assets)
+        for each in pre
+    ]
+    if len(makers) == 1:
+        return makers[0]
+    return lambda raws: {name: values for make in makers for name, values in make(raws).items()}
+
+
+def _named(pipeline: ImagePipeline) -> "Callable[[Sequence[Any]], dict[str, NDArray[Any]]]":
+    return lambda raws: {pipeline.input: pipeline(raws)}
 
 
 def _checked_array(raw: "NDArray[Any]", mode: Mode) -> "Pixels":

@@ -1,24 +1,32 @@
-"""The report of one run: truth (accuracy, agreement, calibration), cost (latency, memory, size) and gates.
+"""The report of one run, read and written: truth (accuracy, agreement, calibration), cost, gates, story.
 
-Raw samples are kept and every summary is derived from them. `report_terminal.py` draws it.
+Raw samples are kept and every summary is derived from them. The other `report_*` modules draw it.
 """
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from compactor_runtimes import metrics
-from compactor_runtimes.errors import IntegrityError
-from compactor_runtimes.manifest import Artifact, Check, Record
-from compactor_runtimes.measure.records import Measurement
-from compactor_runtimes.metrics import Verdict
+from compactor_runtimes.errors import IntegrityError, MissingDependency
+from compactor_runtimes.report_html import render_html
+from compactor_runtimes.report_markdown import render_markdown
+from compactor_runtimes.report_recommend import recommend
+from compactor_runtimes.report_records import (
+    REPORT_VERSION,
+    AccuracyRow,
+    ClassRow,
+    Confusion,
+    Curve,
+    Example,
+    Kind,
+    PairedRow,
+    Report,
+)
+from compactor_runtimes.report_rows import accuracy_row, fidelity_row, paired_row
 from compactor_runtimes.report_terminal import render_terminal
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 __all__ = [
     "AccuracyRow",
@@ -27,197 +35,77 @@ __all__ = [
     "Curve",
     "Example",
     "Kind",
+    "Pages",
     "PairedRow",
     "Report",
     "accuracy_row",
+    "fidelity_row",
     "paired_row",
     "read_report",
+    "recommend",
+    "render_html",
+    "render_markdown",
     "render_terminal",
+    "report_files",
+    "write_pages",
     "write_report",
 ]
 
-REPORT_VERSION = 1
-REPORT_FILE = "report.json"
-Kind = Literal["teacher", "student", "artifact"]
-
-
-class AccuracyRow(Record, frozen=True):
-    """What one subject scores on `n` samples of `split`, with a 95% interval; shares in [0, 1], KL in nats.
-
-    `metric` is `accuracy`, `agreement` where there are no labels (with the teachers' top class), or
-    `rank correlation` for embeddings (with the teachers' similarities). `agreement_with_teacher` is the share
-    of equal top classes, for embeddings the mean cosine. `kl_to_teacher` is KL(teacher || subject); both are
-    None for the teacher itself.
-    """
-
-    subject: str
-    kind: Kind
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-    agreement_with_teacher: float | None
-    kl_to_teacher: float | None
-    ece: float | None
-    parameters: int | None
-    size_bytes: int | None
-    split: str
-    macro_f1: float | None = None
-
-
-class PairedRow(Record, frozen=True):
-    """What the step from `a` to `b` gained on the same `n` samples: b - a in points, 95% interval.
-
-    `step` names it (`distillation`, `export fp32`); a loss is negative, and inside the noise it is `noise`.
-    """
-
-    a: str
-    b: str
-    step: str
-    difference_points: float
-    low: float
-    high: float
-    n: int
-    mcnemar_p: float
-    verdict: Verdict
-
-
-class Curve(Record, frozen=True):
-    """How one stage trained: for each epoch the mean of every loss term and the figures on select."""
-
-    stage: str
-    epochs: list[int]
-    terms: dict[str, list[float]]
-    select: dict[str, list[float]]
-
-
-class ClassRow(Record, frozen=True):
-    """One class of the report split: its `n` samples, and recall and F1 of each subject, shares in [0, 1]."""
-
-    label: str
-    n: int
-    recall: dict[str, float]
-    f1: dict[str, float]
-
-
-class Confusion(Record, frozen=True):
-    """How often `subject` answered class j (column) for class i (row): counts [C, C]."""
-
-    subject: str
-    labels: list[str]
-    counts: list[list[int]]
-
-
-class Example(Record, frozen=True):
-    """A report sample that the student gets wrong and the teacher right; confidences in [0, 1].
-
-    `image` is a data URI of a PNG, `text` the text; one of them is there.
-    """
-
-    id: int
-    truth: str
-    student: str
-    student_confidence: float
-    teacher: str
-    teacher_confidence: float
-    image: str | None = None
-    text: str | None = None
-
-
-class Report(Record, frozen=True):
-    """Everything one run found out; `environment` is what `environment.describe()` found.
-
-    `labelled` is False where no sample had a label: then "accuracy" is agreement with the teachers.
-    `provenance` holds recipe, digests, versions and seed; `report_digest` identifies the report samples.
-    """
-
-    title: str
-    recipe: str
-    task: str
-    environment: dict[str, Any]
-    accuracy: list[AccuracyRow]
-    paired: list[PairedRow]
-    measurements: list[Measurement]
-    gates: list[Check]
-    artifacts: list[Artifact]
-    recommendation: str
-    curves: list[Curve] = []
-    classes: list[ClassRow] = []
-    confusion: Confusion | None = None
-    examples: list[Example] = []
-    shipped: str = ""
-    labelled: bool = True
-    report_digest: str = ""
-    provenance: dict[str, Any] = {}
-    schema_version: int = REPORT_VERSION
-
-
-def accuracy_row(
-    subject: str,
-    kind: Kind,
-    *,
-    logits: "ArrayLike",
-    labels: "ArrayLike",
-    teacher_logits: "ArrayLike | None",
-    parameters: int | None,
-    size_bytes: int | None,
-    split: str,
-) -> AccuracyRow:
-    """Score one subject's logits [..., C] against labels [...] (-100 ignored) and its teacher's logits."""
-    right = metrics.correct(logits, labels)
-    low, high = metrics.wilson(int(right.sum()), len(right))
-    agreement = kl = None
-    if teacher_logits is not None:
-        agreement = metrics.agreement(teacher_logits, logits, labels)
-        kl = metrics.mean_kl(teacher_logits, logits, labels)
-    return AccuracyRow(
-        subject=subject,
-        kind=kind,
-        metric="accuracy",
-        value=float(right.mean()),
-        low=low,
-        high=high,
-        n=len(right),
-        agreement_with_teacher=agreement,
-        kl_to_teacher=kl,
-        ece=metrics.ece(metrics.softmax(logits), labels),
-        parameters=parameters,
-        size_bytes=size_bytes,
-        split=split,
-    )
-
-
-def paired_row(
-    a: str, b: str, *, step: str, correct_a: "ArrayLike", correct_b: "ArrayLike", seed: int = 0
-) -> PairedRow:
-    """Compare two subjects by the correctness, bool [N], of each on the same samples (one seed)."""
-    interval = metrics.bootstrap_difference(correct_a, correct_b, seed=seed)
-    p = metrics.mcnemar(correct_a, correct_b).p
-    return PairedRow(
-        a=a,
-        b=b,
-        step=step,
-        difference_points=100 * interval.value,
-        low=100 * interval.low,
-        high=100 * interval.high,
-        n=interval.n,
-        mcnemar_p=p,
-        verdict=metrics.noise_verdict(interval, p),
-    )
+REPORT_FILE, MARKDOWN_FILE, HTML_FILE = "report.json", "report.md", "report.html"
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write `report.json` into `folder` (created if need be), whole or not at all; return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / REPORT_FILE
+    """Write report.json and its pages (see `write_pages`) into `folder`, each file whole or not at all.
+
+    Returns:
+        The path of report.json; `report_files` lists all that was written.
+    """
     text = msgspec.json.format(msgspec.json.encode(report), indent=1)
     # one line for a list of numbers, or raw samples would take a line each (a string holds no raw newline)
     text = re.sub(rb"\[\n[-+.\deE,\s]*\]", lambda found: re.sub(rb"\s+", b"", found[0]), text)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(text + b"\n")
-    os.replace(partial, path)
+    path = folder / REPORT_FILE
+    _write_whole(path, text + b"\n")
+    write_pages(report, folder)
     return path
+
+
+@dataclass(frozen=True)
+class Pages:
+    """The files that were written, and why one is missing (empty where none is)."""
+
+    files: list[Path]
+    note: str
+
+
+def write_pages(report: Report, folder: Path) -> Pages:
+    """Write report.md and, where the `report` extra is installed, report.html into `folder`.
+
+    Without the extra, report.md names the command that brings it, and an older report.html is removed: it
+    would tell of another run.
+    """
+    markdown, html = folder / MARKDOWN_FILE, folder / HTML_FILE
+    try:
+        page, note = render_html(report), ""
+    except MissingDependency as error:
+        page, note = None, f"{HTML_FILE} was not written: {error}"
+    _write_whole(markdown, render_markdown(report, note=note).encode())
+    if page is None:
+        html.unlink(missing_ok=True)
+        return Pages([markdown], note)
+    _write_whole(html, page.encode())
+    return Pages([markdown, html], note)
+
+
+def report_files(folder: Path) -> list[Path]:
+    """List the files of the report in `folder`, report.json first; report.html may be absent."""
+    return [path for name in (REPORT_FILE, MARKDOWN_FILE, HTML_FILE) if (path := folder / name).is_file()]
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
 
 
 def read_report(path: Path) -> Report:

@@ -1,7 +1,6 @@
 """Draw a report in a terminal: truth, what each step lost, cost, gates. Reads well from 100 columns on."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -9,21 +8,35 @@ from rich.table import Table
 from rich.text import Text
 
 from compactor_runtimes.percentiles import Percentile, format_ns
+from compactor_runtimes.report_format import (
+    NO_VALUE,
+    RANK_CORRELATION,
+    VERDICT_WORDS,
+    agreement_words,
+    change,
+    change_interval,
+    gate_numbers,
+    interval,
+    invalid_reasons,
+    machine,
+    p_value,
+    share,
+    unique,
+)
+from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.report_records import AccuracyRow, PairedRow, Report
 
 _VERDICT_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
-_VERDICT_WORDS = {"noise": "inside the noise", "better": "better", "worse": "worse"}
-_NO_VALUE = "-"
 
 
 def render_terminal(report: "Report") -> RenderableType:
     """Return a rich renderable: one table of truth, one of cost, and the verdict lines between and below."""
     parts: list[RenderableType] = [
         Text(f"{report.title}: {report.recipe}, {report.task}", style="bold"),
-        Text(_machine(report.environment), style="dim"),
+        Text(machine(report.environment), style="dim"),
     ]
     if report.accuracy:
         parts += [Text(), _truth_table(report.accuracy)]
@@ -31,11 +44,18 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [Text(), Text("What each step changed, on the same samples", style="bold")]
         parts += [_paired_line(row) for row in report.paired]
     if report.measurements:
-        parts += [Text(), _cost_table(report.measurements), *_invalid_lines(report.measurements)]
+        parts += [
+            Text(),
+            _cost_table(report.measurements),
+            *(
+                Text.assemble(("  INVALID ", "red"), reason)
+                for reason in invalid_reasons(report.measurements)
+            ),
+        ]
     if report.gates:
         parts += [Text(), Text("Gates", style="bold")]
         for gate in report.gates:
-            parts.append(Text.assemble("  ", _passed(gate.passed), f" {gate.name}{_gate_numbers(gate)}"))
+            parts.append(Text.assemble("  ", _passed(gate.passed), f" {gate.name}{gate_numbers(gate)}"))
     refused = [artifact for artifact in report.artifacts if artifact.status != "verified"]
     parts += [Text(f"  artifact {one.name} {one.status}: {one.reason}", style="yellow") for one in refused]
     if report.recommendation:
@@ -44,12 +64,11 @@ def render_terminal(report: "Report") -> RenderableType:
 
 
 def _truth_table(rows: "list[AccuracyRow]") -> Table:
-    table = _table(
-        f"Truth on the {_unique(row.split for row in rows)} samples, against the teacher; shares in %"
-    )
+    shares = "" if all(row.metric == RANK_CORRELATION for row in rows) else "; shares in %"
+    table = _table(f"Truth on the {unique(row.split for row in rows)} samples, against the teacher{shares}")
     headings = (
-        f"{_unique(row.metric for row in rows)}\n[95% interval]",
-        "agree-\nment",
+        f"{unique(row.metric for row in rows)}\n[95% interval]",
+        {"agreement": "agree-\nment", "mean cosine": "mean\ncosine"}[agreement_words(rows)],
         "KL\nnats",
         "\nECE",
         "para-\nmeters",
@@ -58,18 +77,15 @@ def _truth_table(rows: "list[AccuracyRow]") -> Table:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
+        f1 = "" if row.macro_f1 is None else f"macro-F1 {100 * row.macro_f1:.2f}, "
         table.add_row(
             Text.assemble(row.subject, (f"\n{row.kind}", "dim")),
-            Text.assemble(
-                (f"{100 * row.value:.2f}", "bold"),
-                f" [{100 * row.low:.2f}, {100 * row.high:.2f}]",
-                (f"\nn {row.n:,}", "dim"),
-            ),
-            _NO_VALUE if row.agreement_with_teacher is None else f"{100 * row.agreement_with_teacher:.2f}",
-            _NO_VALUE if row.kl_to_teacher is None else f"{row.kl_to_teacher:.4f}",
-            _NO_VALUE if row.ece is None else f"{100 * row.ece:.2f}",
-            _NO_VALUE if row.parameters is None else _scaled(row.parameters, ""),
-            _NO_VALUE if row.size_bytes is None else _scaled(row.size_bytes, "B"),
+            Text.assemble((share(row.value, row), "bold"), f" {interval(row)}", (f"\n{f1}n {row.n:,}", "dim")),
+            NO_VALUE if row.agreement_with_teacher is None else share(row.agreement_with_teacher, row),
+            NO_VALUE if row.kl_to_teacher is None else f"{row.kl_to_teacher:.4f}",
+            NO_VALUE if row.ece is None else f"{100 * row.ece:.2f}",
+            NO_VALUE if row.parameters is None else scaled(row.parameters, ""),
+            NO_VALUE if row.size_bytes is None else scaled(row.size_bytes, "B"),
         )
     return table
 
@@ -77,22 +93,22 @@ def _truth_table(rows: "list[AccuracyRow]") -> Table:
 def _paired_line(row: "PairedRow") -> Text:
     return Text.assemble(
         f"  {row.step}: {row.a} → {row.b}: ",
-        (f"{row.difference_points:+.2f} points", "bold"),
-        f" [{row.low:+.2f}, {row.high:+.2f}], n {row.n:,}, McNemar p {_p_value(row.mcnemar_p)}: ",
-        (_VERDICT_WORDS[row.verdict], _VERDICT_STYLE[row.verdict]),
+        (change(row), "bold"),
+        f" {change_interval(row)}, n {row.n:,}, McNemar p {p_value(row.mcnemar_p)}: ",
+        (VERDICT_WORDS[row.verdict], _VERDICT_STYLE[row.verdict]),
     )
 
 
 def _cost_table(measurements: "list[Measurement]") -> Table:
-    batch = _unique(str(one.batch) for one in measurements if one.scenario == "offline")
-    threads = _unique(
+    batch = unique(str(one.batch) for one in measurements if one.scenario == "offline")
+    threads = unique(
         "each runtime's default" if one.threads is None else str(one.threads) for one in measurements
     )
     table = _table("Cost: medians; n samples; ≤ 99% upper bound of the percentile; * INVALID")
     table.caption = (
-        "compute: the runtime call alone, one image · end-to-end: encoded image to label, one image · "
+        "compute: the runtime call alone, one sample · end-to-end: raw input to answer, one sample · "
         + (f"offline: compute in batches of {batch} · " if batch else "")
-        + "cold start: process start to first label · RSS: peak of the process, libraries included · "
+        + "cold start: process start to first answer · RSS: peak of the process, libraries included · "
         + f"threads: {threads}"
     )
     headings = (
@@ -100,7 +116,7 @@ def _cost_table(measurements: "list[Measurement]") -> Table:
         "compute\np90",
         "compute\np99",
         "end-to-\nend",
-        "offline\nimages/s",
+        "offline\nsamples/s",
         "cold\nstart",
     )
     for heading in (*headings, "peak\nRSS"):
@@ -115,38 +131,20 @@ def _cost_table(measurements: "list[Measurement]") -> Table:
         table.add_row(
             Text.assemble(subject, "\n", verdict, (f" {provider}", "dim")),
             _median(compute),
-            _NO_VALUE if compute is None else _percentile(compute.percentile(0.9)),
-            _NO_VALUE if compute is None else _percentile(compute.percentile(0.99)),
+            NO_VALUE if compute is None else _percentile(compute.percentile(0.9)),
+            NO_VALUE if compute is None else _percentile(compute.percentile(0.99)),
             _median(own.get(("end-to-end", "single-stream"))),
-            _NO_VALUE
+            NO_VALUE
             if offline is None
             else _mark(f"{offline.images_per_s:,.0f}", offline, f"\nn {offline.n:,}"),
             _median(own.get(("cold-start", "once"))),
-            _scaled(warm[0].rss_bytes, "B"),
+            scaled(warm[0].rss_bytes, "B"),
         )
     return table
 
 
-def _invalid_lines(measurements: "list[Measurement]") -> list[Text]:
-    """One line for each reason, naming all the measurements that share it."""
-    affected: dict[str, dict[str, list[str]]] = {}
-    for one in measurements:
-        what = one.scope if one.scenario == "once" else f"{one.scope} {one.scenario}"
-        for reason in one.reasons:
-            affected.setdefault(reason, {}).setdefault(one.subject, []).append(what)
-    total = len(measurements)
-    lines = []
-    for reason, subjects in affected.items():
-        if sum(len(whats) for whats in subjects.values()) == total:
-            where = "all measurements"
-        else:
-            where = "; ".join(f"{subject}: {', '.join(whats)}" for subject, whats in subjects.items())
-        lines.append(Text.assemble(("  INVALID ", "red"), f"{reason} ({where})"))
-    return lines
-
-
 def _median(one: "Measurement | None") -> str | Text:
-    return _NO_VALUE if one is None else _mark(format_ns(one.median_ns), one, f"\nn {one.n:,}")
+    return NO_VALUE if one is None else _mark(format_ns(one.median_ns), one, f"\nn {one.n:,}")
 
 
 def _mark(value: str, one: "Measurement", below: str = "") -> Text:
@@ -162,56 +160,8 @@ def _percentile(one: Percentile) -> Text:
     )
 
 
-def _machine(environment: dict[str, Any]) -> str:
-    """One line of the environment: what a reader needs to compare numbers at all."""
-    versions = environment.get("packages", {})
-    known = [
-        f"{name} {versions[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu") if name in versions
-    ]
-    ram = environment.get("ram_bytes")
-    parts = [
-        environment.get("cpu"),
-        environment.get("arch"),
-        " ".join(environment.get("isa", [])),
-        f"{environment.get('usable_cores', '?')} usable cores",
-        f"{_scaled(ram, 'B')} RAM" if ram else "",
-        *environment.get("gpus", []),
-        environment.get("os"),
-        environment.get("python"),
-        *known,
-    ]
-    return ", ".join(str(part) for part in parts if part)
-
-
-def _gate_numbers(gate: Any) -> str:
-    numbers = [
-        "" if gate.value is None else f"value {gate.value:.6g}",
-        "" if gate.limit is None else f"limit {gate.limit:.6g}",
-        "" if gate.n is None else f"n {gate.n:,}",
-    ]
-    shown = ", ".join(number for number in numbers if number)
-    return (f": {shown}" if shown else "") + (f"; {gate.detail}" if gate.detail else "")
-
-
 def _passed(passed: bool) -> tuple[str, str]:
     return ("passed", "green") if passed else ("FAILED", "red")
-
-
-def _p_value(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _scaled(value: float, unit: str) -> str:
-    """Three digits with a decimal prefix: 272474 -> `272 k`, 1.27e9 B -> `1.27 GB`."""
-    for scale, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= 0.9995 * scale:
-            scaled = value / scale
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {prefix}{unit}"
-    return f"{value:.0f} {unit}".rstrip()
-
-
-def _unique(values: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(values))
 
 
 def _table(title: str) -> Table:

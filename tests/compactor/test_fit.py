@@ -21,12 +21,13 @@ from compactor.objectives import LogitObjective
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.recipe import StageSpec
 from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
+from compactor.run.folder import CHECKPOINT
 from compactor.samplers import Sampler
 from compactor.samplers.shuffle import Shuffle
 from compactor.targets import TargetPolicy
 from compactor.targets.ground_truth import GroundTruth
 from compactor.teachers import Teachers
-from compactor.trainer.fit import CHECKPOINT, FitResult, fit
+from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.schedule import lr_factor
 from compactor_runtimes.errors import InterruptedRun, UsageError
 from tests import toys
@@ -43,6 +44,7 @@ def train(
     teachers: Teachers | None = None,
     augment: AugmentSpec = AUGMENT,
     n: int = 26,
+    deadline_s: float | None = None,
 ) -> FitResult:
     folder.mkdir(exist_ok=True)
     method = method_named(stage.method, "test")
@@ -56,6 +58,7 @@ def train(
         seed=3,
         folder=folder,
         teachers=teachers,
+        deadline_s=deadline_s,
     )
 
 
@@ -441,3 +444,13 @@ def test_an_objective_may_see_all_samples_before_training(tmp_path: Path) -> Non
     for number in range(3):
         expected = logits[torch.from_numpy(data.labels["label"] == number)].mean(0)
         torch.testing.assert_close(objective.means[number], expected)
+
+
+def test_a_time_limit_stops_like_the_user_and_training_goes_on_later(tmp_path: Path) -> None:
+    whole, stopped = toys.classifier(dropout=0.3), toys.classifier(dropout=0.3)
+    with pytest.raises(InterruptedRun, match=r"stopped by --max-hours at step 1 of 12, checkpoint kept"):
+        train(tmp_path, student=stopped, stage=toys.stage(), deadline_s=0.0)
+    assert (tmp_path / CHECKPOINT).is_file()
+    train(tmp_path, student=stopped, stage=toys.stage())
+    train(tmp_path / "whole", student=whole, stage=toys.stage())
+    assert same(weights(whole), weights(stopped))

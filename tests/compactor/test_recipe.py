@@ -47,7 +47,7 @@ def test_shipped_recipes_load_and_survive_being_written_out(name: str, tmp_path:
         ("stages.0.lr", -0.1, r"recipe stages\.0\.lr: got -0\.1, expected `?float`? > 0"),
         ("stages.0.batch_size", 1.5, r"recipe stages\.0\.batch_size: got 1\.5, expected int"),
         ("task", "image-clasification", r"recipe task: got 'image-clasification'"),
-        ("stages", [], r"recipe stages: expected array of length >= 1"),
+        ("stages", [], r"recipe stages: there are none, so student\.weights must name"),
         ("stages.0.method", "kdd", r"stages\.0\.method: unknown method 'kdd'; did you mean 'kd'\?"),
         (
             "stages.0.options",

@@ -1,5 +1,8 @@
 """The seam of tasks: one contract for every entry, and a student with two inputs and two heads through it."""
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +13,102 @@ from torch import Tensor, nn
 
 from compactor.data.spec import DataSpec
 from compactor.evaluation import artifact_answers, student_answers
+from compactor.models.build import build_model
 from compactor.models.student import Student
+from compactor.recipe import ModelSpec
 from compactor.records import Batch, DataInfo
 from compactor.tasks import TASKS, task_named
+from compactor.tasks.text_classification import TASK as TEXT_TASK
+from compactor.tasks.texts import TextSplit
 from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.verify import verify_artifact
 from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort
+from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort, SoftmaxPost
 from compactor_runtimes.preprocess import feeds_from
+from tests import toys
+from tests.compactor.text_toys import CLASSES, WORDS, text_info, write_tokenizer
 
-EXAMPLES = {"image-classification": DataSpec(dataset="digits")}
+
+def sentences(folder: Path) -> DataSpec:
+    """A table of texts of one to eight words, some of which the tokenizer does not know."""
+    lines = ["text,label"]
+    for row in range(60):
+        words = [WORDS[(row * step) % len(WORDS)] for step in range(1, row % 8 + 2)]
+        lines.append(f"{' '.join([*words, 'naïve猫'][row % 3 :] or words)},{CLASSES[row % 3]}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tokenizer = write_tokenizer(folder / "tokenizer")
+    return DataSpec(dataset=str(folder / "table.csv"), tokenizer=str(tokenizer), max_tokens=6)
+
+
+EXAMPLES: dict[str, Callable[[Path], DataSpec]] = {
+    "image-classification": lambda folder: DataSpec(dataset="digits"),
+    "text-classification": sentences,
+    "embedding": sentences,
+}
 
 
 @pytest.mark.parametrize("name", TASKS)
 def test_what_is_served_is_what_was_trained_on(name: str, tmp_path: Path) -> None:
     """Raw files through the manifest's preprocessing give the very arrays of the batches."""
     task = task_named(name)
-    data = task.open(EXAMPLES[name], base=tmp_path)
+    data = task.open(EXAMPLES[name](tmp_path), base=tmp_path)
     batches = list(task.batches(data.select))
     assert sum(batch.size for batch in batches) == len(data.select)
-    raws = task.raws(data.select, 5, tmp_path)
-    served = feeds_from(task.pre(data.info))([*raws, *task.edge_raws(data.select, tmp_path)])
-    assert set(served) == set(batches[0].x)
+    for inside, file in task.assets(data.info).items():
+        (tmp_path / inside).parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, tmp_path / inside)
+    to_feeds = feeds_from(task.pre(data.info), tmp_path)
+    raws = task.raws(data.select, 5, tmp_path / "raws")
+    served = to_feeds(raws)
+    first = next(task.batches(replace(data.select, rows=data.select.rows[:5]))).x
+    assert set(served) == set(first)
     for key, values in served.items():
-        np.testing.assert_allclose(values[:5], batches[0].x[key][:5].numpy(), atol=1e-7)
-    assert {post.labels for post in task.post(data.info)} == set(data.info.classes) == {task.head}
+        np.testing.assert_allclose(values, first[key].numpy(), atol=1e-7)
+    edges = task.edge_raws(data.select, tmp_path / "edges")
+    assert {len(values) for values in to_feeds(edges).values()} == {len(edges)}
+    if task.answers == "classes":
+        posts = [post for post in task.post(data.info) if isinstance(post, SoftmaxPost)]
+        assert {post.labels for post in posts} == set(data.info.classes) == {task.head}
+    else:
+        assert [post.output for post in task.post(data.info)] == [task.head] == ["embedding"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_model_of_the_task_takes_its_batches(name: str, tmp_path: Path) -> None:
+    """Training batches go through a student that answers under the task's head."""
+    task = task_named(name)
+    data = task.open(EXAMPLES[name](tmp_path), base=tmp_path)
+    kind = "toys:Mlp" if name == "image-classification" else "compactor.text_toys:Bag"
+    model = build_model(ModelSpec(model=f"module:tests.{kind}"), data.info, base=tmp_path)
+    loader = task.loader(data.train, toys.stage(batch_size=7), seed=0, rank=0, world=1)
+    batch = next(loader.epoch(0, np.arange(len(loader))))
+    answers = model(**batch.x)
+    assert list(answers) == [task.head]
+    assert len(answers[task.head]) == batch.size == 7
+    assert {port.name for port in model.inputs} == set(batch.x)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_at_most_limits_what_is_read(name: str, tmp_path: Path) -> None:
+    at_most = 400 if name == "image-classification" else 20  # of 1,797 digits and of 60 sentences
+    data = task_named(name).open(EXAMPLES[name](tmp_path), base=tmp_path, at_most=at_most)
+    assert len(data.train) + len(data.select) + len(data.report) == at_most
+
+
+def test_raw_texts_survive_their_files(tmp_path: Path) -> None:
+    """One newline is added and one dropped, so that a text's own newlines stay."""
+    texts = np.array(["turn on", "play\n", "é 猫"], dtype=object)
+    info = text_info(tmp_path)
+    assert info.text is not None
+    split = TextSplit("select", texts, {}, np.array([0, 1, 2]), "toy", info.text)
+    paths = TEXT_TASK.raws(split, 3, tmp_path)
+    assert [path.name for path in paths] == ["select000.txt", "select001.txt", "select002.txt"]
+    assert [path.read_bytes().decode() for path in paths] == ["turn on\n", "play\n\n", "é 猫\n"]
+    edges = [path.read_bytes().decode() for path in TEXT_TASK.edge_raws(split, tmp_path)]
+    assert len(edges[0]) == 2
+    assert len(edges[1]) > 8_192
+    assert not edges[2].isascii()
 
 
 def test_unknown_task() -> None:

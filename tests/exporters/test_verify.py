@@ -67,16 +67,25 @@ def test_two_heads_of_free_length_are_verified(text):
     assert (artifact.status, artifact.reason) == ("verified", "")
     checks = named(artifact)
     assert checks["shape-grid"].n == 8  # batch 1, 2, 7, 8 with 1 and with 24 tokens
-    assert "edge-samples" not in checks
+    assert {name: checks[name].n for name in ("real-samples", "edge-samples", "padding")} == {
+        "real-samples": 20,
+        "edge-samples": 3,
+        "padding": 8,  # the 4 shortest texts, by one token and to 24
+    }
     assert set(artifact.limits) == {"intent_logits", "slot_logits"}
 
 
 def test_the_grid_covers_every_batch_and_both_lengths(text):
     shapes = [feeds["input_ids"].shape for feeds in shape_grid(text.source, text.feeds)]
     assert shapes == [(b, tokens) for tokens in (1, 24) for b in (1, 2, 7, 8)]
-    longest = list(shape_grid(text.source, text.feeds))[-1]["input_ids"]
-    assert (longest[:, :12] == text.feeds["input_ids"][:8]).all()
-    assert (longest[:, 12:] == longest[:, :12]).all()
+    *_, (ids, mask) = (tuple(feeds.values()) for feeds in shape_grid(text.source, text.feeds))
+    assert (mask == 1).all()
+    lengths = text.feeds["attention_mask"].sum(axis=1)
+    for row, real, length in zip(ids, text.feeds["input_ids"], lengths, strict=False):
+        # the real tokens again and again, never the padding
+        assert row.tolist() == (real[:length].tolist() * 24)[:24]
+    shortest = next(shape_grid(text.source, text.feeds))
+    assert shortest["input_ids"].tolist() == [[text.feeds["input_ids"][0, 0]]]
 
 
 def test_edge_samples_are_the_extremes(image):

@@ -147,7 +147,7 @@ def extras() -> dict[str, set[str]]:
 
 # which extras the code of a package may rely on
 ALLOWED = {
-    "compactor": ["train", "vision", "bench"],
+    "compactor": ["train", "vision", "bench", "report"],
     "compactor_exporters": ["export", "image"],
     "compactor_runtimes": ["image", "text", "bench", "report"],
 }

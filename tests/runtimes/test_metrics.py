@@ -194,3 +194,84 @@ def test_certainty_cannot_be_proved():
 )
 def test_a_difference_counts_only_if_both_tests_say_so(value, low, high, p, verdict):
     assert metrics.noise_verdict(Interval(value=value, low=low, high=high, n=100), p) == verdict
+
+
+def test_cosines_by_hand():
+    a, b = [[1, 0], [3, 4], [1, 0], [0, 0]], [[5, 0], [-3, -4], [1, 1], [1, 0]]
+    np.testing.assert_allclose(metrics.cosines(a, b), [1, -1, math.sqrt(0.5), 0], rtol=1e-12, atol=1e-12)
+    for other in ([[1, 0, 0]] * 4, [1, 0]):
+        with pytest.raises(ValueError, match=r"expected twice \[N, D\]"):
+            metrics.cosines(a, other)
+
+
+def at_angles(*degrees):
+    radians = np.radians(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], 1)
+
+
+def test_rank_correlation_by_hand():
+    # pairs (0,1) (0,2) (1,2): angles 10, 40, 30 have cosine ranks 3, 1, 2; angles 50, 60, 10 have 2, 1, 3
+    result = metrics.rank_correlation(at_angles(0, 10, 40), at_angles(0, 50, 60))
+    # squared rank differences 1 + 0 + 1: 1 - 6 * 2 / (3 * 8)
+    assert (result.value, result.n) == (pytest.approx(0.5), 3)
+    assert result.low <= result.value <= result.high
+
+
+def test_rank_correlation_ignores_lengths_and_any_growing_map_of_similarities():
+    a = at_angles(0, 5, 20, 50, 85)
+    stretched = a * np.arange(1, 6)[:, None]
+    squeezed = at_angles(0, 2.5, 10, 25, 42.5)  # half of each angle: other cosines, same order
+    for b in (a, stretched, squeezed, np.pad(a, ((0, 0), (0, 3)))):
+        result = metrics.rank_correlation(a, b)
+        assert (result.value, result.high) == (pytest.approx(1), pytest.approx(1))
+
+
+def test_rank_correlation_of_a_collapsed_model_is_zero():
+    a = at_angles(0, 5, 20, 50)
+    assert metrics.rank_correlation(a, np.ones((4, 3))).value == 0
+    assert metrics.rank_correlation(np.ones((4, 3)), a).value == 0
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_rank_correlation_agrees_with_scipy(ties):
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(4)
+    a, b = rng.normal(size=(40, 5)), rng.normal(size=(40, 3))
+    b[:, :3] += a[:, :3]
+    if ties:
+        a, b = np.sign(a), np.sign(b)
+    i, j = np.triu_indices(40, 1)
+    sides = []
+    for one in (a, b):
+        unit = one / np.linalg.norm(one, axis=1, keepdims=True)
+        sides.append(np.round((unit @ unit.T)[i, j], 9))
+    result = metrics.rank_correlation(a, b)
+    assert result.value == pytest.approx(stats.spearmanr(*sides).statistic, abs=1e-12)
+    assert result.low < result.value < result.high
+
+
+def test_rank_correlation_bootstrap_is_that_of_repeated_samples():
+    """Weighing a pair by how often its samples were drawn equals repeating it, ties included."""
+    from compactor_runtimes.embedding_metrics import weighted_spearman
+
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(5)
+    a, b, weights = rng.integers(0, 4, 30), rng.integers(0, 5, 30), rng.integers(0, 4, 30)
+    expected = stats.spearmanr(np.repeat(a, weights), np.repeat(b, weights)).statistic
+    assert weighted_spearman(a, b, weights.astype(float)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_rank_correlation_of_many_samples_compares_500_of_them():
+    rng = np.random.default_rng(6)
+    a = rng.normal(size=(700, 8))
+    b = a + rng.normal(size=(700, 8))
+    first, again = (metrics.rank_correlation(a, b, resamples=5) for _ in range(2))
+    assert first == again
+    assert first.n == 500
+    assert metrics.rank_correlation(a, b, seed=1, resamples=5) != first
+
+
+def test_rank_correlation_needs_three_samples_of_both():
+    for a, b in ((np.ones((2, 3)), np.ones((2, 3))), (np.ones((4, 3)), np.ones((5, 3)))):
+        with pytest.raises(ValueError, match=r"with N of at least 3"):
+            metrics.rank_correlation(a, b)

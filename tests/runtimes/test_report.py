@@ -14,9 +14,11 @@ from compactor_runtimes.measure.records import Measurement
 from compactor_runtimes.report import (
     Report,
     accuracy_row,
+    fidelity_row,
     paired_row,
     read_report,
     render_terminal,
+    report_files,
     write_report,
 )
 
@@ -134,8 +136,44 @@ def test_accuracy_rows_by_hand(report):
     assert student.kl_to_teacher == pytest.approx(sum(kl) / 4, rel=1e-9)
     # of 15 bins, 0.6 lies alone (0.4 off), 0.7 twice with one right (0.4 off together), 0.8 alone (0.2 off)
     assert student.ece == pytest.approx((0.4 + 0.4 + 0.2) / 4)
+    # class 0: found 1 of 2, answered once: F1 2/3; class 1: found 2 of 2, answered 3 times: F1 4/5
+    assert student.macro_f1 == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert student.low == pytest.approx(0.3006, abs=1e-4)  # Wilson 3 of 4
     assert student.high == pytest.approx(0.9544, abs=1e-4)
+
+
+def test_without_labels_the_score_is_agreement_and_calibration_is_left_out():
+    row = accuracy_row(
+        "a",
+        "artifact",
+        logits=[[1.0, 0.0], [1.0, 0.0]],
+        labels=[0, 1],
+        teacher_logits=None,
+        parameters=None,
+        size_bytes=1,
+        split="report",
+        labelled=False,
+    )
+    assert (row.metric, row.value, row.ece) == ("agreement", 0.5, None)
+
+
+def test_fidelity_row_of_the_same_directions_is_perfect_and_of_other_dimensions_has_no_cosine(report):
+    teacher = np.random.default_rng(0).normal(size=(6, 4))
+    about = {"parameters": None, "size_bytes": 9, "split": "report"}
+    same = fidelity_row("s", "student", embeddings=3 * teacher, teacher_embeddings=teacher, **about)
+    assert (same.metric, same.n, same.ece, same.kl_to_teacher) == ("rank correlation", 6, None, None)
+    assert (same.value, same.agreement_with_teacher) == (pytest.approx(1), pytest.approx(1))
+    wide = np.concatenate([teacher, np.zeros((6, 3))], axis=1)  # the same angles in more dimensions
+    other = fidelity_row("s", "student", embeddings=wide, teacher_embeddings=teacher, **about)
+    assert (other.value, other.agreement_with_teacher) == (pytest.approx(1), None)
+    itself = fidelity_row("t", "teacher", embeddings=teacher, teacher_embeddings=teacher, **about)
+    assert itself.agreement_with_teacher is None
+
+    text = drawn(msgspec.structs.replace(report, accuracy=[same], paired=[]), 100)
+    assert "rank correlation" in text
+    assert "1.0000 [1.0000, 1.0000]" in text
+    assert "cosine" in text
+    assert "shares in %" not in text
 
 
 def test_paired_row_is_in_points_and_calls_a_small_loss_noise(report):
@@ -155,7 +193,9 @@ def test_written_report_reads_back_equal_and_keeps_raw_samples_on_one_line(repor
     path = write_report(report, tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "report.json"
     assert read_report(path) == report
-    assert [file.name for file in path.parent.iterdir()] == ["report.json"]
+    written = sorted(file.name for file in path.parent.iterdir())
+    assert written == ["report.html", "report.json", "report.md"]
+    assert [file.name for file in report_files(path.parent)] == ["report.json", "report.md", "report.html"]
     (line,) = [line for line in path.read_text().splitlines() if "samples_ns" in line and "3000000" in line]
     assert line.count("2000000") == 458
 
@@ -187,6 +227,7 @@ def test_no_number_is_cut_off_at_any_width(report, width):
     assert "…" not in text
     for shown in (
         "75.00 [30.06, 95.44]",
+        "macro-F1 73.33, n 4",
         "100.00 [51.01, 100.00]",
         "272 k",
         "1.10 MB",

@@ -16,7 +16,8 @@ import msgspec
 from compactor_runtimes.errors import UnfitEnvironmentError
 from compactor_runtimes.measure.records import Answer, Command, Job, Quit
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# RAYON: the tokenizers library
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 _TAIL_BYTES = 2000
 T = TypeVar("T", bound=Answer)
 

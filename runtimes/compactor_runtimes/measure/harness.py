@@ -72,7 +72,8 @@ def measure(
 
     Args:
         candidates: at least one, with distinct names.
-        raw_samples: encoded images; the first `max_samples` of the profile are used.
+        raw_samples: image files, or UTF-8 text files of one text each; the first `max_samples` of the profile
+            are used.
         settings: scenarios, profile, threads, offline batch and number of cold starts.
         progress: called with what is measured next, steps done and steps in total.
         python: interpreter of the workers; it must be able to import what each runtime needs.
@@ -90,7 +91,11 @@ def measure(
     paths = [path.resolve() for path in raw_samples[: profile.max_samples]]
     jobs = [
         Job(
-            candidate=msgspec.structs.replace(candidate, source=str(Path(candidate.source).resolve())),
+            candidate=msgspec.structs.replace(
+                candidate,
+                source=str(Path(candidate.source).resolve()),
+                assets=str(Path(candidate.assets).resolve()),
+            ),
             raw_samples=[str(path) for path in paths],
             threads=settings.threads,
             scenarios=settings.scenarios,
@@ -270,7 +275,7 @@ def _check(candidates: Sequence[Candidate], raw_samples: Sequence[Path]) -> None
         raise UsageError(f"measure: got candidates {names}, expected at least one and every name once")
     if not raw_samples:
         raise UsageError(
-            "measure: got no raw samples, expected at least one encoded image to feed the candidates"
+            "measure: got no raw samples, expected at least one image or text file to feed the candidates"
         )
     for module in ("mlperf_loadgen", "psutil"):
         if find_spec(module) is None:

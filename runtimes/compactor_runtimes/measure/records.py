@@ -16,7 +16,7 @@ ProfileName = Literal["smoke", "quick", "full"]
 
 
 class Candidate(Record, frozen=True):
-    """One thing to measure: a runtime "module:attr", what it opens, how images go in and labels come out.
+    """One thing to measure: a runtime "module:attr", what it opens, how raw samples go in and labels out.
 
     `pre`, `post` and `labels` are those of a manifest, `assets` the folder that `pre` finds its files in (the
     bundle's, or one laid out like it); `parameters` is None where the format does not tell.
@@ -123,7 +123,7 @@ class Settings(Record, frozen=True):
 class Measurement(Record, frozen=True):
     """Raw samples of one subject, scope and scenario, with everything needed to judge them.
 
-    Single-stream samples are one image's time, offline samples one batch's, cold-start samples one process's
+    Single-stream samples are one input's time, offline samples one batch's, cold-start samples one process's
     (scenario `once`: process start to first answer, files in the page cache). `blocks` holds the block id of
     each sample. `load_s` is opening the runtime, its libraries' import included (for cold starts the median).
     `rss_bytes` is the process's peak and `pss_bytes` its share once it has answered every kind of query, and
@@ -169,7 +169,7 @@ class Measurement(Record, frozen=True):
 
     @property
     def images_per_s(self) -> float:
-        """Throughput: all images over the sum of all sample times."""
+        """Throughput: all inputs (images, texts) over the sum of all sample times."""
         return self.batch * self.n * 1e9 / max(sum(self.samples_ns), 1)
 
 

@@ -29,6 +29,10 @@ from compactor_runtimes.measure.records import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from compactor_runtimes.postprocess import Embedding, Prediction
+
+    Feeds = dict[str, NDArray[Any]]
+
 Send = Callable[[Answer], None]
 
 
@@ -44,13 +48,16 @@ class Subject:
         self.runtime = open_runtime(candidate.runtime, Path(candidate.source), threads=job.threads)
         self.load_s = (perf_counter_ns() - begin) / 1e9
 
+        from compactor_runtimes.manifest import TextPre
         from compactor_runtimes.postprocess import decoder_from
         from compactor_runtimes.preprocess import feeds_from
 
-        self.to_feeds = feeds_from(candidate.pre)
+        self.to_feeds = feeds_from(candidate.pre, Path(candidate.assets))
         self.decode = decoder_from(candidate.post, candidate.labels)
+        self.is_ragged = any(isinstance(pre, TextPre) for pre in candidate.pre)
         self.raws: list[bytes] = []
-        self.feeds: dict[str, NDArray[Any]] = {}
+        self.whole: Feeds = {}
+        self.decoded: dict[int, list[Feeds]] = {}
 
     def read(self, paths: list[str], *, at_least: int) -> None:
         """Read the raw samples, repeated so that a batch of `at_least` can be cut from them in one piece."""
@@ -58,11 +65,25 @@ class Subject:
         self.raws = raws * -(-at_least // len(raws))
 
     def compute(self, index: int, size: int) -> None:
-        """Run `size` decoded samples from `index` on (a view: nothing is copied)."""
-        if not self.feeds:
-            self.feeds = self.to_feeds(self.raws)  # [N, ...] for each input
-        start = index % (len(self.raws) - size + 1)
-        self.runtime.run({name: values[start : start + size] for name, values in self.feeds.items()})
+        """Run `size` decoded samples from `index` on; they lie ready, nothing is copied."""
+        if size not in self.decoded:
+            self.decoded[size] = self._decode_all(size)
+        feeds = self.decoded[size]
+        self.runtime.run(feeds[index % len(feeds)])
+
+    def _decode_all(self, size: int) -> "list[Feeds]":
+        """Decode the batch of `size` samples from each start on.
+
+        Images are views of one array. Texts are of different lengths, and a batch is padded to its own
+        longest alone, as in serving: a single one not at all.
+        """
+        starts = range(len(self.raws) - size + 1)
+        if self.is_ragged:
+            return [self.to_feeds(self.raws[start : start + size]) for start in starts]
+        self.whole = self.whole or self.to_feeds(self.raws)  # [N, ...] for each input
+        return [
+            {name: values[start : start + size] for name, values in self.whole.items()} for start in starts
+        ]
 
     def rehearse(self, sizes: list[int]) -> None:
         """Answer one query of each kind and size, so that all memory of the model is in use."""
@@ -71,10 +92,14 @@ class Subject:
             self.end_to_end(0, size)
 
     def end_to_end(self, index: int, size: int) -> list[str]:
-        """Turn `size` raw samples from `index` on into labels."""
+        """Turn `size` raw samples from `index` on into labels (of an embedding, how many numbers it has)."""
         start = index % (len(self.raws) - size + 1)
         feeds = self.to_feeds(self.raws[start : start + size])
-        return [one.label for one in self.decode(self.runtime.run(feeds))]
+        return [_said(one) for one in self.decode(self.runtime.run(feeds))]
+
+
+def _said(answer: "Prediction | Embedding") -> str:
+    return f"{len(answer.vector)} numbers" if hasattr(answer, "vector") else answer.label
 
 
 def serve(subject: Subject, job: Job, commands: Callable[[], bytes], send: Send) -> None:

@@ -144,3 +144,10 @@ def test_bundle_steps_give_the_stored_pixels(tmp_path):
     whole = fill(tmp_path / "set", tmp_path, steps=steps[:1])
     info = DataInfo("image-classification", {"label": []}, ImageInfo(*whole.inputs.shape[1:]))
     assert (to_uint8(path, image_steps(info)) == whole.inputs[0]).all()
+
+
+def test_a_thinned_source_decodes_evenly_spread_rows_only(folder, tmp_path):
+    few = store(open_folder(folder, None), GREY, Opening(cache=tmp_path, at_most=5))
+    expected = np.linspace(0, COUNT - 1, 5).round().astype(int).tolist()
+    assert (few.inputs[:, 0, :, 0].astype(int) @ [1, 256]).tolist() == expected
+    assert few.digest != fill(folder, tmp_path).digest

@@ -1,12 +1,14 @@
 """Names and paths: what is opened, where it is looked for, and what is said if it is not there."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from compactor.data.datasets import DATASETS, open_dataset
 from compactor.data.spec import DataSpec
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.tables import resolve
 
 
@@ -43,9 +45,14 @@ def test_missing_path_says_where_it_looked_and_what_there_is(tmp_path, monkeypat
         assert part in str(caught.value)
 
 
-def test_hub_id_is_answered_with_what_to_do(tmp_path):
-    with pytest.raises(UsageError, match="hub data sets are not read yet, download it as parquet"):
+def test_hub_id_is_answered_with_what_to_do(tmp_path, monkeypatch):
+    """Offline within seconds; the endpoint is one that no network knows."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr("compactor.data.hub.getproxies", dict)
+    started = time.monotonic()
+    with pytest.raises(UnfitEnvironmentError, match=r"'user/name': is no local path .* into one folder"):
         open_name("user/name", tmp_path, tmp_path)
+    assert time.monotonic() - started < 8
 
 
 def test_named_data_set_without_its_files_says_what_is_missing(tmp_path, monkeypatch):
@@ -63,9 +70,11 @@ def test_settings_that_a_named_data_set_would_ignore_are_refused(tmp_path):
 
 
 def test_other_files_are_refused(tmp_path):
-    (tmp_path / "x.csv").write_text("a,b")
-    with pytest.raises(UsageError, match=r"x\.csv is neither a folder nor a \.parquet file"):
-        open_name("x.csv", tmp_path, tmp_path)
+    (tmp_path / "x.zip").write_text("a,b")
+    with pytest.raises(
+        UsageError, match=r"x\.zip is neither a folder nor a table \(\.parquet, \.csv, \.jsonl\)"
+    ):
+        open_name("x.zip", tmp_path, tmp_path)
 
 
 def test_second_report_split_is_refused(folder, tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from compactor.data.datasets import open_dataset
-from compactor.data.parquet import find_parquet_splits
 from compactor.data.spec import DataSpec
+from compactor.data.tables import find_table_splits
 from compactor_runtimes.errors import UsageError
 
 
@@ -132,7 +132,7 @@ def test_bad_images_are_named_by_row(tmp_path, opened):
     ):
         opened(broken)
     empty = write(tmp_path / "empty.parquet", image=images[:5] + [None] + images[6:])
-    with pytest.raises(UsageError, match=r"row 5: holds no image bytes"):
+    with pytest.raises(UsageError, match=r"row 5: holds no image, expected one"):
         opened(empty)
     sizes = write(tmp_path / "sizes.parquet", image=images[:7] + [png(0, side=5)] + images[8:])
     with pytest.raises(
@@ -170,10 +170,10 @@ def test_folder_of_parquet_files_is_split_by_name(tmp_path, opened):
 def test_parquet_folder_without_train_or_with_other_names_is_refused(tmp_path):
     write(tmp_path / "test.parquet")
     with pytest.raises(UsageError, match="no train split beside test"):
-        find_parquet_splits(tmp_path)
+        find_table_splits(tmp_path)
     write(tmp_path / "extra.parquet")
     with pytest.raises(UsageError, match=r"extra\.parquet: the name says no split"):
-        find_parquet_splits(tmp_path)
+        find_table_splits(tmp_path)
 
 
 def test_report_split_that_states_other_classes_is_refused(tmp_path, opened):
@@ -184,3 +184,21 @@ def test_report_split_that_states_other_classes_is_refused(tmp_path, opened):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(opened(train, report=str(train)).report) == 20
+
+
+def test_csv_and_jsonl_name_images_beside_them(tmp_path, opened):
+    (tmp_path / "pictures").mkdir()
+    for number in range(20):
+        (tmp_path / "pictures" / f"{number}.png").write_bytes(png(number))
+    lines = [f"pictures/{number}.png,{'even' if number % 2 == 0 else 'odd'}" for number in range(20)]
+    (tmp_path / "list.csv").write_text("\n".join(["file,kind", *lines]))
+    data = opened(tmp_path / "list.csv", image_column="file", label_column="kind")
+    assert data.train.inputs[:, 0, 0, 0].tolist() == list(range(20))
+    assert data.info.classes == {"label": ["even", "odd"]}
+    for name, message in (
+        ("../outside.png", "leaves the folder of the table"),
+        ("lost.png", "does not exist"),
+    ):
+        (tmp_path / "bad.csv").write_text("\n".join(["file,kind", f"{name},even", *lines]))
+        with pytest.raises(UsageError, match=f"row 0: .*{message}"):
+            opened(tmp_path / "bad.csv", image_column="file", label_column="kind")

@@ -1,0 +1,112 @@
+"""What suites that compare training arms share: train a recipe's stages, score a student, choose a rate."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.results_file import Figure, Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from compactor.data.splits import Dataset
+    from compactor.models.student import Student
+    from compactor.recipe import LoadedRecipe
+
+CACHE = Path(__file__).parent / ".cache"
+
+
+def train(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> "tuple[Student, Dataset]":
+    """Train a recipe's stages; those whose id starts with `shared` are kept for the suite's other runs."""
+    from compactor.models.build import load_model_folder
+    from compactor.progress import SilentReporter
+    from compactor.run.data import DataSets
+    from compactor.run.folder import DONE
+    from compactor.run.journal import Journal
+    from compactor.run.plan import make_plan
+    from compactor.run.stages import STUDENT, train_stage
+
+    cache, reporter = CACHE / name, SilentReporter()
+    data = DataSets(loaded, reporter)
+    plan = make_plan(loaded, cache, data=data)
+    done: dict[str, Path] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for stage in loaded.recipe.stages:
+            digest = plan.digests[stage.id]
+            root = cache if stage.id.startswith(shared) else Path(scratch)
+            folder = root / f"{stage.id}-{digest[:12]}"
+            if (folder / DONE).is_file():
+                done[stage.id] = folder / STUDENT
+                continue
+            done[stage.id] = train_stage(
+                loaded,
+                stage,
+                folder,
+                digest=digest,
+                done=done,
+                data=data,
+                reporter=reporter,
+                journal=Journal(None),
+            )
+        last = loaded.recipe.stages[-1]
+        return load_model_folder(done[last.id]), data.open(loaded.recipe.data)
+
+
+def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:
+    """Accuracy on select, and which report samples are answered rightly (a string of 0 and 1)."""
+    from compactor.evaluation import split_labels, student_answers
+    from compactor_runtimes.metrics import correct
+
+    right = [
+        correct(student_answers(student, task.batches(split))[task.head], split_labels(task, split))
+        for split in (data.select, data.report)
+    ]
+    return {
+        "select_accuracy": float(right[0].mean()),
+        "report_right": "".join(str(int(value)) for value in right[1]),
+    }
+
+
+def best_rate(runs: list[Run]) -> float:
+    """The learning rate with the highest select accuracy, averaged over the seeds that tried it."""
+    found: dict[float, list[float]] = {}
+    for run in runs:
+        found.setdefault(run["settings"]["lr"], []).append(run["result"]["select_accuracy"])
+    return max(sorted(found), key=lambda rate: sum(found[rate]) / len(found[rate]))
+
+
+def at_rate(runs: list[Run], rate: float) -> "NDArray[np.bool_]":
+    """Correctness on the report samples of all runs with a rate: bool [seeds, N]."""
+    import numpy as np
+
+    chosen = [run["result"]["report_right"] for run in runs if run["settings"]["lr"] == rate]
+    return np.array([[character == "1" for character in text] for text in chosen])
+
+
+def top1(right: "NDArray[np.bool_]", about: str) -> Figure:
+    """Mean accuracy over seeds, with their range."""
+    means = right.mean(1)
+    return Figure(
+        float(means.mean()),
+        "share",
+        right.shape[1],
+        float(means.min()),
+        float(means.max()),
+        f"{about}, mean and range of {len(means)} seeds, report split",
+    )
+
+
+def gain(before: "NDArray[np.bool_]", after: "NDArray[np.bool_]", about: str) -> Figure:
+    """Points gained, seed-averaged, with a 95% bootstrap interval over the samples."""
+    from compactor_runtimes.metrics import bootstrap_difference
+
+    found = bootstrap_difference(before, after)
+    return Figure(
+        100 * found.value,
+        "points",
+        found.n,
+        100 * found.low,
+        100 * found.high,
+        f"{about}, {len(before)} seeds averaged, 95% bootstrap over samples",
+    )

@@ -1,0 +1,83 @@
+"""Data sets of the hub: fetched once through the `datasets` library, then read like any folder of tables."""
+
+import json
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from compactor.data.locate import SPLIT_NAMES
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+
+
+def fetch(name: str, root: Path) -> Path:
+    """Fetch `owner/name` or `owner/name:config` into `root`; what is there already is not fetched again.
+
+    Args:
+        name: id of the data set; a local folder that `datasets` reads will do as well.
+        root: folder that gets one folder for each data set.
+
+    Returns:
+        Folder with one parquet file for each split.
+
+    Raises:
+        UnfitEnvironmentError: the hub cannot be reached or has no such data set.
+        UsageError: it has no split that is named train.
+    """
+    target = root / ("dataset--" + name.strip("/").replace("/", "--").replace(":", "--"))
+    if target.is_dir():
+        return target
+    with needs_extra("train"):
+        import datasets
+    identifier, _, config = name.partition(":")
+    try:
+        if not Path(identifier).is_dir():
+            _reach_hub()
+        found = datasets.load_dataset(identifier, config or None)
+    except (OSError, ValueError, RuntimeError) as error:  # offline, unknown id, unreadable files
+        raise UnfitEnvironmentError(
+            f"data set {name!r}: is no local path and could not be fetched from the hub "
+            f"({' '.join(str(error).split())[:160]}); where there is internet, download its parquet files "
+            "(train, and validation or test if it has them) into one folder and give it as data.dataset"
+        ) from error
+    known = {split: part for split, part in found.items() if split in SPLIT_NAMES}
+    if "train" not in known:
+        raise UsageError(f"data set {name!r}: has the splits {', '.join(found)}, expected one named train")
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".fetching.", dir=root))
+    try:
+        for split, part in known.items():
+            _write(part, temporary / f"{split}.parquet")
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _reach_hub() -> None:
+    """Fail at once where there is no network; the library itself would retry for half a minute.
+
+    Raises:
+        OSError: the hub cannot be reached.
+    """
+    if getproxies():  # then only the proxy can tell
+        return
+    with needs_extra("train"):
+        from huggingface_hub.constants import ENDPOINT
+    address = urlsplit(ENDPOINT)
+    socket.create_connection((address.hostname or "", address.port or 443), timeout=5).close()
+
+
+def _write(part: Any, path: Path) -> None:
+    """Write one split; the library's own metadata keep the names of the classes."""
+    part.to_parquet(path)
+    with needs_extra("train"):
+        import pyarrow.parquet as pq
+    if b"huggingface" not in (pq.read_schema(path).metadata or {}):  # pragma: no cover  # older releases
+        table = pq.read_table(path)
+        features = {name: {"names": getattr(kind, "names", None)} for name, kind in part.features.items()}
+        told = json.dumps({"info": {"features": features}}).encode()
+        pq.write_table(table.replace_schema_metadata({b"huggingface": told}), path)

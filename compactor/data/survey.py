@@ -1,0 +1,178 @@
+"""Look over a data set before it is used: rows, classes, image sizes, and what is wrong with it.
+
+Reads labels whole and a few hundred images; decodes nothing into the cache.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from compactor.data.cache import Opening, Source, spread_rows
+from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
+from compactor.data.spec import DataSpec, SplitName
+from compactor.data.splits import REPORT_SHARE, select_count
+from compactor.data.texts import text_source
+from compactor_runtimes.errors import UsageError, needs_extra
+
+LOOKED_AT = 200  # images whose size is read
+FEW = 10  # rows of a class from which on it can be split and learnt at all
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a data set holds.
+
+    `rows` counts each split as a run would have it, `classes` the rows of each class over all splits, `sizes`
+    is (lowest height, lowest width, highest height, highest width) of the images looked at.
+    """
+
+    kind: Literal["images", "texts"]
+    rows: dict[str, int]
+    classes: dict[str, int]
+    unlabelled: int = 0
+    sizes: tuple[int, int, int, int] | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
+    """Survey the data set of a spec for a task.
+
+    Raises:
+        UsageError: not found, or not usable at all.
+        UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
+    """
+    if spec.dataset in DATASETS:
+        return _named(spec, base)
+    parts = find_parts(spec, Opening(base))
+    images = task.startswith("image-")
+    sources: dict[SplitName, Source] = {}
+    counts: Counter[str] = Counter()
+    classes: list[str] | None = None
+    rows: dict[str, int] = {}
+    unlabelled = 0
+    for name in sorted(parts, key=["train", "select", "report"].index):
+        make = image_source if images else text_source
+        sources[name] = source = make(parts[name], spec, classes)
+        labels = source.labels()
+        classes = classes or labels.classes or None
+        counts.update({known: 0 for known in labels.classes})
+        numbers, found = np.unique(labels.values[labels.values >= 0], return_counts=True)
+        counts.update(
+            {labels.classes[number]: int(many) for number, many in zip(numbers, found, strict=True)}
+        )
+        rows[name] = len(labels.values)
+        unlabelled += int((labels.values < 0).sum())
+    total = sum(rows.values())
+    problems = _label_problems(counts, unlabelled, total)
+    sizes = None
+    if images:
+        sizes, found_problems = _sizes(sources, spec)
+        problems += found_problems
+    else:
+        problems += _repeats(sources)
+    return Survey(
+        "images" if images else "texts", _split_rows(rows, spec), dict(counts), unlabelled, sizes, problems
+    )
+
+
+def _named(spec: DataSpec, base: Path | None) -> Survey:
+    data = open_dataset(spec, base=base)
+    splits = (data.train, data.select, data.report)
+    names = data.info.classes["label"]
+    counts = sum((Counter(part.labels["label"][part.rows].tolist()) for part in splits), Counter())
+    image = data.info.image
+    assert image is not None
+    side = (image.height, image.width)
+    return Survey(
+        "images",
+        {part.name: len(part) for part in splits},
+        {name: counts[number] for number, name in enumerate(names)},
+        counts[-100],
+        (*side, *side),
+    )
+
+
+def _split_rows(rows: dict[str, int], spec: DataSpec) -> dict[str, int]:
+    """Rows of each split after those that are not published are taken from train."""
+    train = rows["train"]
+    if train < 3 and len(rows) < 3:
+        raise UsageError(f"data.dataset: {train} rows found, at least 3 are needed to split them")
+    report = rows.get("report", 0) or max(round(REPORT_SHARE * train), 1)
+    train -= 0 if "report" in rows else report
+    select = rows.get("select", 0) or select_count(spec.select, train)
+    train -= 0 if "select" in rows else select
+    return {"train": train, "select": select, "report": report}
+
+
+def _label_problems(counts: "Counter[str]", unlabelled: int, total: int) -> list[str]:
+    if unlabelled == total:
+        return ["no row has a label: distillation can be judged by agreement with the teacher only"]
+    problems = []
+    empty = [name for name, many in counts.items() if many == 0]
+    few = [name for name, many in counts.items() if 0 < many < FEW]
+    if empty:
+        problems.append(f"{len(empty)} classes have no row ({_some(empty)})")
+    if few:
+        problems.append(f"{len(few)} classes have fewer than {FEW} rows ({_some(few)})")
+    if unlabelled:
+        problems.append(f"{unlabelled:,} of {total:,} rows have no label")
+    return problems
+
+
+def _sizes(sources: dict[SplitName, Source], spec: DataSpec) -> tuple[tuple[int, int, int, int], list[str]]:
+    """Sizes of a few hundred evenly spread images, from their headers."""
+    with needs_extra("image"):
+        from PIL import Image
+    seen: list[tuple[int, int]] = []
+    broken: list[str] = []
+    for source in sources.values():
+        for name, raw in _some_items(source, LOOKED_AT // len(sources)):
+            try:
+                with Image.open(BytesIO(raw) if isinstance(raw, bytes) else raw) as image:
+                    seen.append((image.height, image.width))
+            except (OSError, ValueError, SyntaxError):
+                broken.append(name)
+    if not seen:
+        raise UsageError(
+            f"{next(iter(sources.values())).name}: holds no readable image, expected at least one"
+        )
+    heights, widths = zip(*seen, strict=True)
+    sizes = (min(heights), min(widths), max(heights), max(widths))
+    problems = [f"{len(broken)} of the images looked at cannot be read ({_some(broken)})"] if broken else []
+    if len(set(seen)) > 1 and spec.image_size is None:
+        problems.append(
+            f"images differ in size ({sizes[0]} x {sizes[1]} to {sizes[2]} x {sizes[3]}, height x width): "
+            f"set image_size, for example {min(sizes[0], sizes[1])}"
+        )
+    return sizes, problems
+
+
+def _some_items(source: Source, count: int) -> Iterator[tuple[str, bytes | Path]]:
+    rows = set(spread_rows(len(source.labels().values), count).tolist())
+    return (item for row, item in enumerate(source.items()) if row in rows)
+
+
+def _repeats(sources: dict[SplitName, Source]) -> list[str]:
+    """Texts of train that are also in a published report split."""
+    from compactor.data.tables import TableSource
+
+    texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
+    if "report" not in texts:
+        return []
+    known = set(chain(texts["train"], texts.get("select", [])))
+    repeated = sum(text in known for text in texts["report"])
+    return (
+        [f"{repeated:,} of {len(texts['report']):,} report texts are in train or select too"]
+        if repeated
+        else []
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,73 @@
+"""Find the `tokenizer.json` that a recipe names, and what it pads with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from compactor.data.spec import DataSpec
+from compactor.locate import locate, locate_model
+from compactor.records import TextInfo
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+
+FILE = "tokenizer.json"
+PADS = ("[PAD]", "<pad>", "<|pad|>")
+
+
+def find_tokenizer(spec: str, base: Path | None) -> Path:
+    """Find the file: `spec` is a tokenizer.json, a folder that holds one, or a model (`hf:`, `package:`).
+
+    Raises:
+        UsageError: nothing there, or a folder without the file.
+        UnfitEnvironmentError: a model of the hub, and the hub cannot be reached.
+    """
+    if spec.partition(":")[0] in ("hf", "package"):
+        folder = locate_model(spec, base)
+        path = _from_hub(spec) if folder is None else folder / FILE
+    else:
+        path = locate(spec, base, what="data.tokenizer")
+        path = path / FILE if path.is_dir() else path
+    if not path.is_file():
+        raise UsageError(
+            f"data.tokenizer: {spec} has no {FILE} (looked at {path}); save it with the fast tokenizer of "
+            "transformers, or name another"
+        )
+    return path
+
+
+def text_info(spec: DataSpec, base: Path | None) -> TextInfo:
+    """Say how the texts of a data set are cut.
+
+    Raises:
+        UsageError: no tokenizer is named, or its file is none.
+        UnfitEnvironmentError: see `find_tokenizer`.
+    """
+    if spec.tokenizer is None:
+        raise UsageError("data.tokenizer: absent; name a tokenizer.json, or a model (hf:, package:) with one")
+    path = find_tokenizer(spec.tokenizer, base)
+    return TextInfo(path, _pad_id(path), spec.max_tokens)
+
+
+def _pad_id(path: Path) -> int:
+    """The id that the tokenizer itself pads with, else that of a token called [PAD] or <pad>, else 0."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        padding = content.get("padding")
+        if padding:
+            return int(padding["pad_id"])
+        added = {token["content"]: int(token["id"]) for token in content.get("added_tokens", [])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: is no tokenizer.json ({error!r}); save the tokenizer again") from error
+    return next((added[name] for name in PADS if name in added), 0)
+
+
+def _from_hub(spec: str) -> Path:
+    with needs_extra("train"):
+        from huggingface_hub import hf_hub_download
+    name = spec.partition(":")[2]
+    try:
+        return Path(hf_hub_download(name, FILE))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnfitEnvironmentError(
+            f"tokenizer of {spec}: is in no local folder and could not be downloaded; where there is "
+            f"internet, download {FILE} of {name} and give its path as data.tokenizer"
+        ) from error

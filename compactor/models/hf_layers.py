@@ -1,0 +1,61 @@
+"""Which layers of a BERT-like encoder a student keeps, and how many positions the encoder knows."""
+
+from typing import Any
+
+from torch import nn
+
+from compactor_runtimes.errors import UsageError
+
+STACKS = ("encoder.layer", "transformer.layer")  # BERT, RoBERTa, MPNet, ELECTRA, DeBERTa; DistilBERT
+
+
+def keep_layers(model: Any, layers: object, *, name: str) -> None:
+    """Keep only the given layers of a transformers model's encoder, in the given order.
+
+    Args:
+        model: the model, changed in place; its configuration tells the new depth.
+        layers: numbers of the layers, counted from 0.
+        name: the model in error messages.
+
+    Raises:
+        UsageError: the encoder has no such layers, or none that can be chosen.
+    """
+    encoder = model.base_model
+    stack = next((found for path in STACKS if (found := _at(encoder, path)) is not None), None)
+    if stack is None:
+        raise UsageError(
+            f"model {name}: options.layers: {type(encoder).__name__} has no {' or '.join(STACKS)} to choose "
+            "from; remove the option, or set the depth by an option of its configuration"
+        )
+    chosen = layers if isinstance(layers, list) else []
+    if not chosen or not all(type(one) is int and 0 <= one < len(stack) for one in chosen):
+        raise UsageError(
+            f"model {name}: options.layers: got {layers!r}, expected a list of numbers "
+            f"from 0 to {len(stack) - 1}"
+        )
+    kept = [stack[one] for one in chosen]
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"model {name}: options.layers: got {layers!r}, expected each layer once")
+    del stack[:]
+    stack.extend(kept)
+    model.config.num_hidden_layers = len(kept)
+
+
+def position_count(model: Any) -> int | None:
+    """Number of tokens that learned position embeddings allow; None where positions are computed.
+
+    RoBERTa and its kin leave the rows up to the padding row unused.
+    """
+    for path, module in model.named_modules():
+        if path.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def _at(module: nn.Module, path: str) -> nn.ModuleList | None:
+    for part in path.split("."):
+        inner = getattr(module, part, None)
+        if not isinstance(inner, nn.Module):
+            return None
+        module = inner
+    return module if isinstance(module, nn.ModuleList) else None

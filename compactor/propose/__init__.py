@@ -1,0 +1,9 @@
+"""Write a first recipe: from the names of teacher, student and data to commented YAML that runs.
+
+One file a question: which models (`models`, `weights`), which data (`columns`, `data`), which numbers
+(`training`), how it is written down (`write`). `proposal` puts the answers together.
+"""
+
+from compactor.propose.proposal import Proposal, propose
+
+__all__ = ["Proposal", "propose"]

@@ -1,0 +1,143 @@
+"""What no type of a recipe can say: references to earlier stages, methods, options, and whose tokenizer."""
+
+import msgspec
+
+from compactor.data.spec import DataSpec
+from compactor.recipe import STAGE, ModelSpec, Recipe, StageSpec
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import nearest
+
+TOKENIZER_FAMILIES = ("hf", "package")
+
+
+def check_references(recipe: Recipe) -> None:
+    """Check ids, references to earlier stages, methods and their options.
+
+    Raises:
+        UsageError: the first contradiction.
+    """
+    from compactor.tasks import TASKS
+
+    if recipe.task not in TASKS:
+        raise UsageError(f"recipe task: got {recipe.task!r}; {nearest(recipe.task, TASKS)}")
+    _check_whole(recipe)
+    seen: list[str] = []
+    for index, stage in enumerate(recipe.stages):
+        at = f"recipe stages.{index}"
+        if stage.id in seen:
+            raise UsageError(f"{at}.id: {stage.id!r} is used twice; every stage needs its own id")
+        if (stage.epochs is None) == (stage.steps is None):
+            found = "both" if stage.epochs else "neither"
+            raise UsageError(f"{at}: give either epochs or steps (found {found})")
+        if stage.student is None and recipe.student is None:
+            raise UsageError(
+                f"{at}.student: there is none; name one for the stage or at the top of the recipe"
+            )
+        if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
+            raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
+        _check_method(recipe, stage, at, seen)
+        seen.append(stage.id)
+
+
+def _check_whole(recipe: Recipe) -> None:
+    """Check what concerns the recipe as a whole."""
+    if not recipe.stages and (recipe.student is None or recipe.student.weights is None):
+        raise UsageError(
+            "recipe stages: there are none, so student.weights must name the trained student's weights; "
+            "add a stage to train one"
+        )
+    if recipe.task == "embedding" and recipe.gates.student_vs_teacher.max_drop_points is not None:
+        raise UsageError(
+            "recipe gates.student_vs_teacher: embeddings have no accuracy to lose points of; remove the gate"
+        )
+    for teacher in recipe.teachers if not recipe.stages else []:
+        _check_teacher(teacher, "recipe teachers", [])
+    names = [spec.name for spec in recipe.export]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                f"recipe export: {name!r} is listed twice; each needs its own format and precision"
+            )
+
+
+def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str]) -> None:
+    """Check a stage's method, its options, and whom it learns from and starts from."""
+    from compactor.methods import method_named, parse_options
+
+    method = method_named(stage.method, at)
+    parse_options(method, stage.options, at)
+    answers = "embedding" if recipe.task == "embedding" else "classes"
+    if method.answers != answers:
+        raise UsageError(
+            f"{at}.method: {stage.method!r} compares {method.answers}, task {recipe.task} answers with "
+            f"{answers}; use method embedding for task embedding, kd or supervised otherwise"
+        )
+    teachers = recipe.stage_teachers(stage)
+    if method.learns_from_teachers and not teachers:
+        raise UsageError(
+            f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
+        )
+    # a stage that learns from nobody may come before the teachers that the recipe names for the others
+    uses = method.learns_from_teachers or bool(stage.teachers)
+    for teacher in teachers:
+        _check_teacher(teacher, f"{at}.teachers", earlier if uses else None)
+    _check_stage_exists(stage.init, at, earlier)
+
+
+def _check_teacher(teacher: ModelSpec | str, at: str, earlier: list[str] | None) -> None:
+    """Check one entry of a list of teachers; `earlier` stages are None where the entry is not used."""
+    if isinstance(teacher, ModelSpec):
+        if teacher.weights is None:
+            raise UsageError(
+                f"{at}: {teacher.model} has no weights; give weights: FILE.safetensors or pretrained"
+            )
+        return
+    if not teacher.startswith(STAGE):
+        raise UsageError(f"{at}: {teacher!r} is neither a model nor of the form stage:ID")
+    if earlier is not None:
+        _check_stage_exists(teacher, at, earlier)
+
+
+def _check_stage_exists(reference: str | None, at: str, earlier: list[str]) -> None:
+    if reference is not None and reference.startswith(STAGE):
+        if reference.removeprefix(STAGE) not in earlier:
+            known = f"earlier stages: {', '.join(earlier)}" if earlier else "this is the first stage"
+            raise UsageError(f"{at}: {reference!r} names no earlier stage ({known})")
+
+
+def with_tokenizers(recipe: Recipe) -> Recipe:
+    """Write the tokenizer of every text data set out: the student's own, else the first teacher's with one.
+
+    Raises:
+        UsageError: no model brings one.
+    """
+    if recipe.task.startswith("image-"):
+        return recipe
+
+    def filled(data: DataSpec, models: list[ModelSpec | str | None], at: str) -> DataSpec:
+        if data.tokenizer is not None:
+            return data
+        for model in models:
+            if isinstance(model, ModelSpec) and model.model.partition(":")[0] in TOKENIZER_FAMILIES:
+                return msgspec.structs.replace(data, tokenizer=model.model)
+        raise UsageError(
+            f"recipe {at}.tokenizer: absent, and neither student nor teachers bring one; name a "
+            "tokenizer.json, or a model (hf:, package:) that has one"
+        )
+
+    every = [recipe.student, *(stage.student for stage in recipe.stages), *recipe.teachers]
+    data = filled(recipe.data, every, "data")
+    stages = [
+        stage
+        if stage.data is None
+        else msgspec.structs.replace(
+            stage,
+            data=filled(
+                stage.data,
+                [recipe.stage_student(stage), *recipe.stage_teachers(stage)],
+                f"stages.{index}.data",
+            ),
+        )
+        for index, stage in enumerate(recipe.stages)
+    ]
+    return msgspec.structs.replace(recipe, data=data, stages=stages)

@@ -1,0 +1,57 @@
+"""The data sets of a recipe, each one found, decoded and hashed once for the whole run."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from compactor.data.spec import DataSpec
+from compactor.progress import Reporter
+from compactor.recipe import LoadedRecipe
+from compactor.run.digest import digest_of
+from compactor_runtimes.errors import UsageError, needs_extra
+
+if TYPE_CHECKING:
+    from compactor.data.splits import Dataset
+
+
+class DataSets:
+    """Open data sets on demand and keep them."""
+
+    def __init__(self, loaded: LoadedRecipe, reporter: Reporter) -> None:
+        """Open nothing yet."""
+        self.loaded, self.reporter = loaded, reporter
+        self._opened: dict[str, Dataset] = {}  # by the digest of the spec, which is not hashable itself
+
+    def open(self, spec: DataSpec) -> "Dataset":
+        """Return the data set of a spec.
+
+        Raises:
+            UsageError: it cannot be used as it is, or nothing says what its classes are.
+        """
+        key = digest_of(msgspec.to_builtins(spec))
+        if key not in self._opened:
+            self._opened[key] = self._open(spec)
+        return self._opened[key]
+
+    def _open(self, spec: DataSpec) -> "Dataset":
+        with needs_extra("train"):
+            from compactor.tasks import task_named
+
+            task = task_named(self.loaded.recipe.task)
+        with self.reporter.bar(f"decode {spec.dataset}", 1) as bar:
+            data = task.open(
+                spec,
+                base=self.loaded.base,
+                progress=lambda done, total: bar.at(done, total=total),
+                at_most=self.loaded.at_most,
+            )
+        if task.answers == "classes" and not data.info.num_classes(task.head):
+            if spec.class_names is None:
+                raise UsageError(
+                    f"data {spec.dataset}: has no labels, so nothing says how many classes there are; set "
+                    "data.classes to their names or their number (as many as the teacher tells apart)"
+                )
+            classes = data.info.classes | {task.head: spec.class_names}
+            data = replace(data, info=replace(data.info, classes=classes))
+        return data

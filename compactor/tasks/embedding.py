@@ -1,0 +1,23 @@
+"""`task: embedding`: one vector a text, learned from a teacher's vectors; no labels are needed."""
+
+from typing import Literal
+
+from compactor.models.student import EMBEDDING
+from compactor.records import DataInfo
+from compactor.tasks.texts import TextTask
+from compactor_runtimes.manifest import EmbeddingPost, Post
+
+
+class Embedding(TextTask):
+    """See compactor.tasks.Task."""
+
+    name = "embedding"
+    head = EMBEDDING
+    answers: Literal["classes", "embedding"] = "embedding"
+
+    def post(self, info: DataInfo) -> list[Post]:
+        """Divide by the length."""
+        return [EmbeddingPost(output=EMBEDDING)]
+
+
+TASK = Embedding()

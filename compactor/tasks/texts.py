@@ -1,0 +1,94 @@
+"""What the text tasks share: opening texts, batching token ids, raw .txt files, the tokenizer's record."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from compactor.data.spec import DataSpec
+from compactor.data.splits import Dataset, Split
+from compactor.data.text_loader import TextLoader, text_batches
+from compactor.data.texts import open_texts
+from compactor.models.text import IDS, MASK, MAX_BATCH, text_info_of
+from compactor.recipe import StageSpec
+from compactor.records import Batch, DataInfo, TextInfo
+from compactor_runtimes.manifest import Pre, TextPre
+
+TOKENIZER_ASSET = "assets/tokenizer.json"
+# shortest that is still a text, far longer than any model reads, and letters of one to four bytes
+EDGES = (".", "word " * 2_000, "Žluťoučký кот 猫 🐈 naïve ﬁn")
+
+
+@dataclass(frozen=True)
+class TextSplit(Split):
+    """A split of texts that knows how they are cut."""
+
+    text: TextInfo
+
+
+class TextTask:
+    """The parts of compactor.tasks.Task that all text tasks have alike."""
+
+    name: str
+
+    def open(
+        self,
+        spec: DataSpec,
+        *,
+        base: Path,
+        progress: Callable[[int, int], None] | None = None,
+        at_most: int | None = None,
+    ) -> Dataset:
+        """Open texts and, where there are any, labels."""
+        data = open_texts(spec, task=self.name, base=base, progress=progress, at_most=at_most)
+        text = text_info_of(data.info)
+        train, select, report = (
+            TextSplit(one.name, one.inputs, one.labels, one.rows, one.digest, text)
+            for one in (data.train, data.select, data.report)
+        )
+        return replace(data, train=train, select=select, report=report)
+
+    def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> TextLoader:
+        """Pad each global batch to its longest text."""
+        return TextLoader(split, _text(split), batch_size=stage.batch_size, seed=seed, rank=rank, world=world)
+
+    def batches(self, split: Split) -> Iterator[Batch]:
+        """Yield texts in order, each batch padded to its longest."""
+        return text_batches(split, _text(split), MAX_BATCH)
+
+    def raws(self, split: Split, count: int, folder: Path) -> list[Path]:
+        """Write UTF-8 text files."""
+        return _write(list(split.inputs[split.rows[:count]]), folder, prefix=split.name)
+
+    def edge_raws(self, split: Split, folder: Path) -> list[Path]:
+        """Write a text of one character, one that is far too long, and one of many alphabets."""
+        return _write(list(EDGES), folder, prefix="edge")
+
+    def pre(self, info: DataInfo) -> list[Pre]:
+        """Cut into tokens, limit, pad."""
+        text = text_info_of(info)
+        return [
+            TextPre(
+                tokenizer=TOKENIZER_ASSET, max_tokens=text.max_tokens, pad_id=text.pad_id, ids=IDS, mask=MASK
+            )
+        ]
+
+    def assets(self, info: DataInfo) -> dict[str, Path]:
+        """The tokenizer."""
+        return {TOKENIZER_ASSET: text_info_of(info).tokenizer}
+
+
+def _text(split: Split) -> TextInfo:
+    if not isinstance(split, TextSplit):
+        raise ValueError(f"split {split.name}: got a Split, expected a TextSplit, as the task's open() gives")
+    return split.text
+
+
+def _write(texts: list[str], folder: Path, *, prefix: str) -> list[Path]:
+    """Write `<folder>/<prefix><number>.txt`, each text with one newline after it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, text in enumerate(texts):
+        path = folder / f"{prefix}{number:03d}.txt"
+        path.write_bytes(f"{text}\n".encode())
+        paths.append(path)
+    return paths

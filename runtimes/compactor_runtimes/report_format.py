@@ -1,0 +1,118 @@
+"""How the numbers of a report are written, alike in the terminal, in Markdown and in HTML."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from compactor_runtimes.manifest import Check
+from compactor_runtimes.units import scaled
+
+if TYPE_CHECKING:
+    from compactor_runtimes.measure.records import Measurement
+    from compactor_runtimes.report_records import AccuracyRow, PairedRow, Report
+
+RANK_CORRELATION = "rank correlation"
+NO_VALUE = "-"
+VERDICT_WORDS = {"noise": "inside the noise", "better": "better", "worse": "worse"}
+SHOWN_PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu")
+
+
+def share(value: float, row: "AccuracyRow") -> str:
+    """A score of `row`: rank correlations as they are, shares in percent (without the sign)."""
+    return f"{value:.4f}" if row.metric == RANK_CORRELATION else f"{100 * value:.2f}"
+
+
+def interval(row: "AccuracyRow") -> str:
+    """The 95% interval of a row's score: `[95.66, 98.87]`."""
+    return f"[{share(row.low, row)}, {share(row.high, row)}]"
+
+
+def unit(row: "AccuracyRow") -> str:
+    """The sign after a score: a percent sign, or nothing for a rank correlation."""
+    return "" if row.metric == RANK_CORRELATION else "%"
+
+
+def agreement_words(rows: "Iterable[AccuracyRow]") -> str:
+    """What `agreement_with_teacher` is in these rows."""
+    return "mean cosine" if any(row.metric == RANK_CORRELATION for row in rows) else "agreement"
+
+
+def change(row: "PairedRow") -> str:
+    """A difference: `-0.56 points`."""
+    return f"{_signed(row.difference_points)} points"
+
+
+def change_interval(row: "PairedRow") -> str:
+    """The 95% interval of a difference in points: `[-1.67, +0.56]`."""
+    return f"[{_signed(row.low)}, {_signed(row.high)}]"
+
+
+def p_value(p: float) -> str:
+    """A probability of chance, three decimals."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def times(ratio: float) -> str:
+    """A ratio with two or three digits: `4.1`, `21`, `0.82`."""
+    return f"{ratio:.2f}" if ratio < 0.995 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
+
+
+def gate_numbers(gate: Check) -> str:
+    """Value, limit and count of a check: `: value 1.2, limit 2, n 359; detail`, or nothing."""
+    numbers = [
+        "" if gate.value is None else f"value {gate.value:.6g}",
+        "" if gate.limit is None else f"limit {gate.limit:.6g}",
+        "" if gate.n is None else f"n {gate.n:,}",
+    ]
+    shown = ", ".join(number for number in numbers if number)
+    return (f": {shown}" if shown else "") + (f"; {gate.detail}" if gate.detail else "")
+
+
+def machine(environment: dict[str, Any]) -> str:
+    """One line of the environment: what a reader needs to compare numbers at all."""
+    versions = environment.get("packages", {})
+    known = [f"{name} {versions[name]}" for name in SHOWN_PACKAGES if name in versions]
+    ram = environment.get("ram_bytes")
+    parts = [
+        environment.get("cpu"),
+        environment.get("arch"),
+        " ".join(environment.get("isa", [])),
+        f"{environment.get('usable_cores', '?')} usable cores",
+        f"{scaled(ram, 'B')} RAM" if ram else "",
+        *environment.get("gpus", []),
+        environment.get("os"),
+        environment.get("python"),
+        *known,
+    ]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def is_unlabelled(report: "Report") -> bool:
+    """Whether classes were judged without any label; embeddings need none."""
+    return not report.labelled and any(row.metric != RANK_CORRELATION for row in report.accuracy)
+
+
+def unique(values: Iterable[str]) -> str:
+    """The different values, in order, with commas."""
+    return ", ".join(dict.fromkeys(values))
+
+
+def invalid_reasons(measurements: "list[Measurement]") -> list[str]:
+    """One line for each reason why measurements are invalid, naming all that share it."""
+    affected: dict[str, dict[str, list[str]]] = {}
+    for one in measurements:
+        what = one.scope if one.scenario == "once" else f"{one.scope} {one.scenario}"
+        for reason in one.reasons:
+            affected.setdefault(reason, {}).setdefault(one.subject, []).append(what)
+    lines = []
+    for reason, subjects in affected.items():
+        if sum(len(whats) for whats in subjects.values()) == len(measurements):
+            where = "all measurements"
+        else:
+            where = "; ".join(f"{subject}: {', '.join(whats)}" for subject, whats in subjects.items())
+        lines.append(f"{reason} ({where})")
+    return lines
+
+
+def _signed(value: float) -> str:
+    """Two decimals with a sign, and none where they are all zero."""
+    return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"

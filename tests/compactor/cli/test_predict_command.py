@@ -1,0 +1,69 @@
+"""`predict` and `inspect` on bundles that take texts: arguments, standard input, JSON and words."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from compactor.cli import cli
+from tests.runtimes.text_bundles import write_text_bundle
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return str(write_text_bundle(tmp_path / "bundle").path)
+
+
+def run(*arguments, given=None):
+    result = CliRunner().invoke(cli, list(arguments), input=given)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_inputs_are_texts_and_a_text_is_one_line(texts):
+    output = run("predict", texts, "turn on", "light\n\tmusic")
+    # e^2 / (e^2 + 2) and e^3 / (e^3 + 2)
+    assert output == "turn on\ton\t0.7870\nlight music\tmusic\t0.9094\n"
+
+
+def test_a_dash_reads_one_text_a_line(texts):
+    output = run("predict", texts, "off", "-", given="music\n\nturn on\n")
+    assert [line.split("\t")[:2] for line in output.splitlines()] == [
+        ["off", "off"],
+        ["music", "music"],
+        ["", "on"],
+        ["turn on", "on"],
+    ]
+    assert run("predict", texts, "-", given="") == ""
+
+
+def test_json_holds_text_and_probabilities(texts):
+    (found,) = json.loads(run("predict", texts, "turn  on", "--json"))
+    assert (found["text"], found["label"], found["index"]) == ("turn  on", "on", 0)
+    assert sum(found["probabilities"]) == pytest.approx(1)
+
+
+def test_embeddings_are_printed_as_json(tmp_path):
+    path = str(write_text_bundle(tmp_path / "bundle", embedding=True).path)
+    assert json.loads(run("predict", path, "music", "-", given="on\n")) == [
+        {"text": "music", "embedding": [0, 0, 1]},
+        {"text": "on", "embedding": [1, 0, 0]},
+    ]
+
+
+def test_help_teaches_both_kinds_of_input():
+    output = run("predict", "--help")
+    assert '/bundle "turn on the light"' in output
+    assert "/bundle/golden/*.png" in output
+    assert "one text a line from standard" in " ".join(output.split())
+
+
+def test_inspect_says_how_texts_are_cut_and_what_comes_out(texts, tmp_path):
+    output = " ".join(run("inspect", texts).split())
+    assert (
+        "before the graph: text -> tokens of assets/tokenizer.json, at most 6, a batch padded on the right "
+        "with id 0 -> input_ids, attention_mask"
+    ) in output
+    assert "after the graph: logits -> softmax -> one of the labels 'label'" in output
+    vectors = str(write_text_bundle(tmp_path / "vectors", embedding=True).path)
+    assert "embedding -> vector, divided by its length" in run("inspect", vectors)

@@ -1,0 +1,210 @@
+"""Texts from tables: columns, tokenizers, batches that do not depend on the number of processes."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compactor.data.hub import fetch
+from compactor.data.spec import DataSpec
+from compactor.data.survey import survey
+from compactor.data.text_loader import TextLoader, encode, text_batches
+from compactor.data.texts import open_texts
+from compactor.data.tokenizer import find_tokenizer, text_info
+from compactor.locate import locate_model
+from compactor.records import IGNORE
+from compactor_runtimes.errors import UsageError
+from tests.compactor.text_toys import write_tokenizer
+from tests.real_data import needs_data
+
+TEXTS = ["turn on the light", "turn off the light now", "play music", "what time is it"]
+LABELS = ["light", "light", "music", "time"]
+
+
+def write_csv(path: Path, repeat: int = 10, label: str | None = "label") -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", *([label] if label else [])])
+        for _ in range(repeat):
+            for text, name in zip(TEXTS, LABELS, strict=True):
+                writer.writerow([text, *([name] if label else [])])
+    return path
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> DataSpec:
+    tokenizer = write_tokenizer(tmp_path)
+    return DataSpec(
+        dataset=str(write_csv(tmp_path / "talk.csv")), tokenizer=str(tokenizer), max_tokens=6, select=0.25
+    )
+
+
+def opened(spec: DataSpec, **options):
+    return open_texts(spec, task="text-classification", base=None, **options)
+
+
+def test_csv_and_jsonl_give_the_same_texts_labels_and_splits(spec: DataSpec, tmp_path: Path) -> None:
+    rows = list(csv.DictReader((tmp_path / "talk.csv").read_text().splitlines()))
+    (tmp_path / "talk.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    from_csv = opened(spec)
+    from_json = opened(DataSpec(dataset=str(tmp_path / "talk.jsonl"), tokenizer=spec.tokenizer, select=0.25))
+    for data in (from_csv, from_json):
+        assert data.info.classes == {"label": ["light", "music", "time"]}
+        assert data.info.image is None
+        assert (len(data.train), len(data.select), len(data.report)) == (24, 8, 8)
+        assert data.train.inputs.tolist() == TEXTS * 10
+        assert data.train.labels["label"].tolist() == [0, 0, 1, 2] * 10
+    assert (from_csv.report.rows == from_json.report.rows).all()
+
+
+def test_tokenizer_and_cut_enter_the_digest(spec: DataSpec, tmp_path: Path) -> None:
+    import msgspec
+
+    shorter = msgspec.structs.replace(spec, max_tokens=5)
+    other = msgspec.structs.replace(spec, tokenizer=str(write_tokenizer(tmp_path / "other", ["turn"])))
+    digests = {opened(one).train.digest for one in (spec, spec, shorter, other)}
+    assert len(digests) == 3
+
+
+def test_ids_are_those_of_the_runtime_and_batches_are_padded(spec: DataSpec) -> None:
+    """[CLS] 2, [SEP] 3, then turn 4, on 5, off 6, the 7, light 8, ..., now 15; cut to six with both ends."""
+    data = opened(spec)
+    assert data.info.text is not None
+    assert data.info.text.pad_id == 0
+    ids = encode(data.train, data.info.text)
+    first = {int(row) % 4: ids[int(row)].tolist() for row in data.train.rows}
+    assert first[0] == [2, 4, 5, 7, 8, 3]
+    assert first[1] == [2, 4, 6, 7, 8, 3]  # "now" is cut away
+    assert first[2] == [2, 9, 10, 3]
+    (batch,) = text_batches(data.report, data.info.text, 64)
+    assert batch.x["input_ids"].shape == batch.x["attention_mask"].shape == (8, 6)
+    short = batch.id % 4 == 2
+    assert (batch.x["input_ids"][short, 4:] == 0).all()
+    assert batch.x["attention_mask"][short].sum(1).tolist() == [4] * int(short.sum())
+    assert batch.y["label"].tolist() == data.report.labels["label"][data.report.rows].tolist()
+
+
+def test_two_processes_see_the_parts_of_one_global_batch(spec: DataSpec) -> None:
+    data = opened(spec)
+    assert data.info.text is not None
+    positions = np.random.default_rng(0).permutation(len(data.train))
+
+    def epoch(rank: int, world: int):
+        loader = TextLoader(data.train, data.info.text, batch_size=5, seed=0, rank=rank, world=world)
+        assert loader.steps(24) == 5
+        return list(loader.epoch(0, positions, start=1))
+
+    whole, halves = epoch(0, 1), [epoch(rank, 2) for rank in (0, 1)]
+    assert len(whole) == 4
+    for number, batch in enumerate(whole):
+        parts = [half[number] for half in halves]
+        for name, values in batch.x.items():
+            assert torch.equal(values, torch.cat([part.x[name] for part in parts]))
+        assert torch.equal(batch.id, torch.cat([part.id for part in parts]))
+
+
+def test_unlabelled_texts_and_a_handful_of_rows(spec: DataSpec, tmp_path: Path) -> None:
+    import msgspec
+
+    plain = msgspec.structs.replace(
+        spec, dataset=str(write_csv(tmp_path / "plain.csv", label=None)), classes=3
+    )
+    data = opened(plain)
+    assert data.info.classes == {"label": ["0", "1", "2"]}
+    assert (data.train.labels["label"] == IGNORE).all()
+    few = opened(spec, at_most=8)
+    assert few.train.inputs.shape == (8,)
+    assert few.info.classes == {"label": ["light", "music", "time"]}
+    assert few.train.digest != opened(spec).train.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_column": "words"}, r"talk\.csv: no column 'words', found text, label; set data\.text_column"),
+        ({"dataset": "digits"}, "'digits' holds images, but task text-classification needs texts"),
+        ({"dataset": "hole.csv"}, r"column 'text', row 1: holds no text"),
+        ({"dataset": "number.csv"}, "column 'text' holds int64, expected texts"),
+        ({"tokenizer": None}, "data.tokenizer: absent"),
+        ({"tokenizer": "package:json/nothing"}, "package json holds no folder 'nothing'"),
+        ({"tokenizer": "package:no_such_package/x"}, "no installed package 'no_such_package'"),
+        ({"classes": 2}, "row 0 holds class 'light', expected one of the 2 classes 0, 1"),
+    ],
+)
+def test_bad_texts_are_answered(
+    spec: DataSpec, changes: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import msgspec
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hole.csv").write_text("text,label\na,1\n,2\nb,1\n")
+    (tmp_path / "number.csv").write_text("text,label\n1,1\n2,2\n3,1\n")
+    with pytest.raises(UsageError, match=message):
+        opened(msgspec.structs.replace(spec, **changes))
+
+
+def test_a_model_inside_a_package_is_found_without_importing_it_and_never_outside(
+    tmp_path, monkeypatch
+) -> None:
+    package = tmp_path / "carrier"
+    write_tokenizer(package / "model")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert find_tokenizer("package:carrier/model", None) == (package / "model" / "tokenizer.json").resolve()
+    with pytest.raises(UsageError, match="holds no folder '../'"):
+        locate_model("package:carrier/../", None)
+    assert locate_model(f"hf:{package / 'model'}", None) == package / "model"
+    assert locate_model("hf:owner/name", tmp_path) is None
+
+
+def test_a_fetched_data_set_is_written_once_and_keeps_its_class_names(tmp_path, spec: DataSpec) -> None:
+    """The library's own loader reads a local folder as it reads the hub."""
+    write_csv(tmp_path / "repo.csv", repeat=2)
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo.csv").rename(tmp_path / "repo" / "train.csv")
+    folder = fetch(str(tmp_path / "repo"), tmp_path / "hub")
+    assert [path.name for path in folder.iterdir()] == ["train.parquet"]
+    import msgspec
+
+    data = opened(msgspec.structs.replace(spec, dataset=str(folder)))
+    assert data.train.inputs.tolist() == TEXTS * 2
+    (folder / "mark").touch()
+    assert fetch(str(tmp_path / "repo"), tmp_path / "hub") == folder
+    assert (folder / "mark").exists()
+
+
+def test_survey_counts_and_names_problems(spec: DataSpec, tmp_path: Path) -> None:
+    import msgspec
+
+    found = survey(spec, base=None, task="text-classification")
+    assert found.kind == "texts"
+    assert found.rows == {"train": 24, "select": 8, "report": 8}
+    assert found.classes == {"light": 20, "music": 10, "time": 10}
+    assert found.problems == []
+    write_csv(tmp_path / "small.csv", repeat=1)
+    found = survey(
+        msgspec.structs.replace(spec, dataset=str(tmp_path / "small.csv"), report=spec.dataset, select=1),
+        base=None,
+        task="text-classification",
+    )
+    assert found.problems == ["40 of 40 report texts are in train or select too"]
+    assert found.rows == {"train": 3, "select": 1, "report": 40}
+
+
+@needs_data
+def test_clinc_intents_open_from_the_data_folder(tmp_path: Path) -> None:
+    data = opened(
+        DataSpec(
+            dataset="nlu/clinc150",
+            label_column="intent",
+            tokenizer=str(write_tokenizer(tmp_path)),
+            limit={"train": 302},
+        )
+    )
+    assert data.info.num_classes() == 151
+    assert (len(data.train), len(data.select), len(data.report)) == (302, 3100, 5500)
+    assert np.bincount(data.train.labels["label"][data.train.rows]).tolist() == [2] * 151
+    assert text_info(DataSpec(dataset="x", tokenizer=str(tmp_path)), None).pad_id == 0
