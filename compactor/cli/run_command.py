@@ -1,5 +1,6 @@
 """`compactor run RECIPE`, or `compactor run --teacher T --student S --data D` without one."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def _proposed(
         raise click.UsageError("give RECIPE, or --teacher, --student and --data (see compactor run --help)")
     from compactor.propose import propose
 
-    proposal = propose(teacher or "-", student, data, task=task, base=Path.cwd())
+    proposal = propose(teacher or "-", student, data, task=task)
     folder = runs / proposal.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"
@@ -152,5 +153,6 @@ def _print_seeds(run: "SeedsRun", as_json: bool) -> None:
             f"{step.step}: {step.a} -> {step.b}: {step.difference_points:+.2f} points "
             f"[{step.low:+.2f}, {step.high:+.2f}], n {step.n:,}, {len(found.seeds)} seeds averaged: {verdict}"
         )
-    click.echo(f"ship seed {found.best_seed}, the best by {found.best_by}: {run.folder / found.bundle}")
+    bundle = os.path.normpath(run.folder / found.bundle)
+    click.echo(f"ship seed {found.best_seed}, the best by {found.best_by} on select: {bundle}")
     click.echo(f"seeds:  {run.folder}")

@@ -87,15 +87,18 @@ _MOST_SPLITS = 8
 
 
 def encode(split: Split, text: TextInfo) -> Encoded:
-    """Token ids of the split's rows by sample id; the last few splits are remembered."""
+    """Token ids of (at least) the split's rows by sample id; those of the last few splits are remembered."""
     key = (split.digest, text.tokenizer, text.max_tokens)
     if key not in _ENCODED:
         while len(_ENCODED) >= _MOST_SPLITS:
             del _ENCODED[next(iter(_ENCODED))]
-        pipeline = _pipeline(pre_of(text), text.tokenizer.parent)
-        found = pipeline.encode(list(split.inputs[split.rows]))
-        _ENCODED[key] = dict(zip(split.rows.tolist(), found, strict=True))
-    return _ENCODED[key]
+        _ENCODED[key] = {}
+    known = _ENCODED[key]
+    missing = [row for row in split.rows.tolist() if row not in known]
+    if missing:
+        found = _pipeline(pre_of(text), text.tokenizer.parent).encode(list(split.inputs[missing]))
+        known.update(zip(missing, found, strict=True))
+    return known
 
 
 @lru_cache(maxsize=4)

@@ -25,7 +25,13 @@ Entries = list[Entry]
 
 def to_text(head: list[str], entries: Entries) -> str:
     """Lay comment lines and entries out, the comments in one column where there is room."""
-    lines = [text for line in head for text in wrap(f"# {line}", WIDEST, subsequent_indent="#   ")]
+    lines = [
+        text
+        for line in head
+        for text in wrap(
+            f"# {line}", WIDEST, subsequent_indent="#   ", break_on_hyphens=False, break_long_words=False
+        )
+    ]
     for text, comment in _block(entries, "", ""):
         if not comment:
             lines.append(text)

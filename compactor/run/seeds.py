@@ -167,7 +167,7 @@ def _select_values(results: list[RunResult]) -> tuple[str, list[float]]:
     curves = [one.report.curves[-1] for one in results]
     names = list(curves[0].select)
     if not names:
-        return "order (nothing was measured on select)", [0.0] * len(results)
+        return "order (nothing was measured)", [0.0] * len(results)
     return names[0], [curve.select[names[0]][-1] or 0.0 for curve in curves]
 
 

@@ -80,7 +80,9 @@ def _truth_table(rows: "list[AccuracyRow]") -> Table:
         f1 = "" if row.macro_f1 is None else f"macro-F1 {100 * row.macro_f1:.2f}, "
         table.add_row(
             Text.assemble(row.subject, (f"\n{row.kind}", "dim")),
-            Text.assemble((share(row.value, row), "bold"), f" {interval(row)}", (f"\n{f1}n {row.n:,}", "dim")),
+            Text.assemble(
+                (share(row.value, row), "bold"), f" {interval(row)}", (f"\n{f1}n {row.n:,}", "dim")
+            ),
             NO_VALUE if row.agreement_with_teacher is None else share(row.agreement_with_teacher, row),
             NO_VALUE if row.kl_to_teacher is None else f"{row.kl_to_teacher:.4f}",
             NO_VALUE if row.ece is None else f"{100 * row.ece:.2f}",

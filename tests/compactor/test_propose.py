@@ -484,3 +484,13 @@ def test_an_encoder_with_a_head_for_other_classes_is_refused() -> None:
 def test_images_smaller_than_a_network_can_read_are_enlarged() -> None:
     images("tiny", {"cat": 20, "dog": 20}, sizes=((9, 12), (40, 40)))
     assert loaded(propose("-", "timm:resnet18", "tiny", base=Path())).recipe.data.image_size == 32
+
+
+def test_a_data_set_of_the_hub_is_looked_into_like_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("fetched").mkdir()
+    table("fetched/train.csv", tickets())
+    monkeypatch.setattr("compactor.data.hub.fetch", lambda name, root: Path("fetched").absolute())
+    encoder("bert")
+    recipe = loaded(propose("-", "hf:./bert", "owner/tickets", base=Path())).recipe
+    assert (recipe.data.dataset, recipe.data.text_column) == ("owner/tickets", "body")
+    assert recipe.data.label_column == "topic"

@@ -1,4 +1,4 @@
-"""What a user with their own teacher, student and data meets: no recipe file, no labels, several seeds, smoke."""
+"""What a user with their own teacher, student and data meets: no labels, several seeds, a smoke run."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_a_smoke_run_over_seeds_takes_every_step_and_aggregates(tmp_path: Path) 
     assert len(runs) == len(set(runs)) == 2
     assert found["seeds"] == [0, 1]
     assert found["best_seed"] in (0, 1)
-    assert f"ship seed {found['best_seed']}, the best by select_accuracy" in done.stdout
+    assert f"ship seed {found['best_seed']}, the best by accuracy on select" in done.stdout
     bundle = (folder / found["bundle"]).resolve()
     assert bundle.parent == runs[found["best_seed"]]
     # the aggregated step equals the mean of the runs' own differences over the same 32 samples

@@ -21,6 +21,7 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "mlperf_loadgen": "mlcommons-loadgen",
     "onnx_ir": "onnx-ir",
+    "huggingface_hub": "huggingface-hub",
 }
 HEAVY = [
     "numpy",
