@@ -56,7 +56,7 @@ def f1(counts: "NDArray[np.int64]") -> "NDArray[np.float64]":
 
 
 def mean_f1(counts: "NDArray[np.int64]") -> float:
-    """Macro-F1: mean F1 of the classes that are there or were answered, each counting alike; counts [C, C]."""
+    """Macro-F1: mean F1 of the classes that are there or were answered, all counting alike; counts [C, C]."""
     import numpy as np
 
     return float(np.nanmean(f1(counts)))

@@ -21,7 +21,7 @@ def test_the_run_says_where_things_lie_and_what_to_do_next(digits_run: Finished)
         "bundle: runs/digits/",
         "report: runs/digits/",
         "next:   compactor predict",
-        "ship onnx fp32: verified within its gates, the only one that passed",
+        "Recommendation: Ship onnx fp32: ",
     ):
         assert word in digits_run.stdout.replace("\n ", " "), word
     assert (digits_run.run / "recipe.yaml").is_file()

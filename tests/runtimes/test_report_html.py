@@ -121,7 +121,7 @@ def test_invalid_measurements_are_marked_everywhere(page):
 
 
 def test_not_run_is_not_passed(page):
-    assert "tensorrt-rtx-fp16tensorrt-rtxfp16not-runnone made" in words(page).replace(" ", "")
+    assert "tensorrt-rtx-fp16tensorrt-rtxfp16not-runnonemade" in words(page).replace(" ", "")
     assert "3 of 3" in words(page)
 
 
