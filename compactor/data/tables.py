@@ -179,7 +179,7 @@ def find_table_splits(folder: Path) -> dict[SplitName, list[Path]]:
 
 
 def tables_in(folder: Path) -> list[Path]:
-    """The tables of a folder, sorted; CSV and JSONL, which may lie beside images, if their names say a split."""
+    """The tables of a folder, sorted; CSV and JSONL may lie beside images, their names must say a split."""
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
     def counts(path: Path) -> bool:

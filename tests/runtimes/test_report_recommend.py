@@ -80,9 +80,10 @@ def report():
 
 def test_it_names_the_subject_its_gains_its_score_and_what_the_steps_lost(report):
     assert recommend(report) == (
-        "Ship onnx fp32: 4.0 times as fast as T (median compute of one sample 2.00 ms against 8.00 ms, n 5 and "
-        "3) and 10 times smaller. Its accuracy is 94.00% [93.00, 95.00] on 1,000 samples. Distillation: -1.00 "
-        "points [-2.25, +0.25], n 1,000, inside the noise, though a loss of up to 2.25 points cannot be ruled out. "
+        "Ship onnx fp32: 4.0 times as fast as T (median compute of one sample 2.00 ms against 8.00 ms, "
+        "n 5 and 3) and 10 times smaller. Its accuracy is 94.00% [93.00, 95.00] on 1,000 samples. "
+        "Distillation: -1.00 points [-2.25, +0.25], n 1,000, inside the noise, though a loss of up to 2.25 "
+        "points cannot be ruled out. "
         "Export fp32: no answer turned from right to wrong or back (n 1,000)."
     )
 
