@@ -51,8 +51,8 @@ def command(
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json, result_console
     from compactor.run.clean import Limits, carry_out, parse_size, plan_clean
-    from compactor.run.clean_items import cache_root
-    from compactor.run.clean_terminal import clean_table, command_line, summary, to_json
+    from compactor.run.clean.items import cache_root
+    from compactor.run.clean.terminal import clean_table, command_line, summary, to_json
 
     limits = Limits(
         keep=keep,

@@ -88,9 +88,9 @@ def _sizes(
     from compactor.cli import emit_json, result_console
     from compactor.progress import RichReporter
     from compactor.run.sizes import measure_sizes
-    from compactor.run.sizes_files import SizesFiles, sizes_command
-    from compactor.run.sizes_ladder import parse_candidate
-    from compactor.run.sizes_table import hint, render_sizes
+    from compactor.run.sizes.files import SizesFiles, sizes_command
+    from compactor.run.sizes.ladder import parse_candidate
+    from compactor.run.sizes.table import hint, render_sizes
     from compactor_runtimes.errors import InterruptedRun
 
     reporter = RichReporter(Console(stderr=True))

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from compactor.cli.clean_command import command
 from compactor.run.clean import Limits, carry_out, parse_size, plan_clean
-from compactor.run.clean_items import find_cache, find_runs, tree_size
-from compactor.run.clean_terminal import age, command_line
+from compactor.run.clean.items import find_cache, find_runs, tree_size
+from compactor.run.clean.terminal import age, command_line
 from compactor.run.folder import RunFolders, link_stage
 from compactor_runtimes.errors import UsageError
 

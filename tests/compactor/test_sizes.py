@@ -12,13 +12,14 @@ from torch import nn
 from compactor.cli import cli
 from compactor.progress import SilentReporter
 from compactor.recipe import LoadedRecipe, ModelSpec, parse_recipe
-from compactor.run import sizes, sizes_steps
+from compactor.run import sizes
 from compactor.run.sizes import drift_reason, groups, joined, measure_sizes, student_and_teachers
-from compactor.run.sizes_ladder import default_ladder, display_name, parse_candidate, timm_siblings
-from compactor.run.sizes_plot import plot_sizes, quartiles_ns
-from compactor.run.sizes_records import SizeRow, Sizes
-from compactor.run.sizes_steps import Workshop, count_flops
-from compactor.run.sizes_table import hint
+from compactor.run.sizes import steps as sizes_steps
+from compactor.run.sizes.ladder import default_ladder, display_name, parse_candidate, timm_siblings
+from compactor.run.sizes.plot import plot_sizes, quartiles_ns
+from compactor.run.sizes.records import SizeRow, Sizes
+from compactor.run.sizes.steps import Workshop, count_flops
+from compactor.run.sizes.table import hint
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.measure.records import Candidate, Measurement
 

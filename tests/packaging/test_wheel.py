@@ -34,7 +34,7 @@ def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
         f"{package}/py.typed" for package in ("compactor", "compactor_exporters", "compactor_runtimes")
     }
     assert "compactor/recipes/digits.yaml" in names
-    templates = "compactor_runtimes/templates/"
+    templates = "compactor_runtimes/report/templates/"
     others = {name for name in names if not name.endswith((".py", ".yaml", "py.typed"))}
     others = {name for name in others if ".dist-info/" not in name}
     assert others == {f"{templates}report.{end}" for end in ("css", "html.jinja", "js")}

@@ -5,7 +5,7 @@ import pytest
 
 from compactor_runtimes.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.report import AccuracyRow, PairedRow, Report, recommend
-from compactor_runtimes.report_tiles import tiles
+from compactor_runtimes.report.tiles import tiles
 from tests.runtimes.test_report import measurement
 
 

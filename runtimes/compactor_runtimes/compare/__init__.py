@@ -9,19 +9,19 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes import metrics
-from compactor_runtimes.compare_advice import advise
-from compactor_runtimes.compare_records import Comparison, Cost, Difference, Pair, Ratio, Score, Side
-from compactor_runtimes.compare_sources import (
+from compactor_runtimes.compare.advice import advise
+from compactor_runtimes.compare.records import Comparison, Cost, Difference, Pair, Ratio, Score, Side
+from compactor_runtimes.compare.sources import (
     Source,
     machine_difference,
     open_source,
     plan_difference,
     require_comparable,
 )
-from compactor_runtimes.compare_terminal import render_comparison
+from compactor_runtimes.compare.terminal import render_comparison
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.report import Kind
-from compactor_runtimes.report_format import RANK_CORRELATION
+from compactor_runtimes.report.format import RANK_CORRELATION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

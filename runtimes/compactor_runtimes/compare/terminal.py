@@ -5,10 +5,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compactor_runtimes.compare_advice import change
-from compactor_runtimes.compare_records import Comparison, Cost, Pair, Side
+from compactor_runtimes.compare.advice import change
+from compactor_runtimes.compare.records import Comparison, Cost, Pair, Side
 from compactor_runtimes.percentiles import format_ns
-from compactor_runtimes.report_format import NO_VALUE, RANK_CORRELATION, VERDICT_WORDS, p_value
+from compactor_runtimes.report.format import NO_VALUE, RANK_CORRELATION, VERDICT_WORDS, p_value
 from compactor_runtimes.units import scaled
 
 _STYLE = {"noise": "dim", "better": "green", "worse": "red"}

@@ -4,10 +4,10 @@ import html
 import re
 from typing import TYPE_CHECKING
 
-from compactor_runtimes.report_cost import cost_table, latency_table
-from compactor_runtimes.report_format import is_unlabelled, machine
-from compactor_runtimes.report_recommend import in_words
-from compactor_runtimes.report_tables import (
+from compactor_runtimes.report.cost import cost_table, latency_table
+from compactor_runtimes.report.format import is_unlabelled, machine
+from compactor_runtimes.report.recommend import in_words
+from compactor_runtimes.report.tables import (
     Cell,
     Table,
     artifacts_table,
@@ -19,7 +19,7 @@ from compactor_runtimes.report_tables import (
 )
 
 if TYPE_CHECKING:
-    from compactor_runtimes.report_records import Report
+    from compactor_runtimes.report.records import Report
 
 MOST_CLASSES = 10
 MOST_PAIRS = 10

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report_records import PairedRow
+    from compactor_runtimes.report.records import PairedRow
 
 Scale = Literal["ns", "B"]
 SERIES = 8  # colours --s0 to --s7

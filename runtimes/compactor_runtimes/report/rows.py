@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from compactor_runtimes import metrics
-from compactor_runtimes.report_records import AccuracyRow, Kind, PairedRow
+from compactor_runtimes.report.records import AccuracyRow, Kind, PairedRow
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

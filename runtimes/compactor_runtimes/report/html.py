@@ -9,11 +9,11 @@ import msgspec
 import yaml
 
 from compactor_runtimes.errors import needs_extra
-from compactor_runtimes.report_cost import cost_table, latency_table
-from compactor_runtimes.report_figures import curve_figures, distributions, step_figure, trade_offs
-from compactor_runtimes.report_format import invalid_reasons, is_unlabelled, machine
-from compactor_runtimes.report_recommend import in_words
-from compactor_runtimes.report_tables import (
+from compactor_runtimes.report.cost import cost_table, latency_table
+from compactor_runtimes.report.figures import curve_figures, distributions, step_figure, trade_offs
+from compactor_runtimes.report.format import invalid_reasons, is_unlabelled, machine
+from compactor_runtimes.report.recommend import in_words
+from compactor_runtimes.report.tables import (
     artifacts_table,
     checks_table,
     class_table,
@@ -22,10 +22,10 @@ from compactor_runtimes.report_tables import (
     steps_table,
     truth_table,
 )
-from compactor_runtimes.report_tiles import tiles
+from compactor_runtimes.report.tiles import tiles
 
 if TYPE_CHECKING:
-    from compactor_runtimes.report_records import Confusion, Report
+    from compactor_runtimes.report.records import Confusion, Report
 
 PNG = "data:image/png;base64,"
 MOST_HEAT_CLASSES = 20
@@ -49,7 +49,7 @@ def render_html(report: "Report") -> str:
     with needs_extra("report"):
         import jinja2
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("compactor_runtimes"),
+        loader=jinja2.PackageLoader("compactor_runtimes.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,6 +1,6 @@
 """The records that a report consists of: what was found, in plain numbers; what they mean is said here.
 
-How rows are computed is in `report_rows.py`, how they are read and written in `report.py`.
+How rows are computed is in `rows.py`, how they are read and written in `__init__.py`.
 """
 
 from typing import Any, Literal

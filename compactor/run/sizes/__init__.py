@@ -1,7 +1,7 @@
 """Measure candidate students with random weights, so that one is chosen by its cost before any training.
 
 Parameters, FLOPs, ONNX size, latency and memory depend on the architecture alone; nothing here says anything
-about accuracy. `sizes_ladder.py` says which models, `sizes_steps.py` counts and exports one of them.
+about accuracy. `ladder.py` says which models, `steps.py` counts and exports one of them.
 """
 
 import tempfile
@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from compactor.progress import Reporter
 from compactor.recipe import SMOKE_ROWS, STAGE, LoadedRecipe, ModelSpec
 from compactor.run.data import DataSets
-from compactor.run.sizes_ladder import default_ladder, display_name, full_depth
-from compactor.run.sizes_records import SizeRow, Sizes
+from compactor.run.sizes.ladder import default_ladder, display_name, full_depth
+from compactor.run.sizes.records import SizeRow, Sizes
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
 from compactor_runtimes.measure.harness import measure
@@ -23,7 +23,7 @@ from compactor_runtimes.measure.records import Candidate, Measurement, ProfileNa
 from compactor_runtimes.measure.validity import MAX_DRIFT, sample_reasons
 
 if TYPE_CHECKING:
-    from compactor.run.sizes_steps import Workshop
+    from compactor.run.sizes.steps import Workshop
 
 MEASURED_SAMPLES = 64
 GROUP = 4  # models that are alive at the same time, beside the student
@@ -59,7 +59,7 @@ def measure_sizes(
         UnfitEnvironmentError: a package is missing, or a measuring process died.
     """
     with needs_extra("train"):
-        from compactor.run.sizes_steps import Workshop, check_tools
+        from compactor.run.sizes.steps import Workshop, check_tools
 
     check_tools()
     recipe = loaded.recipe

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compactor.recipe import LoadedRecipe
-from compactor.run.sizes_records import SizeRow, Sizes
+from compactor.run.sizes.records import SizeRow, Sizes
 from compactor_runtimes.measure.records import Measurement
 from compactor_runtimes.percentiles import format_ns
 from compactor_runtimes.units import scaled

@@ -8,7 +8,7 @@ from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report_records import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.report.records import AccuracyRow, PairedRow, Report
 
 RANK_CORRELATION = "rank correlation"
 NO_VALUE = "-"

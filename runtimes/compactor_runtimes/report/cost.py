@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.percentiles import format_ns
-from compactor_runtimes.report_format import NO_VALUE, invalid_reasons, times, unique
-from compactor_runtimes.report_recommend import facts
-from compactor_runtimes.report_tables import INVALID, Cell, Table, number_cell, subject_cell
+from compactor_runtimes.report.format import NO_VALUE, invalid_reasons, times, unique
+from compactor_runtimes.report.recommend import facts
+from compactor_runtimes.report.tables import INVALID, Cell, Table, number_cell, subject_cell
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report_records import Report
+    from compactor_runtimes.report.records import Report
 
 PERCENTILES = (0.9, 0.95, 0.99, 0.999)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from compactor_runtimes.metrics import wilson
-from compactor_runtimes.report_format import (
+from compactor_runtimes.report.format import (
     NO_VALUE,
     RANK_CORRELATION,
     VERDICT_WORDS,
@@ -22,7 +22,7 @@ from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.manifest import Artifact, Check
-    from compactor_runtimes.report_records import ClassRow, Confusion, PairedRow, Report
+    from compactor_runtimes.report.records import ClassRow, Confusion, PairedRow, Report
 
 Style = Literal["", "good", "bad", "warn", "dim", "strong"]
 INVALID = "INVALID"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.percentiles import format_ns
-from compactor_runtimes.report_format import (
+from compactor_runtimes.report.format import (
     RANK_CORRELATION,
     change,
     change_interval,
@@ -17,7 +17,7 @@ from compactor_runtimes.report_format import (
 if TYPE_CHECKING:
     from compactor_runtimes.manifest import Artifact, Check
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report_records import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.report.records import AccuracyRow, PairedRow, Report
 
 
 _PLAIN = {"noise": "inside the noise", "better": "a real gain", "worse": "a real loss"}

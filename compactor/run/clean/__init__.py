@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from compactor.run.clean_items import REMOVING, Item, find_cache, find_runs, stage_lock
+from compactor.run.clean.items import REMOVING, Item, find_cache, find_runs, stage_lock
 from compactor_runtimes.errors import UsageError
 
 DAY_SECONDS = 86_400.0

@@ -10,8 +10,8 @@ import msgspec
 from compactor.progress import Reporter
 from compactor.recipe import LoadedRecipe
 from compactor.run.folder import RunFolders
-from compactor.run.sizes_plot import plot_sizes
-from compactor.run.sizes_records import Sizes
+from compactor.run.sizes.plot import plot_sizes
+from compactor.run.sizes.records import Sizes
 from compactor_runtimes.errors import MissingDependency
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compactor_runtimes.percentiles import Percentile, format_ns
-from compactor_runtimes.report_format import (
+from compactor_runtimes.report.format import (
     NO_VALUE,
     RANK_CORRELATION,
     VERDICT_WORDS,
@@ -27,7 +27,7 @@ from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report_records import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.report.records import AccuracyRow, PairedRow, Report
 
 _VERDICT_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
 

@@ -1,6 +1,6 @@
 """The report of one run, read and written: truth (accuracy, agreement, calibration), cost, gates, story.
 
-Raw samples are kept and every summary is derived from them. The other `report_*` modules draw it.
+Raw samples are kept and every summary is derived from them. The other modules here draw it.
 """
 
 import os
@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 
 from compactor_runtimes.errors import IntegrityError, MissingDependency
-from compactor_runtimes.report_html import render_html
-from compactor_runtimes.report_markdown import render_markdown
-from compactor_runtimes.report_recommend import recommend
-from compactor_runtimes.report_records import (
+from compactor_runtimes.report.html import render_html
+from compactor_runtimes.report.markdown import render_markdown
+from compactor_runtimes.report.recommend import recommend
+from compactor_runtimes.report.records import (
     REPORT_VERSION,
     AccuracyRow,
     ClassRow,
@@ -25,8 +25,8 @@ from compactor_runtimes.report_records import (
     PairedRow,
     Report,
 )
-from compactor_runtimes.report_rows import accuracy_row, fidelity_row, paired_row
-from compactor_runtimes.report_terminal import render_terminal
+from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
+from compactor_runtimes.report.terminal import render_terminal
 
 __all__ = [
     "AccuracyRow",

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from compactor_runtimes import report_charts
 from compactor_runtimes.percentiles import format_ns
-from compactor_runtimes.report_charts import Point
-from compactor_runtimes.report_format import RANK_CORRELATION, unique
-from compactor_runtimes.report_recommend import compute_latency
+from compactor_runtimes.report import charts
+from compactor_runtimes.report.charts import Point
+from compactor_runtimes.report.format import RANK_CORRELATION, unique
+from compactor_runtimes.report.recommend import compute_latency
 
 if TYPE_CHECKING:
-    from compactor_runtimes.report_records import AccuracyRow, Curve, Report
+    from compactor_runtimes.report.records import AccuracyRow, Curve, Report
 
 MARKERS = {"teacher": ("s", "■"), "student": ("o", "●"), "artifact": ("D", "◆")}
 LINE = "━"
@@ -74,7 +74,7 @@ def trade_offs(report: "Report") -> list[Figure]:
         found.append(
             Figure(
                 f"{metric.capitalize()} against latency",
-                report_charts.scatter(
+                charts.scatter(
                     [point for _, point in latency],
                     scale="ns",
                     x_label="median compute time of one sample (logarithmic)",
@@ -90,7 +90,7 @@ def trade_offs(report: "Report") -> list[Figure]:
         found.append(
             Figure(
                 f"{metric.capitalize()} against size",
-                report_charts.scatter(
+                charts.scatter(
                     [point for _, point in size],
                     scale="B",
                     x_label="size of the files (logarithmic)",
@@ -107,7 +107,7 @@ def step_figure(report: "Report") -> Figure:
     """What each step changed."""
     return Figure(
         "Change of each step",
-        report_charts.forest(report.paired),
+        charts.forest(report.paired),
         "Bars: 95% interval of a paired bootstrap. Grey: inside the noise; red: a loss; green: a gain.",
     )
 
@@ -135,7 +135,7 @@ def distributions(report: "Report") -> list[Figure]:
             )
             for one in measured
         ]
-        svg = report_charts.distribution([(one, numbers[one.subject]) for one in measured])
+        svg = charts.distribution([(one, numbers[one.subject]) for one in measured])
         dashed = "" if all(one.valid for one in measured) else " Dashed: INVALID."
         found.append(
             Figure(title, svg, f"All raw samples, warm-up excluded; time is logarithmic.{dashed}", keys)
@@ -155,7 +155,7 @@ def curve_figures(curve: "Curve") -> list[Figure]:
                 Key(LINE, number, name.replace("_", " ").replace("f1", "F1"))
                 for number, name in enumerate(values)
             ]
-            svg = report_charts.curves(curve.epochs, values, y_label="loss" if title == "loss terms" else "")
+            svg = charts.curves(curve.epochs, values, y_label="loss" if title == "loss terms" else "")
             found.append(Figure(f"{curve.stage}: {title}", svg, caption, keys))
     return found
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.percentiles import format_ns
-from compactor_runtimes.report_format import (
+from compactor_runtimes.report.format import (
     VERDICT_WORDS,
     agreement_words,
     change,
@@ -14,12 +14,12 @@ from compactor_runtimes.report_format import (
     times,
     unit,
 )
-from compactor_runtimes.report_recommend import Facts, facts
-from compactor_runtimes.report_tables import INVALID, VERDICT_STYLES, Style
+from compactor_runtimes.report.recommend import Facts, facts
+from compactor_runtimes.report.tables import INVALID, VERDICT_STYLES, Style
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
-    from compactor_runtimes.report_records import Report
+    from compactor_runtimes.report.records import Report
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compactor.run.sizes_records import SizeRow, Sizes
+from compactor.run.sizes.records import SizeRow, Sizes
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.percentiles import format_ns
 from compactor_runtimes.units import scaled

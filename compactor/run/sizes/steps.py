@@ -15,7 +15,7 @@ from compactor.models.build import build_model
 from compactor.models.student import Student, parameter_count
 from compactor.recipe import LoadedRecipe, ModelSpec
 from compactor.run.ship import export_source
-from compactor.run.sizes_ladder import display_name
+from compactor.run.sizes.ladder import display_name
 from compactor.tasks import Task, task_named
 from compactor_exporters import can_export, export_artifact
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError, UsageError
