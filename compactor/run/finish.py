@@ -23,7 +23,7 @@ from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_runtimes.environment import describe
-from compactor_runtimes.errors import CompactorError
+from compactor_runtimes.errors import CompactorError, UsageError
 from compactor_runtimes.golden import verify_bundle
 from compactor_runtimes.manifest import Artifact
 from compactor_runtimes.predictions import write_predictions
@@ -61,6 +61,12 @@ class Finish:
             self.student_spec, self.references = self.recipe.student, self.recipe.teachers
             self.student_folder = run / "student"
             model = build_model(self.student_spec, data.info, base=loaded.base)
+            if model.untrained:
+                raise UsageError(
+                    f"student {self.student_spec.model}: its weights hold no "
+                    f"{', '.join(model.untrained[:2])}, so these are random; add a stage that trains it, or give "
+                    "weights that hold them"
+                )
             save_model(model, self.student_spec, self.student_folder)
         self.student = load_model_folder(self.student_folder)
         self.teacher_folders = [

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compactor.recipe import load_recipe, parse_recipe, recipe_names, schema, to_yaml
+from compactor.recipe import load_recipe, parse_recipe, recipe_names, schema, smoke, to_yaml
 from compactor_runtimes.errors import UsageError
 
 MINIMAL: dict[str, Any] = {
@@ -145,3 +145,55 @@ def test_schema_names_every_key_of_the_recipe() -> None:
         definitions["Recipe"]["properties"]
     )
     assert definitions["Recipe"]["additionalProperties"] is False
+
+
+def test_without_stages_the_students_own_weights_are_shipped() -> None:
+    raw = changed("stages", [])
+    raw["student"] = {"model": "cifar:resnet8", "weights": "trained.safetensors"}
+    assert parse_recipe(raw).stages == []
+    raw["teachers"] = [{"model": "cifar:resnet20"}]
+    with pytest.raises(UsageError, match=r"recipe teachers: cifar:resnet20 has no weights"):
+        parse_recipe(raw)
+
+
+def test_text_data_get_the_tokenizer_of_the_student_and_else_of_a_teacher() -> None:
+    raw = changed("task", "text-classification")
+    raw["student"] = {"model": "hf:small"}
+    assert parse_recipe(raw).data.tokenizer == "hf:small"
+    raw["student"] = {"model": "module:nets:Small"}
+    raw["stages"][0] |= {"teachers": [{"model": "package:big/model", "weights": "pretrained"}]}
+    with pytest.raises(UsageError, match=r"recipe data\.tokenizer: absent, and neither student nor teachers"):
+        parse_recipe(raw)
+    raw["teachers"] = raw["stages"][0].pop("teachers")
+    assert parse_recipe(raw).data.tokenizer == "package:big/model"
+    raw["data"] = {**raw["data"], "tokenizer": "own/tokenizer.json"}
+    assert parse_recipe(raw).data.tokenizer == "own/tokenizer.json"
+
+
+def test_embeddings_and_classes_need_methods_of_their_kind() -> None:
+    raw = changed("task", "embedding")
+    raw["student"] = {"model": "hf:small"}
+    with pytest.raises(
+        UsageError, match="method: 'supervised' compares classes, task embedding answers with embed"
+    ):
+        parse_recipe(raw)
+
+
+def test_a_smoke_recipe_keeps_every_step_and_shrinks_each() -> None:
+    loaded = load_recipe(
+        "digits", ["gates.student_vs_teacher.max_drop_points=1", "stages.0.data={dataset: digits}"]
+    )
+    small = smoke(loaded)
+    assert small.at_most == 256
+    assert small.recipe.name == "digits-smoke"
+    assert [stage.id for stage in small.recipe.stages] == ["teacher-a", "teacher-b", "distil"]
+    assert {(stage.steps, stage.epochs, stage.batch_size) for stage in small.recipe.stages} == {(2, None, 8)}
+    assert (
+        small.recipe.data.limit
+        == small.recipe.stages[0].data.limit
+        == {"train": 32, "select": 32, "report": 32}
+    )
+    assert small.recipe.gates.student_vs_teacher.max_drop_points is None
+    assert small.recipe.export == loaded.recipe.export
+    assert small.recipe.measure.profile == "smoke"
+    assert small.command().endswith("--smoke")
