@@ -64,8 +64,8 @@ class Finish:
             if model.untrained:
                 raise UsageError(
                     f"student {self.student_spec.model}: its weights hold no "
-                    f"{', '.join(model.untrained[:2])}, so these are random; add a stage that trains it, or give "
-                    "weights that hold them"
+                    f"{', '.join(model.untrained[:2])}, so these are random; add a stage that trains it, or "
+                    "give weights that hold them"
                 )
             save_model(model, self.student_spec, self.student_folder)
         self.student = load_model_folder(self.student_folder)

@@ -19,7 +19,7 @@ from compactor.progress import Reporter
 from compactor.recipe import LoadedRecipe, load_recipe
 from compactor.run.folder import RunFolders
 from compactor.run.pipeline import RunResult, run_recipe
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import InterruptedRun, UsageError
 from compactor_runtimes.metrics import bootstrap_difference
 from compactor_runtimes.predictions import PREDICTIONS_FILE, read_predictions
 
@@ -117,15 +117,23 @@ def run_seeds(
         The result; None in a process of torchrun other than the first.
 
     Raises:
-        UsageError: the recipe trains nothing, or a stage sets its own seed and would be the same each time.
+        UsageError: every seed would give the same student.
+        InterruptedRun: stopped; the command that goes on covers all seeds.
     """
+    whole = prepare(load_recipe(recipe, overrides))
+    if not whole.recipe.stages or whole.recipe.stages[-1].seed is not None:
+        found = "its last stage sets its own seed" if whole.recipe.stages else "it has no stage"
+        raise UsageError(f"--seeds: every seed would give the same student: {found}; change the recipe")
     results: list[RunResult] = []
     for seed in seeds:
         loaded = prepare(load_recipe(recipe, (*overrides, f"seed={seed}")))
-        if not loaded.recipe.stages:
-            raise UsageError("--seeds: the recipe has no stage, so every seed would give the same student")
         reporter.note(f"seed {seed}")
-        result = run_recipe(loaded, runs=runs, reporter=reporter, deadline_s=deadline_s)
+        try:
+            result = run_recipe(loaded, runs=runs, reporter=reporter, deadline_s=deadline_s)
+        except InterruptedRun as stopped:
+            said = str(stopped).partition("; go on with: ")[0]
+            command = f"{whole.command(runs)} --seeds {','.join(map(str, seeds))}"
+            raise InterruptedRun(f"seed {seed}: {said}; go on with: {command}") from None
         if result is not None:
             results.append(result)
     if not results:

@@ -97,6 +97,7 @@ def test_a_student_trained_elsewhere_ships_from_unlabelled_images(tmp_path: Path
         (["run"], "give RECIPE, or --teacher, --student and --data"),
         (["run", "digits", "--data", "x"], "give RECIPE, or --teacher, --student and --data, not both"),
         (["run", "digits", "--seeds", "0,0"], "--seeds: got '0,0', expected different whole numbers"),
+        (["run", "digits", "--seeds", "0", "--set", "stages.2.seed=1"], "its last stage sets its own seed"),
         (["run", "digits", "--max-hours", "0"], "x>0"),
     ],
 )
@@ -105,3 +106,11 @@ def test_contradicting_options_are_answered(arguments: list[str], sentence: str,
     assert done.returncode == 2
     assert sentence in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_time_limit_over_seeds_says_how_all_of_them_go_on(tmp_path: Path) -> None:
+    done = compactor("run", "digits", "--smoke", "--seeds", "0,1", "--max-hours", "0.0000001", cwd=tmp_path)
+    assert done.returncode == 130
+    said = " ".join(done.stderr.split())
+    assert "seed 0: stage teacher-a: stopped by --max-hours at step 1 of 2, checkpoint kept" in said
+    assert said.endswith("go on with: compactor run digits --smoke --seeds 0,1")

@@ -5,18 +5,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from compactor.run.clean import DAY_SECONDS, CleanPlan, Limits
+from compactor_runtimes.result_table import result_table
 from compactor_runtimes.units import scaled
 
 
 def clean_table(plan: CleanPlan, runs: Path, *, now_s: float | None = None) -> Table:
     """Draw everything found, oldest first; paths are relative to `runs` where they lie in it."""
     now_s = time.time() if now_s is None else now_s
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table = result_table()
     table.add_column("what", overflow="fold")
     table.add_column("kind", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import msgspec
 from msgspec import to_builtins
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from compactor.recipe import LoadedRecipe
 from compactor.run.sizes.records import SizeRow, Sizes
 from compactor_runtimes.measure.records import Measurement
 from compactor_runtimes.percentiles import format_ns
+from compactor_runtimes.result_table import result_table
 from compactor_runtimes.units import scaled
 
 NO_VALUE = "-"
@@ -22,15 +21,8 @@ MOST_NAMES = 2  # named in a reason; of more, only how many
 
 def render_sizes(sizes: Sizes) -> RenderableType:
     """Return the table, and below it one line for every reason why a number must not be used."""
-    table = Table(
-        title=f"sizes for {sizes.recipe}: random weights, ONNX fp32, one sample at a time, fastest first",
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
+    table = result_table(
+        f"sizes for {sizes.recipe}: random weights, ONNX fp32, one sample at a time, fastest first"
     )
     shapes = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sizes.flops_input.items())
     table.caption = (

@@ -1,6 +1,5 @@
 """Draw a comparison in a terminal: who is who, accuracy, each pair against the first, cost, advice."""
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -9,6 +8,7 @@ from compactor_runtimes.compare.advice import change
 from compactor_runtimes.compare.records import Comparison, Cost, Pair, Side
 from compactor_runtimes.percentiles import format_ns
 from compactor_runtimes.report.format import NO_VALUE, RANK_CORRELATION, VERDICT_WORDS, p_value
+from compactor_runtimes.result_table import result_table
 from compactor_runtimes.units import scaled
 
 _STYLE = {"noise": "dim", "better": "green", "worse": "red"}
@@ -139,14 +139,6 @@ def _pair_lines(pair: Pair, metric: str) -> list[Text]:
 
 
 def _table(title: str) -> Table:
-    table = Table(
-        title=Text(title),  # as a string, brackets would be read as markup
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = result_table(title)
     table.add_column("", min_width=8, overflow="fold")
     return table

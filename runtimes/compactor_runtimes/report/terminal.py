@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +22,7 @@ from compactor_runtimes.report.format import (
     share,
     unique,
 )
+from compactor_runtimes.result_table import result_table
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
@@ -168,15 +168,6 @@ def _passed(passed: bool) -> tuple[str, str]:
 
 def _table(title: str) -> Table:
     """Start a table whose first column, the subject, is the one that gives way on a narrow terminal."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = result_table(title)
     table.add_column("\nsubject", min_width=10, overflow="fold")
     return table
