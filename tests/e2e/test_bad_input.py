@@ -161,7 +161,7 @@ def test_ctrl_c_exits_130_and_the_printed_command_goes_on(tmp_path: Path) -> Non
     """A real SIGINT in the middle of training; the result equals that of a run that was left alone."""
     import json
 
-    text = RECIPE.format(data="digits", weights="").replace("epochs: 1}", "epochs: 4, batch_size: 32}")
+    text = RECIPE.format(data="digits", weights="").replace("epochs: 1}", "epochs: 3, batch_size: 32}")
     (tmp_path / "toy.yaml").write_text(text + "measure: {profile: smoke, scenarios: [single-stream]}\n")
     child = subprocess.Popen(
         [sys.executable, "-m", "compactor", "run", "toy.yaml"],

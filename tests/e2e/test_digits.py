@@ -13,7 +13,7 @@ from compactor_runtimes.bundle import file_entry, open_bundle
 from compactor_runtimes.manifest import encode_manifest
 from compactor_runtimes.model import load
 from compactor_runtimes.report import read_report
-from tests.conftest import Finished, compactor
+from tests.conftest import DIGITS, Finished, compactor
 
 
 def test_the_run_says_where_things_lie_and_what_to_do_next(digits_run: Finished) -> None:
@@ -96,9 +96,9 @@ def test_predictions_equal_the_torch_student(digits_run: Finished) -> None:
 
 
 def test_running_again_reuses_every_stage(digits_run: Finished) -> None:
-    plan = json.loads(compactor("plan", "digits", "--json", cwd=digits_run.cwd).stdout)
+    plan = json.loads(compactor("plan", *DIGITS, "--json", cwd=digits_run.cwd).stdout)
     assert {step["action"] for step in plan["steps"] if step["kind"] == "train"} == {"reuse"}
-    changed = compactor("plan", "digits", "--json", "--set", "stages.2.lr=0.05", cwd=digits_run.cwd)
+    changed = compactor("plan", *DIGITS, "--json", "--set", "stages.2.lr=0.05", cwd=digits_run.cwd)
     actions = {step["id"]: step["action"] for step in json.loads(changed.stdout)["steps"]}
     assert (actions["teacher-a"], actions["distil"]) == ("reuse", "run")
 

@@ -1,49 +1,56 @@
 """What a user with their own teacher, student and data meets: no labels, several seeds, a smoke run."""
 
-import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
 
+from compactor.run.pipeline import RunResult
+from compactor.run.seeds import aggregate
 from compactor_runtimes.model import load
-from compactor_runtimes.predictions import read_predictions
+from compactor_runtimes.predictions import read_predictions, write_predictions
 from compactor_runtimes.report import read_report
-from tests.conftest import compactor
+from tests.conftest import Finished, compactor
 
 
-@pytest.mark.slow
-def test_a_smoke_run_over_seeds_takes_every_step_and_aggregates(tmp_path: Path) -> None:
-    done = compactor(
-        *("run", "digits", "--smoke", "--seeds", "0,1", "--set", "measure.scenarios=[single-stream]"),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    root = tmp_path / "runs" / "digits-smoke"
-    (folder,) = root.glob("*-seeds")
-    found = json.loads((folder / "seeds.json").read_text())
-    runs = [(folder / run).resolve() for run in found["runs"]]
-    assert len(runs) == len(set(runs)) == 2
-    assert found["seeds"] == [0, 1]
-    assert found["best_seed"] in (0, 1)
-    assert f"ship seed {found['best_seed']}, the best by accuracy on select" in done.stdout
-    bundle = (folder / found["bundle"]).resolve()
-    assert bundle.parent == runs[found["best_seed"]]
-    # the aggregated step equals the mean of the runs' own differences over the same 32 samples
-    right = [read_predictions(run / "report" / "predictions.safetensors") for run in runs]
-    (step,) = [one for one in found["steps"] if one["step"] == "distillation"]
-    gains = [one.correct(step["b"]).mean() - one.correct(step["a"]).mean() for one in right]
-    assert step["n"] == 32
-    assert step["difference_points"] == pytest.approx(100 * np.mean(gains))
-    values = {row["subject"]: row["values"] for row in found["rows"]}
-    reports = [read_report(run / "report" / "report.json") for run in runs]
-    assert values["onnx fp32"] == [report.accuracy[-1].value for report in reports]
-    assert reports[0].report_digest == reports[1].report_digest == right[0].digest
+def test_seeds_are_aggregated_over_the_same_samples(digits_run: Finished, tmp_path: Path) -> None:
+    """A second seed is made of the first: five right answers of its student are turned wrong."""
+    first = result_of(digits_run.run)
+    other = tmp_path / "other"
+    shutil.copytree(digits_run.run, other, symlinks=True)
+    answers = read_predictions(other / "report" / "predictions.safetensors")
+    student, teacher = "student (torch)", "teachers (torch)"
+    right = np.flatnonzero(answers.top1[student] == answers.labels)[:5]
+    answers.top1[student][right] = (answers.labels[right] + 1) % 10
+    write_predictions(answers, other / "report")
+    second = result_of(other)
+    worse = [
+        msgspec.structs.replace(row, value=row.value - 5 / row.n) if row.subject == student else row
+        for row in second.report.accuracy
+    ]
+    curve = second.report.curves[-1]
+    curve = msgspec.structs.replace(curve, select={"accuracy": [0.5]})
+    second = replace(second, report=msgspec.structs.replace(second.report, accuracy=worse, curves=[curve]))
+    found = aggregate([3, 4], [first, second], tmp_path)
+    before = {row.step: row.difference_points for row in first.report.paired}["distillation"]
+    step = next(one for one in found.steps if one.step == "distillation")
+    assert (step.a, step.b, step.n) == (teacher, student, 359)
+    assert step.difference_points == pytest.approx(before - 100 * 2.5 / 359)
+    values = {row.subject: row.values for row in found.rows}
+    assert values[student] == pytest.approx([worse[3].value + 5 / 359, worse[3].value])
+    assert values["onnx fp32"][0] == values["onnx fp32"][1]
+    assert (found.best_seed, found.best_by) == (3, "accuracy")
+    assert (tmp_path / found.bundle).resolve() == digits_run.bundle
+    assert [(tmp_path / run).resolve() for run in found.runs] == [digits_run.run, other.resolve()]
 
-    done = compactor("compare", str(runs[0]), str(runs[1]), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "noise" in done.stdout
+
+def result_of(run: Path) -> RunResult:
+    file = run / "report" / "report.json"
+    return RunResult(run, run / "bundle", read_report(file), file)
 
 
 @pytest.mark.slow
