@@ -1,10 +1,14 @@
 """Where a relative path of a recipe is looked for: the recipe's folder, then $COMPACTOR_DATA."""
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 from compactor_runtimes.errors import UsageError
+
+# `name` or `owner/name`; what begins with a dot or a slash can only be a path
+HUB_MODEL = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def locate(name: str, base: Path | None, *, what: str) -> Path:
@@ -36,28 +40,40 @@ def locate(name: str, base: Path | None, *, what: str) -> Path:
 def locate_model(name: str, base: Path | None) -> Path | None:
     """The local folder of `hf:PATH` or `package:IMPORT/RESOURCE`; None for an id of the hub.
 
-    A package is found without importing it.
+    A path is looked for in `base` (absent = the working directory), then in $COMPACTOR_DATA. A package is
+    found without importing it.
 
     Raises:
-        UsageError: no such package, no such folder in it, or a path that leaves the package.
+        UsageError: a path that is no id of the hub and does not exist, no such package, no such folder in it,
+            or a path that leaves the package.
     """
     family, _, rest = name.partition(":")
-    if family != "package":
-        places = [Path(rest).expanduser(), *([base / rest] if base else [])]
-        data = os.environ.get("COMPACTOR_DATA")
-        places += [Path(data) / rest] if data else []
-        return next((place for place in places if place.is_dir()), None)
-    package, _, resource = rest.partition("/")
-    try:
-        spec = find_spec(package) if package else None
-    except (ModuleNotFoundError, ValueError):
-        spec = None
+    if family == "package":
+        return _in_package(name, *rest.partition("/")[::2])
+    given = Path(rest).expanduser()
+    data = os.environ.get("COMPACTOR_DATA")
+    places = [(base or Path.cwd()) / given, *([Path(data) / given] if data else [])]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None and not HUB_MODEL.fullmatch(rest):
+        looked = ", ".join(str(place) for place in dict.fromkeys(places))
+        raise UsageError(
+            f"model {name}: folder {rest} was not found (looked at {looked}); give a folder that holds "
+            "config.json, or an id of the hub"
+        )
+    return found
+
+
+def _in_package(name: str, package: str, resource: str) -> Path:
+    top, *inner = package.split(".")
+    # only the top package is looked up: looking up an inner one would import those around it
+    spec = find_spec(top) if top.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(
             f"model {name}: no installed package {package!r}; install it, or give package:IMPORT/FOLDER"
         )
-    root = Path(spec.submodule_search_locations[0]).resolve()
-    folder = (root / resource).resolve()
-    if not folder.is_relative_to(root) or not folder.is_dir():
-        raise UsageError(f"model {name}: package {package} holds no folder {resource!r}; see {root}")
-    return folder
+    roots = [Path(place).resolve() for place in spec.submodule_search_locations]
+    for root in roots:
+        folder = root.joinpath(*inner, resource).resolve()
+        if folder.is_relative_to(root) and folder.is_dir():
+            return folder
+    raise UsageError(f"model {name}: package {package} holds no folder {resource!r}; see {roots[0]}")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from compactor.data.labels import Labels
 from compactor.data.spec import DataSpec
+from compactor.data.thin import handful
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import CenterCrop, DecodeImage, ImageStep, Resize
@@ -41,7 +42,7 @@ Item = tuple[str, bytes | Path]
 class Opening:
     """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total).
 
-    `at_most` reads no more than that many evenly spread rows of each source.
+    `at_most` reads no more than that many rows of each source, of all classes and evenly spread.
     """
 
     base: Path | None = None
@@ -80,37 +81,8 @@ class Source(Protocol):
     def items(self) -> Iterator[Item]:
         """Name (for messages) and encoded image of each row, in order."""
 
-
-@dataclass(frozen=True)
-class Thinned:
-    """At most `at_most` rows of a source, evenly spread over it; nothing else is decoded."""
-
-    source: Source
-    at_most: int
-
-    @property
-    def name(self) -> str:
-        """Path, for messages."""
-        return self.source.name
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Those of the source, and how many rows are read."""
-        return {**self.source.fingerprint(), "at_most": self.at_most}
-
-    def labels(self) -> Labels:
-        """Labels of the rows that are read; the classes are those of all rows."""
-        found = self.source.labels()
-        return Labels(found.values[spread_rows(len(found.values), self.at_most)], found.classes)
-
-    def items(self) -> Iterator[Item]:
-        """Names and images of the rows that are read."""
-        rows = set(spread_rows(len(self.source.labels().values), self.at_most).tolist())
-        return (item for row, item in enumerate(self.source.items()) if row in rows)
-
-
-def spread_rows(count: int, at_most: int) -> NDArray[np.int64]:
-    """Ascending row numbers, at most `at_most` of `count`, from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(np.int64))
+    def thinned(self, rows: NDArray[np.int64]) -> "Source":
+        """The same source with no more than the given ascending rows; nothing else is read."""
 
 
 def decode_steps(spec: DataSpec) -> list[ImageStep]:
@@ -148,7 +120,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
             row, or the cache folder cannot be written.
     """
     if opening.at_most is not None:
-        source = Thinned(source, opening.at_most)
+        source = source.thinned(handful(source.labels().values, opening.at_most))
     key = {"format": FORMAT, "source": source.fingerprint(), "steps": msgspec.to_builtins(steps)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = cache_root(opening.cache) / "data" / digest

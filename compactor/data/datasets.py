@@ -53,13 +53,15 @@ def open_dataset(
         seed: Seed of the splits and limits. Runs that are compared must share it, whatever their training
             seeds.
         progress: Called with (images done, total) while decoding, once for each source and from this thread.
-        at_most: Read no more than that many evenly spread rows of each source (for smoke runs).
+        at_most: Read no more than that many rows of each source, of all classes and evenly spread (for smoke
+            runs).
 
     Raises:
         UsageError: not found, damaged, or not usable as it is; the message says what to do.
         MissingDependency: a package that reads this kind of data is not installed.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
+    warn_unused(spec, ("text_column", "tokenizer", "max_tokens"), "images")
     opening = Opening(base, cache, seed, progress, at_most)
     if spec.dataset not in DATASETS:
         return open_files(find_parts(spec, opening), spec, opening)
@@ -73,14 +75,19 @@ def open_dataset(
     return dataset
 
 
+def warn_unused(spec: DataSpec, fields: tuple[str, ...], kind: str) -> None:
+    """Warn of settings that mean nothing for this kind of data."""
+    for field in fields:
+        if getattr(spec, field) != getattr(DataSpec(dataset=spec.dataset), field):
+            warnings.warn(f"data.{field} has no effect on {kind}; remove it", stacklevel=3)
+
+
 def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -> Dataset:
     """Decode the parts of a data set (train first, for its classes) and split them.
 
     Raises:
         UsageError: a part cannot be read, or does not fit the train part.
     """
-    if "select" in parts and spec.select is not None:
-        warnings.warn("data.select has no effect: the data set has a select split of its own", stacklevel=3)
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
     for name in sorted(parts, key=["train", "select", "report"].index):

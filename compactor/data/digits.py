@@ -6,9 +6,10 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.cache import Opening, Stored, decode_steps, spread_rows
+from compactor.data.cache import Opening, Stored, decode_steps
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, build_dataset
+from compactor.data.thin import handful
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.preprocess import to_uint8
 
@@ -31,7 +32,7 @@ def load(spec: DataSpec, opening: Opening) -> Dataset:
         images = _decoded(images, spec)
     labels = found.target.astype(np.int64)
     if opening.at_most is not None:
-        rows = spread_rows(len(images), opening.at_most)
+        rows = handful(labels, opening.at_most)
         images, labels = images[rows], labels[rows]
     digest = hashlib.sha256(
         f"digits 1 {images.shape}\n".encode() + images.tobytes() + labels.astype("<i8").tobytes()

@@ -2,15 +2,17 @@
 
 import json
 import shutil
-import socket
 import tempfile
 from pathlib import Path
+from ssl import SSLError
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from compactor.data.locate import SPLIT_NAMES
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+
+SECONDS = 5.0  # until the hub counts as unreachable
 
 
 def fetch(name: str, root: Path) -> Path:
@@ -35,7 +37,7 @@ def fetch(name: str, root: Path) -> Path:
     identifier, _, config = name.partition(":")
     try:
         if not Path(identifier).is_dir():
-            _reach_hub()
+            reach_hub()
         found = datasets.load_dataset(identifier, config or None)
     except (OSError, ValueError, RuntimeError) as error:  # offline, unknown id, unreadable files
         raise UnfitEnvironmentError(
@@ -57,18 +59,21 @@ def fetch(name: str, root: Path) -> Path:
     return target
 
 
-def _reach_hub() -> None:
+def reach_hub() -> None:
     """Fail at once where there is no network; the library itself would retry for half a minute.
 
     Raises:
         OSError: the hub cannot be reached.
     """
-    if getproxies():  # then only the proxy can tell
-        return
     with needs_extra("train"):
         from huggingface_hub.constants import ENDPOINT
-    address = urlsplit(ENDPOINT)
-    socket.create_connection((address.hostname or "", address.port or 443), timeout=5).close()
+    try:  # urllib takes the proxies of the environment, as the library does
+        urlopen(Request(ENDPOINT, method="HEAD"), timeout=SECONDS).close()
+    except HTTPError as error:  # an answer, whichever
+        error.close()
+    except URLError as error:
+        if not isinstance(error.reason, SSLError):  # the library may trust other certificates
+            raise
 
 
 def _write(part: Any, path: Path) -> None:

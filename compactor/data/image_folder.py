@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compactor.data.labels import Labels, labels_from_names
 from compactor.data.locate import SPLIT_NAMES, assign_splits
@@ -33,18 +34,17 @@ class FolderSource:
         return str(self.folder)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Digest over relative names, sizes and contents; above 2 GB, modification times replace contents.
+        """Digest over relative names, sizes and contents; see `files_digest`."""
+        return {"kind": "folder", **files_digest(self.files, self.folder), "classes": self.classes}
 
-        `keyed_by` says which of the two it is, and is kept in the cache folder's meta.json.
-        """
-        stats = [path.stat() for path in self.files]
-        by_content = sum(stat.st_size for stat in stats) < LARGEST_HASHED_BYTES
-        digest = hashlib.sha256()
-        for path, stat in zip(self.files, stats, strict=True):
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if by_content else str(stat.st_mtime_ns)
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\0{stat.st_size}\0{content}\n".encode())
-        keyed_by = "content" if by_content else "modification time"
-        return {"kind": "folder", "files": digest.hexdigest(), "keyed_by": keyed_by, "classes": self.classes}
+    def thinned(self, rows: NDArray[np.int64]) -> "FolderSource":
+        """The same source with no more than the given ascending rows; the classes stay those of all rows."""
+        return FolderSource(
+            self.folder,
+            [self.files[row] for row in rows],
+            [self.class_names[row] for row in rows],
+            self.labels().classes or None,
+        )
 
     def labels(self) -> Labels:
         """Number the class folders.
@@ -60,6 +60,20 @@ class FolderSource:
         """Yield the image files."""
         for path in self.files:
             yield str(path), path
+
+
+def files_digest(files: list[Path], root: Path) -> dict[str, str]:
+    """Digest over names relative to `root`, sizes and contents (above 2 GB modification times instead).
+
+    `keyed_by` says which of the two it is, and is kept in the cache folder's meta.json.
+    """
+    stats = [path.stat() for path in files]
+    by_content = sum(stat.st_size for stat in stats) < LARGEST_HASHED_BYTES
+    digest = hashlib.sha256()
+    for path, stat in zip(files, stats, strict=True):
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if by_content else str(stat.st_mtime_ns)
+        digest.update(f"{path.relative_to(root).as_posix()}\0{stat.st_size}\0{content}\n".encode())
+    return {"files": digest.hexdigest(), "keyed_by": "content" if by_content else "modification time"}
 
 
 def open_folder(folder: Path, classes: list[str] | None) -> FolderSource:

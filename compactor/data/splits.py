@@ -4,6 +4,7 @@ Sample ids are row numbers of the source, so that anything keyed on them survive
 """
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
 from compactor.data.spec import DataSpec, SplitName
+from compactor.data.thin import balanced_quota
 from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor_runtimes.errors import UsageError
 
@@ -74,15 +76,7 @@ def balanced_part(labels: NDArray[np.int64], count: int, *, seed: list[int]) -> 
         Ascending int64 [min(count, len(labels))] positions into `labels`.
     """
     _, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    quota = np.zeros(len(sizes), dtype=np.int64)
-    left = min(count, len(labels))
-    while left:
-        hungry = np.flatnonzero(quota < sizes)
-        share = max(left // len(hungry), 1)
-        grant = np.minimum(sizes[hungry] - quota[hungry], share)[:left]
-        quota[hungry[: len(grant)]] += grant
-        left -= int(grant.sum())
-    return _draw(code, quota, seed)
+    return _draw(code, balanced_quota(sizes, count), seed)
 
 
 def _draw(code: NDArray[np.int64], quota: NDArray[np.int64], seed: list[int]) -> NDArray[np.int64]:
@@ -138,6 +132,8 @@ def build_dataset(
     Raises:
         UsageError: too few rows, or sources whose images differ in size or channels.
     """
+    if "select" in stored and spec.select is not None:
+        warnings.warn("data.select has no effect: the data set has a select split of its own", stacklevel=3)
     train = stored["train"]
     shape = train.inputs.shape[1:]
     for name, other in stored.items():

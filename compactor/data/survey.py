@@ -13,11 +13,13 @@ from typing import Literal
 
 import numpy as np
 
-from compactor.data.cache import Opening, Source, spread_rows
+from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, select_count
+from compactor.data.tables import TableSource
 from compactor.data.texts import text_source
+from compactor.data.thin import spread_rows
 from compactor_runtimes.errors import UsageError, needs_extra
 
 LOOKED_AT = 200  # images whose size is read
@@ -154,24 +156,20 @@ def _sizes(sources: dict[SplitName, Source], spec: DataSpec) -> tuple[tuple[int,
 
 
 def _some_items(source: Source, count: int) -> Iterator[tuple[str, bytes | Path]]:
-    rows = set(spread_rows(len(source.labels().values), count).tolist())
-    return (item for row, item in enumerate(source.items()) if row in rows)
+    return source.thinned(spread_rows(len(source.labels().values), count)).items()
 
 
 def _repeats(sources: dict[SplitName, Source]) -> list[str]:
-    """Texts of train that are also in a published report split."""
-    from compactor.data.tables import TableSource
-
+    """Texts that occur in train and in a published report split, or twice where report is cut from train."""
     texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
     if "report" not in texts:
-        return []
+        twice = len(texts["train"]) - len(set(texts["train"]))
+        rows = f"{twice:,} of {len(texts['train']):,}"
+        return [f"{rows} texts repeat earlier ones: copies may fall into train and report"] if twice else []
     known = set(chain(texts["train"], texts.get("select", [])))
     repeated = sum(text in known for text in texts["report"])
-    return (
-        [f"{repeated:,} of {len(texts['report']):,} report texts are in train or select too"]
-        if repeated
-        else []
-    )
+    rows = f"{repeated:,} of {len(texts['report']):,}"
+    return [f"{rows} report texts are in train or select too"] if repeated else []
 
 
 def _some(names: list[str]) -> str:

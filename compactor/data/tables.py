@@ -4,23 +4,23 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
+from compactor.data.image_folder import files_digest
 from compactor.data.labels import Labels, labels_from_integers, labels_from_names
-from compactor.data.locate import SPLIT_NAMES, assign_splits
-from compactor.data.spec import SplitName
+from compactor.data.table_files import SUFFIXES, find_table_splits, opened, tables_in
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError, needs_extra
 
-ROWS_PER_BATCH = 512
-SUFFIXES = (".parquet", ".csv", ".jsonl")
-# `train.parquet`, or a hub shard such as `train-00000-of-00002.parquet`
-SHARD = re.compile(r"([a-z]+)(?:-\d+-of-\d+)?")
+__all__ = ["SUFFIXES", "TableSource", "find_table_splits", "tables_in"]
+
+INTEGER = re.compile(r"-?\d{1,18}")
+NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class TableSource:
     """The rows of `files`, one after the other.
 
     `column` holds the images (encoded; in CSV and JSONL their paths) or the texts. `classes` is what the user
-    says, `train_classes` what the train split of the same data set turned out to have.
+    says, `train_classes` what the train split of the same data set turned out to have; `rows` are the
+    ascending rows that are read, absent = all.
     """
 
     files: list[Path]
@@ -36,32 +37,63 @@ class TableSource:
     label_column: str
     classes: list[str] | None = None
     train_classes: list[str] | None = None
+    holds: Literal["images", "texts"] = "images"
+    rows: NDArray[np.int64] | None = None
 
     @property
     def name(self) -> str:
         """Path of the first file."""
         return str(self.files[0])
 
+    @property
+    def _is_csv(self) -> bool:
+        """Whether every cell is read as a string."""
+        return self.files[0].suffix.lower() == ".csv"
+
+    @property
+    def _by_path(self) -> bool:
+        """Whether the images are files beside the table."""
+        return self.holds == "images" and any(path.suffix.lower() != ".parquet" for path in self.files)
+
     def fingerprint(self) -> dict[str, Any]:
-        """Digest of each file's bytes, and how the columns are read."""
+        """Digest of each file's bytes, how the columns are read, and the images that lie beside the table.
+
+        Raises:
+            UsageError: such an image is missing.
+        """
         digests = []
         for path in self.files:
             with path.open("rb") as file:
                 digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-        columns = [self.column, self.label_column]
-        return {
+        found: dict[str, Any] = {
             "kind": "table",
             "files": digests,
-            "columns": columns,
+            "columns": [self.column, self.label_column],
             "classes": self.classes or self.train_classes,
         }
+        if self.rows is not None:
+            found["rows"] = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
+        if self._by_path:
+            images = sorted({raw for _, raw in self.items() if isinstance(raw, Path)})
+            found["images"] = files_digest(images, self.files[0].parent.resolve())
+        return found
+
+    def thinned(self, rows: NDArray[np.int64]) -> "TableSource":
+        """The same source with no more than the given ascending rows."""
+        return replace(self, rows=rows)
 
     def labels(self) -> Labels:
         """Read the label column; an absent one means that nothing is labelled.
 
+        The classes are those of the whole column, whichever rows are read.
+
         Raises:
             UsageError: a damaged file, another type than integers or strings, or labels out of range.
         """
+        found = self._all_labels()
+        return found if self.rows is None else Labels(found.values[self.rows], found.classes)
+
+    def _all_labels(self) -> Labels:
         with needs_extra("train"):
             import pyarrow as pa
             import pyarrow.compute as pc
@@ -72,6 +104,7 @@ class TableSource:
                 rows += file.rows
                 published = published or _published_classes(file.schema, self.label_column)
                 if self.label_column in file.schema.names:
+                    _check_column(path, file.schema, self.label_column, "label_column")
                     chunks += file.read(self.label_column).chunks
         if published and self.train_classes and not self.classes and published != self.train_classes:
             raise UsageError(
@@ -93,7 +126,10 @@ class TableSource:
             filled = pc.fill_null(column.cast(pa.int64()), IGNORE)
             return labels_from_integers(filled.to_numpy().astype(np.int64), classes, where=where)
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            return labels_from_names(column.to_pylist(), classes, where=where)
+            names = column.to_pylist()
+            if self._is_csv and (numbers := _numbers(names, where)) is not None:
+                return labels_from_integers(numbers, classes, where=where)
+            return labels_from_names(names, classes, where=where)
         raise UsageError(f"{where}: holds {column.type}, expected integers 0..C-1 or class names")
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
@@ -102,11 +138,12 @@ class TableSource:
         Raises:
             UsageError: a damaged file, no such column, a column that holds no images, or a row without one.
         """
+        first = 0
         for path in self.files:
             with opened(path) as file:
-                by_path = path.suffix != ".parquet"
+                by_path = path.suffix.lower() != ".parquet"
                 self._check_image_column(path, file.schema, by_path)
-                for row, cell in enumerate(file.cells(self.column)):
+                for row, cell in file.cells(self.column, self._wanted(first, file.rows)):
                     raw = cell["bytes"] if isinstance(cell, dict) else cell
                     where = f"{path}, column {self.column!r}, row {row}"
                     if raw is None:
@@ -114,32 +151,48 @@ class TableSource:
                             f"{where}: holds no image, expected one in every row; remove the row"
                         )
                     yield where, _beside(path, raw, where) if by_path else raw
+                first += file.rows
 
     def texts(self) -> list[str]:
         """Read the texts.
 
         Raises:
-            UsageError: a damaged file, no such column, another type than text, or a row without text.
+            UsageError: a damaged file, no such column, another type than text, a row without text, or no row.
         """
         with needs_extra("train"):
             import pyarrow as pa
         found: list[str] = []
+        first = 0
         for path in self.files:
             with opened(path) as file:
                 _check_column(path, file.schema, self.column, "text_column")
                 kind = file.schema.field(self.column).type
-                if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                if file.rows and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                     raise UsageError(
                         f"{path}: column {self.column!r} holds {kind}, expected texts; set data.text_column"
                     )
-                for row, text in enumerate(file.cells(self.column)):
+                for row, text in file.cells(self.column, self._wanted(first, file.rows)):
                     if not text or not text.strip():
                         raise UsageError(
                             f"{path}, column {self.column!r}, row {row}: holds no text, expected some in "
                             "every row; remove the row"
                         )
                     found.append(text)
+                first += file.rows
+        if not found:
+            raise UsageError(f"{self.name}: holds no row, expected at least one text; give a table with rows")
+        if self._is_csv and all(NUMBER.fullmatch(text) for text in found):
+            raise UsageError(
+                f"{self.name}: column {self.column!r} holds numbers alone, expected texts; "
+                "set data.text_column"
+            )
         return found
+
+    def _wanted(self, first: int, count: int) -> NDArray[np.int64] | None:
+        """Rows that are read of a file of `count` rows that begins with row `first`; None = all."""
+        if self.rows is None:
+            return None
+        return self.rows[(self.rows >= first) & (self.rows < first + count)] - first
 
     def _check_image_column(self, path: Path, schema: Any, by_path: bool) -> None:
         with needs_extra("train"):
@@ -160,103 +213,28 @@ class TableSource:
             )
 
 
-def find_table_splits(folder: Path) -> dict[SplitName, list[Path]]:
-    """Group the tables of a folder by split (see assign_splits for validation without test).
-
-    Raises:
-        UsageError: a file whose name says no split, no train file, or two names for one split.
-    """
-    groups: dict[str, list[Path]] = {}
-    for path in tables_in(folder):
-        match = SHARD.fullmatch(path.stem)
-        if match is None or match[1] not in SPLIT_NAMES:
-            raise UsageError(
-                f"{path}: the name says no split, expected train, validation or test (or shards such as "
-                "train-00000-of-00002.parquet); rename it, or give one file as data.dataset"
-            )
-        groups.setdefault(match[1], []).append(path)
-    return assign_splits(groups, where=folder)
-
-
-def tables_in(folder: Path) -> list[Path]:
-    """The tables of a folder, sorted; CSV and JSONL may lie beside images, their names must say a split."""
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-
-    def counts(path: Path) -> bool:
-        match = SHARD.fullmatch(path.stem)
-        return path.suffix == ".parquet" or (match is not None and match[1] in SPLIT_NAMES)
-
-    return [path for path in found if counts(path)]
-
-
-class Table(Protocol):
-    """One opened file."""
-
-    schema: Any
-    rows: int
-
-    def read(self, column: str) -> Any:
-        """Read a whole column as a pyarrow ChunkedArray."""
-
-    def cells(self, column: str) -> Iterator[Any]:
-        """Yield a column's values one by one."""
-
-
-class _Parquet:
-    def __init__(self, file: Any) -> None:
-        self.file, self.schema, self.rows = file, file.schema_arrow, file.metadata.num_rows
-
-    def read(self, column: str) -> Any:
-        return self.file.read(columns=[column]).column(0)
-
-    def cells(self, column: str) -> Iterator[Any]:
-        for batch in self.file.iter_batches(batch_size=ROWS_PER_BATCH, columns=[column]):
-            yield from batch.column(0).to_pylist()
-
-
-class _InMemory:
-    def __init__(self, table: Any) -> None:
-        self.table, self.schema, self.rows = table, table.schema, table.num_rows
-
-    def read(self, column: str) -> Any:
-        return self.table.column(column)
-
-    def cells(self, column: str) -> Iterator[Any]:
-        for chunk in self.table.column(column).chunks:
-            yield from chunk.to_pylist()
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Table]:
-    """Open a table and turn what pyarrow finds wrong, now or while reading, into a UsageError."""
-    with needs_extra("train"):
-        import pyarrow as pa
-        import pyarrow.csv as pa_csv
-        import pyarrow.json as pa_json
-        import pyarrow.parquet as pq
-    try:
-        if path.suffix == ".csv":
-            # an empty cell is absent, whatever its column's type; texts may hold line breaks
-            convert = pa_csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
-            parse = pa_csv.ParseOptions(newlines_in_values=True)
-            yield _InMemory(pa_csv.read_csv(path, parse_options=parse, convert_options=convert))
-        elif path.suffix == ".jsonl":
-            yield _InMemory(pa_json.read_json(path))
-        else:
-            with pq.ParquetFile(path) as file:
-                yield _Parquet(file)
-    except UsageError:
-        raise
-    except (pa.ArrowException, OSError) as error:
-        found = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(
-            f"{path}: is no readable {path.suffix[1:]} file ({found}); copy or download it again"
-        ) from error
-
-
 def _check_column(path: Path, schema: Any, column: str, key: str) -> None:
     if column not in schema.names:
         raise UsageError(f"{path}: no column {column!r}, found {', '.join(schema.names)}; set data.{key}")
+    if schema.names.count(column) > 1:
+        raise UsageError(f"{path}: {schema.names.count(column)} columns are called {column!r}; rename one")
+
+
+def _numbers(names: list[str | None], where: str) -> NDArray[np.int64] | None:
+    """Class numbers that a CSV file holds as strings; None where they are class names.
+
+    Raises:
+        UsageError: numbers that are no integers.
+    """
+    given = {name for name in names if name is not None}
+    if all(INTEGER.fullmatch(name) for name in given):
+        return np.array([IGNORE if name is None else int(name) for name in names], dtype=np.int64)
+    if all(NUMBER.fullmatch(name) for name in given):
+        odd = next(name for name in names if name is not None and not INTEGER.fullmatch(name))
+        raise UsageError(
+            f"{where}: holds {odd}, expected integers 0..C-1 or class names; write whole numbers"
+        )
+    return None
 
 
 def _beside(table: Path, name: str, where: str) -> Path:

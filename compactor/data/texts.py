@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from compactor.data.cache import Opening, Progress, Stored, spread_rows
-from compactor.data.datasets import DATASETS, Part, find_parts
+from compactor.data.cache import Opening, Progress, Stored
+from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, build_dataset
+from compactor.data.table_files import SUFFIXES
 from compactor.data.tables import TableSource
+from compactor.data.thin import handful
 from compactor.data.tokenizer import text_info
 from compactor_runtimes.errors import UsageError
 
@@ -38,6 +40,7 @@ def open_texts(
             f"data.dataset: {spec.dataset!r} holds images, but task {task} needs texts; give a table with a "
             "text column"
         )
+    warn_unused(spec, ("image_column", "image_size", "color"), "texts")
     text = text_info(spec, base)
     tokens = hashlib.sha256(text.tokenizer.read_bytes()).hexdigest()
     opening = Opening(base, cache, seed, progress, at_most)
@@ -57,22 +60,25 @@ def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> 
     """The texts of one split.
 
     Raises:
-        UsageError: it is a folder of images.
+        UsageError: it is a folder without tables that are named by split.
     """
     if isinstance(part, Path):
+        named = sorted(path.name for path in part.iterdir() if path.suffix.lower() in SUFFIXES)
+        found = f"the name of {named[0]} says no split" if named else "it holds no table"
         raise UsageError(
-            f"data.dataset: {part} holds no table, but texts are read from .parquet, .csv or .jsonl files"
+            f"data.dataset: {part} is no folder of texts: {found}, expected {', '.join(SUFFIXES)} files "
+            "named train, validation or test; rename them, or give one file"
         )
-    return TableSource(part, spec.text_column, spec.label_column, spec.class_names, train_classes)
+    return TableSource(
+        part, spec.text_column, spec.label_column, spec.class_names, train_classes, holds="texts"
+    )
 
 
 def _stored(source: TableSource, tokens: str, at_most: int | None) -> Stored:
-    texts = np.array(source.texts(), dtype=object)
     labels = source.labels()
-    values = labels.values
     if at_most is not None:
-        rows = spread_rows(len(texts), at_most)
-        texts, values = texts[rows], values[rows]
-    key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens, "at_most": at_most}
+        source = source.thinned(handful(labels.values, at_most))
+        labels = source.labels()
+    key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return Stored(texts, values, labels.classes, digest)
+    return Stored(np.array(source.texts(), dtype=object), labels.values, labels.classes, digest)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from compactor.data.hub import reach_hub
 from compactor.data.spec import DataSpec
 from compactor.locate import locate, locate_model
 from compactor.records import TextInfo
@@ -24,7 +25,7 @@ def find_tokenizer(spec: str, base: Path | None) -> Path:
         folder = locate_model(spec, base)
         path = _from_hub(spec) if folder is None else folder / FILE
     else:
-        path = locate(spec, base, what="data.tokenizer")
+        path = locate(spec, base or Path.cwd(), what="data.tokenizer")
         path = path / FILE if path.is_dir() else path
     if not path.is_file():
         raise UsageError(
@@ -54,20 +55,29 @@ def _pad_id(path: Path) -> int:
         padding = content.get("padding")
         if padding:
             return int(padding["pad_id"])
-        added = {token["content"]: int(token["id"]) for token in content.get("added_tokens", [])}
+        vocabulary = (content.get("model") or {}).get("vocab") or {}
+        if isinstance(vocabulary, list):  # of a unigram model: [token, score] by id
+            vocabulary = {token: number for number, (token, *_) in enumerate(vocabulary)}
+        added = {token["content"]: int(token["id"]) for token in content.get("added_tokens") or []}
+        ids = vocabulary | added
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: is no tokenizer.json ({error!r}); save the tokenizer again") from error
-    return next((added[name] for name in PADS if name in added), 0)
+    return next((int(ids[name]) for name in PADS if name in ids), 0)
 
 
 def _from_hub(spec: str) -> Path:
     with needs_extra("train"):
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
     name = spec.partition(":")[2]
     try:
+        kept = try_to_load_from_cache(name, FILE)
+        if isinstance(kept, str):  # an earlier download, of use offline too
+            return Path(kept)
+        reach_hub()
         return Path(hf_hub_download(name, FILE))
     except (OSError, ValueError, RuntimeError) as error:
         raise UnfitEnvironmentError(
-            f"tokenizer of {spec}: is in no local folder and could not be downloaded; where there is "
+            f"tokenizer of {spec}: is in no local folder and could not be downloaded "
+            f"({' '.join(str(error).split())[:160]}); where there is "
             f"internet, download {FILE} of {name} and give its path as data.tokenizer"
         ) from error

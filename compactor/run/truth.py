@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from compactor.evaluation import artifact_answers, student_answers, teacher_answers
@@ -113,9 +112,10 @@ def accuracy_rows(
                 logits=subject.logits,
                 labels=labels,
                 teacher_logits=compared,
+                labelled=labelled,
                 **about,
             )
-        rows.append(row if labelled or task.answers == "embedding" else replace(row, metric="agreement"))
+        rows.append(row)
     return rows
 
 

@@ -48,7 +48,6 @@ def test_missing_path_says_where_it_looked_and_what_there_is(tmp_path, monkeypat
 def test_hub_id_is_answered_with_what_to_do(tmp_path, monkeypatch):
     """Offline within seconds; the endpoint is one that no network knows."""
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
-    monkeypatch.setattr("compactor.data.hub.getproxies", dict)
     started = time.monotonic()
     with pytest.raises(UnfitEnvironmentError, match=r"'user/name': is no local path .* into one folder"):
         open_name("user/name", tmp_path, tmp_path)

@@ -1,4 +1,4 @@
-"""Parquet sources: columns, classes, splits by file name, and damaged files."""
+"""Tables as sources: columns, classes, splits by file name, and damaged files."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from PIL import Image
 
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
-from compactor.data.tables import find_table_splits
+from compactor.data.tables import TableSource, find_table_splits
 from compactor_runtimes.errors import UsageError
 
 
@@ -202,3 +202,68 @@ def test_csv_and_jsonl_name_images_beside_them(tmp_path, opened):
         (tmp_path / "bad.csv").write_text("\n".join(["file,kind", f"{name},even", *lines]))
         with pytest.raises(UsageError, match=f"row 0: .*{message}"):
             opened(tmp_path / "bad.csv", image_column="file", label_column="kind")
+
+
+def test_csv_cells_are_strings_whatever_the_first_rows_look_like(tmp_path, monkeypatch):
+    """Blocks of a few rows, as in a file of many megabytes: the first hold numbers alone."""
+    monkeypatch.setattr("compactor.data.table_files.BLOCK_BYTES", 32)
+    rows = [*[f"{row},{row % 3}" for row in range(10)], *[f"word {row},b" for row in range(10)]]
+    (tmp_path / "mixed.CSV").write_text("\n".join(["text,label", *rows]))
+    source = TableSource([tmp_path / "mixed.CSV"], "text", "label", holds="texts")
+    assert source.texts() == [str(row) for row in range(10)] + [f"word {row}" for row in range(10)]
+    assert source.labels().classes == ["0", "1", "2", "b"]
+    assert source.labels().values.tolist() == [row % 3 for row in range(10)] + [3] * 10
+
+
+def test_csv_labels_may_be_numbers_or_absent_but_no_fractions(tmp_path):
+    def labels(*cells):
+        (tmp_path / "x.csv").write_text("\n".join(["text,label", *[f"a b,{cell}" for cell in cells]]))
+        return TableSource([tmp_path / "x.csv"], "text", "label", ["no", "yes", "both"]).labels()
+
+    assert labels("2", "", "0").values.tolist() == [2, -100, 0]
+    assert labels("yes", "", "no").values.tolist() == [1, -100, 0]
+    with pytest.raises(UsageError, match=r"column 'label': holds 1\.0, expected integers"):
+        labels("0", "1.0")
+    with pytest.raises(UsageError, match="row 1 holds 3, expected 0..2"):
+        labels("0", "3")
+
+
+def test_an_image_beside_a_table_is_part_of_its_digest(tmp_path, opened):
+    for number in range(20):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    rows = [f'{{"image": "{number}.png", "label": {number % 2}}}' for number in range(20)]
+    (tmp_path / "list.jsonl").write_text("\n".join(rows))
+    first = opened(tmp_path / "list.jsonl")
+    (tmp_path / "3.png").write_bytes(png(200))
+    again = opened(tmp_path / "list.jsonl")
+    assert again.digest != first.digest
+    assert again.train.inputs[3, 0, 0].tolist() == [200, 200, 200]
+
+
+def test_a_split_in_two_kinds_of_file_and_two_columns_of_one_name_are_refused(tmp_path, opened):
+    write(tmp_path / "train.parquet", labels=[0, 1] * 10)
+    (tmp_path / "train.csv").write_text("image,label,label\na.png,0,0\n")
+    with pytest.raises(UsageError, match=r"holds split train as \.csv and as \.parquet, expected one kind"):
+        opened(tmp_path)
+    with pytest.raises(UsageError, match="2 columns are called 'label'; rename one"):
+        TableSource([tmp_path / "train.csv"], "image", "label").labels()
+
+
+@pytest.mark.parametrize(("classes", "names"), [(4, ["0", "1", "2", "3"]), (["a", "b"], ["a", "b"])])
+def test_unlabelled_images_take_the_stated_classes(tmp_path, opened, classes, names):
+    data = opened(write(tmp_path / "plain.parquet"), classes=classes)
+    assert data.info.classes == {"label": names}
+    assert set(data.train.labels["label"]) == {-100}
+
+
+def test_a_number_of_classes_fits_integer_labels_and_no_other_names(tmp_path, opened):
+    labels = [0, 1] * 10
+    assert opened(write(tmp_path / "x.parquet", labels=labels), classes=10).info.num_classes() == 10
+    with pytest.raises(UsageError, match="holds class 'cat', expected one of the 10 .* data.classes"):
+        opened(write(tmp_path / "y.parquet", labels=["cat", "dog"] * 10), classes=10)
+
+
+def test_text_settings_have_no_effect_on_images(tmp_path, opened):
+    path = write(tmp_path / "x.parquet", labels=[0, 1] * 10)
+    with pytest.warns(UserWarning, match="data.max_tokens has no effect on images"):
+        opened(path, max_tokens=9)

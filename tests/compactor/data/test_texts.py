@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from compactor.data.texts import open_texts
 from compactor.data.tokenizer import find_tokenizer, text_info
 from compactor.locate import locate_model
 from compactor.records import IGNORE
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from tests.compactor.text_toys import write_tokenizer
 from tests.real_data import needs_data
 
@@ -25,6 +26,7 @@ LABELS = ["light", "light", "music", "time"]
 
 
 def write_csv(path: Path, repeat: int = 10, label: str | None = "label") -> Path:
+    path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["text", *([label] if label else [])])
@@ -127,7 +129,7 @@ def test_unlabelled_texts_and_a_handful_of_rows(spec: DataSpec, tmp_path: Path) 
         ({"text_column": "words"}, r"talk\.csv: no column 'words', found text, label; set data\.text_column"),
         ({"dataset": "digits"}, "'digits' holds images, but task text-classification needs texts"),
         ({"dataset": "hole.csv"}, r"column 'text', row 1: holds no text"),
-        ({"dataset": "number.csv"}, "column 'text' holds int64, expected texts"),
+        ({"dataset": "number.csv"}, "column 'text' holds numbers alone, expected texts"),
         ({"tokenizer": None}, "data.tokenizer: absent"),
         ({"tokenizer": "package:json/nothing"}, "package json holds no folder 'nothing'"),
         ({"tokenizer": "package:no_such_package/x"}, "no installed package 'no_such_package'"),
@@ -183,7 +185,7 @@ def test_survey_counts_and_names_problems(spec: DataSpec, tmp_path: Path) -> Non
     assert found.kind == "texts"
     assert found.rows == {"train": 24, "select": 8, "report": 8}
     assert found.classes == {"light": 20, "music": 10, "time": 10}
-    assert found.problems == []
+    assert found.problems == ["36 of 40 texts repeat earlier ones: copies may fall into train and report"]
     write_csv(tmp_path / "small.csv", repeat=1)
     found = survey(
         msgspec.structs.replace(spec, dataset=str(tmp_path / "small.csv"), report=spec.dataset, select=1),
@@ -208,3 +210,87 @@ def test_clinc_intents_open_from_the_data_folder(tmp_path: Path) -> None:
     assert (len(data.train), len(data.select), len(data.report)) == (302, 3100, 5500)
     assert np.bincount(data.train.labels["label"][data.train.rows]).tolist() == [2] * 151
     assert text_info(DataSpec(dataset="x", tokenizer=str(tmp_path)), None).pad_id == 0
+
+
+def test_settings_without_effect_on_texts_are_named(spec: DataSpec, tmp_path: Path) -> None:
+    import msgspec
+
+    with pytest.warns(UserWarning, match="data.image_size has no effect on texts"):
+        opened(msgspec.structs.replace(spec, image_size=8))
+    for split in ("train", "val", "test"):
+        write_csv(tmp_path / "set" / f"{split}.csv", repeat=2)
+    with pytest.warns(UserWarning, match="data.select has no effect"):
+        opened(msgspec.structs.replace(spec, dataset=str(tmp_path / "set")))
+
+
+def test_a_folder_without_named_tables_and_an_empty_table_are_refused(spec: DataSpec, tmp_path: Path) -> None:
+    import msgspec
+
+    write_csv(tmp_path / "set" / "talk.csv")
+    with pytest.raises(UsageError, match=r"set is no folder of texts: the name of talk\.csv says no split"):
+        opened(msgspec.structs.replace(spec, dataset=str(tmp_path / "set")))
+    (tmp_path / "none.csv").write_text("text,label\n")
+    with pytest.raises(UsageError, match=r"none\.csv: holds no row"):
+        opened(msgspec.structs.replace(spec, dataset=str(tmp_path / "none.csv")))
+
+
+@pytest.mark.parametrize(
+    ("content", "pad_id"),
+    [
+        ({"padding": {"pad_id": 7}, "model": {"vocab": {"[PAD]": 3}}}, 7),
+        ({"padding": None, "model": {"vocab": {"a": 0, "[PAD]": 3}}}, 3),
+        ({"model": {"vocab": [["<s>", 0.0], ["<pad>", -1.0]]}}, 1),
+        ({"added_tokens": [{"content": "<pad>", "id": 5}], "model": {"vocab": {"a": 0}}}, 5),
+        ({"model": {"vocab": {"a": 0}}}, 0),
+    ],
+)
+def test_the_pad_id_is_the_tokenizers_own(tmp_path: Path, content: dict[str, object], pad_id: int) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert text_info(DataSpec(dataset="x", tokenizer="tokenizer.json"), tmp_path).pad_id == pad_id
+
+
+def test_a_model_path_is_looked_for_at_the_recipe_and_never_taken_for_a_hub_id(tmp_path, monkeypatch) -> None:
+    for place in ("here", "recipe"):
+        (tmp_path / place / "bert").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    assert locate_model("hf:bert", tmp_path / "recipe") == tmp_path / "recipe" / "bert"
+    assert locate_model("hf:bert", None) == tmp_path / "here" / "bert"
+    assert locate_model("hf:bert-base-uncased", tmp_path) is None
+    for path in ("./none", "../none", "/none/at/all", "~/none", "a/b/c"):
+        with pytest.raises(UsageError, match="was not found"):
+            locate_model(f"hf:{path}", tmp_path)
+
+
+def test_an_inner_package_is_found_without_importing_the_outer(tmp_path, monkeypatch) -> None:
+    (tmp_path / "outer" / "inner" / "model").mkdir(parents=True)
+    for folder in ("outer", "outer/inner"):
+        (tmp_path / folder / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert locate_model("package:outer.inner/model", None) == tmp_path / "outer" / "inner" / "model"
+
+
+def test_a_tokenizer_of_the_hub_fails_fast_offline(monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "https://hub.invalid")
+    started = time.monotonic()
+    with pytest.raises(UnfitEnvironmentError, match=r"download tokenizer\.json of owner/name and give"):
+        find_tokenizer("hf:owner/name", None)
+    assert time.monotonic() - started < 8
+
+
+def test_class_names_of_the_hub_are_kept_and_splits_are_files(tmp_path: Path, spec: DataSpec) -> None:
+    import datasets
+    import msgspec
+
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes", "never seen"])}
+    )
+    for split, texts in (("train", TEXTS), ("test", ["a b", "c d"])):
+        rows = {"text": texts, "label": [row % 2 for row in range(len(texts))]}
+        path = tmp_path / "repo" / "data" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(path)
+    folder = fetch(str(tmp_path / "repo"), tmp_path / "hub")
+    assert sorted(path.name for path in folder.iterdir()) == ["test.parquet", "train.parquet"]
+    data = opened(msgspec.structs.replace(spec, dataset=str(folder)))
+    assert data.info.classes == {"label": ["no", "yes", "never seen"]}
+    assert data.report.inputs.tolist() == ["a b", "c d"]

@@ -1,0 +1,159 @@
+"""Parquet, CSV and JSONL files: which of a folder make a split, and reading their columns.
+
+What the columns mean is in compactor.data.tables.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compactor.data.locate import SPLIT_NAMES, assign_splits
+from compactor.data.spec import SplitName
+from compactor_runtimes.errors import UsageError, needs_extra
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+ROWS_PER_BATCH = 512
+BLOCK_BYTES = 2**24  # of CSV and JSONL; a row must fit into one
+# `train.parquet`, or a hub shard such as `train-00000-of-00002.parquet`
+SHARD = re.compile(r"([a-z]+)(?:-\d+-of-\d+)?")
+
+
+def find_table_splits(folder: Path) -> dict[SplitName, list[Path]]:
+    """Group the tables of a folder by split (see assign_splits for validation without test).
+
+    Raises:
+        UsageError: a file whose name says no split, no train file, or two names for one split.
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in tables_in(folder):
+        match = SHARD.fullmatch(path.stem)
+        if match is None or match[1] not in SPLIT_NAMES:
+            raise UsageError(
+                f"{path}: the name says no split, expected train, validation or test (or shards such as "
+                "train-00000-of-00002.parquet); rename it, or give one file as data.dataset"
+            )
+        groups.setdefault(match[1], []).append(path)
+    for split, files in groups.items():
+        kinds = sorted({path.suffix.lower() for path in files})
+        if len(kinds) > 1:  # read one after the other, the same rows would count twice
+            raise UsageError(
+                f"{folder}: holds split {split} as {' and as '.join(kinds)}, expected one kind of file; "
+                "move the others away"
+            )
+    return assign_splits(groups, where=folder)
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables of a folder, sorted; CSV and JSONL may lie beside images, their names must say a split."""
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+
+    def counts(path: Path) -> bool:
+        match = SHARD.fullmatch(path.stem)
+        return path.suffix.lower() == ".parquet" or (match is not None and match[1] in SPLIT_NAMES)
+
+    return [path for path in found if counts(path)]
+
+
+class Table(Protocol):
+    """One opened file."""
+
+    schema: Any
+    rows: int
+
+    def read(self, column: str) -> Any:
+        """Read a whole column as a pyarrow ChunkedArray."""
+
+    def cells(self, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+        """Yield (row, value) of a column: all rows, or the given ascending ones."""
+
+
+class _Parquet:
+    def __init__(self, file: Any) -> None:
+        self.file, self.schema, self.rows = file, file.schema_arrow, file.metadata.num_rows
+
+    def read(self, column: str) -> Any:
+        return self.file.read(columns=[column]).column(0)
+
+    def cells(self, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+        """Row groups without a wanted row are not read."""
+        first = 0
+        for group in range(self.file.num_row_groups):
+            after = first + self.file.metadata.row_group(group).num_rows
+            if rows is None or ((rows >= first) & (rows < after)).any():
+                for batch in self.file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=[column]):
+                    yield from _cells(batch.column(0), first, rows)
+                    first += len(batch)
+            first = after
+
+
+class _InMemory:
+    def __init__(self, table: Any) -> None:
+        self.table, self.schema, self.rows = table, table.schema, table.num_rows
+
+    def read(self, column: str) -> Any:
+        return self.table.column(column)
+
+    def cells(self, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+        first = 0
+        for chunk in self.table.column(column).chunks:
+            yield from _cells(chunk, first, rows)
+            first += len(chunk)
+
+
+def _cells(array: Any, first: int, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+    """Yield the wanted cells of an array that begins with row `first`."""
+    if rows is None:
+        yield from enumerate(array.to_pylist(), first)
+        return
+    wanted = rows[(rows >= first) & (rows < first + len(array))]
+    if len(wanted):
+        yield from zip(wanted.tolist(), array.take(wanted - first).to_pylist(), strict=True)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Table]:
+    """Open a table and turn what pyarrow finds wrong, now or while reading, into a UsageError."""
+    with needs_extra("train"):
+        import pyarrow as pa
+        import pyarrow.json as pa_json
+        import pyarrow.parquet as pq
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".csv":
+            yield _InMemory(_read_csv(path))
+        elif suffix == ".jsonl":
+            yield _InMemory(pa_json.read_json(path, pa_json.ReadOptions(block_size=BLOCK_BYTES)))
+        else:
+            with pq.ParquetFile(path) as file:
+                yield _Parquet(file)
+    except UsageError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        found = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(
+            f"{path}: is no readable {suffix[1:]} file ({found}); copy or download it again"
+        ) from error
+
+
+def _read_csv(path: Path) -> Any:
+    """Read every column as strings: types told from the first rows may not fit the later ones."""
+    with needs_extra("train"):
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+    options = {
+        "read_options": pa_csv.ReadOptions(block_size=BLOCK_BYTES),
+        "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
+    }
+    with pa_csv.open_csv(path, **options) as head:
+        names = head.schema.names
+    convert = pa_csv.ConvertOptions(
+        null_values=[""],  # an empty cell is absent
+        strings_can_be_null=True,
+        column_types=dict.fromkeys(names, pa.string()),
+    )
+    return pa_csv.read_csv(path, convert_options=convert, **options)

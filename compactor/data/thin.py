@@ -1,0 +1,35 @@
+"""Choose a handful of rows, so that a smoke run or a survey reads little of a large source."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def spread_rows(count: int, at_most: int) -> NDArray[np.int64]:
+    """Ascending row numbers, at most `at_most` of `count`, from the first to the last."""
+    return np.unique(np.linspace(0, count - 1, min(count, at_most)).round().astype(np.int64))
+
+
+def handful(labels: NDArray[np.int64], at_most: int) -> NDArray[np.int64]:
+    """Ascending row numbers, at most `at_most`: as many of each class as possible, each evenly spread.
+
+    Rows at even distances alone would miss classes where the classes of a file take turns.
+    """
+    _, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    parts = [
+        np.flatnonzero(code == number)[spread_rows(int(sizes[number]), int(take))]
+        for number, take in enumerate(balanced_quota(sizes, at_most))
+    ]
+    return np.sort(np.concatenate(parts)).astype(np.int64) if parts else np.zeros(0, dtype=np.int64)
+
+
+def balanced_quota(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Rows to take of each class, `count` in all, as even as the sizes of the classes allow: int64 [C]."""
+    quota = np.zeros(len(sizes), dtype=np.int64)
+    left = min(count, int(sizes.sum()))
+    while left:
+        hungry = np.flatnonzero(quota < sizes)
+        share = max(left // len(hungry), 1)
+        grant = np.minimum(sizes[hungry] - quota[hungry], share)[:left]
+        quota[hungry[: len(grant)]] += grant
+        left -= int(grant.sum())
+    return quota
