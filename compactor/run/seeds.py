@@ -122,8 +122,8 @@ def run_seeds(
     """
     whole = prepare(load_recipe(recipe, overrides))
     if not whole.recipe.stages or whole.recipe.stages[-1].seed is not None:
-        found = "its last stage sets its own seed" if whole.recipe.stages else "it has no stage"
-        raise UsageError(f"--seeds: every seed would give the same student: {found}; change the recipe")
+        why = "its last stage sets its own seed" if whole.recipe.stages else "it has no stage"
+        raise UsageError(f"--seeds: every seed would give the same student: {why}; change the recipe")
     results: list[RunResult] = []
     for seed in seeds:
         loaded = prepare(load_recipe(recipe, (*overrides, f"seed={seed}")))
@@ -131,7 +131,7 @@ def run_seeds(
         try:
             result = run_recipe(loaded, runs=runs, reporter=reporter, deadline_s=deadline_s)
         except InterruptedRun as stopped:
-            said = str(stopped).partition("; go on with: ")[0]
+            said, _, _ = str(stopped).partition("; go on with: ")
             command = f"{whole.command(runs)} --seeds {','.join(map(str, seeds))}"
             raise InterruptedRun(f"seed {seed}: {said}; go on with: {command}") from None
         if result is not None:
