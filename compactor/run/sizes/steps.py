@@ -1,7 +1,6 @@
 """What is done to one model of `plan --sizes`: build it with random weights, count it, export it."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from compactor.data.splits import Dataset, Split
 from compactor.models.build import build_model
 from compactor.models.student import Student, parameter_count
 from compactor.recipe import LoadedRecipe, ModelSpec
+from compactor.run.cost import lay_out_assets
 from compactor.run.ship import export_source
 from compactor.run.sizes.ladder import display_name
 from compactor.tasks import Task, task_named
@@ -99,10 +99,7 @@ class Workshop:
         self.exports += 1
         folder = self.folder / str(self.exports)
         artifact = export_artifact(source, ONNX, folder)
-        for inside, file in source.assets.items():  # laid out like a bundle
-            target = folder / inside
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target)
+        lay_out_assets(source, folder)
         return Candidate(
             name=name,
             runtime=OPENERS[ONNX.format],
