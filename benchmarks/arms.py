@@ -22,35 +22,28 @@ def train(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> "tup
     from compactor.models.build import load_model_folder
     from compactor.progress import SilentReporter
     from compactor.run.data import DataSets
-    from compactor.run.folder import DONE
     from compactor.run.journal import Journal
     from compactor.run.plan import make_plan
-    from compactor.run.stages import STUDENT, train_stage
+    from compactor.run.stages import StageRunner
 
     cache, reporter = CACHE / name, SilentReporter()
     data = DataSets(loaded, reporter)
     plan = make_plan(loaded, cache, data=data)
-    done: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as scratch:
+        runner = StageRunner(
+            loaded,
+            plan,
+            data,
+            reporter,
+            Journal(None),
+            folder=lambda stage, digest: (
+                (cache if stage.id.startswith(shared) else Path(scratch)) / f"{stage.id}-{digest[:12]}"
+            ),
+        )
         for stage in loaded.recipe.stages:
-            digest = plan.digests[stage.id]
-            root = cache if stage.id.startswith(shared) else Path(scratch)
-            folder = root / f"{stage.id}-{digest[:12]}"
-            if (folder / DONE).is_file():
-                done[stage.id] = folder / STUDENT
-                continue
-            done[stage.id] = train_stage(
-                loaded,
-                stage,
-                folder,
-                digest=digest,
-                done=done,
-                data=data,
-                reporter=reporter,
-                journal=Journal(None),
-            )
+            runner.run(stage)
         last = loaded.recipe.stages[-1]
-        return load_model_folder(done[last.id]), data.open(loaded.recipe.data)
+        return load_model_folder(runner.done[last.id]), data.open(loaded.recipe.data)
 
 
 def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:

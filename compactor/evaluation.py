@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compactor.data.splits import Split
+from compactor.label_store.records import Quantization
+from compactor.label_store.store import LabelStore
 from compactor.records import IGNORE, Batch
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
@@ -68,29 +70,48 @@ def artifact_answers(
     return _collect(batches, run, progress)
 
 
+def stored_answers(store: LabelStore, split: Split) -> Answers | None:
+    """What the teachers said of a split's whole samples, from a label store: log-probabilities by head.
+
+    They are as exact as the store keeps them: the largest class always is. None if the store does not hold
+    these samples.
+    """
+    part = store.parts.get(split.name)
+    if part is None or split.name == "train" or not np.isin(split.rows, part.ids).all():
+        return None
+    records = part.records(split.rows, np.zeros(len(split), dtype=np.int64))
+    kind, k = part.header.payload.kind, part.header.payload.k
+    reading: Quantization = "marginal-smoothing" if kind == "top-k" else "full" if kind == "full" else "hard"
+    return {
+        head.name: part.soft(records, head.name, reading, k).dense_log_p(head.num_classes).numpy()
+        for head in part.header.heads
+    }
+
+
 def select_figures(
-    task: Task, split: Split, teachers: Teachers | None = None
+    task: Task, split: Split, taught: Callable[[], Answers] | None = None
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that tells how good a model is on the split, as `select_<figure>`.
 
     Classes: accuracy and macro-F1 (against the teachers' top classes where nothing is labelled); embeddings:
-    rank correlation with the teachers' similarities. Without labels and teachers it tells nothing.
+    rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is called once,
+    when they are first needed; without labels and teachers nothing is told.
     """
     labels = split_labels(task, split)
     labelled = bool((labels >= 0).any())
-    if not labelled and teachers is None:
+    if not labelled and taught is None:
         return lambda model: {}
-    taught: list[Answers] = []  # the teachers answer once, when first needed
+    said: list[Answers] = []
 
     def figures(model: nn.Module) -> dict[str, float]:
         found = student_answers(model, task.batches(split))[task.head]
-        if not labelled and not taught:
-            assert teachers is not None
-            taught.append(teacher_answers(teachers, task.batches(split)))
+        if not labelled and not said:
+            assert taught is not None
+            said.append(taught())
         if task.answers == "embedding":
-            teacher = taught[0][task.head]
+            teacher = said[0][task.head]
             return {"select_rank_correlation": rank_correlation(teacher, found, resamples=1).value}
-        truth = labels if labelled else taught[0][task.head].argmax(-1)
+        truth = labels if labelled else said[0][task.head].argmax(-1)
         name = "accuracy" if labelled else "agreement"
         return {f"select_{name}": accuracy(found, truth), "select_macro_f1": macro_f1(found, truth)}
 

@@ -15,6 +15,7 @@ import yaml
 from msgspec import Meta, Struct
 
 from compactor.data.spec import AugmentSpec, DataSpec, SplitName
+from compactor.label_store.records import Quantization
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import ExportSpec
 from compactor_runtimes.tables import nearest
@@ -48,6 +49,28 @@ class ModelSpec(RecipePart, frozen=True):
     std: list[Positive] | None = None
 
 
+class LabelsSpec(RecipePart, frozen=True):
+    """A label store in the place of live teachers: what they said of recorded crops, kept on disk.
+
+    `crops` are recorded of each training sample, cut as the stage's `augment` says. `quantization` and `k`
+    say how labels are kept and read: `full`, `hard`, `smoothing`, `marginal-smoothing` (the k largest classes
+    keep their probabilities, the others share the rest) or `marginal-renorm`. `boxes`: int16 pixels or
+    float32 fractions. `evaluation` labels the select and report splits too, so that agreement can be told later
+    without the teachers. `seed` is the crops' own, so that runs with different seeds share a store. `store`
+    is the folder of a finished store to use; then `crops`, `probabilities`, `boxes`, `evaluation` and `seed`
+    are the store's.
+    """
+
+    crops: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    quantization: Quantization = "marginal-smoothing"
+    k: Count = 5
+    probabilities: Literal["float16", "float32"] = "float16"
+    boxes: Literal["pixels", "relative"] = "pixels"
+    evaluation: bool = True
+    seed: Annotated[int, Meta(ge=0)] = 0
+    store: str | None = None
+
+
 class StageSpec(RecipePart, frozen=True):
     """One training stage. `student`, `teachers` and `data` default to the recipe's own."""
 
@@ -57,6 +80,7 @@ class StageSpec(RecipePart, frozen=True):
     student: ModelSpec | None = None
     teachers: list[ModelSpec | str] | None = None
     data: DataSpec | None = None
+    labels: LabelsSpec | None = None
     init: str | None = None
     epochs: Count | None = None
     steps: Count | None = None
@@ -66,7 +90,7 @@ class StageSpec(RecipePart, frozen=True):
     momentum: NonNegative = 0.9
     nesterov: bool = False
     weight_decay: NonNegative = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "cosine-epochs", "constant"] = "cosine"
     warmup_epochs: NonNegative = 0.0
     clip_norm: Positive | None = None
     augment: AugmentSpec = AugmentSpec()
@@ -148,9 +172,9 @@ class LoadedRecipe(Struct, frozen=True):
     overrides: tuple[str, ...] = ()
     at_most: int | None = None
 
-    def command(self, runs: Path = Path("runs")) -> str:
-        """The command line that runs, or goes on with, this recipe in the folder `runs`."""
-        words = ["compactor", "run", self.name]
+    def command(self, runs: Path = Path("runs"), *, verb: str = "run") -> str:
+        """The command line that runs (or labels), or goes on with, this recipe in the folder `runs`."""
+        words = ["compactor", verb, self.name]
         for override in self.overrides:
             words += ["--set", override]
         words += ["--smoke"] if self.at_most else []

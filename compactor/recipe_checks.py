@@ -1,11 +1,17 @@
 """What no type of a recipe can say: references to earlier stages, methods, options, and whose tokenizer."""
 
+import warnings
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from compactor.data.spec import DataSpec
-from compactor.recipe import STAGE, ModelSpec, Recipe, StageSpec
+from compactor.recipe import STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
+
+if TYPE_CHECKING:
+    from compactor.methods import Method
 
 TOKENIZER_FAMILIES = ("hf", "package")
 
@@ -72,8 +78,10 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             f"{at}.method: {stage.method!r} compares {method.answers}, task {recipe.task} answers with "
             f"{answers}; use method embedding for task embedding, kd or supervised otherwise"
         )
+    _check_labels(stage, method, at)
     teachers = recipe.stage_teachers(stage)
-    if method.learns_from_teachers and not teachers:
+    has_store = stage.labels is not None and stage.labels.store is not None
+    if method.learns_from_teachers and not teachers and not has_store:
         raise UsageError(
             f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
         )
@@ -82,6 +90,38 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     for teacher in teachers:
         _check_teacher(teacher, f"{at}.teachers", earlier if uses else None)
     _check_stage_exists(stage.init, at, earlier)
+
+
+def _check_labels(stage: StageSpec, method: "Method", at: str) -> None:
+    """Check that a stage has labels where its method needs them, and none where they have no effect."""
+    from compactor.methods import METHODS, method_named
+
+    labels = stage.labels
+    if labels is None:
+        if method.build is None:
+            raise UsageError(
+                f"{at}.labels: absent, but method {stage.method!r} learns from a label store; add "
+                "labels: {crops: 16}, or labels: {store: FOLDER} to use one that is there"
+            )
+        return
+    if method.build_stored is None:
+        able = [name for name in METHODS if method_named(name, at).build_stored]
+        raise UsageError(
+            f"{at}.labels: method {stage.method!r} cannot learn from a label store; remove labels, or use "
+            f"one of {', '.join(able)}"
+        )
+    default = LabelsSpec()
+    idle = ("crops", "probabilities", "boxes", "evaluation", "seed") if labels.store else ()
+    if labels.quantization in ("full", "hard"):
+        idle = (*idle, "probabilities")
+    if not labels.quantization.startswith("marginal"):
+        idle = (*idle, "k")
+    for name in dict.fromkeys(idle):
+        if getattr(labels, name) != getattr(default, name):
+            why = (
+                "store is given" if labels.store and name != "k" else f"quantization is {labels.quantization}"
+            )
+            warnings.warn(f"{at}.labels.{name} has no effect where {why}; remove it", stacklevel=2)
 
 
 def _check_teacher(teacher: ModelSpec | str, at: str, earlier: list[str] | None) -> None:

@@ -25,6 +25,8 @@ COMMANDS = (
     "plan",
     "recipes",
     "schema",
+    "label",
+    "store",
     "verify",
     "predict",
     "inspect",

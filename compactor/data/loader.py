@@ -92,7 +92,7 @@ class ImageLoader:
             else:
                 rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, step])))
                 views = sample_crops(self.augment, len(batch), height, width, rng)
-            yield _batch(self.split, ids[part], views.part(part), self.size)
+            yield make_batch(self.split, ids[part], views.part(part), self.size)
 
 
 def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = None) -> Iterator[Batch]:
@@ -106,7 +106,7 @@ def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = N
     """
     height, width = split.inputs.shape[1:3]
     for start in range(0, len(split), batch_size):
-        yield _batch(split, split.rows[start : start + batch_size], None, size or (height, width))
+        yield make_batch(split, split.rows[start : start + batch_size], None, size or (height, width))
 
 
 def part_of(count: int, rank: int, world: int) -> slice:
@@ -116,7 +116,8 @@ def part_of(count: int, rank: int, world: int) -> slice:
     return slice(first, first + share + (rank < extra))
 
 
-def _batch(split: Split, ids: NDArray[np.int64], views: Crops | None, size: tuple[int, int]) -> Batch:
+def make_batch(split: Split, ids: NDArray[np.int64], views: Crops | None, size: tuple[int, int]) -> Batch:
+    """Cut some samples' images to `size` (height, width), as recorded or whole."""
     return Batch(
         x={"pixel_values": apply_crops(split.inputs[ids], views, *size)},
         y={head: torch.from_numpy(labels[ids]) for head, labels in split.labels.items()},

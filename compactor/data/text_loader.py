@@ -77,6 +77,11 @@ def text_batches(split: Split, text: TextInfo, batch_size: int) -> Iterator[Batc
         yield _batch(split, encoded, pre, split.rows[start : start + batch_size], slice(None))
 
 
+def text_batch(split: Split, text: TextInfo, ids: NDArray[np.int64]) -> Batch:
+    """One batch of some of a split's samples."""
+    return _batch(split, encode(split, text), pre_of(text), ids, slice(None))
+
+
 def pre_of(text: TextInfo) -> TextPre:
     """The record by which the runtime cuts texts in the same way."""
     return TextPre(tokenizer=text.tokenizer.name, max_tokens=text.max_tokens, pad_id=text.pad_id)

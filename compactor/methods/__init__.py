@@ -13,6 +13,7 @@ from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup, nearest
 
 if TYPE_CHECKING:
+    from compactor.methods.from_store import Stored
     from compactor.objectives import Objective
     from compactor.records import Step
     from compactor.samplers import Sampler
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 METHODS = {
     "supervised": "compactor.methods.supervised:METHOD",
     "kd": "compactor.methods.kd:METHOD",
+    "fkd": "compactor.methods.fkd:METHOD",
+    "ferkd": "compactor.methods.ferkd:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
 }
 
@@ -41,13 +44,17 @@ class Preset:
 class Method:
     """A method's options record, whether it learns from teachers, and how a preset is built.
 
-    `sources` are the modules whose source decides what the method computes (they enter the cache key).
+    `build` makes it from the options, for live teachers or none; `build_stored` from the options and a label
+    store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
+    alone can learn from either. `sources` are the modules whose source decides what the method computes
+    (they enter the cache key).
     `answers` is what its objectives compare, as in Task.answers: it fits the tasks that say the same.
     """
 
     options: type[msgspec.Struct]
-    build: "Callable[[Any], Preset]"
+    build: "Callable[[Any], Preset] | None"
     learns_from_teachers: bool
+    build_stored: "Callable[[Any, Stored], Preset] | None" = None
     sources: tuple[str, ...] = field(default=())
     answers: Literal["classes", "embedding"] = "classes"
 

@@ -3,11 +3,15 @@
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531), section 2.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from compactor.methods import Method, Preset, Weighted
+
+if TYPE_CHECKING:
+    from compactor.methods.from_store import Stored
+    from compactor.targets import TargetPolicy
 
 DIVERGENCES = {
     "kl": "compactor.objectives.kl:Kl",
@@ -42,10 +46,32 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def build(options: Options) -> Preset:
-    """Make the preset; without a hard share the ground truth is never read, so unlabelled data will do."""
+    """Make the preset for live teachers."""
+    from compactor.targets.live_teacher import LiveTeacher
+
+    return _preset(options, LiveTeacher(options.average))
+
+
+def build_stored(options: Options, stored: "Stored") -> Preset:
+    """Make the preset for a label store, which holds the teachers' mean probabilities.
+
+    Raises:
+        UsageError: the mean of logits was asked for.
+    """
+    from compactor_runtimes.errors import UsageError
+
+    if options.average == "logits":
+        raise UsageError(
+            f"stage {stored.stage.id}.options.average: logits found, but a label store holds mean "
+            "probabilities; remove the option, or remove labels to learn from live teachers"
+        )
+    return _preset(options, stored.labels())
+
+
+def _preset(options: Options, target: "TargetPolicy") -> Preset:
+    """Without a hard share the ground truth is never read, so unlabelled data will do."""
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.samplers.shuffle import Shuffle
-    from compactor.targets.live_teacher import LiveTeacher
     from compactor_runtimes.tables import lookup
 
     divergence = lookup(DIVERGENCES, options.divergence, "divergence")(temperature=options.temperature)
@@ -54,7 +80,13 @@ def build(options: Options) -> Preset:
     objectives: list[Weighted] = [(divergence, options.soft_weight)]
     if share:
         objectives.append((hard, share))
-    return Preset(objectives, LiveTeacher(options.average), Shuffle())
+    return Preset(objectives, target, Shuffle())
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True, sources=tuple(DIVERGENCES.values()))
+METHOD = Method(
+    options=Options,
+    build=build,
+    build_stored=build_stored,
+    learns_from_teachers=True,
+    sources=tuple(DIVERGENCES.values()),
+)

@@ -51,16 +51,17 @@ class LogitObjective:
 class SoftObjective(LogitObjective, ABC):
     """What divergences to a soft target share; a sub-class gives its name and its formula.
 
-    Both sides are taken at `temperature`; `scaled` losses are multiplied by T^2, so that gradients have like
-    size at every temperature.
+    Both sides are taken at `temperature`, or the target at one of its own; `scaled` losses are multiplied by
+    T^2, so that gradients have like size at every temperature.
     """
 
     name: str
     scaled = True
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        """Set the temperature of both sides."""
+    def __init__(self, temperature: float = 1.0, *, target_temperature: float | None = None) -> None:
+        """Set the temperature of both sides; a target that is taken as it is has temperature 1."""
         self.temperature = temperature
+        self.target_temperature = temperature if target_temperature is None else target_temperature
 
     @abstractmethod
     def divergence(self, log_q: Tensor, log_p: Tensor) -> Tensor:
@@ -75,12 +76,14 @@ class SoftObjective(LogitObjective, ABC):
             self.name if len(target.heads) == 1 else f"{self.name}.{head}": Term(
                 factor * self.divergence(log_q, log_p)
             )
-            for head, log_q, log_p in soft_pairs(student, target, self.temperature)
+            for head, log_q, log_p in soft_pairs(student, target, self.temperature, self.target_temperature)
         }
 
 
-def soft_pairs(student: Outputs, target: Target, temperature: float) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Yield (head, log q, log p) [..., C] for every soft head: target and student at `temperature`.
+def soft_pairs(
+    student: Outputs, target: Target, temperature: float, target_temperature: float
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Yield (head, log q, log p) [..., C] for every soft head, target and student at their temperatures.
 
     Both are computed in float32, also under autocast. A tempered target is softmax(log q / T), which equals
     softmax(logits / T) because logits and log-probabilities differ by a constant.
@@ -89,7 +92,7 @@ def soft_pairs(student: Outputs, target: Target, temperature: float) -> Iterator
         if isinstance(soft, Hard):
             continue
         logits = student.logits[head].float()
-        log_q = tempered(soft, logits.shape[-1], temperature)
+        log_q = tempered(soft, logits.shape[-1], target_temperature)
         yield head, log_q, torch.log_softmax(logits / temperature, dim=-1)
 
 

@@ -1,7 +1,8 @@
 """Soft cross-entropy: H(q, p) = -sum_c q_c log p_c, target q, student p.
 
 The similarity loss of MEAL V2 (arXiv 2009.08453, where it is called KL), FKD and the later SSLD
-configurations; no T^2 factor, so its gradient at temperature T is (p - q) / T per sample, as in FKD's code.
+configurations; no T^2 factor, so its gradient at temperature T is (p - q) / T per sample, as in FKD's code,
+where the target is taken as it is (target_temperature 1).
 """
 
 from torch import Tensor

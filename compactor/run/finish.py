@@ -6,8 +6,15 @@ from typing import Any
 import msgspec
 
 import compactor
-from compactor.data.splits import Dataset
-from compactor.evaluation import split_labels, student_answers, teacher_answers, truth_labels
+from compactor.data.splits import Dataset, Split
+from compactor.evaluation import (
+    split_labels,
+    stored_answers,
+    student_answers,
+    teacher_answers,
+    truth_labels,
+)
+from compactor.label_store.store import LabelStore
 from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec
@@ -19,7 +26,7 @@ from compactor.run.ship import Shipment, export_and_judge, export_source, requir
 from compactor.run.stages import describe_teacher, open_teacher, teacher_provenance
 from compactor.run.story import class_rows, confusion, curves, examples
 from compactor.run.truth import Subject, accuracy_rows, ask_everyone, predictions_of, step_rows
-from compactor.tasks import task_named
+from compactor.tasks import Answers, task_named
 from compactor.teachers import Teachers
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_runtimes.environment import describe
@@ -44,8 +51,10 @@ class Finish:
         done: dict[str, Path],
         reporter: Reporter,
         journal: Journal,
+        store: LabelStore | None = None,
     ) -> None:
-        """Open the student and the teachers that it is compared with."""
+        """Open the student and the teachers that judge it; without any, `store` speaks for them."""
+        self.store = store
         self.loaded, self.recipe, self.plan, self.run = loaded, loaded.recipe, plan, run
         self.data, self.done, self.reporter, self.journal = data, done, reporter, journal
         self.task = task_named(self.recipe.task)
@@ -106,6 +115,10 @@ class Finish:
             raise
         return bundle, report, report_file
 
+    def stored(self, split: Split) -> Answers | None:
+        """What absent teachers said of a split, as far as a label store holds it."""
+        return None if self.store is None else stored_answers(self.store, split)
+
     def _teacher_folder(self, number: int, reference: ModelSpec | str) -> Path:
         if isinstance(reference, str):
             return self.done[reference.removeprefix(STAGE)]
@@ -121,7 +134,9 @@ class Finish:
             self.recipe.gates,
             self.run / "artifacts",
             student=student_answers(self.student, self.task.batches(select)),
-            teacher=teacher_answers(teachers, self.task.batches(select)) if self.teachers else None,
+            teacher=teacher_answers(teachers, self.task.batches(select))
+            if self.teachers
+            else self.stored(select),
             select=select,
             reporter=self.reporter,
         )

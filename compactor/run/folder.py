@@ -26,6 +26,10 @@ class RunFolders:
         """Folder of a trained stage, shared by all runs with the same digest."""
         return self.root / "stages" / f"{stage_id}-{digest[:12]}"
 
+    def labels(self, digest: str) -> Path:
+        """Folder of a label store, shared by all stages and runs that want the same labels."""
+        return self.root / "labels" / digest[:12]
+
     def new_run(self, *, suffix: str = "") -> Path:
         """Make the folder of a new run, named by the time and `suffix`; two in one second get a number."""
         stamp = time.strftime("%Y%m%d-%H%M%S") + (f"-{suffix}" if suffix else "")

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from compactor.label_store.store import LabelStore
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe import LoadedRecipe, to_yaml
 from compactor.run.data import DataSets
@@ -14,7 +15,7 @@ from compactor.run.finish import Finish
 from compactor.run.folder import RunFolders, link_stage
 from compactor.run.journal import Journal
 from compactor.run.plan import Plan, make_plan
-from compactor.run.stages import STUDENT, train_stage
+from compactor.run.stages import StageRunner
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
@@ -75,14 +76,20 @@ def run_recipe(
         if main:
             journal = _start(loaded, plan, run, command)
         where = "after a finished stage"
-        done = _train(loaded, plan, folders, run, data, reporter, journal, deadline_s)
+        runner = StageRunner(loaded, plan, data, reporter, journal, deadline_s)
+        for stage in loaded.recipe.stages:
+            stage_folder = runner.run(stage)
+            if main:
+                link_stage(run, stage.id, stage_folder)
         if not main:
             return None
         where = "after training, finished stages kept"
         _heed(deadline_s)
         last = loaded.recipe.stage_data(loaded.recipe.stages[-1]) if loaded.recipe.stages else None
         opened = data.open(last or loaded.recipe.data)
-        bundle, report, report_file = Finish(loaded, plan, run, opened, done, reporter, journal).ship()
+        store = _speaks_for_teachers(runner)
+        finish = Finish(loaded, plan, run, opened, runner.done, reporter, journal, store)
+        bundle, report, report_file = finish.ship()
     except (InterruptedRun, KeyboardInterrupt) as stopped:
         said = str(stopped) or f"stopped {where}"
         journal.write("interrupted", message=said)
@@ -118,47 +125,20 @@ def _require_judges(loaded: LoadedRecipe, data: DataSets) -> None:
             )
 
 
+def _speaks_for_teachers(runner: StageRunner) -> LabelStore | None:
+    """The last stage's label store where its teachers are not at hand: it knows what they said."""
+    recipe = runner.loaded.recipe
+    if not recipe.stages or not recipe.stages[-1].labels or recipe.stage_teachers(recipe.stages[-1]):
+        return None
+    return runner.labels(recipe.stages[-1])
+
+
 def _start(loaded: LoadedRecipe, plan: Plan, run: Path, command: str) -> Journal:
     """Write the resolved recipe and open the journal."""
     (run / "recipe.yaml").write_text(to_yaml(loaded.recipe), encoding="utf-8")
     journal = Journal(run / "journal.jsonl")
     journal.write("start", command=command, plan=msgspec.to_builtins(plan.steps), environment=describe())
     return journal
-
-
-def _train(
-    loaded: LoadedRecipe,
-    plan: Plan,
-    folders: RunFolders,
-    run: Path,
-    data: DataSets,
-    reporter: Reporter,
-    journal: Journal,
-    deadline_s: float | None,
-) -> dict[str, Path]:
-    done: dict[str, Path] = {}
-    actions = {step.id: step.action for step in plan.steps if step.kind == "train"}
-    for stage in loaded.recipe.stages:
-        digest = plan.digests[stage.id]
-        folder = folders.stage(stage.id, digest)
-        if actions[stage.id] == "reuse":
-            done[stage.id] = folder / STUDENT
-            reporter.note(f"{stage.id}: reused")
-        else:
-            done[stage.id] = train_stage(
-                loaded,
-                stage,
-                folder,
-                digest=digest,
-                done=done,
-                data=data,
-                reporter=reporter,
-                journal=journal,
-                deadline_s=deadline_s,
-            )
-        if is_main_process():
-            link_stage(run, stage.id, folder)
-    return done
 
 
 def _heed(deadline_s: float | None) -> None:

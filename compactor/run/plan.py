@@ -1,19 +1,22 @@
 """What a run would do: which stages run, go on, are reused, or cannot run here, and why."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from compactor.locate import locate, locate_model
+from compactor.label_store.records import read_header
+from compactor.label_store.write import UNFINISHED_FILE
 from compactor.methods import METHODS, method_named
-from compactor.models import FAMILIES, WRAPPERS
+from compactor.models import WRAPPERS
 from compactor.progress import SilentReporter
-from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
+from compactor.recipe import LoadedRecipe, ModelSpec, StageSpec
 from compactor.run.data import DataSets
-from compactor.run.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
-from compactor.run.folder import CHECKPOINT, CONFIG, DONE, WEIGHTS, RunFolders
+from compactor.run.digest import TOOLS, digest_of, source_digest, tool_versions
+from compactor.run.folder import CHECKPOINT, DONE, RunFolders
+from compactor.run.labels import LabelJob, label_job, require_fit
+from compactor.run.references import model_digest, model_sources, reference_digest
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
@@ -24,10 +27,13 @@ Action = Literal["run", "resume", "reuse", "cannot"]
 
 
 class PlanStep(Struct, frozen=True, kw_only=True):
-    """One step: what it is, what will happen and why; `digest` is the cache key of a training stage."""
+    """One step: what it is, what will happen and why; `digest` is the cache key of labels and stages.
+
+    The labels of a stage have the stage's id.
+    """
 
     id: str
-    kind: Literal["train", "export", "verify", "measure", "bundle"]
+    kind: Literal["label", "train", "export", "verify", "measure", "bundle"]
     action: Action
     reason: str = ""
     digest: str = ""
@@ -76,12 +82,17 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     if not recipe.stages:  # what a stage would have checked
         assert recipe.student is not None
         data.open(recipe.data)
-        _model_digest(recipe.student, loaded.base)
+        model_digest(recipe.student, loaded.base)
     for stage in recipe.stages:
         detail = _stage_detail(loaded, stage)
         try:
             opened = data.open(recipe.stage_data(stage))
-            digests[stage.id] = stage_digest(loaded, stage, opened.digest, digests)
+            labels = None
+            if stage.labels is not None:
+                job = label_job(loaded, stage, opened, folders, digests)
+                steps.append(_label_step(job))
+                labels = job.digest
+            digests[stage.id] = stage_digest(loaded, stage, opened.digest, digests, labels=labels)
         except UnfitEnvironmentError as error:
             steps.append(
                 PlanStep(id=stage.id, kind="train", action="cannot", reason=str(error), detail=detail)
@@ -124,8 +135,10 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     return Plan(name=recipe.name, root=folders.root, steps=steps)
 
 
-def stage_digest(loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dict[str, str]) -> str:
-    """Cache key of a stage; an earlier stage that it refers to enters by its own key.
+def stage_digest(
+    loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dict[str, str], *, labels: str | None = None
+) -> str:
+    """Cache key of a stage; an earlier stage, or a label store, that it refers to enters by its own key.
 
     Raises:
         UsageError: a weights file is missing.
@@ -139,53 +152,42 @@ def stage_digest(loaded: LoadedRecipe, stage: StageSpec, data: str, earlier: dic
         *(teacher for teacher in teachers if isinstance(teacher, ModelSpec)),
     ]
     sources = [*ALWAYS, TASKS[recipe.task], WRAPPERS[recipe.task], METHODS[stage.method], *method.sources]
-    sources += [target for spec in models for target in _model_sources(spec)]
+    sources += [target for spec in models for target in model_sources(spec)]
     return digest_of(
         {
             "stage": msgspec.to_builtins(stage) | {"student": None, "teachers": None, "data": None},
             "seed": recipe.seed,
             "task": recipe.task,
             "data": data,
-            "student": _model_digest(recipe.stage_student(stage), loaded.base),
-            "init": _reference_digest(stage.init, loaded.base, earlier),
-            "teachers": [_reference_digest(teacher, loaded.base, earlier) for teacher in teachers],
+            "student": model_digest(recipe.stage_student(stage), loaded.base),
+            "init": reference_digest(stage.init, loaded.base, earlier),
+            "labels": labels,
+            "teachers": [reference_digest(teacher, loaded.base, earlier) for teacher in teachers],
             "versions": tool_versions(TOOLS),
             "source": source_digest(sources),
         }
     )
 
 
-def _model_sources(spec: ModelSpec) -> list[str]:
-    family, _, name = spec.model.partition(":")
-    if family not in FAMILIES:
-        raise UsageError(f"model {spec.model!r}: expected FAMILY:NAME with a family of {', '.join(FAMILIES)}")
-    return [FAMILIES[family], *([name] if family == "module" else [])]
-
-
-def _model_digest(spec: ModelSpec, base: Path) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(spec)
-    if spec.weights not in (None, "pretrained"):
-        assert spec.weights is not None
-        plain["weights"] = file_digest(locate(spec.weights, base, what=f"weights of {spec.model}"))
-    if spec.model.partition(":")[0] in ("hf", "package"):
-        folder = locate_model(spec.model, base)  # a local folder may change under the same name
-        names = (CONFIG, WEIGHTS) if spec.weights == "pretrained" else (CONFIG,)
-        files = [folder / name for name in names] if folder else []
-        plain["folder"] = [file_digest(path) for path in files if path.is_file()]
-    return plain
-
-
-def _reference_digest(reference: ModelSpec | str | None, base: Path, earlier: dict[str, str]) -> Any:
-    if isinstance(reference, ModelSpec):
-        return _model_digest(reference, base)
-    if reference is None:
-        return None
-    if reference.startswith(STAGE):
-        stage = reference.removeprefix(STAGE)
-        if stage not in earlier:
-            raise UnfitEnvironmentError(f"it builds on stage {stage!r}, which cannot run here")
-        return earlier[stage]
-    return file_digest(locate(reference, base, what="init"))
+def _label_step(job: LabelJob) -> PlanStep:
+    if job.is_made:
+        require_fit(job, read_header(job.folder))
+        action: Action = "reuse"
+        reason = (
+            "named by the recipe" if job.is_given else "made before by the same teachers of the same data"
+        )
+    elif job.is_given:
+        raise UsageError(
+            f"stage {job.stage.id}.labels.store: {job.folder} is no finished label store; finish it with "
+            "`compactor label`, or remove labels.store to make one"
+        )
+    elif (job.folder / UNFINISHED_FILE).is_file():
+        action, reason = "resume", "finished shards of an interrupted run are there"
+    else:
+        action, reason = "run", ""
+    return PlanStep(
+        id=job.stage.id, kind="label", action=action, reason=reason, digest=job.digest, detail=job.describe()
+    )
 
 
 def _stage_detail(loaded: LoadedRecipe, stage: StageSpec) -> str:

@@ -1,30 +1,131 @@
-"""Train one stage of a recipe, or take it from the cache, and hand its model folder on."""
+"""Train the stages of a recipe, or take them from the cache, and make the label stores they learn from."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
-from compactor.evaluation import select_figures
+from compactor.data.splits import Split
+from compactor.evaluation import select_figures, stored_answers, teacher_answers
+from compactor.label_store.make import make_labels
+from compactor.label_store.store import LabelStore, open_store
 from compactor.locate import locate
-from compactor.methods import method_named, parse_options
+from compactor.methods import Preset, method_named, parse_options
+from compactor.methods.from_store import Stored
 from compactor.models.build import build_model, load_model_folder, load_weights, save_model
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
 from compactor.records import DataInfo
 from compactor.run.data import DataSets
-from compactor.run.folder import CHECKPOINT, DONE, WEIGHTS, only_one
+from compactor.run.folder import CHECKPOINT, DONE, WEIGHTS, RunFolders, only_one
 from compactor.run.journal import Journal
-from compactor.tasks import task_named
+from compactor.run.labels import LabelJob, label_job, require_fit
+from compactor.run.plan import Plan
+from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers
 from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError
 
 STUDENT = "student"
+TARGETS = "targets.json"  # what a method has to say of its targets, beside the student
+
+
+@dataclass
+class StageRunner:
+    """Run stages in the recipe's order; `done` holds the model folders of those that are finished, by id.
+
+    `folder` says where a stage lies (default: where all runs of the recipe share it).
+    """
+
+    loaded: LoadedRecipe
+    plan: Plan
+    data: DataSets
+    reporter: Reporter
+    journal: Journal
+    deadline_s: float | None = None
+    folder: Callable[[StageSpec, str], Path] | None = None
+    done: dict[str, Path] = field(default_factory=dict)
+
+    def run(self, stage: StageSpec) -> Path:
+        """Train a stage, or reuse it; return its folder.
+
+        Raises:
+            InterruptedRun: the user or the deadline stopped it; what is finished is kept.
+            UsageError: data, weights, labels or settings that cannot be used.
+        """
+        digest = self.plan.digests[stage.id]
+        place = self.folder or (lambda one, key: RunFolders(self.plan.root).stage(one.id, key))
+        folder = place(stage, digest)
+        if (folder / DONE).is_file():
+            self.reporter.note(f"{stage.id}: reused")
+            self.done[stage.id] = folder / STUDENT
+            return folder
+        store = None if stage.labels is None else self.labels(stage)
+        self.done[stage.id] = train_stage(
+            self.loaded,
+            stage,
+            folder,
+            digest=digest,
+            done=self.done,
+            data=self.data,
+            reporter=self.reporter,
+            journal=self.journal,
+            store=store,
+            deadline_s=self.deadline_s,
+        )
+        return folder
+
+    def job(self, stage: StageSpec) -> LabelJob:
+        """The label store that a stage learns from, made or not."""
+        opened = self.data.open(self.loaded.recipe.stage_data(stage))
+        return label_job(self.loaded, stage, opened, RunFolders(self.plan.root), self.plan.digests)
+
+    def labels(self, stage: StageSpec, share: tuple[int, int] = (1, 1)) -> LabelStore | None:
+        """Make what is missing of a stage's label store and open it.
+
+        Args:
+            stage: a stage with labels.
+            share: (i, n) to make the i-th of n shares only.
+
+        Returns:
+            The store; None while shares that others make are missing.
+
+        Raises:
+            InterruptedRun: stopped; finished shards are kept.
+            IntegrityError: the store is damaged.
+            UsageError: a given store does not fit.
+            UnfitEnvironmentError: too little space on the disk.
+        """
+        job, recipe = self.job(stage), self.loaded.recipe
+        if job.is_made:
+            self.reporter.note(f"labels of {stage.id}: reused, {job.folder}")
+        else:
+            job.require_space()
+            self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
+            info = self.data.open(recipe.stage_data(stage)).info
+            references = recipe.stage_teachers(stage)
+            finished = make_labels(
+                job.folder,
+                job.wanted,
+                job.splits,
+                task_named(recipe.task),
+                Teachers([open_teacher(one, info, self.loaded.base, self.done) for one in references]),
+                batch_size=stage.batch_size,
+                reporter=self.reporter,
+                share=share,
+                deadline_s=self.deadline_s,
+            )
+            if finished is None:
+                return None
+            self.journal.write("labels", stage=stage.id, folder=str(job.folder), records=job.records)
+        store = open_store(job.folder, reporter=self.reporter)
+        require_fit(job, store.header)
+        return store
 
 
 def train_stage(
@@ -37,6 +138,7 @@ def train_stage(
     data: DataSets,
     reporter: Reporter,
     journal: Journal,
+    store: LabelStore | None = None,
     deadline_s: float | None = None,
 ) -> Path:
     """Train a stage into `folder` and return its model folder.
@@ -50,6 +152,7 @@ def train_stage(
         data: the recipe's data sets.
         reporter: where progress goes.
         journal: where events go.
+        store: the label store of a stage with `labels`, which takes the place of its teachers.
         deadline_s: time of `time.monotonic()` at which training stops as if the user had asked.
 
     Raises:
@@ -65,21 +168,23 @@ def train_stage(
         student = build_model(spec, opened.info, base=loaded.base, seed=seed)
         if stage.init is not None:
             load_weights(student.backbone, _init_file(stage.init, loaded.base, done))
-        method = method_named(stage.method, f"stage {stage.id}")
         teachers = None
-        if method.learns_from_teachers:
+        if store is None and method_named(stage.method, "").learns_from_teachers:
             references = recipe.stage_teachers(stage)
             teachers = Teachers([open_teacher(one, opened.info, loaded.base, done) for one in references])
+        preset = _preset(stage, opened.train, seed, store)
+        if is_main_process() and (summary := preset.target.summary()):
+            (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
         result = fit(
             student,
-            method.build(parse_options(method, stage.options, f"stage {stage.id}")),
+            preset,
             lambda rank, world: task.loader(opened.train, stage, seed=seed, rank=rank, world=world),
             stage=stage,
             seed=seed,
             folder=folder,
             teachers=teachers,
             in_order=lambda: task.batches(opened.train),
-            evaluate=select_figures(task, opened.select, teachers),
+            evaluate=select_figures(task, opened.select, _taught(task, opened.select, teachers, store)),
             reporter=reporter,
             journal=journal,
             deadline_s=deadline_s,
@@ -98,6 +203,29 @@ def train_stage(
             )
     wait_for_all()  # the next stage reads what the main process has just written
     return folder / STUDENT
+
+
+def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None) -> Preset:
+    """Build the stage's method, on live teachers or on a label store."""
+    method = method_named(stage.method, f"stage {stage.id}")
+    options = parse_options(method, stage.options, f"stage {stage.id}")
+    if store is None:
+        assert method.build is not None  # checked when the recipe was loaded
+        return method.build(options)
+    assert method.build_stored is not None
+    assert stage.labels is not None
+    store.train.positions(split.rows)  # refuses a store that lacks samples before any training
+    return method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
+
+
+def _taught(
+    task: Task, split: Split, teachers: Teachers | None, store: LabelStore | None
+) -> Callable[[], Answers] | None:
+    """How to learn what the teachers say on a split: from them, or from the store that has it; else None."""
+    if store is not None:
+        answers = stored_answers(store, split)
+        return None if answers is None else lambda: answers
+    return None if teachers is None else lambda: teacher_answers(teachers, task.batches(split))
 
 
 def _conclude(folder: Path, digest: str, result: FitResult) -> None:

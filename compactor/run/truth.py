@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from compactor.run.finish import Finish
 
 
+STORED_TEACHERS = "teachers (label store)"
+
+
 @dataclass(frozen=True)
 class Subject:
     """Something that answered the samples: its logits [N, C], its size, and the step that led to it."""
@@ -37,7 +40,7 @@ class Subject:
 def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) -> list[Subject]:
     """Read the report split: each teacher, all of them together, the student, the artifacts."""
     split, head = run.data.report, run.task.head
-    rounds = len(teachers) + (len(teachers) > 1) + 1 + len(artifacts)
+    rounds = len(teachers) + (len(teachers) > 1) + 2 + len(artifacts)
     subjects: list[Subject] = []
     with run.reporter.bar("truth on report", rounds * len(split)) as bar:
 
@@ -45,7 +48,12 @@ def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) 
             bar.at(len(subjects) * len(split) + done)
 
         def add(
-            name: str, kind: Kind, answers: Answers, parameters: int | None, size: int, step: str = ""
+            name: str,
+            kind: Kind,
+            answers: Answers,
+            parameters: int | None,
+            size: int | None,
+            step: str = "",
         ) -> None:
             subjects.append(Subject(name, kind, answers[head], parameters, size, step))
 
@@ -57,6 +65,8 @@ def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) 
             parameters = sum(parameter_count(model) for model in run.teachers)
             size = sum(weights_bytes(folder) for folder in run.teacher_folders)
             add(torch_name(teachers), "teacher", answers, parameters, size)
+        if not teachers and (said := run.stored(split)) is not None:
+            add(STORED_TEACHERS, "teacher", said, None, None)
         answers = student_answers(run.student, run.task.batches(split), progress=progress)
         parameters, size = parameter_count(run.student), weights_bytes(run.student_folder)
         add(torch_name(["student"]), "student", answers, parameters, size, "distillation")

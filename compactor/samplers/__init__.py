@@ -10,11 +10,15 @@ from compactor.records import Batch, Outputs, Step, Term
 class Sampler:
     """Every sample once, in stored order, all weights one; others override what they need.
 
-    Both methods must be functions of their arguments alone, so that a resumed run repeats them.
+    All methods must be functions of their arguments alone, so that a resumed run repeats them.
     """
 
-    def samples(self, n: int) -> int:
-        """Return how many samples count as one epoch, which sets the length of training."""
+    def span(self, epoch: int) -> int:
+        """Return for how many epochs the pass that begins with `epoch` counts."""
+        return 1
+
+    def samples(self, n: int, epoch: int = 0) -> int:
+        """Return how many samples that pass visits, which sets the length of training."""
         return n
 
     def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -15,6 +15,10 @@ class TargetPolicy:
     crops: Callable[[NDArray[np.int64], int], Crops] | None = None
     """Replays recorded views: (ids of a global batch, epoch) -> their crops; None lets the loader draw."""
 
+    def summary(self) -> dict[str, Any]:
+        """What is worth keeping about the targets, known before training: plain values for a JSON file."""
+        return {}
+
     def transform(self, batch: Batch) -> Batch:
         """Change the batch before any forward; it may grow."""
         return batch

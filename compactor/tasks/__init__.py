@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compactor.data.spec import DataSpec
-from compactor.records import Batch, DataInfo
+from compactor.records import Batch, Crops, DataInfo
 from compactor_runtimes.manifest import Post, Pre
 from compactor_runtimes.tables import lookup
 
@@ -57,6 +57,9 @@ class Task(Protocol):
 
     def batches(self, split: "Split") -> Iterator[Batch]:
         """Yield all samples in order, as they are deployed: without augmentation."""
+
+    def batch(self, split: "Split", ids: "NDArray[np.int64]", crops: Crops | None) -> Batch:
+        """Make one batch of the samples `ids` [B], cut as recorded, or whole where nothing is."""
 
     def raws(self, split: "Split", count: int, folder: Path) -> list[Path]:
         """Write the first samples as raw input files, as a user would give them."""

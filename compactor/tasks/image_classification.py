@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compactor.data.datasets import Dataset, image_steps, open_dataset
-from compactor.data.loader import ImageLoader, eval_batches
+from compactor.data.loader import ImageLoader, eval_batches, make_batch
 from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
 from compactor.models.classifier import PIXELS
 from compactor.recipe import StageSpec
-from compactor.records import Batch, DataInfo
+from compactor.records import Batch, Crops, DataInfo
 from compactor_runtimes.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
 
 EVAL_BATCH = 256
@@ -45,6 +46,11 @@ class ImageClassification:
     def batches(self, split: Split) -> Iterator[Batch]:
         """Yield whole images in order."""
         return eval_batches(split, EVAL_BATCH)
+
+    def batch(self, split: Split, ids: NDArray[np.int64], crops: Crops | None) -> Batch:
+        """Cut the images as recorded, to the stored size."""
+        height, width = split.inputs.shape[1:3]
+        return make_batch(split, ids, crops, (height, width))
 
     def raws(self, split: Split, count: int, folder: Path) -> list[Path]:
         """Write PNG files."""

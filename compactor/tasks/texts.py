@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, Split
-from compactor.data.text_loader import TextLoader, text_batches
+from compactor.data.text_loader import TextLoader, text_batch, text_batches
 from compactor.data.texts import open_texts
 from compactor.models.text import IDS, MASK, MAX_BATCH, text_info_of
 from compactor.recipe import StageSpec
-from compactor.records import Batch, DataInfo, TextInfo
+from compactor.records import Batch, Crops, DataInfo, TextInfo
 from compactor_runtimes.manifest import Pre, TextPre
 
 TOKENIZER_ASSET = "assets/tokenizer.json"
@@ -54,6 +57,10 @@ class TextTask:
     def batches(self, split: Split) -> Iterator[Batch]:
         """Yield texts in order, each batch padded to its longest."""
         return text_batches(split, _text(split), MAX_BATCH)
+
+    def batch(self, split: Split, ids: NDArray[np.int64], crops: Crops | None) -> Batch:
+        """Pad the texts to the longest of them; texts have no views."""
+        return text_batch(split, _text(split), ids)
 
     def raws(self, split: Split, count: int, folder: Path) -> list[Path]:
         """Write UTF-8 text files."""

@@ -129,13 +129,16 @@ def accelerator_for(precision: str) -> Accelerator:
 
 
 class _Run:
-    """Where training stands: step, epoch and batches done in it; an epoch is one list of positions."""
+    """Where training stands: step, epoch and batches done since it began.
+
+    A pass is one list of positions; it counts for one epoch, or for several where the sampler says so.
+    """
 
     def __init__(self, stepper: Stepper, loader: Loader, seed: int, path: Path, journal: Journal) -> None:
         self.stepper, self.loader, self.seed, self.path, self.journal = stepper, loader, seed, path, journal
         self.stage, self.sampler = stepper.stage, stepper.preset.sampler
-        per_epoch = loader.steps(self.sampler.samples(len(loader)))
-        self.steps = self.stage.steps or (self.stage.epochs or 0) * per_epoch
+        per_epoch = loader.steps(self.sampler.samples(len(loader))) / self.sampler.span(0)
+        self.steps = self.stage.steps or self._steps(self.stage.epochs or 0)
         self.epochs = self.stage.epochs or self.steps / per_epoch
         self.warmup = self.stage.warmup_epochs * per_epoch
         self.step, self.epoch, self.offset, self.seconds = 0, 0, 0, 0.0
@@ -147,8 +150,16 @@ class _Run:
             stepper.load_state_dict(state["training"])
         self.saved_s = time.monotonic()
 
+    def _steps(self, epochs: int) -> int:
+        """Steps of all passes that `epochs` epochs take."""
+        steps, epoch = 0, 0
+        while epoch < epochs:
+            steps += self.loader.steps(self.sampler.samples(len(self.loader), epoch))
+            epoch += self.sampler.span(epoch)
+        return steps
+
     def one_epoch(self, bar: Bar, wish: StopWish) -> None:
-        """Run the steps of the epoch at hand that are still to do."""
+        """Run the steps of the pass at hand that are still to do."""
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, self.epoch))))
         positions = self.sampler.positions(self.epoch, len(self.loader), rng)
         batches = self.loader.steps(len(positions))
@@ -208,13 +219,14 @@ class _Run:
         """Record the epoch and keep a checkpoint."""
         self.text()  # refuses a loss that is not finite, also where no bar was shown
         accelerator = self.stepper.accelerator
-        record: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "terms": self.stepper.means()}
+        last = self.epoch + self.sampler.span(self.epoch) - 1
+        record: dict[str, Any] = {"epoch": last, "step": self.step, "terms": self.stepper.means()}
         if evaluate is not None and accelerator.is_main_process:
             record |= evaluate(self.stepper.student)
         self.history.append(record)
         self.journal.write("epoch", stage=self.stage.id, **record)
         self.stepper.sums, self.stepper.counted = {}, 0
-        self.epoch, self.offset = self.epoch + 1, 0
+        self.epoch, self.offset = self.epoch + self.sampler.span(self.epoch), 0
         self.save()
         accelerator.wait_for_everyone()
 

@@ -1,16 +1,22 @@
-"""Learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+"""Learning rate as a pure function of where training stands; a resumed run needs no scheduler state."""
 
 import math
 from typing import Literal
 
+from compactor.records import Step
 
-def lr_factor(step: int, *, steps: int, warmup: float, schedule: Literal["cosine", "constant"]) -> float:
-    """Factor on the base rate: linear from 0 over `warmup` steps, then cosine to 0 at `steps`, or constant.
 
-    factor(t) = t / w for t < w, else (1 + cos(pi (t - w) / (T - w))) / 2.
+def lr_factor(at: Step, *, warmup: float, schedule: Literal["cosine", "cosine-epochs", "constant"]) -> float:
+    """Factor on the base rate: linear from 0 over `warmup` steps, then what the schedule says.
+
+    constant: 1. cosine: (1 + cos(pi (t - w) / (T - w))) / 2 for step t of T after w steps of warm-up.
+    cosine-epochs: (1 + cos(pi e / E)) / 2 with the epoch e of E at which the pass began, the same for all
+    steps of a pass, as FKD's code sets it.
     """
-    if step < warmup:
-        return step / warmup
+    if at.step < warmup:
+        return at.step / warmup
     if schedule == "constant":
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    if schedule == "cosine-epochs":
+        return 0.5 * (1 + math.cos(math.pi * at.epoch / at.epochs))
+    return 0.5 * (1 + math.cos(math.pi * (at.step - warmup) / max(at.steps - warmup, 1)))

@@ -48,7 +48,7 @@ class Stepper:
 
     def __call__(self, batch: Batch, at: Step, *, warmup: float) -> None:
         """Do one step on this process's part of the batch."""
-        factor = lr_factor(at.step, steps=at.steps, warmup=warmup, schedule=self.stage.schedule)
+        factor = lr_factor(at, warmup=warmup, schedule=self.stage.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
         batch = self.preset.target.transform(batch.to(self.accelerator.device))

@@ -1,6 +1,7 @@
 """The trainer: a step's arithmetic, resume, interruption, several processes, what must never change."""
 
 import copy
+import math
 import os
 import signal
 import subprocess
@@ -89,11 +90,14 @@ def test_one_step_is_plain_sgd(tmp_path: Path) -> None:
 
 def test_schedule_by_hand() -> None:
     """Warm-up over 4 of 12 steps, then cosine: 0, 1/4, ..., 1 at 4, 1/2 at 8, 0 at 12."""
-    factors = [lr_factor(step, steps=12, warmup=4, schedule="cosine") for step in range(13)]
+    factors = [lr_factor(Step(step, 12, 0, 1), warmup=4, schedule="cosine") for step in range(13)]
     assert factors[:5] == [0, 0.25, 0.5, 0.75, 1.0]
     assert factors[8] == pytest.approx(0.5)
     assert factors[12] == pytest.approx(0)
-    assert [lr_factor(step, steps=9, warmup=0, schedule="constant") for step in (0, 8)] == [1.0, 1.0]
+    assert [lr_factor(Step(step, 9, 0, 1), warmup=0, schedule="constant") for step in (0, 8)] == [1.0, 1.0]
+    # FKD: the same rate in all steps of a pass that begins with epoch e of E
+    passes = [lr_factor(Step(step, 99, 4, 16), warmup=0, schedule="cosine-epochs") for step in (30, 40)]
+    assert passes == [pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))] * 2
 
 
 class _StopAt(TargetPolicy):

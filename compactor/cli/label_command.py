@@ -1,0 +1,95 @@
+"""`compactor label RECIPE`: make the label stores that a recipe's stages learn from."""
+
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command("label")
+@click.argument("recipe")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. stages.0.labels.k=3."
+)
+@click.option(
+    "--stage", "stage_id", help="Only the labels of this stage. Default: of every stage with labels."
+)
+@click.option(
+    "--share",
+    default="1/1",
+    metavar="I/N",
+    show_default=True,
+    help="Make the I-th of N shares, for machines without a common folder; then `compactor store merge`.",
+)
+@click.option(
+    "--max-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after that time; resumable."
+)
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of all runs.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def command(
+    recipe: str,
+    overrides: tuple[str, ...],
+    stage_id: str | None,
+    share: str,
+    max_hours: float | None,
+    runs: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Let the teachers label recorded crops once, so that training never runs them again.
+
+    RECIPE has a stage with `labels` (`compactor recipes` lists those that ship). Teachers that are stages of
+    the recipe are trained first. Killed at any moment, the same command goes on where it was; several of them
+    at once, in the same folder, share the work. `compactor run` makes missing labels by itself.
+
+    \b
+    compactor plan digits-fkd                 how many crops, how big
+    compactor label digits-fkd
+    compactor label my.yaml --share 2/4       the second of four machines
+    compactor store inspect runs/digits-fkd/labels/*
+    """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
+    from rich.console import Console
+
+    from compactor.cli import emit_json
+    from compactor.progress import RichReporter, SilentReporter
+    from compactor.recipe import load_recipe
+    from compactor_runtimes.errors import needs_extra
+
+    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    deadline_s = None if max_hours is None else time.monotonic() + 3600 * max_hours
+    loaded = load_recipe(recipe, overrides)
+    with needs_extra("train"):
+        from compactor.run.label import label_recipe
+        from compactor.trainer.processes import end_processes
+    made = label_recipe(
+        loaded,
+        runs=runs,
+        stage_id=stage_id,
+        share=_share(share),
+        reporter=reporter,
+        deadline_s=deadline_s,
+    )
+    end_processes()
+    if as_json:
+        emit_json([one.to_json() for one in made])
+        return
+    for one in made:
+        click.echo(one.text())
+        if one.is_whole:
+            click.echo(f"next:  compactor store inspect {one.folder}")
+
+
+def _share(text: str) -> tuple[int, int]:
+    from compactor_runtimes.errors import UsageError
+
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+        raise UsageError(f"--share: got {text!r}, expected I/N with 1 <= I <= N, for example 2/4")
+    return int(first), int(second)

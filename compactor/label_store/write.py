@@ -1,0 +1,192 @@
+"""Write a label store shard by shard: several processes at once, killed at any moment, never half a file.
+
+1. A shard appears by one rename, when all its records are on disk; what has its name is whole.
+2. Who makes a shard holds a lock on it (one byte of `.lock`), which ends with the process however it ends.
+3. `unfinished.json` says from the start what the store will be; another store is never written over it.
+   `store.json` takes its place when every shard is there.
+"""
+
+import fcntl
+import hashlib
+import io
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from compactor.data.spec import SplitName
+from compactor.label_store.records import (
+    STORE_FILE,
+    Header,
+    Part,
+    Shard,
+    read_header,
+    record_dtype,
+    same_identity,
+)
+from compactor.run.digest import file_digest
+from compactor_runtimes.errors import UsageError
+
+UNFINISHED_FILE = "unfinished.json"
+LOCK_FILE = ".lock"
+SHARD_RECORDS = 8192  # what at most is lost of a killed process's work, or a 1024th of a large store
+MOST_SHARDS = 1024
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to make: its number in the store, its part, and which of the part's rows it holds."""
+
+    number: int
+    part: Part
+    first: int
+    rows: int
+
+    @property
+    def file(self) -> str:
+        """Name of the shard's file."""
+        return f"{self.part.split}-{self.first // self.part.shard_rows:05d}.npy"
+
+
+def shard_rows_of(rows: int, views: int) -> int:
+    """Rows of a shard, so that neither the shards nor what one holds become too many."""
+    return max(-(-SHARD_RECORDS // views), -(-rows // MOST_SHARDS), 1)
+
+
+def ids_file(split: SplitName, ids: NDArray[np.int64]) -> tuple[str, bytes, str]:
+    """The file of a part's sample ids: its name, content and hash."""
+    content = io.BytesIO()
+    np.save(content, ids.astype("<i8"), allow_pickle=False)
+    return f"{split}-ids.npy", content.getvalue(), hashlib.sha256(content.getvalue()).hexdigest()
+
+
+class StoreWriter:
+    """Make the shards of a store that are not there yet."""
+
+    def __init__(self, folder: Path, header: Header, ids: Mapping[SplitName, NDArray[np.int64]]) -> None:
+        """Start the store, or go on with it; `ids` int64 [rows] ascending are the samples of each part.
+
+        Raises:
+            UsageError: the folder holds another store.
+        """
+        self.folder, self.header = (
+            folder,
+            replace(header, parts=[replace(part, shards=[]) for part in header.parts]),
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        self.jobs_of_all: list[Job] = []
+        for part in header.parts:
+            for first in range(0, part.rows, part.shard_rows):
+                rows = min(part.shard_rows, part.rows - first)
+                self.jobs_of_all.append(Job(len(self.jobs_of_all), part, first, rows))
+        for name in (STORE_FILE, UNFINISHED_FILE):
+            if (folder / name).is_file() and not same_identity(read_header(folder, name), self.header):
+                raise UsageError(
+                    f"label store {folder}: holds other labels (another teacher, data set, transform or "
+                    "setting); give an empty folder"
+                )
+        if not (folder / STORE_FILE).is_file():
+            _write(folder / UNFINISHED_FILE, _encoded(self.header))
+        for part in header.parts:
+            if not (folder / part.ids).is_file():
+                _write(folder / part.ids, ids_file(part.split, ids[part.split])[1])
+
+    def missing(self, share: tuple[int, int] = (1, 1)) -> list[Job]:
+        """Shards that are not there, of the `share[0]`-th of `share[1]` equal shares (counting from 1)."""
+        return [
+            job
+            for job in self.jobs_of_all
+            if job.number % share[1] == share[0] - 1 and not (self.folder / job.file).is_file()
+        ]
+
+    def claim(self, share: tuple[int, int] = (1, 1)) -> Iterator[Job]:
+        """Yield missing shards that nobody else is making, until none is missing.
+
+        Waits for shards that other processes make, and takes over those of a process that died.
+        """
+        with (self.folder / LOCK_FILE).open("a+b") as lock:
+            while missing := self.missing(share):
+                found = False
+                for job in missing:
+                    if _lock(lock, job.number):
+                        try:
+                            if not (self.folder / job.file).is_file():
+                                found = True
+                                for rest in self.folder.glob(f".{job.file}.*"):
+                                    rest.unlink(missing_ok=True)
+                                yield job
+                        finally:
+                            fcntl.lockf(lock, fcntl.LOCK_UN, 1, job.number)
+                if not found:
+                    time.sleep(POLL_S)
+
+    def empty(self, job: Job) -> NDArray[Any]:
+        """Records [rows, views] to fill."""
+        return np.zeros((job.rows, job.part.views), dtype=record_dtype(self.header))
+
+    def write(self, job: Job, records: NDArray[Any]) -> None:
+        """Put a whole shard in place."""
+        content = io.BytesIO()
+        np.save(content, records, allow_pickle=False)
+        _write(self.folder / job.file, content.getbuffer())
+
+    def finish(self) -> Header | None:
+        """Write `store.json` if every shard is there; None if some are still missing."""
+        if self.missing():
+            return None
+        parts = []
+        for part in self.header.parts:
+            shards = [
+                Shard(
+                    file=job.file,
+                    first=job.first,
+                    rows=job.rows,
+                    sha256=file_digest(self.folder / job.file),
+                )
+                for job in self.jobs_of_all
+                if job.part.split == part.split
+            ]
+            parts.append(replace(part, shards=shards))
+        header = replace(self.header, parts=parts)
+        _write(self.folder / STORE_FILE, _encoded(header))
+        (self.folder / UNFINISHED_FILE).unlink(missing_ok=True)
+        return header
+
+
+def forecast_bytes(header: Header) -> int:
+    """Size of the finished store, without file headers."""
+    size = record_dtype(header).itemsize
+    return sum(part.rows * (part.views * size + 8) for part in header.parts)
+
+
+def _lock(file: IO[bytes], number: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
+    except OSError:
+        return False
+    return True
+
+
+def _encoded(header: Header) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(header), indent=1) + b"\n"
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Put a whole file in place by one rename, after it has reached the disk (rule 1)."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

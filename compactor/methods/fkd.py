@@ -1,0 +1,48 @@
+"""`method: fkd`: train from a label store, several recorded crops of an image a step; no teacher runs.
+
+Shen, Xing, "A Fast Knowledge Distillation Framework for Visual Recognition" (arXiv 2112.01528). The loss is
+the cross-entropy to the stored label; `temperature` divides the student's logits alone, without a T^2 factor.
+Hard labels do not enter.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from compactor.methods import Method, Preset
+
+if TYPE_CHECKING:
+    from compactor.methods.from_store import Stored
+    from compactor.targets import TargetPolicy
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the method.
+
+    `crops_per_image`: recorded crops of an image in a step; a pass over the images counts as that many
+    epochs. `mixing`: mix each crop with another one of its image (`self`) or of the batch (`batch`), labels
+    included.
+    """
+
+    crops_per_image: Annotated[int, Meta(ge=1)] = 4
+    temperature: Annotated[float, Meta(gt=0)] = 1.0
+    mixing: Literal["none", "self", "batch"] = "none"
+
+
+def build(options: Options, stored: "Stored") -> Preset:
+    """Make the preset."""
+    return preset(options, stored, stored.labels(mixing=options.mixing))
+
+
+def preset(options: Options, stored: "Stored", target: "TargetPolicy") -> Preset:
+    """What FKD and FerKD share: the objective and the order of crops."""
+    from compactor.objectives.soft_ce import SoftCrossEntropy
+    from compactor.samplers.crop_major import CropMajor
+
+    stored.require_views(options.crops_per_image)
+    objective = SoftCrossEntropy(options.temperature, target_temperature=1.0)
+    sampler = CropMajor(options.crops_per_image, stored.stage.batch_size, stored.stage.epochs)
+    return Preset([(objective, 1.0)], target, sampler)
+
+
+METHOD = Method(options=Options, build=None, build_stored=build, learns_from_teachers=True)

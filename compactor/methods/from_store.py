@@ -1,0 +1,91 @@
+"""What a method is given to learn from a label store instead of live teachers."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from compactor_runtimes.errors import UsageError
+
+if TYPE_CHECKING:
+    from compactor.data.splits import Split
+    from compactor.label_store.store import StorePart
+    from compactor.label_store.thresholds import Thresholds
+    from compactor.recipe import LabelsSpec, StageSpec
+    from compactor.targets.calibrated import CalibratedLabels
+    from compactor.targets.stored import StoredLabels
+
+Mixing = Literal["none", "self", "batch"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The training part of an opened store, the split and stage that train from it, and the seed."""
+
+    part: "StorePart"
+    split: "Split"
+    stage: "StageSpec"
+    spec: "LabelsSpec"
+    seed: int
+
+    def labels(self, *, mixing: Mixing = "none") -> "StoredLabels":
+        """Targets as the store has them.
+
+        Raises:
+            UsageError: texts cannot be mixed.
+        """
+        from compactor.targets.stored import StoredLabels
+
+        self._require_images(mixing)
+        return StoredLabels(
+            self.part, seed=self.seed, quantization=self.spec.quantization, k=self.spec.k, mixing=mixing
+        )
+
+    def calibrated(
+        self, thresholds: "Thresholds", *, smoothing: float, views: int, mixing: Mixing
+    ) -> "CalibratedLabels":
+        """Targets after FerKD's calibration; `views` of each sample are taken in a step.
+
+        Raises:
+            UsageError: the store keeps no probabilities, or texts cannot be mixed.
+        """
+        from compactor.label_store.calibrate import calibrate
+        from compactor.targets.calibrated import CalibratedLabels
+
+        self._require_images(mixing)
+        head = self.part.header.heads[0].name
+        truth = self.split.labels[head][self.split.rows]
+        return CalibratedLabels(
+            self.part,
+            calibrate(self.part, self.split.rows, truth, thresholds),
+            smoothing=smoothing,
+            views=views,
+            class_names=self.part.header.classes[head],
+            seed=self.seed,
+            quantization=self.spec.quantization,
+            k=self.spec.k,
+            mixing=mixing,
+        )
+
+    def require_views(self, views: int) -> None:
+        """Check that steps of `views` crops an image can be made.
+
+        Raises:
+            UsageError: the store has fewer, or the batch size is no multiple of it.
+        """
+        at = f"stage {self.stage.id}"
+        if views > self.part.views:
+            raise UsageError(
+                f"{at}.options.crops_per_image: {views} found, but the label store holds {self.part.views} "
+                "crops of each sample; lower it, or raise labels.crops and label again"
+            )
+        if self.stage.batch_size % views:
+            below = self.stage.batch_size // views * views
+            raise UsageError(
+                f"{at}.batch_size: {self.stage.batch_size} is no multiple of crops_per_image {views}; "
+                f"set it to {' or '.join(str(size) for size in (below, below + views) if size)}"
+            )
+
+    def _require_images(self, mixing: Mixing) -> None:
+        if mixing != "none" and self.part.header.boxes == "none":
+            raise UsageError(
+                f"stage {self.stage.id}.options.mixing: {mixing} found, but only images mix; set none"
+            )

@@ -1,0 +1,113 @@
+"""Make the label stores of a recipe without training its students."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compactor.progress import Reporter, SilentReporter
+from compactor.recipe import STAGE, LoadedRecipe, StageSpec
+from compactor.run.data import DataSets
+from compactor.run.journal import Journal
+from compactor.run.plan import make_plan
+from compactor.run.stages import StageRunner
+from compactor.trainer.processes import is_main_process
+from compactor_runtimes.errors import InterruptedRun, UsageError
+from compactor_runtimes.units import scaled
+
+
+@dataclass(frozen=True)
+class MadeLabels:
+    """A stage's label store: how many records it has or will have, and its size once it is whole."""
+
+    stage: str
+    folder: Path
+    records: int
+    size_bytes: int | None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no share is missing."""
+        return self.size_bytes is not None
+
+    def text(self) -> str:
+        """One line for the terminal."""
+        if self.size_bytes is None:
+            return f"store: {self.folder} ({self.records:,} records in all; other shares are still missing)"
+        size = f"{scaled(self.size_bytes, 'B')}, {self.size_bytes / self.records:.1f} bytes each"
+        return f"store: {self.folder} ({self.records:,} records, {size})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for --json."""
+        return {
+            "stage": self.stage,
+            "folder": str(self.folder),
+            "records": self.records,
+            "size_bytes": self.size_bytes,
+            "whole": self.is_whole,
+        }
+
+
+def label_recipe(
+    loaded: LoadedRecipe,
+    *,
+    runs: Path,
+    stage_id: str | None = None,
+    share: tuple[int, int] = (1, 1),
+    reporter: Reporter | None = None,
+    deadline_s: float | None = None,
+) -> list[MadeLabels]:
+    """Make the label stores of a recipe's stages, or of one of them; train the teachers that are stages.
+
+    Args:
+        loaded: the recipe.
+        runs: folder of all runs.
+        stage_id: only the labels of this stage.
+        share: (i, n) to make the i-th of n shares only.
+        reporter: where progress goes.
+        deadline_s: time of `time.monotonic()` at which it stops where it can go on later.
+
+    Raises:
+        UsageError: no such stage, or none that has labels.
+        InterruptedRun: stopped; what is finished is kept.
+    """
+    recipe = loaded.recipe
+    wanted = [stage for stage in recipe.stages if stage.labels and stage_id in (None, stage.id)]
+    if not wanted:
+        have = ", ".join(stage.id for stage in recipe.stages if stage.labels) or "none"
+        raise UsageError(
+            f"recipe {loaded.name}: "
+            + (f"stage {stage_id!r} has no labels" if stage_id else "no stage has labels")
+            + f" (stages with labels: {have}); add labels: {{crops: 16}} to a stage of method fkd or kd"
+        )
+    reporter = (reporter if is_main_process() else None) or SilentReporter()
+    data = DataSets(loaded, reporter)
+    try:
+        plan = make_plan(loaded, runs, data=data)
+        plan.require_runnable()
+        runner = StageRunner(loaded, plan, data, reporter, Journal(None), deadline_s)
+        made = []
+        for stage in wanted:
+            for teacher in _before(recipe.stages, recipe.stage_teachers(stage)):
+                if teacher.id not in runner.done:
+                    runner.run(teacher)
+            store, job = runner.labels(stage, share), runner.job(stage)
+            records = job.records if store is None else store.records
+            made.append(
+                MadeLabels(stage.id, job.folder, records, None if store is None else store.size_bytes)
+            )
+    except (InterruptedRun, KeyboardInterrupt) as stopped:
+        said = str(stopped) or "stopped, what is finished is kept"
+        raise InterruptedRun(f"{said}; go on with: {loaded.command(runs, verb='label')}") from None
+    return made
+
+
+def _before(stages: list[StageSpec], references: list[Any]) -> list[StageSpec]:
+    """The stages that some teachers come from, and those that these build on, in order."""
+    needed = {one.removeprefix(STAGE) for one in references if isinstance(one, str)}
+    for stage in reversed(stages):
+        if stage.id in needed:
+            uses = [stage.init, *(stage.teachers or [])]
+            needed |= {
+                one.removeprefix(STAGE) for one in uses if isinstance(one, str) and one.startswith(STAGE)
+            }
+    return [stage for stage in stages if stage.id in needed]

@@ -1,0 +1,234 @@
+"""The label store of a stage: what the recipe asks for, where it lies, and whether a given one fits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any
+
+import msgspec
+
+from compactor.data.spec import AugmentSpec, SplitName
+from compactor.data.splits import Dataset, Split
+from compactor.label_store.records import (
+    STORE_FILE,
+    Head,
+    Header,
+    Part,
+    Payload,
+    Transform,
+    read_header,
+)
+from compactor.label_store.write import forecast_bytes, ids_file, shard_rows_of
+from compactor.locate import locate
+from compactor.models import WRAPPERS
+from compactor.recipe import LabelsSpec, LoadedRecipe, ModelSpec, StageSpec
+from compactor.run.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
+from compactor.run.folder import RunFolders
+from compactor.run.references import model_sources, reference_digest
+from compactor.tasks import TASKS
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
+from compactor_runtimes.units import scaled
+
+SPLITS: tuple[SplitName, ...] = ("train", "select", "report")
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """A stage's label store: its folder, its cache key, and what the recipe wants of it."""
+
+    stage: StageSpec
+    folder: Path
+    digest: str
+    wanted: Header
+    splits: dict[SplitName, Split]
+
+    @property
+    def spec(self) -> LabelsSpec:
+        """The stage's settings of labels."""
+        assert self.stage.labels is not None
+        return self.stage.labels
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the recipe names a store that was made elsewhere."""
+        return self.spec.store is not None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the store is finished and none of its files has gone."""
+        if not (self.folder / STORE_FILE).is_file():
+            return False
+        header = read_header(self.folder)
+        names = [name for part in header.parts for name in (part.ids, *(one.file for one in part.shards))]
+        return all((self.folder / name).is_file() for name in names)
+
+    @property
+    def records(self) -> int:
+        """Views to label, over all parts."""
+        return sum(part.rows * part.views for part in self.wanted.parts)
+
+    def describe(self) -> str:
+        """Size and contents in a few words."""
+        if self.is_given:
+            return f"labels from {self.folder}"
+        spec = self.spec
+        kept = (
+            f"{spec.quantization} {spec.k}" if spec.quantization.startswith("marginal") else spec.quantization
+        )
+        return f"{self.records:,} crops, {kept}, {scaled(forecast_bytes(self.wanted), 'B')}"
+
+    def require_space(self) -> None:
+        """Refuse to start what the disk cannot hold.
+
+        Raises:
+            UnfitEnvironmentError: it has less free space than the store will take.
+        """
+        needed, place = forecast_bytes(self.wanted), self.folder
+        while not place.exists():
+            place = place.parent
+        free = disk_usage(place).free
+        if needed > free:
+            raise UnfitEnvironmentError(
+                f"label store {self.folder}: will take {scaled(needed, 'B')}, the disk has "
+                f"{scaled(free, 'B')} free; lower labels.crops or labels.k, or give another --runs"
+            )
+
+
+def label_job(
+    loaded: LoadedRecipe, stage: StageSpec, data: Dataset, folders: RunFolders, earlier: Mapping[str, str]
+) -> LabelJob:
+    """Describe the store that a stage with `labels` learns from.
+
+    Args:
+        loaded: the recipe.
+        stage: the stage.
+        data: its opened data set.
+        folders: where the recipe's runs lie.
+        earlier: cache keys of the stages before it.
+
+    Raises:
+        UsageError: a given store, or a teacher's weights, cannot be found.
+        UnfitEnvironmentError: a teacher is a stage that cannot run here.
+    """
+    assert stage.labels is not None
+    spec, recipe = stage.labels, loaded.recipe
+    teachers = recipe.stage_teachers(stage)
+    splits = {data.train.name: data.train}
+    if spec.evaluation:
+        splits |= {data.select.name: data.select, data.report.name: data.report}
+    sources = ["compactor.label_store.make", TASKS[recipe.task], WRAPPERS[recipe.task]]
+    sources += [name for one in teachers if isinstance(one, ModelSpec) for name in model_sources(one)]
+    wanted = Header(
+        payload=_payload(spec, data),
+        heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],
+        boxes=spec.boxes if data.info.image else "none",
+        transform=_transform(stage, data),
+        teachers=[_teacher(one, loaded.base, earlier) for one in teachers],
+        classes=data.info.classes,
+        data=recipe.stage_data(stage).dataset,
+        seed=spec.seed,
+        precision=stage.precision,
+        versions=tool_versions(TOOLS),
+        source_digest=source_digest(sources),
+        parts=[_part(split, data, spec.crops) for split in splits.values()],
+    )
+    if spec.store is not None:
+        folder = locate(spec.store, loaded.base, what=f"stage {stage.id}.labels.store")
+        header = folder / STORE_FILE
+        key = file_digest(header) if header.is_file() else ""
+        return LabelJob(stage, folder, key, wanted, splits)
+    if spec.crops > 1 and not data.info.image:
+        raise UsageError(
+            f"stage {stage.id}.labels.crops: {spec.crops} found, but texts have one view each; set it to 1"
+        )
+    key = digest_of(msgspec.to_builtins(wanted))
+    return LabelJob(stage, folders.labels(key), key, wanted, splits)
+
+
+def require_fit(job: LabelJob, header: Header) -> None:
+    """Refuse a store that does not hold what the recipe asks for, and say which part differs.
+
+    Raises:
+        UsageError: another teacher, data set, transform or set of classes, or labels that cannot be read so.
+    """
+    from compactor.label_store.quantization import require_readable
+
+    at, wanted = f"stage {job.stage.id}: label store {job.folder}", job.wanted
+    if wanted.teachers and wanted.teachers != header.teachers:
+        raise UsageError(
+            f"{at}: was made by another teacher ({_names(header.teachers)} found, {_names(wanted.teachers)} "
+            f"expected{_same_names(header, wanted)}); name that teacher, or label again"
+        )
+    if wanted.classes != header.classes:
+        raise UsageError(f"{at}: has other classes than the data; label again with this data set")
+    for part in wanted.parts:
+        theirs = next((one for one in header.parts if one.split == part.split), None)
+        if part.split == "train" and (theirs is None or theirs.source != part.source):
+            found = "no such part" if theirs is None else f"{header.data}, digest {theirs.source[:12]}"
+            raise UsageError(
+                f"{at}: was made of other data ({found}; the recipe's {wanted.data} has {part.source[:12]}); "
+                "train on the data that were labelled, or label again"
+            )
+    for name in wanted.transform.__struct_fields__:
+        expected, found = getattr(wanted.transform, name), getattr(header.transform, name)
+        if expected != found:
+            raise UsageError(
+                f"{at}: was made with another transform ({name} {_plain(found)} found, {_plain(expected)} "
+                "expected); set the stage to what the store has, or label again"
+            )
+    for head in header.heads:
+        require_readable(header.payload, job.spec.quantization, job.spec.k, head.num_classes)
+
+
+def _payload(spec: LabelsSpec, data: Dataset) -> Payload:
+    from compactor.label_store.quantization import payload_of
+
+    most = max(len(names) for names in data.info.classes.values())
+    return payload_of(spec.quantization, spec.k, most, probabilities=spec.probabilities)
+
+
+def _transform(stage: StageSpec, data: Dataset) -> Transform:
+    image, text = data.info.image, data.info.text
+    if image is not None:
+        return Transform(augment=stage.augment, image=(image.height, image.width, image.channels))
+    assert text is not None
+    return Transform(augment=AugmentSpec(), tokenizer=file_digest(text.tokenizer), max_tokens=text.max_tokens)
+
+
+def _teacher(reference: ModelSpec | str, base: Path, earlier: Mapping[str, str]) -> dict[str, Any]:
+    found = reference_digest(reference, base, dict(earlier))
+    return found if isinstance(found, dict) else {"stage": reference, "digest": found}
+
+
+def _part(split: Split, data: Dataset, crops: int) -> Part:
+    sources = data.info.extra["sources"]
+    views = crops if split.name == "train" else 1
+    name, _, digest = ids_file(split.name, split.rows)
+    return Part(
+        split=split.name,
+        rows=len(split),
+        views=views,
+        source=sources.get(split.name, sources["train"]),
+        ids=name,
+        ids_sha256=digest,
+        shard_rows=shard_rows_of(len(split), views),
+    )
+
+
+def _names(teachers: list[dict[str, Any]]) -> str:
+    return " + ".join(str(one.get("model", one.get("stage"))) for one in teachers)
+
+
+def _same_names(header: Header, wanted: Header) -> str:
+    if _names(header.teachers) != _names(wanted.teachers):
+        return ""
+    return ", with other weights or settings"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, AugmentSpec):
+        default = AugmentSpec()
+        names = [name for name in value.__struct_fields__ if getattr(value, name) != getattr(default, name)]
+        return f"{{{', '.join(f'{name}: {getattr(value, name)}' for name in names) or 'crop: none'}}}"
+    return repr(value)
