@@ -1,6 +1,8 @@
 """What suites that compare training arms share: train a recipe's stages, score a student, choose a rate."""
 
+import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +19,40 @@ if TYPE_CHECKING:
 CACHE = Path(__file__).parent / ".cache"
 
 
+@dataclass(frozen=True)
+class Trained:
+    """The last stage's student, its data, and what was kept while it trained.
+
+    `seconds` is training time without evaluation, `history` has a record an evaluation (`step`,
+    `select_accuracy`, ...), `targets` what the method says of its targets (`calibration` of ferkd).
+    """
+
+    student: "Student"
+    data: "Dataset"
+    steps: int
+    seconds: float
+    history: list[dict[str, Any]]
+    targets: dict[str, Any]
+
+
 def train(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> "tuple[Student, Dataset]":
-    """Train a recipe's stages; those whose id starts with `shared` are kept for the suite's other runs."""
+    """Train as `train_recorded` does; return the student and its data alone."""
+    trained = train_recorded(loaded, name, shared=shared)
+    return trained.student, trained.data
+
+
+def train_recorded(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> Trained:
+    """Train a recipe's stages; those whose id starts with `shared` are kept for the suite's other runs.
+
+    So are label stores, which lie in the suite's cache under a key of their own contents.
+    """
     from compactor.models.build import load_model_folder
     from compactor.progress import SilentReporter
     from compactor.run.data import DataSets
+    from compactor.run.folder import DONE
     from compactor.run.journal import Journal
     from compactor.run.plan import make_plan
-    from compactor.run.stages import StageRunner
+    from compactor.run.stages import TARGETS, StageRunner
 
     cache, reporter = CACHE / name, SilentReporter()
     data = DataSets(loaded, reporter)
@@ -41,9 +69,17 @@ def train(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> "tup
             ),
         )
         for stage in loaded.recipe.stages:
-            runner.run(stage)
-        last = loaded.recipe.stages[-1]
-        return load_model_folder(runner.done[last.id]), data.open(loaded.recipe.data)
+            folder = runner.run(stage)
+        done = json.loads((folder / DONE).read_text(encoding="utf-8"))
+        targets = folder / TARGETS
+        return Trained(
+            load_model_folder(runner.done[loaded.recipe.stages[-1].id]),
+            data.open(loaded.recipe.data),
+            done["steps"],
+            done["seconds"],
+            done["history"],
+            json.loads(targets.read_text(encoding="utf-8")) if targets.is_file() else {},
+        )
 
 
 def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:

@@ -4,9 +4,9 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from benchmarks.results_file import ROOT, is_stale, refresh, run_suite
+from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
-SUITES = {"bench": ["foundation"], "acceptance": ["cifar10_kd", "text", "digits_kd"]}
+SUITES = {"bench": ["foundation", "label_store"], "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd"]}
 START, END = "<!-- results:{} -->", "<!-- /results:{} -->"
 
 
@@ -26,13 +26,15 @@ def _suite(name: str) -> Any:
 
 
 def write_tables() -> None:
-    """Refresh figures from runs, and the tables of benchmarks/RESULTS.md and README.md."""
+    """Refresh figures from runs, the plots, and the tables of benchmarks/RESULTS.md and README.md."""
     tables = {}
     for name in (name for names in SUITES.values() for name in names):
         suite = _suite(name)
         content = refresh(suite)
         if content:
             tables[name] = _table(content, stale=is_stale(suite, content))
+            if hasattr(suite, "plot"):
+                suite.plot(content["runs"], RESULTS)
     page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"
     for name, table in tables.items():
         page += f"\n## {name}\n\n{table}"

@@ -55,10 +55,11 @@ class LabelsSpec(RecipePart, frozen=True):
     `crops` are recorded of each training sample, cut as the stage's `augment` says. `quantization` and `k`
     say how labels are kept and read: `full`, `hard`, `smoothing`, `marginal-smoothing` (the k largest classes
     keep their probabilities, the others share the rest) or `marginal-renorm`. `boxes`: int16 pixels or
-    float32 fractions. `evaluation` labels the select and report splits too, so that agreement can be told later
-    without the teachers. `seed` is the crops' own, so that runs with different seeds share a store. `store`
-    is the folder of a finished store to use; then `crops`, `probabilities`, `boxes`, `evaluation` and `seed`
-    are the store's.
+    float32 fractions. `evaluation` labels the select and report splits too, so that agreement can be told
+    later without the teachers. `seed` is the crops' own, so that runs with different seeds share a store.
+
+    `store` is the folder of a finished store to use instead of making one: only `quantization` and `k` then
+    have an effect. With `teachers: []` its teachers are taken as they are; named ones must be the same.
     """
 
     crops: Annotated[int, Meta(ge=1, le=100_000)] = 1
@@ -232,6 +233,12 @@ def smoke(loaded: LoadedRecipe) -> LoadedRecipe:
     student and teachers.
     """
     recipe, replace = loaded.recipe, msgspec.structs.replace
+    for stage in recipe.stages:
+        if stage.labels and stage.labels.store and not recipe.stage_teachers(stage):
+            raise UsageError(
+                f"stage {stage.id}: a smoke run labels a handful of samples by itself, but the stage has a "
+                "label store and no teachers; name its teachers, or run without --smoke"
+            )
     rows: dict[SplitName, int] = {"train": 32, "select": 32, "report": 32}
     stages = [
         replace(
@@ -239,7 +246,9 @@ def smoke(loaded: LoadedRecipe) -> LoadedRecipe:
             steps=2,
             epochs=None,
             warmup_epochs=0.0,
-            batch_size=min(stage.batch_size, 8),
+            # several crops of an image make a batch, whose size must stay a multiple of them
+            batch_size=stage.batch_size if stage.labels else min(stage.batch_size, 8),
+            labels=stage.labels and replace(stage.labels, store=None),
             data=stage.data and replace(stage.data, limit=rows),
         )
         for stage in recipe.stages

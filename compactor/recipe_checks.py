@@ -71,14 +71,14 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     from compactor.methods import method_named, parse_options
 
     method = method_named(stage.method, at)
-    parse_options(method, stage.options, at)
+    options = parse_options(method, stage.options, at)
     answers = "embedding" if recipe.task == "embedding" else "classes"
     if method.answers != answers:
         raise UsageError(
             f"{at}.method: {stage.method!r} compares {method.answers}, task {recipe.task} answers with "
             f"{answers}; use method embedding for task embedding, kd or supervised otherwise"
         )
-    _check_labels(stage, method, at)
+    _check_labels(stage, method, options, at)
     teachers = recipe.stage_teachers(stage)
     has_store = stage.labels is not None and stage.labels.store is not None
     if method.learns_from_teachers and not teachers and not has_store:
@@ -92,9 +92,10 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     _check_stage_exists(stage.init, at, earlier)
 
 
-def _check_labels(stage: StageSpec, method: "Method", at: str) -> None:
+def _check_labels(stage: StageSpec, method: "Method", options: msgspec.Struct, at: str) -> None:
     """Check that a stage has labels where its method needs them, and none where they have no effect."""
     from compactor.methods import METHODS, method_named
+    from compactor.methods.from_store import require_views
 
     labels = stage.labels
     if labels is None:
@@ -110,6 +111,8 @@ def _check_labels(stage: StageSpec, method: "Method", at: str) -> None:
             f"{at}.labels: method {stage.method!r} cannot learn from a label store; remove labels, or use "
             f"one of {', '.join(able)}"
         )
+    views = getattr(options, "crops_per_image", 1)
+    require_views(stage, views, views if labels.store else labels.crops)
     default = LabelsSpec()
     idle = ("crops", "probabilities", "boxes", "evaluation", "seed") if labels.store else ()
     if labels.quantization in ("full", "hard"):

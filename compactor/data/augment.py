@@ -149,7 +149,9 @@ def _resample(
     columns = rows.view(count, out_height, width, channels).permute(0, 2, 3, 1)
     columns = columns.reshape(count * width, channels * out_height)
     mixed = _mixed(columns, pixels[:, 1], pixels[:, 3], width, out_width)
-    return mixed.view(count, out_width, channels, out_height).permute(0, 2, 3, 1).contiguous()
+    views = mixed.view(count, out_width, channels, out_height).permute(0, 2, 3, 1)
+    # as `_gather` yields them: convolutions on a CPU are 10 to 20% faster so
+    return views.contiguous(memory_format=torch.channels_last)
 
 
 def _mixed(

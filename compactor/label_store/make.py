@@ -57,7 +57,7 @@ def make_labels(
     teachers.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     todo = sum(job.rows * job.part.views for job in writer.missing(share))
     with stop_on_signal(deadline_s) as wish, reporter.bar("label", todo) as bar:
-        clock = _Clock(bar)
+        clock = _Clock(bar, "samples" if header.boxes == "none" else "crops")
         for job in writer.claim(share):
             records = writer.empty(job)
             split = splits[job.part.split]
@@ -83,13 +83,13 @@ def make_labels(
 class _Clock:
     """Say how far it is and how fast."""
 
-    def __init__(self, bar: Bar) -> None:
-        self.bar, self.done, self.started_s = bar, 0, time.perf_counter()
+    def __init__(self, bar: Bar, unit: str) -> None:
+        self.bar, self.unit, self.done, self.started_s = bar, unit, 0, time.perf_counter()
 
     def tick(self, count: int) -> None:
         self.done += count
         rate = self.done / (time.perf_counter() - self.started_s)
-        self.bar.at(self.done, f"{rate:,.0f} crops/s")
+        self.bar.at(self.done, f"{rate:,.0f} {self.unit}/s")
 
 
 def _draw(header: Header, job: Job, split: Split, records: NDArray[Any]) -> Crops | None:

@@ -85,7 +85,10 @@ def recover(
         tail = torch.zeros_like(head[..., 0])
     else:
         ids, tail, rest = arrays["ids"], arrays["p"][..., 0], arrays["p"][..., 1:]
-        head = torch.cat([1 - tail.unsqueeze(-1) - rest.sum(-1, keepdim=True), rest], dim=-1)
+        first = 1 - tail.unsqueeze(-1) - rest.sum(-1, keepdim=True)
+        if payload.k > 1:  # of classes that tie, rounding must not make the second the larger one
+            first = torch.maximum(first, rest[..., :1])
+        head = torch.cat([first, rest], dim=-1)
     if quantization == "hard":
         return Soft(ids=ids[..., :1], p=torch.ones_like(head[..., :1]), tail=torch.zeros_like(tail))
     k = 1 if quantization == "smoothing" else min(k, num_classes)

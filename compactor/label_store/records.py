@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 STORE_FILE = "store.json"
+UNFINISHED_FILE = "unfinished.json"  # in its place until all shards are there
 REPLAY = 1  # version of how a recorded box becomes pixels (compactor/data/augment.py: apply_crops)
 
 Quantization = Literal["full", "hard", "smoothing", "marginal-smoothing", "marginal-renorm"]

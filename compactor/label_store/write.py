@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from compactor.data.spec import SplitName
 from compactor.label_store.records import (
     STORE_FILE,
+    UNFINISHED_FILE,
     Header,
     Part,
     Shard,
@@ -34,7 +35,6 @@ from compactor.label_store.records import (
 from compactor.run.digest import file_digest
 from compactor_runtimes.errors import UsageError
 
-UNFINISHED_FILE = "unfinished.json"
 LOCK_FILE = ".lock"
 SHARD_RECORDS = 8192  # what at most is lost of a killed process's work, or a 1024th of a large store
 MOST_SHARDS = 1024

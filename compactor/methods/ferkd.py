@@ -1,7 +1,8 @@
 """`method: ferkd`: FKD on a calibrated store: drop what teaches nothing, relabel the hard, keep the rest.
 
 Shen, "FerKD: Surgical Label Adaptation for Efficient Distillation" (arXiv 2312.17473). The paper's
-thresholds, its eps and the details of SelfMix are not published; they are options here, and the defaults are ours.
+thresholds, its eps and the details of SelfMix are not published; they are options here, with defaults of
+our own.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal

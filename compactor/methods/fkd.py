@@ -36,10 +36,11 @@ def build(options: Options, stored: "Stored") -> Preset:
 
 def preset(options: Options, stored: "Stored", target: "TargetPolicy") -> Preset:
     """What FKD and FerKD share: the objective and the order of crops."""
+    from compactor.methods.from_store import require_views
     from compactor.objectives.soft_ce import SoftCrossEntropy
     from compactor.samplers.crop_major import CropMajor
 
-    stored.require_views(options.crops_per_image)
+    require_views(stored.stage, options.crops_per_image, stored.part.views)
     objective = SoftCrossEntropy(options.temperature, target_temperature=1.0)
     sampler = CropMajor(options.crops_per_image, stored.stage.batch_size, stored.stage.epochs)
     return Preset([(objective, 1.0)], target, sampler)

@@ -65,27 +65,28 @@ class Stored:
             mixing=mixing,
         )
 
-    def require_views(self, views: int) -> None:
-        """Check that steps of `views` crops an image can be made.
-
-        Raises:
-            UsageError: the store has fewer, or the batch size is no multiple of it.
-        """
-        at = f"stage {self.stage.id}"
-        if views > self.part.views:
-            raise UsageError(
-                f"{at}.options.crops_per_image: {views} found, but the label store holds {self.part.views} "
-                "crops of each sample; lower it, or raise labels.crops and label again"
-            )
-        if self.stage.batch_size % views:
-            below = self.stage.batch_size // views * views
-            raise UsageError(
-                f"{at}.batch_size: {self.stage.batch_size} is no multiple of crops_per_image {views}; "
-                f"set it to {' or '.join(str(size) for size in (below, below + views) if size)}"
-            )
-
     def _require_images(self, mixing: Mixing) -> None:
         if mixing != "none" and self.part.header.boxes == "none":
             raise UsageError(
                 f"stage {self.stage.id}.options.mixing: {mixing} found, but only images mix; set none"
             )
+
+
+def require_views(stage: "StageSpec", views: int, held: int) -> None:
+    """Check that steps of `views` crops an image can be made of the `held` ones that are recorded.
+
+    Raises:
+        UsageError: there are fewer, or the batch size is no multiple of it.
+    """
+    at = f"stage {stage.id}"
+    if views > held:
+        raise UsageError(
+            f"{at}.options.crops_per_image: {views} found, but {held} crops of each sample are recorded; "
+            "lower it, or raise labels.crops and label again"
+        )
+    if stage.batch_size % views:
+        below = stage.batch_size // views * views
+        raise UsageError(
+            f"{at}.batch_size: {stage.batch_size} is no multiple of crops_per_image {views}; "
+            f"set it to {' or '.join(str(size) for size in (below, below + views) if size)}"
+        )

@@ -197,6 +197,7 @@ class Finish:
             "compactor": compactor.__version__,
             "recipe": msgspec.to_builtins(self.recipe),
             "stages": self.plan.digests,
+            **({"labels": self.plan.labels} if self.plan.labels else {}),
             "teachers": [teacher_provenance(reference, self.plan.digests) for reference in self.references],
             "data": {split.name: split.digest for split in splits},
             "versions": tool_versions((*TOOLS, "onnx", "onnxscript", "onnxruntime")),

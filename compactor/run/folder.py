@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compactor_runtimes.errors import UsageError
 
+STUDENT = "student"  # the model's folder in a stage's folder
 DONE = "done.json"  # in a stage's folder once it is trained
 CHECKPOINT = "training.pt"  # beside it while it is being trained
 WEIGHTS = "model.safetensors"  # in a model's folder
@@ -50,11 +51,11 @@ class RunFolders:
         link.replace(self.root / "latest")
 
 
-def link_stage(run: Path, stage_id: str, stage_folder: Path) -> None:
-    """Show a stage's folder as `checkpoints/<id>` in the run."""
-    link = run / "checkpoints" / stage_id
+def link_stage(run: Path, stage_id: str, folder: Path, *, kind: str = "checkpoints") -> None:
+    """Show a stage's folder as `checkpoints/<id>` in the run, its label store as `labels/<id>`."""
+    link = run / kind / stage_id
     link.parent.mkdir(exist_ok=True)
-    link.symlink_to(Path(os.path.relpath(stage_folder, link.parent)))
+    link.symlink_to(Path(os.path.relpath(folder, link.parent)))
 
 
 @contextmanager

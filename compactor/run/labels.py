@@ -22,10 +22,10 @@ from compactor.label_store.records import (
 from compactor.label_store.write import forecast_bytes, ids_file, shard_rows_of
 from compactor.locate import locate
 from compactor.models import WRAPPERS
-from compactor.recipe import LabelsSpec, LoadedRecipe, ModelSpec, StageSpec
+from compactor.recipe import STAGE, LabelsSpec, LoadedRecipe, ModelSpec, StageSpec
 from compactor.run.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
-from compactor.run.folder import RunFolders
-from compactor.run.references import model_sources, reference_digest
+from compactor.run.folder import WEIGHTS, RunFolders
+from compactor.run.references import model_digest, model_sources, reference_digest
 from compactor.tasks import TASKS
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.units import scaled
@@ -96,7 +96,12 @@ class LabelJob:
 
 
 def label_job(
-    loaded: LoadedRecipe, stage: StageSpec, data: Dataset, folders: RunFolders, earlier: Mapping[str, str]
+    loaded: LoadedRecipe,
+    stage: StageSpec,
+    data: Dataset,
+    folders: RunFolders,
+    earlier: Mapping[str, str],
+    done: Mapping[str, Path],
 ) -> LabelJob:
     """Describe the store that a stage with `labels` learns from.
 
@@ -106,6 +111,7 @@ def label_job(
         data: its opened data set.
         folders: where the recipe's runs lie.
         earlier: cache keys of the stages before it.
+        done: model folders of those that are finished.
 
     Raises:
         UsageError: a given store, or a teacher's weights, cannot be found.
@@ -124,7 +130,7 @@ def label_job(
         heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],
         boxes=spec.boxes if data.info.image else "none",
         transform=_transform(stage, data),
-        teachers=[_teacher(one, loaded.base, earlier) for one in teachers],
+        teachers=[_teacher(one, loaded.base, done) for one in teachers],
         classes=data.info.classes,
         data=recipe.stage_data(stage).dataset,
         seed=spec.seed,
@@ -142,7 +148,9 @@ def label_job(
         raise UsageError(
             f"stage {stage.id}.labels.crops: {spec.crops} found, but texts have one view each; set it to 1"
         )
-    key = digest_of(msgspec.to_builtins(wanted))
+    # a stage enters by its own key, so that the folder is known before its weights are
+    made_by = [reference_digest(one, loaded.base, dict(earlier)) for one in teachers]
+    key = digest_of(msgspec.to_builtins(wanted) | {"teachers": made_by})
     return LabelJob(stage, folders.labels(key), key, wanted, splits)
 
 
@@ -155,7 +163,8 @@ def require_fit(job: LabelJob, header: Header) -> None:
     from compactor.label_store.quantization import require_readable
 
     at, wanted = f"stage {job.stage.id}: label store {job.folder}", job.wanted
-    if wanted.teachers and wanted.teachers != header.teachers:
+    is_known = all(one["weights"] is not None for one in wanted.teachers)  # of stages, once they are trained
+    if wanted.teachers and is_known and wanted.teachers != header.teachers:
         raise UsageError(
             f"{at}: was made by another teacher ({_names(header.teachers)} found, {_names(wanted.teachers)} "
             f"expected{_same_names(header, wanted)}); name that teacher, or label again"
@@ -196,9 +205,12 @@ def _transform(stage: StageSpec, data: Dataset) -> Transform:
     return Transform(augment=AugmentSpec(), tokenizer=file_digest(text.tokenizer), max_tokens=text.max_tokens)
 
 
-def _teacher(reference: ModelSpec | str, base: Path, earlier: Mapping[str, str]) -> dict[str, Any]:
-    found = reference_digest(reference, base, dict(earlier))
-    return found if isinstance(found, dict) else {"stage": reference, "digest": found}
+def _teacher(reference: ModelSpec | str, base: Path, done: Mapping[str, Path]) -> dict[str, Any]:
+    """A teacher by its weights; those of a stage that is not finished are not known yet (None)."""
+    if isinstance(reference, ModelSpec):
+        return model_digest(reference, base)
+    folder = done.get(reference.removeprefix(STAGE))
+    return {"stage": reference, "weights": None if folder is None else file_digest(folder / WEIGHTS)}
 
 
 def _part(split: Split, data: Dataset, crops: int) -> Part:

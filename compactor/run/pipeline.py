@@ -81,6 +81,8 @@ def run_recipe(
             stage_folder = runner.run(stage)
             if main:
                 link_stage(run, stage.id, stage_folder)
+                if stage.labels is not None:
+                    link_stage(run, stage.id, runner.job(stage).folder, kind="labels")
         if not main:
             return None
         where = "after training, finished stages kept"

@@ -6,15 +6,14 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from compactor.label_store.records import read_header
-from compactor.label_store.write import UNFINISHED_FILE
+from compactor.label_store.records import UNFINISHED_FILE, read_header
 from compactor.methods import METHODS, method_named
 from compactor.models import WRAPPERS
 from compactor.progress import SilentReporter
 from compactor.recipe import LoadedRecipe, ModelSpec, StageSpec
 from compactor.run.data import DataSets
 from compactor.run.digest import TOOLS, digest_of, source_digest, tool_versions
-from compactor.run.folder import CHECKPOINT, DONE, RunFolders
+from compactor.run.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.references import model_digest, model_sources, reference_digest
 from compactor.tasks import TASKS
@@ -52,6 +51,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         """Cache key of every training stage."""
         return {step.id: step.digest for step in self.steps if step.kind == "train"}
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Cache key of every label store, by the stage that learns from it."""
+        return {step.id: step.digest for step in self.steps if step.kind == "label"}
+
     def require_runnable(self) -> None:
         """Refuse to start what cannot end.
 
@@ -78,6 +82,7 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     folders = RunFolders(runs / recipe.name)
     steps: list[PlanStep] = []
     digests: dict[str, str] = {}
+    done: dict[str, Path] = {}
     data = data or DataSets(loaded, SilentReporter())
     if not recipe.stages:  # what a stage would have checked
         assert recipe.student is not None
@@ -89,7 +94,7 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
             opened = data.open(recipe.stage_data(stage))
             labels = None
             if stage.labels is not None:
-                job = label_job(loaded, stage, opened, folders, digests)
+                job = label_job(loaded, stage, opened, folders, digests, done)
                 steps.append(_label_step(job))
                 labels = job.digest
             digests[stage.id] = stage_digest(loaded, stage, opened.digest, digests, labels=labels)
@@ -98,7 +103,10 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
                 PlanStep(id=stage.id, kind="train", action="cannot", reason=str(error), detail=detail)
             )
             continue
-        action, reason = _stage_action(folders.stage(stage.id, digests[stage.id]))
+        folder = folders.stage(stage.id, digests[stage.id])
+        action, reason = _stage_action(folder)
+        if action == "reuse":
+            done[stage.id] = folder / STUDENT
         steps.append(
             PlanStep(
                 id=stage.id,

@@ -21,7 +21,7 @@ from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
 from compactor.records import DataInfo
 from compactor.run.data import DataSets
-from compactor.run.folder import CHECKPOINT, DONE, WEIGHTS, RunFolders, only_one
+from compactor.run.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, RunFolders, only_one
 from compactor.run.journal import Journal
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.plan import Plan
@@ -31,7 +31,6 @@ from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError
 
-STUDENT = "student"
 TARGETS = "targets.json"  # what a method has to say of its targets, beside the student
 
 
@@ -83,7 +82,7 @@ class StageRunner:
     def job(self, stage: StageSpec) -> LabelJob:
         """The label store that a stage learns from, made or not."""
         opened = self.data.open(self.loaded.recipe.stage_data(stage))
-        return label_job(self.loaded, stage, opened, RunFolders(self.plan.root), self.plan.digests)
+        return label_job(self.loaded, stage, opened, RunFolders(self.plan.root), self.plan.digests, self.done)
 
     def labels(self, stage: StageSpec, share: tuple[int, int] = (1, 1)) -> LabelStore | None:
         """Make what is missing of a stage's label store and open it.
@@ -175,6 +174,7 @@ def train_stage(
         preset = _preset(stage, opened.train, seed, store)
         if is_main_process() and (summary := preset.target.summary()):
             (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+            reporter.note(f"{stage.id}: {preset.target.note()}")
         result = fit(
             student,
             preset,

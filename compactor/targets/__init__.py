@@ -19,6 +19,10 @@ class TargetPolicy:
         """What is worth keeping about the targets, known before training: plain values for a JSON file."""
         return {}
 
+    def note(self) -> str:
+        """The same in a line for the screen."""
+        return ""
+
     def transform(self, batch: Batch) -> Batch:
         """Change the batch before any forward; it may grow."""
         return batch

@@ -43,6 +43,15 @@ class CalibratedLabels(StoredLabels):
         """Shares of the bins, over all and by class, and how many samples must be filled up."""
         return {"calibration": self.calibration.report(self.class_names, self.views)}
 
+    def note(self) -> str:
+        """The shares and survivors in one line."""
+        found = self.calibration.report([], self.views)
+        shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in found["shares"].items())
+        return (
+            f"calibration: {shares}; {found['mean_survivors']:.1f} of {self.part.views} crops survive on "
+            f"average, {found['filled_up']:,} of {found['samples']:,} samples are filled up"
+        )
+
     def keys(self, samples: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:
         """Random for the survivors, behind them the dropped views by their distance."""
         keys = super().keys(samples, epoch)

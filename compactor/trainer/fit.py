@@ -170,13 +170,13 @@ class _Run:
         self.stepper.model.train()
         crops = self.stepper.preset.target.crops
         started_s, samples, shown_s = time.perf_counter(), 0, 0.0
+        tick_s = started_s  # of a step's start: making its batch is part of it
         for batch in self.loader.epoch(self.epoch, positions, start=self.offset, crops=crops):
-            tick_s = time.perf_counter()
             self.stepper(batch, Step(self.step, self.steps, self.epoch, self.epochs), warmup=self.warmup)
             self.step += 1
             self.offset += 1
             now_s = time.perf_counter()
-            self.seconds += now_s - tick_s
+            self.seconds, tick_s = self.seconds + now_s - tick_s, now_s
             samples += batch.size * self.stepper.accelerator.num_processes
             if now_s - shown_s > SHOW_EVERY_S:
                 shown_s = now_s

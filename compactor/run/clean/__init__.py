@@ -3,8 +3,8 @@
 The rules: (1) `latest`, what is being worked on, and what these need stays. (2) `keep` protects the newest
 runs of each recipe; alone, all other runs go, with the finished stages that no run needs any longer.
 (3) `older_than_days` picks what has not changed for so long. (4) `max_size` picks the oldest things until the
-rest fits. (5) A stage goes only when no run that stays links to it, and a run that a folder of seeds lists
-only with that folder.
+rest fits. (5) A stage or label store goes only when no run that stays links to it, and a run that a folder of
+seeds lists only with that folder.
 """
 
 import re
@@ -164,13 +164,16 @@ def _picked(item: Item, limits: Limits, protected: set[Path], now_s: float) -> s
         return ""
     if item.kind == "run" and item.path not in protected:
         return f"not among the newest {limits.keep}"
+    # labels cost teachers' time and serve any later run, so age or size must ask for them
     return "no run needs it" if item.kind == "stage" and item.finished else ""
 
 
 def _rests(item: Item, limits: Limits) -> str:
     """Why an item that may go does not."""
-    if item.kind == "stage" and not item.finished and limits.keep is not None:
-        return "its training can go on"
+    if not item.finished and item.kind in ("stage", "labels") and limits.keep is not None:
+        return f"its {'training' if item.kind == 'stage' else 'making'} can go on"
+    if item.kind == "labels" and limits.any:
+        return "goes by age or size alone"
     return "within the limits" if limits.any else ""
 
 

@@ -1,4 +1,4 @@
-"""What `clean` finds: runs, trained stages, what is left of broken removals, and cached data.
+"""What `clean` finds: runs, trained stages, label stores, what is left of broken removals, and cached data.
 
 Only folders that carry our marks are found; symbolic links are never followed and never found.
 """
@@ -15,21 +15,23 @@ from typing import Literal
 
 from msgspec import Struct
 
+from compactor.label_store.records import UNFINISHED_FILE
 from compactor.run.folder import CHECKPOINT, DONE
 from compactor_runtimes.bundle import MANIFEST
 from compactor_runtimes.errors import UsageError
 
 RUN_NAME = re.compile(r"\d{8}-\d{6}(-\w+)*")
 STAGE_NAME = re.compile(r".+-[0-9a-f]{12}")
+LABELS_NAME = re.compile(r"[0-9a-f]{12}")
 DIGEST_NAME = re.compile(r"\.?[0-9a-f]{16}.*")  # of a data set, or of one that is being written
 HUB_NAME = re.compile(r"[\w.-]+--[\w.-]+|[0-9a-f]{16,}")  # as the hub's own cache names them, or a digest
 RUN_FILES = ("journal.jsonl", "recipe.yaml", "seeds.json", f"bundle/{MANIFEST}")
 REMOVING = ".removing-"  # what a folder is called from the moment that it goes
 ENDS = {"done", "failed", "interrupted"}
 QUIET_SECONDS = 24 * 3600.0  # a run without an end that wrote nothing for that long is dead
-WRITING_SECONDS = 3600.0  # the same for data that are being decoded
+WRITING_SECONDS = 3600.0  # the same for data that are being decoded, and for labels that are being made
 
-Kind = Literal["run", "stage", "leftover", "data", "hub"]
+Kind = Literal["run", "stage", "labels", "leftover", "data", "hub"]
 
 
 class Item(Struct, kw_only=True):
@@ -144,9 +146,17 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
         for folder in _folders(recipe / "stages")
         if STAGE_NAME.fullmatch(folder.name)
     ]
+    labels = [
+        _item(folder, "labels", recipe.name)
+        for folder in _folders(recipe / "labels")
+        if LABELS_NAME.fullmatch(folder.name)
+    ]
+    for store in labels:
+        if not store.finished and now_s - store.modified_s < WRITING_SECONDS:
+            store.kept = "is being made"
     leftovers = [
         _item(folder, "leftover", recipe.name)
-        for parent in (recipe, recipe / "stages")
+        for parent in (recipe, recipe / "stages", recipe / "labels")
         for folder in _folders(parent, hidden=True)
         if folder.name.startswith(REMOVING)
     ]
@@ -160,11 +170,11 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
             run.kept = "latest"
         elif not run.finished and (busy or now_s - run.modified_s < QUIET_SECONDS):
             run.kept = "has not ended"
-    # a run links to its stages one by one as it reaches them
+    # a run links to its stages and label stores one by one as it reaches them
     if busy or any(run.kept and not run.finished for run in runs):
-        for stage in stages:
-            stage.kept = stage.kept or "a run of this recipe has not ended"
-    return runs + stages + leftovers
+        for item in stages + labels:
+            item.kept = item.kept or "a run of this recipe has not ended"
+    return runs + stages + labels + leftovers
 
 
 def _item(folder: Path, kind: Kind, group: str) -> Item:
@@ -179,14 +189,14 @@ def _item(folder: Path, kind: Kind, group: str) -> Item:
         bundle_bytes=tree_size(bundle)[0] if has_bundle else 0,
         modified_s=modified,
         links=_links(folder) if kind == "run" else set(),
-        finished=_has_ended(folder) if kind == "run" else (folder / DONE).is_file() or not _resumable(folder),
+        finished=_has_ended(folder) if kind == "run" else not _resumable(folder),
     )
 
 
 def _links(run: Path) -> set[Path]:
-    """Stages that a run shows under `checkpoints/`, and the runs that a `seeds.json` is made of."""
-    folder = run / "checkpoints"
-    links = {_real(link) for link in folder.iterdir()} if folder.is_dir() else set()
+    """What a run shows under `checkpoints/` and `labels/`, and the runs that a `seeds.json` is made of."""
+    folders = [folder for name in ("checkpoints", "labels") if (folder := run / name).is_dir()]
+    links = {_real(link) for folder in folders for link in folder.iterdir()}
     try:
         listed = json.loads((run / "seeds.json").read_bytes())["runs"]
         links |= {_real(run / name) for name in listed}
@@ -206,8 +216,11 @@ def _has_ended(run: Path) -> bool:
         return False
 
 
-def _resumable(stage: Path) -> bool:
-    return (stage / CHECKPOINT).is_file()
+def _resumable(folder: Path) -> bool:
+    """Whether a stage's training, or a label store's making, was begun and can go on."""
+    if (folder / UNFINISHED_FILE).is_file():
+        return True
+    return (folder / CHECKPOINT).is_file() and not (folder / DONE).is_file()
 
 
 def _real(path: Path) -> Path:

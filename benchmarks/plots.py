@@ -1,0 +1,43 @@
+"""Plots of results: drawn from runs alone, as PNG and SVG, alike each time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One arm: `values` [seeds][evaluations] at `seconds` of training."""
+
+    label: str
+    seconds: list[float]
+    values: list[list[float]]
+
+
+def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: str) -> None:
+    """Draw each arm's mean over seeds with the range as a band; writes `path` and its .svg sibling."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with pyplot.rc_context({"svg.hashsalt": path.stem, "font.size": 10}):
+        figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
+        for curve in curves:
+            by_time = list(zip(*curve.values, strict=True))
+            [line] = axes.plot(
+                curve.seconds, [sum(some) / len(some) for some in by_time], marker=".", label=curve.label
+            )
+            axes.fill_between(
+                curve.seconds,
+                [min(some) for some in by_time],
+                [max(some) for some in by_time],
+                color=line.get_color(),
+                alpha=0.2,
+                linewidth=0,
+            )
+        axes.set(xlabel="training time, s (without evaluation)", ylabel="accuracy", title=title, xlim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", frameon=False, title=about, title_fontsize="small", fontsize="small")
+        figure.savefig(path, dpi=150, metadata={"Software": None})
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        pyplot.close(figure)
