@@ -35,7 +35,9 @@ def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: st
                 alpha=0.2,
                 linewidth=0,
             )
-        axes.set(xlabel="training time, s (without evaluation)", ylabel="accuracy", title=title, xlim=(0, None))
+        axes.set(
+            xlabel="training time, s (without evaluation)", ylabel="accuracy", title=title, xlim=(0, None)
+        )
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", frameon=False, title=about, title_fontsize="small", fontsize="small")
         figure.savefig(path, dpi=150, metadata={"Software": None})

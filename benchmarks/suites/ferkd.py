@@ -29,7 +29,7 @@ SOURCES = (
     "benchmarks.arms",
 )
 SEEDS, RATES = (0, 1, 2), (0.05, 0.1, 0.2)
-BASE = {"recipe": "cifar10-fkd", "train_rows": 10_000, "crops": 16, "epochs": 16, "batch": 80}
+BASE = {"recipe": "cifar10-fkd", "limit": {"train": 10_000}, "crops": 16, "epochs": 16, "batch": 80}
 SETTINGS = {
     **BASE,
     "student": "cifar:resnet8 from scratch",
@@ -108,7 +108,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
     is_labels = settings["arm"] == "labels"
     method, options = ARMS["fkd_n4" if is_labels else settings["arm"]]
     overrides = [
-        f"data.limit.train={settings['train_rows']}",
+        f"data.limit={settings['limit']}",
         f"stages.0.epochs={settings['epochs']}",
         f"stages.0.batch_size={settings['batch']}",
         f"stages.0.labels.crops={settings['crops']}",
@@ -123,6 +123,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
         overrides.append("stages.0.labels=null")
     trained = train_recorded(load_recipe(settings["recipe"], overrides), NAME)
     result = score(trained.student, trained.data, TASK) | {
+        "select_rows": len(trained.data.select),
         "steps": trained.steps,
         "train_s": round(trained.seconds, 3),
         "curve": [[record["step"], record["select_accuracy"]] for record in trained.history],
@@ -159,9 +160,9 @@ def _on_select(runs: list[Run], arms: dict[str, list[Run]]) -> dict[str, Figure]
     rate = arms["fkd_n4"][0]["settings"]["lr"]
     firsts = {"fkd_n4": arms["fkd_n4"][0], "ferkd": arms["ferkd"][0]}
     firsts |= {arm: run for arm in PARTS for run in _of(runs, arm) if run["settings"]["lr"] == rate}
-    found, n = {}, SELECT_ROWS
+    found = {}
     for arm, run in firsts.items():
-        share = run["result"]["select_accuracy"]
+        share, n = run["result"]["select_accuracy"], run["result"]["select_rows"]
         low, high = wilson(round(share * n), n)
         about = f"{WHAT[arm]}: select split, one seed, lr {rate:g}"
         found[f"select_{arm}"] = Figure(share, "share", n, low, high, about)
@@ -198,13 +199,10 @@ def plot(runs: list[Run], folder: Path) -> None:
     accuracy_over_time(
         curves,
         folder / f"{NAME}.png",
-        title=f"CIFAR-10, {mine[0]['settings']['train_rows']:,} images, resnet8, "
+        title=f"CIFAR-10, {mine[0]['settings']['limit']['train']:,} images, resnet8, "
         f"{_steps(mine[0]):,} steps each",
-        about=f"select accuracy (n = {SELECT_ROWS:,}); mean and range of the seeds",
+        about=f"select accuracy (n = {mine[0]['result']['select_rows']:,}); mean and range of the seeds",
     )
-
-
-SELECT_ROWS = 5_000
 
 
 def _run(arm: str, rate: float, seed: int) -> dict[str, Any]:

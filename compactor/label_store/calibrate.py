@@ -26,7 +26,7 @@ from compactor_runtimes.errors import UsageError
 
 BINS = ("too-hard", "hard", "kept", "too-easy")
 TOO_HARD, HARD, KEPT, TOO_EASY = range(4)
-CHUNK_ROWS = 65_536
+CHUNK_RECORDS = 65_536
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Calibration:
             "samples": len(self.ids),
             "views": int(self.bins.size),
             "limits": self.limits,
-            "shares": _shares(self.bins),
+            "shares": bin_shares(self.bins),
             "by_class": {
-                name: _shares(self.bins[self.truth == number])
+                name: bin_shares(self.bins[self.truth == number])
                 for number, name in enumerate(class_names)
                 if (self.truth == number).any()
             },
@@ -92,8 +92,9 @@ def confidences(
             + ("the largest class alone" if payload.kind == "hard" else "labels of token positions")
         )
     found = np.empty((len(ids), part.views), dtype=np.float32)
-    for start in range(0, len(ids), CHUNK_ROWS):
-        some = slice(start, start + CHUNK_ROWS)
+    step = max(CHUNK_RECORDS // part.views, 1)
+    for start in range(0, len(ids), step):
+        some = slice(start, start + step)
         count = len(ids[some])
         view = np.tile(np.arange(part.views), count)
         records = part.records(np.repeat(ids[some], part.views), view)
@@ -107,7 +108,7 @@ def confidences(
             of_truth = soft.dense_log_p(head.num_classes).exp().gather(1, known)[:, 0].numpy()
             values = np.where(wanted == IGNORE, values, of_truth)
         found[some] = values.reshape(count, part.views)
-    return found
+    return np.minimum(found, 1)  # the mean of several certain teachers may round to more
 
 
 def calibrate(
@@ -143,6 +144,7 @@ def calibrate(
     return Calibration(ids, bins, distance, limits, truth)
 
 
-def _shares(bins: NDArray[np.uint8]) -> dict[str, float]:
+def bin_shares(bins: NDArray[np.uint8]) -> dict[str, float]:
+    """Share of the views in each bin."""
     counts = np.bincount(bins.ravel(), minlength=len(BINS))
     return {name: float(count / max(bins.size, 1)) for name, count in zip(BINS, counts, strict=True)}

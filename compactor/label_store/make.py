@@ -20,6 +20,7 @@ from compactor.records import Batch, Crops
 from compactor.tasks import Task
 from compactor.teachers import Teachers
 from compactor.trainer.interrupt import stop_on_signal
+from compactor.trainer.memory import keep_freed_memory
 from compactor_runtimes.errors import InterruptedRun
 
 SPLIT_NUMBERS: dict[SplitName, int] = {"train": 0, "select": 1, "report": 2}
@@ -53,6 +54,7 @@ def make_labels(
     Raises:
         InterruptedRun: the user or the deadline stopped it; finished shards are kept.
     """
+    keep_freed_memory()
     writer = StoreWriter(folder, header, {name: split.rows for name, split in splits.items()})
     teachers.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     todo = sum(job.rows * job.part.views for job in writer.missing(share))

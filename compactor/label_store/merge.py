@@ -12,7 +12,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from compactor.label_store.records import STORE_FILE, Header, read_header, record_dtype, same_identity
+from compactor.label_store.records import (
+    STORE_FILE,
+    UNFINISHED_FILE,
+    Header,
+    read_header,
+    record_dtype,
+    same_identity,
+)
 from compactor.label_store.store import Records, read_ids, read_shard
 from compactor.label_store.unfinished import header_file, jobs_of, name_shards, shares_of
 from compactor.label_store.write import Job, StoreWriter
@@ -74,29 +81,30 @@ def merge_stores(target: Path, sources: list[Path], *, reporter: Reporter | None
         UsageError: a source that holds another store, is none, or is the target itself.
         IntegrityError: a damaged shard, or two different contents of one.
     """
-    headers = {source: _header(source, target) for source in sources}
-    first, header = next(iter(headers.items()))
-    for source, other in headers.items():
+    headers = {source: _header(source) for source in _without_target(sources, target)}
+    first, header = sources[0], _without_shards(headers[sources[0]])
+    begun = {target: _header(target)} if _holds_store(target) else {}
+    for source, other in (headers | begun).items():
         if not same_identity(header, other):
             raise UsageError(
-                f"label store {source}: is no share of the same store as {first} "
-                f"({difference(header, other)}); merge shares of one recipe, made with the same versions"
+                f"label store {source}: holds another store than {first} ({difference(header, other)}); "
+                "merge shares of one recipe that were made with the same versions"
             )
     ids = {part.split: read_ids(first, part) for part in header.parts}
     writer = StoreWriter(target, header, ids)
     jobs = jobs_of(header)
     found = [
-        (source, headers[source], job)
-        for source in sources
+        (source, job)
+        for source, its in headers.items()
         for job in jobs
-        if (source / job.file).is_file() or headers[source].parts[0].shards
+        if _is_finished(its) or (source / job.file).is_file()  # a finished one must have all it lists
     ]
     copied = 0
     with (reporter or SilentReporter()).bar("merge shards", len(found)) as bar:
-        for done, (source, described, job) in enumerate(found):
-            records = _shard(source, described, job)
+        for done, (source, job) in enumerate(found):
+            records = _shard(source, headers[source], job)
             if (target / job.file).is_file():
-                _require_same(target, source, job, records, header)
+                _require_same(_shard(target, header, job), records, target / job.file, source)
             else:
                 writer.write(job, records)
                 copied += 1
@@ -112,17 +120,20 @@ def difference(a: Header, b: Header) -> str:
     Raises:
         ValueError: they describe the same one.
     """
-    left, right = (_plain(header) for header in (a, b))
+    left, right = (msgspec.to_builtins(_without_shards(header)) for header in (a, b))
     for name in left:
         if left[name] != right[name]:
             return _named(name, left[name], right[name])
     raise ValueError("difference: got two headers of one store, expected different ones")
 
 
-def _plain(header: Header) -> dict[str, Any]:
-    bare = [msgspec.structs.replace(part, shards=[]) for part in header.parts]
-    plain: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(header, parts=bare))
-    return plain
+def _is_finished(header: Header) -> bool:
+    return any(part.shards for part in header.parts)
+
+
+def _without_shards(header: Header) -> Header:
+    parts = [msgspec.structs.replace(part, shards=[]) for part in header.parts]
+    return msgspec.structs.replace(header, parts=parts)
 
 
 def _named(path: str, a: Any, b: Any) -> str:
@@ -142,42 +153,48 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:12]}..."
 
 
-def _header(source: Path, target: Path) -> Header:
-    if source.resolve() == target.resolve():
-        raise UsageError(
-            f"merge: {source} is both target and source; leave it out of the sources, what it holds stays"
-        )
-    return read_header(source, header_file(source))
+def _header(folder: Path) -> Header:
+    return read_header(folder, header_file(folder))
+
+
+def _holds_store(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (STORE_FILE, UNFINISHED_FILE))
+
+
+def _without_target(sources: list[Path], target: Path) -> list[Path]:
+    for source in sources:
+        if source.resolve() == target.resolve():
+            raise UsageError(
+                f"merge: {source} is both target and source; leave it out of the sources, what it holds stays"
+            )
+    return sources
 
 
 def _shard(source: Path, header: Header, job: Job) -> Records:
     """A source's shard, memory-mapped; hashes are known of a finished source only."""
     part = next(part for part in header.parts if part.split == job.part.split)
-    if part.shards:
+    if _is_finished(header):
         return read_shard(source, header, part, part.shards[job.first // part.shard_rows])
     path = source / job.file
     try:
-        records: Records = np.load(path, mmap_mode="r", allow_pickle=False)
+        records: Records = np.lib.format.open_memmap(path, mode="r")  # refuses pickles and archives
     except (ValueError, EOFError) as error:
         raise IntegrityError(
             f"label store {path}: is damaged ({error}); delete it and run `compactor label` there again"
         ) from error
     if records.dtype != record_dtype(header) or records.shape != (job.rows, job.part.views):
         raise IntegrityError(
-            f"label store {path}: holds {records.shape} records of another layout than {(source / STORE_FILE)}"
-            " will say; delete it and run `compactor label` there again"
+            f"label store {path}: holds records of another layout than its header says; delete it and run "
+            "`compactor label` there again"
         )
     return records
 
 
-def _require_same(target: Path, source: Path, job: Job, records: Records, header: Header) -> None:
-    if records.tobytes() != _shard(target, msgspec.structs.replace(header, parts=_bare(header)), job).tobytes():
+def _require_same(there: Records, records: Records, path: Path, source: Path) -> None:
+    """Rule 3."""
+    if there.tobytes() != records.tobytes():
         raise IntegrityError(
-            f"label store {source / job.file}: differs from the shard of that name in {target}, though both "
-            "describe the same labels; two kinds of machines round differently, so keep one of the two and "
-            "merge into an empty folder"
+            f"label store {path}: differs from the shard of that name in {source}, though both describe the "
+            "same labels (other kinds of machines round differently); keep one of the two, and merge into an "
+            "empty folder"
         )
-
-
-def _bare(header: Header) -> list[Any]:
-    return [msgspec.structs.replace(part, shards=[]) for part in header.parts]

@@ -20,6 +20,7 @@ from compactor.records import Soft
 from compactor_runtimes.errors import UsageError
 
 SMALLEST = np.float16(2**-24)
+LEAD = 1 + 2**-20  # survives float32 logarithms of probabilities down to e^-16
 
 
 def payload_of(
@@ -86,8 +87,8 @@ def recover(
     else:
         ids, tail, rest = arrays["ids"], arrays["p"][..., 0], arrays["p"][..., 1:]
         first = 1 - tail.unsqueeze(-1) - rest.sum(-1, keepdim=True)
-        if payload.k > 1:  # of classes that tie, rounding must not make the second the larger one
-            first = torch.maximum(first, rest[..., :1])
+        if payload.k > 1:  # however close the second comes, rounding must not make it the largest
+            first = torch.maximum(first, rest[..., :1] * LEAD)
         head = torch.cat([first, rest], dim=-1)
     if quantization == "hard":
         return Soft(ids=ids[..., :1], p=torch.ones_like(head[..., :1]), tail=torch.zeros_like(tail))

@@ -75,11 +75,11 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     split: SplitName
     rows: int
-    views: int
+    views: Count
     source: str
     ids: str
     ids_sha256: str
-    shard_rows: int
+    shard_rows: Count
     shards: list[Shard] = []
 
     @property

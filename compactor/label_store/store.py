@@ -194,8 +194,10 @@ def _load(folder: Path, name: str, sha256: str) -> NDArray[Any]:
             f"label store {path}: is damaged (sha256 {found[:12]} found, {sha256[:12]} expected); delete it "
             "and run `compactor label` again, it makes that one alone"
         )
-    loaded: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return loaded
+    try:  # refuses pickles and archives
+        return np.lib.format.open_memmap(path, mode="r")
+    except (ValueError, EOFError) as error:
+        raise IntegrityError(f"label store {path}: holds no array ({error}); label again") from error
 
 
 def _tensor(values: NDArray[Any]) -> Tensor:

@@ -36,8 +36,8 @@ from compactor.run.digest import file_digest
 from compactor_runtimes.errors import UsageError
 
 LOCK_FILE = ".lock"
-SHARD_RECORDS = 8192  # what at most is lost of a killed process's work, or a 1024th of a large store
-MOST_SHARDS = 1024
+SHARD_RECORDS = 8192  # what at most is lost of a killed process's work, or a 512th of a large store
+MOST_SHARDS = 512  # each mapped one holds a file open, of which a process may often have 1024
 POLL_S = 0.5
 
 
@@ -93,7 +93,11 @@ class StoreWriter:
                     f"label store {folder}: holds other labels (another teacher, data set, transform or "
                     "setting); give an empty folder"
                 )
-        if not (folder / STORE_FILE).is_file():
+        self.hashes: dict[str, str] = {}  # of shards that a finished store lists: only they tell damage
+        if (folder / STORE_FILE).is_file():
+            listed = [shard for part in read_header(folder).parts for shard in part.shards]
+            self.hashes = {one.file: one.sha256 for one in listed if (folder / one.file).is_file()}
+        else:
             _write(folder / UNFINISHED_FILE, _encoded(self.header))
         for part in header.parts:
             if not (folder / part.ids).is_file():
@@ -137,9 +141,13 @@ class StoreWriter:
         content = io.BytesIO()
         np.save(content, records, allow_pickle=False)
         _write(self.folder / job.file, content.getbuffer())
+        self.hashes.pop(job.file, None)
 
     def finish(self) -> Header | None:
-        """Write `store.json` if every shard is there; None if some are still missing."""
+        """Write `store.json` if every shard is there; None if some are still missing.
+
+        Shards that a finished store lists keep the hashes that it lists, so that damage is still found.
+        """
         if self.missing():
             return None
         parts = []
@@ -149,7 +157,7 @@ class StoreWriter:
                     file=job.file,
                     first=job.first,
                     rows=job.rows,
-                    sha256=file_digest(self.folder / job.file),
+                    sha256=self.hashes.get(job.file) or file_digest(self.folder / job.file),
                 )
                 for job in self.jobs_of_all
                 if job.part.split == part.split

@@ -31,7 +31,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def build(options: Options, stored: "Stored") -> Preset:
     """Make the preset."""
-    return preset(options, stored, stored.labels(mixing=options.mixing))
+    return preset(options, stored, stored.labels(views=options.crops_per_image, mixing=options.mixing))
 
 
 def preset(options: Options, stored: "Stored", target: "TargetPolicy") -> Preset:

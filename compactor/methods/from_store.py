@@ -1,5 +1,6 @@
 """What a method is given to learn from a label store instead of live teachers."""
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -26,15 +27,15 @@ class Stored:
     spec: "LabelsSpec"
     seed: int
 
-    def labels(self, *, mixing: Mixing = "none") -> "StoredLabels":
-        """Targets as the store has them.
+    def labels(self, *, views: int = 1, mixing: Mixing = "none") -> "StoredLabels":
+        """Targets as the store has them; `views` of each sample are taken in a step.
 
         Raises:
-            UsageError: texts cannot be mixed.
+            UsageError: they cannot be mixed.
         """
         from compactor.targets.stored import StoredLabels
 
-        self._require_images(mixing)
+        self._require_mixable(mixing, views)
         return StoredLabels(
             self.part, seed=self.seed, quantization=self.spec.quantization, k=self.spec.k, mixing=mixing
         )
@@ -45,12 +46,12 @@ class Stored:
         """Targets after FerKD's calibration; `views` of each sample are taken in a step.
 
         Raises:
-            UsageError: the store keeps no probabilities, or texts cannot be mixed.
+            UsageError: the store keeps no probabilities, or its views cannot be mixed.
         """
         from compactor.label_store.calibrate import calibrate
         from compactor.targets.calibrated import CalibratedLabels
 
-        self._require_images(mixing)
+        self._require_mixable(mixing, views)
         head = self.part.header.heads[0].name
         truth = self.split.labels[head][self.split.rows]
         return CalibratedLabels(
@@ -65,10 +66,15 @@ class Stored:
             mixing=mixing,
         )
 
-    def _require_images(self, mixing: Mixing) -> None:
+    def _require_mixable(self, mixing: Mixing, views: int) -> None:
+        at = f"stage {self.stage.id}.options.mixing"
         if mixing != "none" and self.part.header.boxes == "none":
-            raise UsageError(
-                f"stage {self.stage.id}.options.mixing: {mixing} found, but only images mix; set none"
+            raise UsageError(f"{at}: {mixing} found, but only images mix; set none")
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        if mixing == "self" and processes > 1 and views < 2 * processes:
+            raise UsageError(  # batches are crop-major, so each process gets views / processes of an image
+                f"{at}: self found with {views} crops_per_image on {processes} processes, but each process "
+                f"needs two crops of an image to mix; set crops_per_image to at least {2 * processes}"
             )
 
 

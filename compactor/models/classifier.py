@@ -38,7 +38,8 @@ class ImageClassifier(Student):
     def __init__(self, backbone: Backbone, info: DataInfo) -> None:
         """Wrap a backbone for a data set's classes and stored image size."""
         super().__init__()
-        self.backbone = backbone.module
+        # convolutions follow the layout of their weights, and need not reorder every activation
+        self.backbone = backbone.module.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
         self.info = info

@@ -193,8 +193,8 @@ def require_fit(job: LabelJob, header: Header) -> None:
 def _payload(spec: LabelsSpec, data: Dataset) -> Payload:
     from compactor.label_store.quantization import payload_of
 
-    most = max(len(names) for names in data.info.classes.values())
-    return payload_of(spec.quantization, spec.k, most, probabilities=spec.probabilities)
+    fewest = min(len(names) for names in data.info.classes.values())  # one layout serves all heads
+    return payload_of(spec.quantization, spec.k, fewest, probabilities=spec.probabilities)
 
 
 def _transform(stage: StageSpec, data: Dataset) -> Transform:

@@ -73,13 +73,17 @@ def agreement(a_logits: "ArrayLike", b_logits: "ArrayLike", labels: "ArrayLike |
 
 
 def mean_kl(p_logits: "ArrayLike", q_logits: "ArrayLike", labels: "ArrayLike | None" = None) -> float:
-    """Mean KL(softmax(p) || softmax(q)) in nats; logits [..., C]; `labels` [...] only says which count."""
+    """Mean KL(softmax(p) || softmax(q)) in nats; logits [..., C]; `labels` [...] only says which count.
+
+    A class without mass in p (logit -inf) adds nothing.
+    """
     import numpy as np
 
     p_scores, q_scores = _pair(p_logits, q_logits, labels, "mean_kl")
     log_p, log_q = _log_softmax(p_scores), _log_softmax(q_scores)
     # rounding can leave a sum of -1e-17 for equal rows; KL is never negative
-    return float(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(-1), 0.0).mean())
+    apart = np.subtract(log_p, log_q, where=np.isfinite(log_p), out=np.zeros_like(log_p))
+    return float(np.maximum((np.exp(log_p) * apart).sum(-1), 0.0).mean())
 
 
 def ece(probs: "ArrayLike", labels: "ArrayLike", *, bins: int = 15) -> float:

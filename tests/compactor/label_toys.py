@@ -42,7 +42,7 @@ def teacher(seed: int = 8, *, sharpness: float = 6.0) -> ImageClassifier:
 
 
 class Watched(nn.Module):
-    """Keep every tensor that a model is given; their mean over pixels is enough for no test."""
+    """Keep every tensor that a model is given."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -353,7 +353,7 @@ class _Passes(Sampler):
 class _Half(Sampler):
     """A fresh half of the data each epoch."""
 
-    def samples(self, n: int) -> int:
+    def samples(self, n: int, epoch: int = 0) -> int:
         return n // 2
 
     def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:

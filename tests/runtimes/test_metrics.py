@@ -53,6 +53,8 @@ def test_kl_by_hand():
 
 def test_kl_of_extreme_logits_stays_finite():
     assert metrics.mean_kl([[2000.0, 0.0]], [[0.0, 1000.0]]) == pytest.approx(1000)
+    # all mass on one class, as a label store of hard labels has it: -log softmax(q)[0]
+    assert metrics.mean_kl([[0.0, -np.inf]], [[0.0, 0.0]]) == pytest.approx(np.log(2))
 
 
 def test_ece_by_hand():

@@ -15,6 +15,8 @@ GOLDEN = torch.tensor([3, 2.5, 1, 0.2, 0, 0, -0.1, -0.3, -0.5, -1])
 HALF = 2.0**-10
 # sums of at most 12 float32 numbers that add up to 1: each rounds by at most 2^-24
 FLOAT = 12 * 2.0**-24
+# of two that tie the first is lifted by 2^-20 of it, and it is at most one half then
+LIFT = 2.0**-21
 
 
 def stored(p: Tensor, payload: Payload) -> dict[str, Tensor]:
@@ -120,7 +122,7 @@ def test_smoothed_labels_of_any_teacher(probabilities: str, logits: list[float],
     assert soft.p is not None
     assert soft.tail is not None
     q = soft.dense_log_p(classes).exp()
-    assert q.sum().item() == pytest.approx(1, abs=FLOAT)
+    assert q.sum().item() == pytest.approx(1, abs=FLOAT + LIFT)
     assert bool((q >= 0).all())
     if k < classes:
         # log and exp of the smallest number, 2^-24, may lose one float32 unit in the last place
@@ -139,7 +141,7 @@ def test_smoothed_labels_of_any_teacher(probabilities: str, logits: list[float],
     else:
         slack = 0.0
     if k >= classes - 1:
-        torch.testing.assert_close(q, p, atol=FLOAT + slack, rtol=slack)
+        torch.testing.assert_close(q, p, atol=FLOAT + LIFT + slack, rtol=slack)
 
 
 @settings(deadline=None, max_examples=60)
@@ -152,9 +154,9 @@ def test_more_classes_kept_are_never_further_from_the_teacher(logits: list[float
         (read(p, top(classes), "marginal-smoothing", k) - p).abs().sum().item() for k in range(1, classes + 1)
     ]
     for nearer, further in zip(distances[1:], distances, strict=False):
-        assert nearer <= further + 2 * FLOAT
-    assert distances[-1] <= 2 * FLOAT
-    assert distances[-2] <= 2 * FLOAT
+        assert nearer <= further + 2 * FLOAT + LIFT
+    assert distances[-1] <= 2 * FLOAT + LIFT
+    assert distances[-2] <= 2 * FLOAT + LIFT
 
 
 @settings(deadline=None, max_examples=60)
@@ -205,8 +207,11 @@ def test_equal_classes_keep_their_order(probabilities: str) -> None:
         for k in (1, 2, 5):
             payload = top(min(k, classes), probabilities)
             soft = recover(stored(p, payload), payload, classes, "marginal-smoothing", k)
-            assert soft.p is not None
-            assert soft.p[0].item() == soft.p.max().item(), (classes, k)
+            assert soft.ids is not None
+            log_p = soft.dense_log_p(classes)
+            assert log_p[soft.ids[0]] >= log_p.max() - classes * FLOAT, (classes, k)
+            if k > 1:
+                assert log_p.argmax() == soft.ids[0], (classes, k)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,9 @@ def test_k_larger_than_the_number_of_classes_means_all_of_them() -> None:
     assert torch.equal(read(p, payload_of("marginal-smoothing", 5, 3), "marginal-smoothing", 5), p)
 
 
-@pytest.mark.parametrize("quantization", ["marginal-smoothing", "marginal-renorm", "smoothing", "hard", "full"])
+@pytest.mark.parametrize(
+    "quantization", ["marginal-smoothing", "marginal-renorm", "smoothing", "hard", "full"]
+)
 def test_heads_of_token_positions(quantization: Quantization) -> None:
     """[B, L, C]: each position by itself."""
     p = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)).softmax(-1)
