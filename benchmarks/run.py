@@ -1,9 +1,11 @@
 """`python -m benchmarks.run bench|acceptance|results`: run suites, or recompute figures and tables."""
 
+import json
 import sys
 from importlib import import_module
 from typing import Any
 
+from benchmarks import store_sizes
 from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
 SUITES = {"bench": ["foundation", "label_store"], "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd"]}
@@ -38,6 +40,8 @@ def write_tables() -> None:
     page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"
     for name, table in tables.items():
         page += f"\n## {name}\n\n{table}"
+        if name == "label_store":
+            page += f"\n{store_sizes.table(json.loads((RESULTS / f'{name}.json').read_text())['runs'])}"
     (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")

@@ -3,8 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+from click.testing import CliRunner
+
+from compactor.cli import cli
 from compactor.label_store.store import open_store
-from tests.conftest import compactor
 
 RECIPE = """
 name: toy
@@ -23,14 +26,17 @@ stages:
 """
 
 
-def test_shares_make_a_store_and_the_command_says_where_it_is(tmp_path: Path) -> None:
+def test_shares_make_a_store_and_the_command_says_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.yaml").write_text(RECIPE)
-    done = compactor("label", "toy.yaml", "--share", "2/2", "--json", "--quiet", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = CliRunner().invoke(cli, ["label", "toy.yaml", "--share", "2/2", "--json", "--quiet"])
+    assert done.exit_code == 0, done.output
     (found,) = json.loads(done.stdout)
     assert (found["stage"], found["records"], found["whole"]) == ("distil", 270, False)
-    done = compactor("label", "toy.yaml", "--stage", "distil", "--quiet", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = CliRunner().invoke(cli, ["label", "toy.yaml", "--stage", "distil", "--quiet"])
+    assert done.exit_code == 0, done.output
     folder = tmp_path / found["folder"]
     size = open_store(folder).size_bytes
     text = done.stdout.replace("\n", " ")
