@@ -8,7 +8,10 @@ from typing import Any
 from benchmarks import store_sizes
 from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
-SUITES = {"bench": ["foundation", "label_store"], "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd"]}
+SUITES = {
+    "bench": ["foundation", "label_store"],
+    "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop"],
+}
 START, END = "<!-- results:{} -->", "<!-- /results:{} -->"
 
 
