@@ -5,12 +5,11 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.recipe_options import recipe_options
+
 
 @click.command("label")
-@click.argument("recipe")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key, e.g. stages.0.labels.k=3."
-)
+@recipe_options
 @click.option(
     "--stage", "stage_id", help="Only the labels of this stage. Default: of every stage with labels."
 )
@@ -23,13 +22,6 @@ import click
 )
 @click.option(
     "--max-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after that time; resumable."
-)
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of all runs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
