@@ -98,7 +98,7 @@ class Finish:
         except CompactorError:  # what is known so far is not lost; the report split stays unread
             write_report(report, self.run / "report")
             raise
-        verified = [artifact for artifact in shipment.artifacts if artifact.status == "verified"]
+        verified = [artifact for artifact in shipment.artifacts if artifact.ships]
         teachers = [describe_teacher(reference) for reference in self.references]
         measurements = measure_all(self, shipment.source, verified, teachers)
         self.journal.write("measured", n=len(measurements))
@@ -129,7 +129,7 @@ class Finish:
     def _export(self) -> Shipment:
         select, teachers = self.data.select, Teachers(self.teachers)
         return export_and_judge(
-            export_source(self.student, self.recipe.name, self.recipe.task),
+            export_source(self.student, self.recipe.name, self.recipe.task, data=self.data),
             self.recipe.export,
             self.recipe.gates,
             self.run / "artifacts",

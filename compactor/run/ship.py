@@ -1,30 +1,35 @@
 """Export the student, verify every artifact and put it through the gates, on select samples alone."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from compactor.data.splits import Split
+from compactor.data.splits import Dataset, Split
 from compactor.evaluation import artifact_answers, same_answers, truth_labels
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe import GatesSpec, VsStudentGate
 from compactor.records import Batch
+from compactor.run.calibration import arrays_of, calibration_samples
 from compactor.tasks import Answers, Task, task_named
 from compactor_exporters import ExportSource, can_export, export_artifact
 from compactor_exporters.bundle_writer import check_fit_to_ship
 from compactor_exporters.gates import judge_agreement, judge_drop
-from compactor_exporters.verify import verify_artifact
-from compactor_runtimes.errors import AccuracyGateError
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec
+from compactor_exporters.reference import Reference
+from compactor_exporters.verify import concluded, verify_against
+from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UnfitEnvironmentError
+from compactor_runtimes.manifest import Artifact, Calibration, Check, ExportSpec
 from compactor_runtimes.metrics import correct
 from compactor_runtimes.runtime import OPENERS, open_runtime
+
+CALIBRATION_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,13 @@ class Shipment:
     gates: list[Check]
 
 
-def export_source(student: Student, name: str, task: str) -> ExportSource:
-    """Describe a trained student to the exporters."""
+def export_source(student: Student, name: str, task: str, *, data: Dataset | None = None) -> ExportSource:
+    """Describe a trained student to the exporters; `data` gives the samples that int8 is calibrated on."""
+
+    def calibration(wanted: Calibration) -> dict[str, NDArray[Any]]:
+        assert data is not None
+        return calibration_samples(task_named(task), data, wanted, seed=CALIBRATION_SEED)
+
     return ExportSource(
         name=name,
         task=task,
@@ -50,6 +60,7 @@ def export_source(student: Student, name: str, task: str) -> ExportSource:
         labels=student.info.classes,
         student_weights=dict([*student.named_parameters(), *student.named_buffers()]),
         assets=task_named(task).assets(student.info),
+        calibration=None if data is None else calibration,
     )
 
 
@@ -77,27 +88,21 @@ def export_and_judge(
         reporter: where progress goes.
     """
     task = task_named(source.task)
-    feeds = {name: value.numpy() for name, value in next(task.batches(select)).x.items()}
     labels = truth_labels(task, select, teacher)
     artifacts = []
+    reference: Reference | None = None
     with reporter.bar("export and verify", len(specs)) as bar:
         for number, spec in enumerate(specs):
-            reason = can_export(spec)
-            if reason is not None:
-                artifacts.append(
-                    Artifact(name=spec.name, spec=spec, files=[], status="not-run", reason=reason)
-                )
-                continue
-            artifact = verify_artifact(
-                source,
-                export_artifact(source, spec, folder),
-                folder,
-                feeds=feeds,
-                progress=partial(bar.at, number),
-            )
-            if artifact.status == "verified":
-                found = _answers(artifact, source, folder, task.batches(select))
-                artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
+            tell = partial(bar.at, number)
+            artifact = _export(source, spec, folder, tell)
+            if artifact.files and not artifact.reason:  # otherwise the reason says what would run it
+                if reference is None:
+                    reference = Reference(source, arrays_of(next(task.batches(select))), progress=tell)
+                reference.tell = tell
+                artifact = verify_against(reference, artifact, folder)
+                if artifact.ships:
+                    found = _answers(artifact, source, folder, task.batches(select))
+                    artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
             artifacts.append(artifact)
             bar.at(number + 1)
             reporter.note(
@@ -113,6 +118,20 @@ def export_and_judge(
         )
         checks.append(replace(drop, name=f"student_vs_teacher {drop.name}"))
     return Shipment(source, artifacts, checks)
+
+
+def _export(source: ExportSource, spec: ExportSpec, folder: Path, tell: Callable[[str], None]) -> Artifact:
+    """Export one entry; an optional one that this machine cannot make is left out with the reason."""
+    reason = can_export(spec)
+    if reason is not None:
+        return Artifact(name=spec.name, spec=spec, files=[], status="not-run", reason=reason)
+    tell(f"{spec.name}: export")
+    try:
+        return export_artifact(source, spec, folder)
+    except (NumericGateError, UnfitEnvironmentError) as error:
+        if spec.required:
+            raise
+        return Artifact(name=spec.name, spec=spec, files=[], status="rejected", reason=str(error))
 
 
 def require_fit(shipment: Shipment) -> None:
@@ -149,10 +168,4 @@ def _judge(
     if task.answers == "classes":
         before, after = (correct(answers[task.head], labels) for answers in (student, found))
         checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))
-    failed = [check for check in checks if not check.passed]
-    return replace(
-        artifact,
-        checks=[*artifact.checks, *checks],
-        status="rejected" if failed else "verified",
-        reason="; ".join(f"{check.name}: {check.detail}" for check in failed),
-    )
+    return concluded(replace(artifact, checks=[*artifact.checks, *checks]))

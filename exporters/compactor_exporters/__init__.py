@@ -3,19 +3,34 @@
 Verification (`verify`), gates (`gates`) and bundle writing (`bundle_writer`) are modules of their own.
 """
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from compactor_exporters.source import ExportSource, check_deploy_weights
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError
 from compactor_runtimes.manifest import Artifact, ExportSpec
-from compactor_runtimes.tables import resolve
+from compactor_runtimes.tables import nearest
 
 __all__ = ["EXPORTERS", "ExportSource", "can_export", "export_artifact"]
 
-# format/precision -> (source, ExportSpec, folder) -> Artifact with status "not-run"
+# kind of an ExportSpec -> module with two functions: can_export(spec) -> reason | None, light and quick, and
+# export(source, spec, folder) -> Artifact with status "not-run"
 EXPORTERS = {
-    "onnx/fp32": "compactor_exporters.onnx_fp32:export",
+    "onnx/fp32": "compactor_exporters.onnx_fp32",
+    "onnx/fp32/fused": "compactor_exporters.onnx_fused",
+    "onnx/fp32/optimum": "compactor_exporters.onnx_optimum",
+    "onnx/fp16": "compactor_exporters.onnx_fp16",
+    "onnx/int8/dynamic": "compactor_exporters.onnx_int8",
+    "onnx/int8/dynamic/fused": "compactor_exporters.onnx_int8",
+    "onnx/int8/static": "compactor_exporters.onnx_int8",
+    "tensorrt/fp32": "compactor_exporters.tensorrt_engine",
+    "tensorrt/fp16": "compactor_exporters.tensorrt_engine",
+    "tensorrt/int8": "compactor_exporters.tensorrt_engine",
+    "tensorrt-rtx/fp32": "compactor_exporters.tensorrt_engine",
+    "tensorrt-rtx/fp16": "compactor_exporters.tensorrt_engine",
+    "tensorrt-rtx/int8": "compactor_exporters.tensorrt_engine",
 }
 
 _EXPORT_PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxslim")
@@ -23,20 +38,21 @@ _EXPORT_PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxslim")
 
 def can_export(spec: ExportSpec) -> str | None:
     """Say why this release, or this machine, cannot export `spec`; None when it can. Loads nothing heavy."""
-    kind = f"{spec.format}/{spec.precision}"
-    if kind not in EXPORTERS:
-        return f"{kind} has no exporter in this release (known: {', '.join(sorted(EXPORTERS))})"
-    idle = [key for key in ("quantization", "calibration", "parent", "gpus") if getattr(spec, key)]
-    if spec.precision == "fp32" and idle:
-        return f"{kind} takes no {' and no '.join(idle)}; remove that or ask for another precision"
+    if spec.kind not in EXPORTERS:
+        return f"{spec.kind} has no exporter in this release; {nearest(spec.kind, EXPORTERS)}"
     for package in _EXPORT_PACKAGES:
         if find_spec(package) is None:
             return str(MissingDependency(package, "export"))
-    return None
+    reason: str | None = _exporter(spec).can_export(spec)
+    return reason
 
 
 def export_artifact(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
-    """Export `source` as `spec` says into `folder`; the artifact's status is "not-run" until it is verified.
+    """Export `source` as `spec` says into `folder`.
+
+    Returns:
+        The artifact with status "not-run" and without a reason: it is to be verified. With a reason: it
+        cannot run on this machine, and the reason says what would run it.
 
     Raises:
         UnfitEnvironmentError: `can_export` gives a reason.
@@ -48,5 +64,9 @@ def export_artifact(source: ExportSource, spec: ExportSpec, folder: Path) -> Art
         raise UnfitEnvironmentError(f"export of {spec.name!r}: {reason}")
     check_deploy_weights(source)
     folder.mkdir(parents=True, exist_ok=True)
-    artifact: Artifact = resolve(EXPORTERS[f"{spec.format}/{spec.precision}"])(source, spec, folder)
+    artifact: Artifact = _exporter(spec).export(source, spec, folder)
     return artifact
+
+
+def _exporter(spec: ExportSpec) -> Any:
+    return import_module(EXPORTERS[spec.kind])

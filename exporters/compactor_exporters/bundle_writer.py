@@ -98,10 +98,10 @@ def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str | Non
             f"bundle: default artifact {default_artifact!r} is not among the exported ones "
             f"({', '.join(known)})"
         )
-    none_verified = all(artifact.status != "verified" for artifact in known.values())
+    none_verified = all(not artifact.ships for artifact in known.values())
     for artifact in known.values():
         needed = artifact.spec.required or artifact.name == default_artifact or none_verified
-        if artifact.status == "verified" or not needed:
+        if artifact.ships or not needed:
             continue
         raise_for_gates(artifact.checks)
         kind = "required" if artifact.spec.required else "default" if default_artifact else "only"

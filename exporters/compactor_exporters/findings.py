@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Arrays = dict[str, "NDArray[Any]"]
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -8,7 +8,14 @@ import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal
 
-from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UsageError
+from compactor_exporters.weight_types import PRECISION_CHECK
+from compactor_runtimes.errors import (
+    AccuracyGateError,
+    CompactorError,
+    NumericGateError,
+    UnfitEnvironmentError,
+    UsageError,
+)
 from compactor_runtimes.manifest import Check
 from compactor_runtimes.metrics import lower_bound_one_sided, samples_needed
 
@@ -133,11 +140,13 @@ def raise_for_gates(checks: Iterable[Check]) -> None:
     Raises:
         NumericGateError: a comparison of numbers failed.
         AccuracyGateError: an agreement or an accuracy gate failed.
+        UnfitEnvironmentError: the weights do not have the precision that was asked for.
     """
     for check in checks:
         if check.passed:
             continue
-        kind = AccuracyGateError if check.name in _ACCURACY_CHECKS else NumericGateError
+        kind: type[CompactorError] = AccuracyGateError if check.name in _ACCURACY_CHECKS else NumericGateError
+        kind = UnfitEnvironmentError if check.name == PRECISION_CHECK else kind
         found = "" if check.value is None else f" found {check.value:.6g},"
         expected = "" if check.limit is None else f" limit {check.limit:.6g},"
         raise kind(

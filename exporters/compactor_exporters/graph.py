@@ -137,7 +137,7 @@ def check_weights(model: "onnx.ModelProto", source: ExportSource) -> None:
     }
     unknown = [
         f"{name} {list(values.shape)}"
-        for name, values in _constants(model.graph)
+        for name, values in constants(model.graph)
         if values.dtype.kind == "f"
         and values.size > LARGEST_CONSTANT
         # A constant of one repeated value (zeros, ones, -inf masks) carries nothing that was trained.
@@ -177,7 +177,7 @@ def _nodes(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":
                 yield from _nodes(attribute.g)
 
 
-def _constants(graph: "onnx.GraphProto") -> "Iterator[tuple[str, NDArray[Any]]]":
+def constants(graph: "onnx.GraphProto") -> "Iterator[tuple[str, NDArray[Any]]]":
     """Initializers and Constant nodes with their values, those of sub-graphs included."""
     with needs_extra("export"):
         from onnx.numpy_helper import to_array
@@ -189,4 +189,4 @@ def _constants(graph: "onnx.GraphProto") -> "Iterator[tuple[str, NDArray[Any]]]"
             if node.op_type == "Constant" and attribute.HasField("t"):
                 yield node.output[0], to_array(attribute.t)
             if attribute.HasField("g"):
-                yield from _constants(attribute.g)
+                yield from constants(attribute.g)

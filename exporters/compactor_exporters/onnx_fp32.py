@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compactor_exporters.graph import check_graph
+from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.source import ExportSource
 from compactor_runtimes.bundle import file_entry
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
@@ -62,9 +63,23 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     onnx.helper.set_model_props(
         model, {"name": source.name, "task": source.task, "compactor": version("compactor-toolkit")}
     )
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.name}.onnx"
     onnx.save_model(model, path)
+    source.traced["onnx"] = path
     return Artifact(name=spec.name, spec=spec, files=[file_entry(folder, path.name)], status="not-run")
+
+
+def can_export(spec: ExportSpec) -> str | None:
+    """Name the settings that have no effect here; None when there are none."""
+    return refuse_idle(spec, "scheme", "calibration", "gpus")
+
+
+def canonical_graph(source: ExportSource, folder: Path) -> Path:
+    """Where the canonical graph lies; it is traced into `folder` if no exporter has done so before."""
+    if "onnx" not in source.traced:
+        export(source, ExportSpec(), folder / "canonical")
+    return source.traced["onnx"]
 
 
 def _translate(source: ExportSource) -> "onnx.ModelProto":

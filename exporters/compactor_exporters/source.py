@@ -4,13 +4,13 @@ The torch forward used as the reference of every comparison lives here too, so t
 alike.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.manifest import InputPort, OutputPort, Post, Pre
+from compactor_runtimes.manifest import Calibration, InputPort, OutputPort, Post, Pre
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,9 @@ class ExportSource:
     `module` is the student's deploy(): in eval mode, takes tensors positionally in the order of `inputs`,
     returns a tuple in the order of `outputs` (or a single tensor). `example` holds one tensor an input, for a
     batch of 2. `student_weights` are the student's own parameters and buffers by name; the module may hold no
-    others. `assets` are the files that `pre` names: path in the bundle -> file.
+    others. `assets` are the files that `pre` names: path in the bundle -> file. `calibration` gives real
+    samples for the ranges of static int8; None where no data are at hand. `traced` is the exporters' own:
+    where the canonical graph lies once it has been traced.
 
     Raises:
         UsageError: the module is in training mode, or example and ports do not fit together.
@@ -43,6 +45,8 @@ class ExportSource:
     labels: dict[str, list[str]]
     student_weights: "Mapping[str, torch.Tensor]"
     assets: dict[str, Path] = field(default_factory=dict)
+    calibration: "Callable[[Calibration], Arrays] | None" = None
+    traced: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check what the exporters rely on."""

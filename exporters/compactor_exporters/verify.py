@@ -1,27 +1,33 @@
-"""Verify an fp32 artifact: its numbers against the student's own torch output, within a measured limit.
+"""Verify an artifact: what it computes beside the student's own torch output.
 
 1. The grid of shapes, 2. all real samples and 3. edge samples of `samples.py` are run on both sides.
 4. Texts are padded: neither the student nor the artifact may answer differently than without padding.
-5. The limit of each output is `MARGIN` times the noise measured on the student itself; see `noise.py`.
-6. NaN and infinity fail everywhere.
+5. fp32: the limit of each output is `MARGIN` times the noise measured on the student itself; see `noise.py`.
+6. fp16 and int8 differ by design: agreement and accuracy judge them (`gates.py`). Their limit is
+   `REDUCED_MARGIN` times the largest difference found here; a bundle that is copied to another CPU is held
+   to it. Padding must stay inside it.
+7. NaN, infinity and a shape that does not run fail everywhere, and no override ships them.
+8. The weights really have the precision that was asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
-from dataclasses import replace as replace_fields
 from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from compactor_exporters.findings import Finding, largest_magnitude
-from compactor_exporters.noise import NOISE_SAMPLES, judge_noise, measure_noise, noise_limit
-from compactor_exporters.samples import LARGEST_BATCH, batches, count_samples, edge_samples, shape_grid, size
-from compactor_exporters.source import ExportSource, forward
-from compactor_exporters.text_samples import padded_pairs, real_tokens, text_ports, without_padding
+from compactor_exporters.findings import Arrays, Finding, gap
+from compactor_exporters.noise import judge_noise
+from compactor_exporters.output_errors import output_errors
+from compactor_exporters.reference import Known, Progress, Reference
+from compactor_exporters.samples import size
+from compactor_exporters.source import ExportSource
+from compactor_exporters.text_samples import without_padding
+from compactor_exporters.weight_types import judge_precision
 from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.environment import isa_flags
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import Artifact, Check, OutputPort
 
@@ -29,24 +35,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Arrays = dict[str, NDArray[Any]]
+    Run = Callable[[Arrays], Arrays]
 
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class _Compared:
-    """One set of feeds with both answers; a `refusal` says why the graph did not run."""
-
-    feeds: "Arrays"
-    reference: "Arrays"
-    found: "Arrays"
-    refusal: str = ""
-
-    @property
-    def shape(self) -> str:
-        """The shapes of the feeds, for messages."""
-        return ", ".join(f"{name} {list(values.shape)}" for name, values in self.feeds.items())
+REDUCED_MARGIN = 2.0
 
 
 def verify_artifact(
@@ -54,74 +45,85 @@ def verify_artifact(
     artifact: Artifact,
     folder: Path,
     *,
-    feeds: "Arrays",
+    feeds: Arrays,
     progress: Progress | None = None,
 ) -> Artifact:
+    """Verify one artifact; several of one student share a `Reference`, see `verify_against`.
+
+    Raises:
+        UsageError: feeds that do not fit the ports.
+        IntegrityError: ONNX Runtime cannot read the file.
+    """
+    return verify_against(Reference(source, feeds, progress=progress), artifact, folder)
+
+
+def verify_against(reference: Reference, artifact: Artifact, folder: Path) -> Artifact:
     """Compare an artifact with the student and record what was checked.
 
     Args:
-        source: the student; `source.module` in torch float32 is the reference.
+        reference: the student's answers.
         artifact: what an exporter returned; its first file is opened.
         folder: where the artifact's files lie.
-        feeds: real samples of the select split, one array [N, ...] for each input.
-        progress: called with a word on each step.
 
     Returns:
-        The artifact with checks and limits: "verified", or "rejected" with the reason.
+        The artifact with checks, limits and error statistics: "verified", "overridden" where the recipe says
+        so, or "rejected" with the reason.
 
     Raises:
-        UsageError: feeds that do not fit the ports, or a precision that is not judged by numbers.
         IntegrityError: ONNX Runtime cannot read the file.
     """
-    if artifact.spec.precision != "fp32":
-        raise UsageError(
-            f"artifact {artifact.name!r}: precision {artifact.spec.precision} is judged by agreement "
-            f"and metric drop, "
-            "only fp32 by its numbers; use the functions of gates"
-        )
-    samples = count_samples(source, feeds)
-    largest = min(source.axis_bounds[source.batch_axis][1], LARGEST_BATCH)
-    sets = {
-        "shape-grid": list(shape_grid(source, feeds)),
-        "real-samples": list(batches(feeds, largest)),
-        "edge-samples": [batch for edges in edge_samples(source, feeds) for batch in batches(edges, largest)],
-    }
-    tell = progress or (lambda step: None)
     path = folder / artifact.files[0].path
-    compared: dict[str, list[_Compared]] = {}
+    exact = artifact.spec.precision == "fp32"
+    found: dict[str, list[Arrays | UsageError]] = {}
     with closing(open_runtime(path)) as deployed:
-        for name, group in sets.items():
-            tell(name)
-            compared[name] = [_compare(source, deployed.run, batch) for batch in group]
-        compared |= _compare_padding(source, deployed.run, feeds)
-    refused = [(name, each.refusal) for name, group in compared.items() for each in group if each.refusal]
+        for name, group in reference.groups.items():
+            reference.tell(f"{artifact.name}: {name}")
+            found[name] = [_attempt(deployed.run, each.feeds) for each in group]
+        padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
+    checks = [] if exact else [judge_precision(path, artifact.spec.precision)]
+    refused = [
+        Check(name=name, passed=False, detail=_refusal(each, answer))
+        for name, group in reference.groups.items()
+        for each, answer in zip(group, found[name], strict=True)
+        if isinstance(answer, UsageError)
+    ]
+    refused += [
+        Check(name="padding", passed=False, detail=_refusal(each.padded, answer))
+        for each, answer in zip(reference.padding, padded, strict=True)
+        if isinstance(answer, UsageError)
+    ]
     if refused:
-        checks = [Check(name=name, passed=False, detail=refusal) for name, refusal in refused]
-        return _concluded(artifact, checks, {})
-    tell("noise-floor")
-    noise_feeds = [next(batches(feeds, min(largest, NOISE_SAMPLES))), *sets["edge-samples"]]
-    noise_feeds += [batch for batch in sets["shape-grid"] if size(batch) <= 2]
-    noise = measure_noise(source, path, noise_feeds)
-    scales = {
-        port.name: max(
-            largest_magnitude(each.reference[port.name]) for group in compared.values() for each in group
-        )
-        for port in source.outputs
-    }
-    limits = {name: noise_limit(kinds, scales[name]) for name, kinds in noise.items()}
-    checks = [_judge(name, group, limits) for name, group in compared.items() if group]
-    checks.append(judge_noise(noise, limits, scales))
-    if any(port.role == "logits" for port in source.outputs):
-        matches = [
-            top1_matches(each.reference, each.found, source.outputs) for each in compared["real-samples"]
+        return _concluded(artifact, [*checks, *refused], {})
+    compared = {
+        name: [
+            (each, answer)
+            for each, answer in zip(group, found[name], strict=True)
+            if not isinstance(answer, UsageError)
         ]
-        same = int(sum(part.sum() for part in matches))
-        detail = f"{same} of {samples} real samples have the same top class as the torch student"
-        checks.append(Check(name="agreement", passed=True, value=same / samples, n=samples, detail=detail))
-    return _concluded(artifact, checks, limits)
+        for name, group in reference.groups.items()
+    }
+    limits = reference.noise_limits(folder) if exact else _observed_limits(reference, compared)
+    checks += [_judge(name, group, limits) for name, group in compared.items() if group]
+    if reference.texts is not None and reference.padding:
+        checks += _judge_padding(reference, padded, limits)
+    if exact:
+        checks.append(judge_noise(reference.noise(folder), limits, reference.scales))
+    outputs = reference.source.outputs
+    if any(port.role == "logits" for port in outputs):
+        same = int(
+            sum(
+                top1_matches(known.outputs, answer, outputs).sum()
+                for known, answer in compared["real-samples"]
+            )
+        )
+        n = reference.samples
+        detail = f"{same} of {n} real samples have the same top class as the torch student"
+        checks.append(Check(name="agreement", passed=True, value=same / n, n=n, detail=detail))
+    errors = output_errors([(each.outputs, answer) for each, answer in compared["real-samples"]], outputs)
+    return _concluded(replace(artifact, errors=errors), checks, limits)
 
 
-def top1_matches(reference: "Arrays", found: "Arrays", outputs: list[OutputPort]) -> "NDArray[np.bool_]":
+def top1_matches(reference: Arrays, found: Arrays, outputs: list[OutputPort]) -> "NDArray[np.bool_]":
     """Tell for each sample whether the top class of all logits outputs and positions agrees: bool [N]."""
     import numpy as np
 
@@ -133,54 +135,83 @@ def top1_matches(reference: "Arrays", found: "Arrays", outputs: list[OutputPort]
     return matches
 
 
-def _compare_padding(
-    source: ExportSource, run: "Callable[[Arrays], Arrays]", feeds: "Arrays"
-) -> dict[str, list[_Compared]]:
-    """Rule 4: answers to padded texts, of student and artifact, beside the student's to the plain ones."""
-    texts = text_ports(source)
-    if texts is None:
-        return {}
-    groups: dict[str, list[_Compared]] = {"student-padding": [], "padding": []}
-    for pair in padded_pairs(texts, real_tokens(source, texts, feeds)):
-        plain, padded = forward(source, pair.plain), _compare(source, run, pair.padded)
-        for name, answer in (("student-padding", padded.reference), ("padding", padded.found)):
-            found = without_padding(answer, source.outputs, texts, pair.length) if answer else {}
-            groups[name].append(replace_fields(padded, reference=plain, found=found))
-    return groups
+def concluded(artifact: Artifact) -> Artifact:
+    """Set status and reason by the checks: an override ships what merely differs, never what does not run."""
+    failed = [check for check in artifact.checks if not check.passed]
+    if not failed:
+        return replace(artifact, status="verified", reason="")
+    reason = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+    if artifact.spec.override is not None and all(check.value is not None for check in failed):
+        return replace(artifact, status="overridden", reason=f"{artifact.spec.override} (failed: {reason})")
+    return replace(artifact, status="rejected", reason=reason)
 
 
-def _compare(source: ExportSource, run: "Callable[[Arrays], Arrays]", feeds: "Arrays") -> _Compared:
-    """Run both sides; a graph that refuses a shape of its own ports is a finding, not a mistake."""
-    reference = forward(source, feeds)
+def _attempt(run: "Run", feeds: Arrays) -> Arrays | UsageError:
+    """Run the graph; one that refuses a shape of its own ports is a finding, not a mistake."""
     try:
-        return _Compared(feeds, reference, run(feeds))
+        return run(feeds)
     except UsageError as error:
-        shapes = _Compared(feeds, reference, {}).shape
-        return _Compared(
-            feeds, reference, {}, f"the graph does not run on {shapes}, which its ports allow ({error})"
-        )
+        return error
 
 
-def _judge(name: str, group: list[_Compared], limits: dict[str, float]) -> Check:
-    """Rules 1 to 4 and 6: the worst difference of a group of feeds, over all outputs and samples."""
-    findings = [_worst_sample(each, output, limit) for each in group for output, limit in limits.items()]
+def _refusal(known: Known, error: UsageError) -> str:
+    return f"the graph does not run on {known.shape}, which its ports allow ({error})"
+
+
+def _observed_limits(
+    reference: Reference, compared: dict[str, list[tuple[Known, Arrays]]]
+) -> dict[str, float]:
+    """Rule 6."""
+    pairs = [pair for group in compared.values() for pair in group]
+    return {
+        port.name: REDUCED_MARGIN
+        * max(_gap(known.outputs[port.name], answer[port.name]) for known, answer in pairs)
+        for port in reference.source.outputs
+    }
+
+
+def _gap(one: "NDArray[Any]", other: "NDArray[Any]") -> float:
+    return gap(one, other) if one.shape == other.shape else inf
+
+
+def _judge_padding(
+    reference: Reference, padded: list[Arrays | UsageError], limits: dict[str, float]
+) -> Iterable[Check]:
+    """Rule 4: answers to padded texts, of student and artifact, beside the student's to the plain ones."""
+    assert reference.texts is not None
+    groups: dict[str, list[tuple[Known, Arrays]]] = {"student-padding": [], "padding": []}
+    for each, found in zip(reference.padding, padded, strict=True):
+        assert not isinstance(found, UsageError)  # refusals have been told already
+        for name, answer in (("student-padding", each.padded.outputs), ("padding", found)):
+            cut = without_padding(answer, reference.source.outputs, reference.texts, each.pair.length)
+            groups[name].append((Known(each.padded.feeds, each.plain), cut))
+    return [_judge(name, group, limits) for name, group in groups.items()]
+
+
+def _judge(name: str, group: list[tuple[Known, Arrays]], limits: dict[str, float]) -> Check:
+    """Rules 1 to 7: the worst difference of a group of feeds, over all outputs and samples."""
+    findings = [
+        _worst_sample(known, answer, output, limit)
+        for known, answer in group
+        for output, limit in limits.items()
+    ]
     worst = max(findings, key=lambda finding: finding.severity)
     return Check(
         name=name,
         passed=all(finding.passed for finding in findings),
         value=worst.difference if isfinite(worst.difference) else None,
         limit=worst.limit if isfinite(worst.limit) else None,
-        n=len(group) if name == "shape-grid" else sum(size(each.feeds) for each in group),
+        n=len(group) if name == "shape-grid" else sum(size(known.feeds) for known, _ in group),
         detail=worst.detail,
     )
 
 
-def _worst_sample(each: _Compared, output: str, limit: float) -> Finding:
+def _worst_sample(known: Known, answer: Arrays, output: str, limit: float) -> Finding:
     """Compare one output; the sample is the index in its batch."""
     import numpy as np
 
-    reference, found = each.reference[output], each.found[output]
-    where = f"output {output!r} on {each.shape}"
+    reference, found = known.outputs[output], answer[output]
+    where = f"output {output!r} on {known.shape}"
     if reference.shape != found.shape:
         return Finding(inf, limit, f"{where}: shape {found.shape} found, {reference.shape} expected")
     for values, whose in ((reference, "student"), (found, "artifact")):
@@ -197,12 +228,6 @@ def _worst_sample(each: _Compared, output: str, limit: float) -> Finding:
 
 
 def _concluded(artifact: Artifact, checks: list[Check], limits: dict[str, float]) -> Artifact:
-    """Attach checks and limits; the reason of a rejection is the first failed check."""
-    failed = [check for check in checks if not check.passed]
-    return replace(
-        artifact,
-        checks=checks,
-        limits={name: limit for name, limit in limits.items() if isfinite(limit)},
-        status="rejected" if failed else "verified",
-        reason=f"{failed[0].name}: {failed[0].detail}" if failed else "",
-    )
+    """Attach checks, limits and the CPU's instruction sets, and conclude."""
+    finite = {name: limit for name, limit in limits.items() if isfinite(limit)}
+    return concluded(replace(artifact, checks=checks, limits=finite, isa=isa_flags()))

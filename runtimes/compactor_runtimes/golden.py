@@ -73,9 +73,7 @@ def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verificati
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
-    runnable = [
-        each for each in manifest.main.artifacts if each.status == "verified" and each.spec.format in OPENERS
-    ]
+    runnable = [each for each in manifest.main.artifacts if each.ships and each.spec.format in OPENERS]
     # A rejected artifact was left out of the bundle: there is nothing that another machine could run.
     tried = [artifact.name for artifact in runnable]
     not_run = [

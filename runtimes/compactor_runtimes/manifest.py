@@ -3,16 +3,17 @@
 Reading and checking of a bundle on disk is `bundle.py`; what the records mean is said here and nowhere else.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from compactor_runtimes.errors import IntegrityError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2 added how an artifact was made, its errors and overrides; what 1 wrote is read as well
+_READABLE = (1, 2)
 
-Status = Literal["verified", "not-run", "rejected"]
+Status = Literal["verified", "overridden", "not-run", "rejected"]
 Target = Literal["ort-cpu", "trt", "trt-rtx", "web"]
 
 
@@ -49,23 +50,49 @@ class OutputPort(Record, frozen=True):
     labels: str | None = None
 
 
+class Calibration(Record, frozen=True):
+    """Real samples that set the ranges of static int8: how many of which split, and how ranges are taken."""
+
+    split: Literal["train", "select"] = "train"
+    samples: Annotated[int, Meta(ge=1)] = 256
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+
+
 class ExportSpec(Record, frozen=True):
-    """What to export: one entry of a recipe's `export` list."""
+    """What to export: one entry of a recipe's `export` list.
+
+    Every entry but the canonical one (onnx, fp32) is made from the canonical graph, which is traced once.
+    `fused` asks for ONNX Runtime's own operators (com.microsoft). `exporter: optimum` lets optimum trace, in
+    an environment of its own. `scheme` names the number types of int8, activations first; `auto` takes what
+    is exact and fast on this CPU. `gpus` are the architectures that engines are built for. `override`, a
+    reason in words, ships the artifact although a gate failed; it is kept in the manifest.
+    """
 
     format: Literal["onnx", "tensorrt", "tensorrt-rtx"] = "onnx"
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     quantization: Literal["dynamic", "static"] | None = None
-    parent: str | None = None
+    scheme: Literal["auto", "u8s8", "u8s8-reduced", "u8u8", "s8s8"] = "auto"
+    fused: bool = False
+    exporter: Literal["torch", "optimum"] = "torch"
     target: Target = "ort-cpu"
-    calibration: str | None = None
+    calibration: Calibration | None = None
     gpus: list[str] = []
     required: bool = False
+    override: Annotated[str, Meta(min_length=1)] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Which exporter makes it: `onnx/fp32`, `onnx/int8/static`, `onnx/int8/dynamic/fused`."""
+        parts = [self.format, self.precision, self.quantization or "", "fused" if self.fused else ""]
+        parts += [self.exporter if self.exporter != "torch" else ""]
+        return "/".join(part for part in parts if part)
 
     @property
     def name(self) -> str:
         """A short file-safe name, unique among sensible specs: `fp32`, `int8-static`, `tensorrt-rtx-fp16`."""
-        parts = [self.format if self.format != "onnx" else "", self.precision, self.quantization or ""]
-        return "-".join(part for part in parts if part)
+        parts = self.kind.removeprefix("onnx/").split("/")
+        parts += [self.target] if self.format == "onnx" and self.target != "ort-cpu" else []
+        return "-".join(parts)
 
 
 class Check(Record, frozen=True):
@@ -79,8 +106,31 @@ class Check(Record, frozen=True):
     detail: str = ""
 
 
+class OutputErrors(Record, frozen=True):
+    """How far one output is from the torch student's on `n` real samples.
+
+    `maximum`, `mean` and `p99` are of absolute differences, `cosine` is the smallest of a sample, `snr_db`
+    the ratio of signal to difference in power over all samples, `worst_sample` the number of the sample with
+    the largest difference.
+    """
+
+    n: int
+    maximum: float
+    mean: float
+    p99: float
+    cosine: float
+    snr_db: float | None
+    worst_sample: int
+
+
 class Artifact(Record, frozen=True):
-    """One exported form of the student; `limits` is the largest allowed difference of each output."""
+    """One exported form of the student; `limits` is the largest allowed difference of each output.
+
+    `made` says how it was made, JSON-ready: the graph that it comes from, options, digests of calibration
+    samples, what was kept in another precision, versions. `errors` are the outputs' differences by name.
+    `isa` lists the instruction sets of the CPU on which the verdict was reached. Status "overridden": a gate
+    failed and `spec.override` says why it is shipped all the same.
+    """
 
     name: str
     spec: ExportSpec
@@ -89,6 +139,14 @@ class Artifact(Record, frozen=True):
     checks: list[Check] = []
     limits: dict[str, float] = {}
     reason: str = ""
+    made: dict[str, Any] = {}
+    errors: dict[str, OutputErrors] = {}
+    isa: list[str] = []
+
+    @property
+    def ships(self) -> bool:
+        """Whether it may be loaded: verified, or overridden with a reason."""
+        return self.status in ("verified", "overridden")
 
 
 class Component(Record, frozen=True):
@@ -198,7 +256,7 @@ class Manifest(Record, frozen=True):
 
     @property
     def main(self) -> Component:
-        """The one component of schema version 1."""
+        """The one component of schema versions 1 and 2."""
         return self.components["main"]
 
 
@@ -225,9 +283,10 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
         version = msgspec.json.decode(text).get("schema_version")
     except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
         raise IntegrityError(f"{where}: is not a bundle manifest ({error}); copy the bundle again") from error
-    if version != SCHEMA_VERSION:
+    if version not in _READABLE:
         raise IntegrityError(
-            f"{where}: schema version {version!r} found, this release reads {SCHEMA_VERSION}; "
+            f"{where}: schema version {version!r} found, this release reads "
+            f"{' and '.join(map(str, _READABLE))}; "
             "use the compactor-toolkit release that wrote the bundle, or export again"
         )
     try:
@@ -236,7 +295,7 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
         raise IntegrityError(f"{where}: {error}; the manifest is damaged, copy the bundle again") from error
     if set(manifest.components) != {"main"}:
         raise IntegrityError(
-            f"{where}: components {sorted(manifest.components)} found, schema 1 allows 'main' alone"
+            f"{where}: components {sorted(manifest.components)} found, schema {version} allows 'main' alone"
         )
     return manifest
 

@@ -35,7 +35,7 @@ def load(path: str | Path, *, artifact: str | None = None, threads: int | None =
     bundle = open_bundle(path)
     wanted = bundle.manifest.default_artifact if artifact is None else artifact
     for candidate in bundle.manifest.main.artifacts:
-        if candidate.name == wanted and candidate.status == "verified":
+        if candidate.name == wanted and candidate.ships:
             return Model(bundle, candidate, open_artifact(bundle, candidate, threads=threads))
     listed = ", ".join(f"{each.name} ({each.status})" for each in bundle.manifest.main.artifacts)
     raise UsageError(f"{bundle.path}: no verified artifact {wanted!r}; choose a verified one of: {listed}")

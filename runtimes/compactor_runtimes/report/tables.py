@@ -171,7 +171,8 @@ def artifacts_table(artifacts: "list[Artifact]") -> Table:
     headings = ["artifact", "format", "precision", "status", "checks passed", "size", "reason"]
     table = Table(headings, [], frozenset({0, 1, 2, 3, 6}))
     for one in artifacts:
-        style: Style = "good" if one.status == "verified" else "bad" if one.status == "rejected" else "warn"
+        styles: dict[str, Style] = {"verified": "good", "rejected": "bad"}
+        style = styles.get(one.status, "warn")
         passed, size = sum(check.passed for check in one.checks), sum(entry.bytes for entry in one.files)
         table.rows.append(
             [
