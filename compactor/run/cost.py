@@ -1,4 +1,4 @@
-"""What teachers, student and artifacts cost on this machine, and which artifact is fastest."""
+"""What teachers, student and artifacts cost on this machine."""
 
 import shutil
 from pathlib import Path
@@ -14,6 +14,7 @@ from compactor_exporters import ExportSource
 from compactor_runtimes.manifest import Artifact
 from compactor_runtimes.measure.harness import measure
 from compactor_runtimes.measure.records import Candidate, Measurement, Settings
+from compactor_runtimes.report import artifact_bytes, artifact_name
 from compactor_runtimes.runtime import OPENERS
 
 if TYPE_CHECKING:
@@ -88,29 +89,9 @@ def lay_out_assets(source: ExportSource, folder: Path) -> None:
         shutil.copyfile(path, folder / name)
 
 
-def fastest(artifacts: list[Artifact], measurements: list[Measurement]) -> Artifact:
-    """The artifact with the smallest median compute time of one sample; the first where none was measured."""
-    medians = {
-        one.subject: one.median_ns
-        for one in measurements
-        if one.scope == "compute" and one.scenario == "single-stream" and one.samples_ns
-    }
-    return min(artifacts, key=lambda artifact: medians.get(artifact_name(artifact), float("inf")))
-
-
 def torch_name(names: list[str]) -> str:
     """A torch subject's name in tables; several teachers are one subject."""
     return f"{names[0] if len(names) == 1 else 'teachers'} (torch)"
-
-
-def artifact_name(artifact: Artifact) -> str:
-    """An artifact's name in tables."""
-    return f"onnx {artifact.name}" if artifact.spec.format == "onnx" else artifact.name
-
-
-def artifact_bytes(artifact: Artifact) -> int:
-    """Size of all its files."""
-    return sum(entry.bytes for entry in artifact.files)
 
 
 def weights_bytes(folder: Path) -> int:

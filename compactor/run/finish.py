@@ -18,7 +18,7 @@ from compactor.label_store.store import LabelStore
 from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.progress import Reporter
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec
-from compactor.run.cost import artifact_name, fastest, measure_all
+from compactor.run.cost import measure_all
 from compactor.run.digest import TOOLS, tool_versions
 from compactor.run.journal import Journal
 from compactor.run.plan import Plan
@@ -34,7 +34,7 @@ from compactor_runtimes.errors import CompactorError, UsageError
 from compactor_runtimes.golden import verify_bundle
 from compactor_runtimes.manifest import Artifact
 from compactor_runtimes.predictions import write_predictions
-from compactor_runtimes.report import Report, recommend, write_report
+from compactor_runtimes.report import Report, artifact_name, choose, recommend, write_report
 
 GOLDEN_SAMPLES = 8
 
@@ -102,8 +102,13 @@ class Finish:
         teachers = [describe_teacher(reference) for reference in self.references]
         measurements = measure_all(self, shipment.source, verified, teachers)
         self.journal.write("measured", n=len(measurements))
-        best = fastest(verified, measurements)
-        report = msgspec.structs.replace(report, measurements=measurements, shipped=artifact_name(best))
+        choice = choose(shipment.artifacts, measurements)
+        best = choice.artifact
+        for one in choice.variants:
+            self.journal.write("choice", name=one.artifact, decision=one.decision, reason=one.reason)
+        report = msgspec.structs.replace(
+            report, measurements=measurements, shipped=artifact_name(best), choice=choice.variants
+        )
         report = self._tell(report, ask_everyone(self, verified, teachers))
         report = msgspec.structs.replace(report, recommendation=recommend(report))
         report_file = write_report(report, self.run / "report")
@@ -225,7 +230,12 @@ class Finish:
                 }
                 for row in report.accuracy
             },
-            provenance=report.provenance,
+            provenance={
+                **report.provenance,
+                "choice": {
+                    one.artifact: {"decision": one.decision, "reason": one.reason} for one in report.choice
+                },
+            },
             licences={"code": "Apache-2.0 (compactor-toolkit)", **self.recipe.licences},
             default_artifact=best.name,
         )

@@ -19,6 +19,7 @@ from compactor.run.references import model_digest, model_sources, reference_dige
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.manifest import Calibration, ExportSpec
 
 ALWAYS = ("compactor.trainer.fit", "compactor.models.build")
 
@@ -63,7 +64,7 @@ class Plan(Struct, frozen=True, kw_only=True):
             UnfitEnvironmentError: a required step cannot run here.
         """
         for step in self.steps:
-            if step.action == "cannot" and "optional" not in step.detail:
+            if step.action == "cannot" and not step.detail.startswith("optional"):
                 raise UnfitEnvironmentError(f"{step.kind} {step.id}: cannot run here: {step.reason}")
 
 
@@ -119,14 +120,13 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         )
     for export in recipe.export:
         problem = can_export(export)
-        detail = "required" if export.required else "optional"
         steps.append(
             PlanStep(
                 id=export.name,
                 kind="export",
                 action="cannot" if problem else "run",
                 reason=problem or "",
-                detail=detail,
+                detail=_export_detail(export),
             )
         )
     problem = _bench_problem()
@@ -205,6 +205,21 @@ def _stage_detail(loaded: LoadedRecipe, stage: StageSpec) -> str:
     names = [teacher if isinstance(teacher, str) else teacher.model for teacher in teachers]
     taught = f" from {' + '.join(names)}" if names else ""
     return f"{stage.method} {recipe.stage_student(stage).model}{taught}, {length}"
+
+
+def _export_detail(export: ExportSpec) -> str:
+    """Whether a bundle needs it, what it is calibrated on or built for, and what may overrule its gates."""
+    parts = ["required" if export.required else "optional"]
+    if export.quantization == "static":
+        wanted = export.calibration or Calibration()
+        parts.append(f"calibrated on {wanted.samples:,} samples of {wanted.split} ({wanted.method})")
+    if export.quantization is not None and export.scheme != "auto":
+        parts.append(f"scheme {export.scheme}")
+    if export.gpus:
+        parts.append(f"for {', '.join(export.gpus)}")
+    if export.override is not None:
+        parts.append(f"ships even if a gate fails: {export.override}")
+    return "; ".join(parts)
 
 
 def _stage_action(folder: Path) -> tuple[Action, str]:

@@ -127,7 +127,12 @@ def _export(source: ExportSource, spec: ExportSpec, folder: Path, tell: Callable
         return Artifact(name=spec.name, spec=spec, files=[], status="not-run", reason=reason)
     tell(f"{spec.name}: export")
     try:
-        return export_artifact(source, spec, folder)
+        return export_artifact(
+            source,
+            spec,
+            folder,
+            progress=lambda phase, done, of: tell(f"{spec.name}: {phase} {done}/{of}"),
+        )
     except (NumericGateError, UnfitEnvironmentError) as error:
         if spec.required:
             raise

@@ -9,13 +9,22 @@ from numpy.typing import NDArray
 
 from compactor.evaluation import artifact_answers, student_answers, teacher_answers
 from compactor.models.student import parameter_count
-from compactor.run.cost import artifact_bytes, artifact_name, torch_name, weights_bytes
+from compactor.run.cost import torch_name, weights_bytes
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
 from compactor_runtimes.manifest import Artifact
 from compactor_runtimes.metrics import correct, softmax
 from compactor_runtimes.predictions import Predictions
-from compactor_runtimes.report import AccuracyRow, Kind, PairedRow, accuracy_row, fidelity_row, paired_row
+from compactor_runtimes.report import (
+    AccuracyRow,
+    Kind,
+    PairedRow,
+    accuracy_row,
+    artifact_bytes,
+    artifact_name,
+    fidelity_row,
+    paired_row,
+)
 from compactor_runtimes.runtime import OPENERS, open_runtime
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 Verification (`verify`), gates (`gates`) and bundle writing (`bundle_writer`) are modules of their own.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from compactor_exporters.source import ExportSource, check_deploy_weights
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError
 from compactor_runtimes.manifest import Artifact, ExportSpec
+from compactor_runtimes.runtime import CODE
 from compactor_runtimes.tables import nearest
 
 __all__ = ["EXPORTERS", "ExportSource", "can_export", "export_artifact"]
@@ -47,8 +49,20 @@ def can_export(spec: ExportSpec) -> str | None:
     return reason
 
 
-def export_artifact(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
+def export_artifact(
+    source: ExportSource,
+    spec: ExportSpec,
+    folder: Path,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Artifact:
     """Export `source` as `spec` says into `folder`.
+
+    Args:
+        source: the student.
+        spec: what to make of it.
+        folder: where files go.
+        progress: told the phase of an engine's build, steps done and steps in all; others are quick.
 
     Returns:
         The artifact with status "not-run" and without a reason: it is to be verified. With a reason: it
@@ -64,7 +78,8 @@ def export_artifact(source: ExportSource, spec: ExportSpec, folder: Path) -> Art
         raise UnfitEnvironmentError(f"export of {spec.name!r}: {reason}")
     check_deploy_weights(source)
     folder.mkdir(parents=True, exist_ok=True)
-    artifact: Artifact = _exporter(spec).export(source, spec, folder)
+    told = {"progress": progress} if spec.format in CODE else {}
+    artifact: Artifact = _exporter(spec).export(source, spec, folder, **told)
     return artifact
 
 

@@ -58,6 +58,7 @@ def judge_agreement(matches: "NDArray[np.bool_]", minimum: float, *, precision: 
             name=AGREEMENT_GATE,
             passed=share >= minimum,
             value=share,
+            observed=share,
             limit=minimum,
             n=n,
             detail=f"{observed} (share)",
@@ -71,7 +72,15 @@ def judge_agreement(matches: "NDArray[np.bool_]", minimum: float, *, precision: 
 
         needed = samples_needed(minimum) if k == n else _first(decides, n)
         detail += f"; cannot be decided with {n} samples, needs {_shown(needed)}"
-    return Check(name=AGREEMENT_GATE, passed=bound >= minimum, value=bound, limit=minimum, n=n, detail=detail)
+    return Check(
+        name=AGREEMENT_GATE,
+        passed=bound >= minimum,
+        value=bound,
+        observed=share,
+        limit=minimum,
+        n=n,
+        detail=detail,
+    )
 
 
 def judge_drop(
@@ -114,7 +123,9 @@ def judge_drop(
     drop = 100 * (lost - won) / n
     observed = f"{lost} samples lost, {won} won of {n} ({drop:+.2f} points lost)"
     if precision == "fp32" and lost + won == 0:
-        return Check(name=DROP_GATE, passed=True, value=0.0, limit=max_drop_points, n=n, detail=observed)
+        return Check(
+            name=DROP_GATE, passed=True, value=0.0, observed=0.0, limit=max_drop_points, n=n, detail=observed
+        )
     bound = 100 * _upper_drop(lost, won, n)
     detail = f"{observed}, 95% upper bound {bound:.2f} points"
     if bound > max_drop_points and drop < max_drop_points:
@@ -128,6 +139,7 @@ def judge_drop(
         name=DROP_GATE,
         passed=bound <= max_drop_points,
         value=bound,
+        observed=drop,
         limit=max_drop_points,
         n=n,
         detail=detail,

@@ -4,11 +4,11 @@ What is compared under that limit is `verify.py`'s.
 """
 
 import os
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing
 from copy import deepcopy
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from compactor_exporters.findings import Finding, gap
 from compactor_exporters.source import ExportSource, forward
@@ -17,12 +17,14 @@ from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.manifest import Check
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Arrays = dict[str, NDArray[Any]]
 
 MARGIN = 8.0
-NOISE_SAMPLES = 64
+NOISE_SAMPLES = 16  # more of them move the largest by little, and cost six runs each
 
 # A noise above this share of the largest output is not rounding: something (a wrong fusion, an unstable
 # layer) makes the student disagree with itself, and a limit built on it would let anything pass.
@@ -39,32 +41,57 @@ def measure_noise(source: ExportSource, path: Path, feeds: "list[Arrays]") -> di
         import torch
 
     many, before = max(2, os.cpu_count() or 2), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = [forward(source, batch) for batch in feeds]
+        torch.set_num_threads(many)
+        together = [forward(source, batch) for batch in feeds]
+        exact = _in_float64(source, feeds)
+    finally:
+        torch.set_num_threads(before)
+    # One session after the other: threads of an idle session still spin, and take the cores from the next.
+    single, threaded = _run(path, feeds, threads=1), _run(path, feeds, threads=many)
+    plain = _run(path, feeds, threads=many, optimization="none")
+    pairs: dict[str, tuple[list[Arrays], Sequence[Arrays | None]]] = {
+        "torch float32 vs float64": (alone, exact),
+        "torch 1 thread vs many": (alone, together),
+        "graph 1 thread vs many": (single, threaded),
+        "graph optimised vs not": (threaded, plain),
+    }
+    return {
+        port.name: {
+            kind: max(
+                gap(one[port.name], other[port.name])
+                for one, other in zip(ones, others, strict=True)
+                if other is not None
+            )
+            for kind, (ones, others) in pairs.items()
+            if any(other is not None for other in others)
+        }
+        for port in source.outputs
+    }
+
+
+def _in_float64(source: ExportSource, feeds: "list[Arrays]") -> "list[Arrays | None]":
+    """Run a copy of the student in float64; None where its forward casts to float32 by itself.
+
+    The limit is then the tighter.
+    """
     double = deepcopy(source.module).double()
-    noise: dict[str, dict[str, float]] = {port.name: {} for port in source.outputs}
+    outputs: list[Arrays | None] = []
+    for batch in feeds:
+        try:
+            outputs.append(forward(source, batch, module=double, double=True))
+        except RuntimeError:
+            outputs.append(None)
+    return outputs
 
-    def note(kind: str, one: "Arrays", other: "Arrays") -> None:
-        for name, kinds in noise.items():
-            kinds[kind] = max(kinds.get(kind, 0.0), gap(one[name], other[name]))
 
-    with ExitStack() as stack:
-        single = stack.enter_context(closing(open_runtime(path, threads=1)))
-        threaded = stack.enter_context(closing(open_runtime(path, threads=many)))
-        plain = stack.enter_context(closing(open_runtime(path, threads=1, optimization="none")))
-        stack.callback(torch.set_num_threads, before)
-        for batch in feeds:
-            torch.set_num_threads(1)
-            reference = forward(source, batch)
-            # A forward that casts to float32 by itself cannot run in float64; the limit is then the tighter.
-            with suppress(RuntimeError):
-                note(
-                    "torch float32 vs float64", reference, forward(source, batch, module=double, double=True)
-                )
-            torch.set_num_threads(many)
-            note("torch 1 thread vs many", reference, forward(source, batch))
-            graph = single.run(batch)
-            note("graph 1 thread vs many", graph, threaded.run(batch))
-            note("graph optimised vs not", graph, plain.run(batch))
-    return noise
+def _run(
+    path: Path, feeds: "list[Arrays]", *, threads: int, optimization: Literal["all", "none"] = "all"
+) -> "list[Arrays]":
+    with closing(open_runtime(path, threads=threads, optimization=optimization)) as runtime:
+        return [runtime.run(batch) for batch in feeds]
 
 
 def judge_noise(

@@ -3,15 +3,20 @@
 The rules that the graph must keep are in `graph.py`; whether its numbers are right is `verify.py`'s question.
 """
 
+import gc
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
 from importlib.metadata import version
 from inspect import Parameter, signature
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compactor_exporters.graph import check_graph
+from compactor_exporters.graph_rules import graph_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.source import ExportSource
 from compactor_runtimes.bundle import file_entry
@@ -20,10 +25,14 @@ from compactor_runtimes.manifest import Artifact, ExportSpec
 
 if TYPE_CHECKING:
     import onnx
+    import torch
 
 # The opset in which the exporter of torch writes its operators: any other one would be a second translation,
 # with its own mistakes, and this one is read by every ONNX Runtime and TensorRT release of the last years.
 OPSET = 18
+
+# Constants of more elements are weights to onnxslim: nothing that it folds (shapes, axes) is as large.
+LARGEST_FOLDED = 1024
 
 # Fusions of onnxslim that compute new weights. Left out, so that each weight in the file can be compared with
 # the student's own; ONNX Runtime makes them again when it loads the graph.
@@ -56,14 +65,15 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     with needs_extra("export"):
         import onnx
 
-    plain = _translate(source)
-    check_graph(plain, source)
-    model = _slim(plain, source)
+    with _no_garbage_collection():
+        model = _slim(_translate(source), source)
     _strip_traces(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    source.traced["shapes"] = _save_shapes(model, folder / f"{spec.name}.shapes")
+    drop_shapes(model)
     onnx.helper.set_model_props(
         model, {"name": source.name, "task": source.task, "compactor": version("compactor-toolkit")}
     )
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.name}.onnx"
     onnx.save_model(model, path)
     source.traced["onnx"] = path
@@ -103,7 +113,7 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
         )
         try:
             program = torch.onnx.export(
-                source.module,
+                _row_major(source.module),
                 tuple(source.example[port.name] for port in source.inputs),
                 dynamo=True,
                 dynamic_shapes=(shapes,) if _takes_any_number(source.module.forward) else shapes,
@@ -121,12 +131,31 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
         optimizer.fold_constants(program.model)
         rewriter.rewrite(
             program.model,
-            [rules.remove_optional_bias_from_conv_rule, rules.no_op_cast_rule, rules.no_op_expand_rule],
+            [
+                rules.remove_optional_bias_from_conv_rule,
+                rules.no_op_cast_rule,
+                rules.no_op_expand_rule,
+                rules.no_op_transpose_rule,
+                *graph_rules(),
+            ],
         )
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
     passes.RemoveUnusedNodesPass()(program.model)
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+def _row_major(module: "torch.nn.Module") -> "torch.nn.Module":
+    """Give a module whose activations lie row by row, as those of ONNX do.
+
+    Where they follow weights of another layout (channels last), torch writes gathers in the place of views.
+    """
+    with needs_extra("export"):
+        import torch
+
+    if all(weight.is_contiguous() for weight in module.parameters() if weight.dim() in (4, 5)):
+        return module
+    return deepcopy(module).to(memory_format=torch.contiguous_format)
 
 
 def _explain(error: RuntimeError, source: ExportSource) -> NumericGateError | UsageError:
@@ -149,23 +178,64 @@ def _explain(error: RuntimeError, source: ExportSource) -> NumericGateError | Us
 
 
 def _slim(plain: "onnx.ModelProto", source: ExportSource) -> "onnx.ModelProto":
-    """Return a smaller graph of the same weights and interface, or `plain` where onnxslim breaks a rule."""
+    """Return a checked graph: a smaller one of the same weights, or `plain` where onnxslim breaks a rule.
+
+    Raises:
+        UsageError: `plain` breaks a rule of `graph.py` itself.
+        NumericGateError: likewise.
+    """
     with needs_extra("export"):
         import onnxslim
 
-    slim: Any = onnxslim.slim(_copy(plain), skip_fusion_patterns=_WEIGHT_FUSIONS)
+    bare, weights = _without_weights(plain)
+    slim: onnx.ModelProto = onnxslim.slim(bare, skip_fusion_patterns=_WEIGHT_FUSIONS)
+    _put_back(slim, weights)
+    if len(slim.graph.node) <= len(plain.graph.node):
+        with suppress(UsageError, NumericGateError):
+            check_graph(slim, source)
+            return slim
+    check_graph(plain, source)
+    return plain
+
+
+def _without_weights(model: "onnx.ModelProto") -> "tuple[onnx.ModelProto, dict[str, onnx.TensorProto]]":
+    """Copy a graph with its large weights as inputs; onnxslim copies and infers it several times over."""
+    with needs_extra("export"):
+        import onnx
+
+    weights = {each.name: each for each in model.graph.initializer if prod(each.dims) > LARGEST_FOLDED}
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    bare.graph.name = model.graph.name
+    bare.graph.node.extend(model.graph.node)
+    bare.graph.input.extend(model.graph.input)
+    bare.graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, each.data_type, each.dims) for name, each in weights.items()
+    )
+    bare.graph.output.extend(model.graph.output)
+    bare.graph.value_info.extend(model.graph.value_info)
+    bare.graph.initializer.extend(each for each in model.graph.initializer if each.name not in weights)
+    return bare, weights
+
+
+def _put_back(model: "onnx.ModelProto", weights: "dict[str, onnx.TensorProto]") -> None:
+    """Turn the inputs that stand for weights into the weights again."""
+    ports = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(ports)
+    used = {name for node in model.graph.node for name in node.input}
+    model.graph.initializer.extend(each for name, each in weights.items() if name in used)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Tracing makes millions of objects that live to its end; a search for dead ones is a tenth of it."""
+    enabled = gc.isenabled()
+    gc.disable()
     try:
-        check_graph(slim, source)
-    except (UsageError, NumericGateError):
-        return plain  # it has been checked already and is only larger
-    return slim if len(slim.graph.node) <= len(plain.graph.node) else plain
-
-
-def _copy(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Copy a model, because onnxslim changes its argument."""
-    copy = type(model)()
-    copy.CopyFrom(model)
-    return copy
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _strip_traces(model: "onnx.ModelProto") -> None:
@@ -174,6 +244,25 @@ def _strip_traces(model: "onnx.ModelProto") -> None:
         del holder.metadata_props[:]
     for described in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
         described.doc_string = ""
+
+
+def _save_shapes(model: "onnx.ModelProto", path: Path) -> Path:
+    """Write the shapes of the values inside the graph to a file of their own, for exporters that fuse."""
+    with needs_extra("export"):
+        import onnx
+
+    path.write_bytes(onnx.GraphProto(value_info=model.graph.value_info).SerializeToString())
+    return path
+
+
+def drop_shapes(model: "onnx.ModelProto") -> None:
+    """Leave the types of the values inside a graph, but not their shapes, which cost speed.
+
+    By them, ONNX Runtime plans its memory (a vision transformer is up to a tenth slower), and finds residual
+    sums to turn into SkipLayerNormalization, whose CPU kernel takes four times as long as what it replaces.
+    """
+    for value in model.graph.value_info:
+        value.type.tensor_type.ClearField("shape")
 
 
 def _takes_any_number(forward: Callable[..., Any]) -> bool:

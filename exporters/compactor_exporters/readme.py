@@ -38,8 +38,8 @@ the limits below. It needs neither torch nor a network.
 
 {_lines(ports)}
 
-| artifact | status | files | limits | reason |
-|---|---|---|---|---|
+| artifact | status | files | largest difference from the student | limits | reason |
+|---|---|---|---|---|---|
 {_lines([_row(artifact, manifest.default_artifact) for artifact in main.artifacts])}
 
 ## Labels
@@ -75,8 +75,9 @@ def _row(artifact: Artifact, default: str) -> str:
     name = f"{artifact.name} (default)" if artifact.name == default else artifact.name
     files = ", ".join(f"{entry.path} ({entry.bytes / 1000:.0f} kB)" for entry in artifact.files) or "none"
     limits = ", ".join(f"{output} {limit:.2g}" for output, limit in artifact.limits.items()) or "none"
+    errors = ", ".join(f"{output} {error.maximum:.2g}" for output, error in artifact.errors.items()) or "none"
     reason = artifact.reason.replace("|", "\\|").replace("\n", " ")
-    return f"| {name} | {artifact.status} | {files} | {limits} | {reason} |"
+    return f"| {name} | {artifact.status} | {files} | {errors} | {limits} | {reason} |"
 
 
 def _shortened(names: list[str]) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 LARGEST_BATCH = 64
+MOST_TOKENS = 2048  # in one batch of texts of the largest length; a batch of 64 x 512 would take a minute
 
 
 def count_samples(source: ExportSource, feeds: "Arrays") -> int:
@@ -48,7 +49,8 @@ def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
     """Give real samples, repeated and cut to each shape of the grid.
 
     Batch 1, 2, odd and largest, each with the other dynamic axes all at their smallest and all at their
-    largest. Texts keep to their real tokens, cut or tiled, and their mask is all ones.
+    largest. Texts keep to their real tokens, cut or tiled, and their mask is all ones; of the longest ones,
+    the largest batch has `MOST_TOKENS` (and at least 3 texts).
     """
     import numpy as np
 
@@ -57,10 +59,11 @@ def shape_grid(source: ExportSource, feeds: "Arrays") -> "Iterator[Arrays]":
     bounds = source.axis_bounds
     low, high = bounds[source.batch_axis]
     high = min(high, LARGEST_BATCH)
-    sizes_of_batch = sorted({b for b in (1, 2, 7 if high > 7 else 3, high) if low <= b <= high})
     others = [name for name in bounds if name != source.batch_axis]
     for extreme in (0, 1) if others else (0,):
-        for batch in sizes_of_batch:
+        tokens = bounds[texts.axis][extreme] if texts else 1
+        largest = max(min(high, MOST_TOKENS // tokens), min(high, 3)) if texts else high
+        for batch in sorted({b for b in (1, 2, 7 if largest > 7 else 3, largest) if low <= b <= largest}):
             sizes = {name: bounds[name][extreme] for name in others} | {source.batch_axis: batch}
             if texts:
                 yield texts.feeds(of_length(rows, batch, sizes[texts.axis]))

@@ -20,6 +20,7 @@ ISA_FLAGS = {
     "asimd": "asimd",
     "asimddp": "dotprod",  # what the Linux kernel calls the ARM dot-product instructions
 }
+INT8_DOT = {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod"}
 PACKAGES = (
     *("compactor-toolkit", "numpy", "msgspec", "torch", "torchvision", "timm", "transformers", "accelerate"),
     *("onnx", "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"),
@@ -85,6 +86,11 @@ def isa_flags(*, proc: Path = PROC) -> list[str]:
     """List the instruction sets of interest that this CPU has, under the names of ISA_FLAGS."""
     found = set(_cpuinfo("flags", proc).split()) | set(_cpuinfo("Features", proc).split())
     return [name for flag, name in ISA_FLAGS.items() if flag in found]
+
+
+def has_int8_dot(isa: list[str]) -> bool:
+    """Whether instruction sets (as `isa_flags` lists them) add 8-bit products without saturating."""
+    return not INT8_DOT.isdisjoint(isa)
 
 
 def package_versions() -> dict[str, str]:

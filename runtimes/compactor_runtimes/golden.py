@@ -16,7 +16,7 @@ from compactor_runtimes.golden_checks import check_artifact, check_preprocessing
 from compactor_runtimes.golden_findings import Case, Decoded, DecodedVector, Row
 from compactor_runtimes.manifest import Artifact, EmbeddingPost, GoldenCase
 from compactor_runtimes.model import open_artifact
-from compactor_runtimes.runtime import OPENERS
+from compactor_runtimes.runtime import CODE, OPENERS
 
 if TYPE_CHECKING:
     from compactor_runtimes.golden_findings import Arrays
@@ -73,7 +73,8 @@ def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verificati
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
-    runnable = [each for each in manifest.main.artifacts if each.ships and each.spec.format in OPENERS]
+    formats = sorted(OPENERS.keys() - CODE)  # nobody has said that this bundle's engines are to be trusted
+    runnable = [each for each in manifest.main.artifacts if each.ships and each.spec.format in formats]
     # A rejected artifact was left out of the bundle: there is nothing that another machine could run.
     tried = [artifact.name for artifact in runnable]
     not_run = [
@@ -81,10 +82,10 @@ def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verificati
     ]
     if not runnable:
         raise UnfitEnvironmentError(
-            f"{bundle.path}: holds no verified artifact of a format that runs here ({', '.join(OPENERS)}), "
+            f"{bundle.path}: holds no verified artifact of a format that runs here ({', '.join(formats)}), "
             f"not run: {', '.join(not_run) or 'none'}; verify it on the machine it is meant for"
         )
-    cases = _read_arrays(bundle)
+    cases = read_golden(bundle)
     rows = []
     for pre in manifest.pre:
         raws = [bundle.file(each.case.raw) for each in cases]
@@ -108,7 +109,12 @@ def _need_limits(bundle: Bundle, artifact: Artifact) -> None:
             )
 
 
-def _read_arrays(bundle: Bundle) -> list[Case]:
+def read_golden(bundle: Bundle) -> list[Case]:
+    """Read the golden cases with their arrays.
+
+    Raises:
+        IntegrityError: arrays that are damaged, missing or of another shape.
+    """
     with needs_extra("ort"):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file

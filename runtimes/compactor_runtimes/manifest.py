@@ -3,6 +3,7 @@
 Reading and checking of a bundle on disk is `bundle.py`; what the records mean is said here and nowhere else.
 """
 
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -96,11 +97,15 @@ class ExportSpec(Record, frozen=True):
 
 
 class Check(Record, frozen=True):
-    """One check that was made: its verdict, the value found, the limit, and on how many samples or shapes."""
+    """One check that was made: its verdict, the value found, the limit, and on how many samples or shapes.
+
+    Where a bound is judged, `value` is the bound and `observed` what was seen on the samples.
+    """
 
     name: str
     passed: bool
     value: float | None = None
+    observed: float | None = None
     limit: float | None = None
     n: int | None = None
     detail: str = ""
@@ -280,7 +285,8 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
         IntegrityError: not JSON, another schema version, or fields that this version does not know.
     """
     try:
-        version = msgspec.json.decode(text).get("schema_version")
+        raw = msgspec.json.decode(text)
+        version = raw.get("schema_version")
     except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
         raise IntegrityError(f"{where}: is not a bundle manifest ({error}); copy the bundle again") from error
     if version not in _READABLE:
@@ -289,8 +295,10 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
             f"{' and '.join(map(str, _READABLE))}; "
             "use the compactor-toolkit release that wrote the bundle, or export again"
         )
+    if version == 1:
+        _drop_parents(raw)
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
         raise IntegrityError(f"{where}: {error}; the manifest is damaged, copy the bundle again") from error
     if set(manifest.components) != {"main"}:
@@ -298,6 +306,13 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
             f"{where}: components {sorted(manifest.components)} found, schema {version} allows 'main' alone"
         )
     return manifest
+
+
+def _drop_parents(raw: Any) -> None:
+    """Remove the field that version 1 wrote into each spec, always empty; damage elsewhere is told later."""
+    with suppress(KeyError, TypeError, AttributeError):
+        for artifact in raw["components"]["main"]["artifacts"]:
+            artifact["spec"].pop("parent", None)
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -4,12 +4,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from compactor_runtimes.backends.tensorrt import file_for_this_gpu
 from compactor_runtimes.bundle import Bundle, open_bundle
-from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
+from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.manifest import Artifact, ImagePre, InputPort, SoftmaxPost, TextPre
 from compactor_runtimes.postprocess import Answer, Answers, open_decoder
 from compactor_runtimes.preprocess import ImagePipeline, Raw
-from compactor_runtimes.runtime import OPENERS, Runtime, open_runtime
+from compactor_runtimes.runtime import CODE, OPENERS, Runtime, open_runtime
 from compactor_runtimes.text import TextPipeline
 
 if TYPE_CHECKING:
@@ -19,45 +20,53 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 
-def load(path: str | Path, *, artifact: str | None = None, threads: int | None = None) -> "Model":
+def load(
+    path: str | Path, *, artifact: str | None = None, threads: int | None = None, trust: bool = False
+) -> "Model":
     """Open a bundle and one of its verified artifacts.
 
     Args:
         path: the bundle's folder.
         artifact: name of the artifact; None takes the bundle's default.
         threads: threads within one operator; None leaves it to the runtime.
+        trust: whoever made the bundle is trusted with running code, which an engine is. An engine that was
+            built but not run, because its GPU was not there, may then be loaded by its name.
 
     Raises:
-        UsageError: no such folder, or no verified artifact of that name.
+        UsageError: no such folder, no verified artifact of that name, or an engine without `trust`.
         IntegrityError: the bundle is damaged.
         UnfitEnvironmentError: this machine cannot run the artifact.
     """
     bundle = open_bundle(path)
     wanted = bundle.manifest.default_artifact if artifact is None else artifact
     for candidate in bundle.manifest.main.artifacts:
-        if candidate.name == wanted and candidate.ships:
-            return Model(bundle, candidate, open_artifact(bundle, candidate, threads=threads))
+        engine = candidate.spec.format in CODE and candidate.status == "not-run" and candidate.files
+        if candidate.name == wanted and (candidate.ships or engine):
+            return Model(bundle, candidate, open_artifact(bundle, candidate, threads=threads, trust=trust))
     listed = ", ".join(f"{each.name} ({each.status})" for each in bundle.manifest.main.artifacts)
     raise UsageError(f"{bundle.path}: no verified artifact {wanted!r}; choose a verified one of: {listed}")
 
 
-def open_artifact(bundle: Bundle, artifact: Artifact, *, threads: int | None = None) -> Runtime:
+def open_artifact(
+    bundle: Bundle, artifact: Artifact, *, threads: int | None = None, trust: bool = False
+) -> Runtime:
     """Open the runtime of an artifact; the first of its files is the one to open, the others lie beside it.
 
+    Of an engine the file for this GPU is opened, with `trust` alone.
+
     Raises:
-        UnfitEnvironmentError: no runtime for the artifact's format.
+        UsageError: an engine without `trust`.
+        UnfitEnvironmentError: this machine cannot run the artifact.
         IntegrityError: the artifact has no file, or its graph has other ports than the manifest says.
     """
     where = f"{bundle.path}: artifact {artifact.name!r}"
-    if artifact.spec.format not in OPENERS:
-        raise UnfitEnvironmentError(
-            f"{where} has format {artifact.spec.format!r}, this release runs {', '.join(OPENERS)}; "
-            "load another artifact"
-        )
     if not artifact.files:
         raise IntegrityError(f"{where} lists no file; export the bundle again")
+    entry, code = artifact.files[0], artifact.spec.format in CODE
+    if code and trust:
+        entry = file_for_this_gpu(artifact.files)
     runtime = open_runtime(
-        OPENERS[artifact.spec.format], bundle.file(artifact.files[0].path), threads=threads
+        OPENERS[artifact.spec.format], bundle.file(entry.path), threads=threads, trust=code and trust
     )
     main = bundle.manifest.main
     for what, found, ports in (

@@ -17,3 +17,10 @@ def result_table(title: str = "") -> Table:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
+
+
+def subject_table(title: str, heading: str) -> Table:
+    """Start a table whose first column is the one that gives way on a narrow terminal."""
+    table = result_table(title)
+    table.add_column(heading, min_width=10, overflow="fold")
+    return table

@@ -12,8 +12,15 @@ from compactor_runtimes.tables import resolve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OPENERS = {"onnx": "compactor_runtimes.backends.ort:open_runtime"}
+OPENERS = {
+    "onnx": "compactor_runtimes.backends.ort:open_runtime",
+    "tensorrt": "compactor_runtimes.backends.tensorrt:open_tensorrt",
+    "tensorrt-rtx": "compactor_runtimes.backends.tensorrt:open_tensorrt_rtx",
+}
 """Artifact format -> opener `(source: Path, *, threads: int | None) -> Runtime`."""
+
+CODE = {"tensorrt", "tensorrt-rtx"}
+"""Formats whose files are code; their openers take `trust: bool` as well and refuse without it."""
 
 
 class Runtime(Protocol):
@@ -36,16 +43,18 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(target: str, source: Path, *, threads: int | None = None) -> Runtime:
+def open_runtime(target: str, source: Path, *, threads: int | None = None, trust: bool = False) -> Runtime:
     """Open `source` with the runtime named `target`.
 
     Args:
         target: "package.module:attr" of an opener, for example a value of `OPENERS`.
         source: the file or folder that the opener reads.
         threads: threads within one operator; None leaves it to the runtime.
+        trust: whoever made `source` is trusted with running code; only for openers of the formats in `CODE`.
 
     Raises:
         UsageError: `target` names nothing.
         MissingDependency: the package behind the runtime is not installed.
     """
-    return cast(Runtime, resolve(target)(source, threads=threads))
+    options = {"trust": True} if trust else {}
+    return cast(Runtime, resolve(target)(source, threads=threads, **options))

@@ -102,9 +102,9 @@ stages:                                     # run in this order; a finished one 
     weight_decay: 0.0005                    # pull of the weights towards 0
     schedule: cosine                        # the learning rate falls to 0
     augment: {crop: pad, padding: 2, flip: true}  # no flip where left and right differ (digits, signs)
-export:                                     # artifacts, each verified against the student
+export:                                     # artifacts, each verified; the fastest that passes is used
   - format: onnx                            # what the bundle holds
-    precision: fp32                         # of the graph
+    precision: fp32                         # of the graph; 5 select rows are too few to judge int8 or fp16
     required: true                          # no bundle if it fails its checks
 gates:                                      # what the results must reach
   student_vs_teacher: {max_drop_points: null}  # a number = fail if it loses more points
@@ -158,10 +158,13 @@ stages:                                     # run in this order; a finished one 
     warmup_epochs: 0.5                      # the first steps are smaller
     clip_norm: 1.0                          # longest gradient that is followed
     schedule: cosine                        # the learning rate falls to 0
-export:                                     # artifacts, each verified against the student
+export:                                     # artifacts, each verified; the fastest that passes is used
   - format: onnx                            # what the bundle holds
-    precision: fp32                         # of the graph
+    precision: fp32                         # of the graph; 5 select rows are too few to judge int8 or fp16
     required: true                          # no bundle if it fails its checks
+  - format: onnx                            # optional: left out, with the reason, if a gate fails
+    precision: fp32                         # weights as they are
+    fused: true                             # ONNX Runtime's own operators: CPU only, often faster
 gates:                                      # what the results must reach
   student_vs_teacher: {max_drop_points: null}  # a number = fail if it loses more points
 measure:                                    # latency, memory, throughput on this machine

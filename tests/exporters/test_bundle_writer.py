@@ -13,9 +13,10 @@ from onnx.numpy_helper import from_array, to_array
 from PIL import Image
 from safetensors.numpy import load_file
 
-from compactor_exporters import bundle_writer
+from compactor_exporters import bundle_writer, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters.reference import Reference
+from compactor_exporters.verify import verify_against, verify_artifact
 from compactor_runtimes import load, open_bundle, verify_bundle
 from compactor_runtimes.bundle import file_entry
 from compactor_runtimes.errors import AccuracyGateError, IntegrityError, NumericGateError, UsageError
@@ -146,9 +147,66 @@ def test_the_readme_says_how_to_use_it(contents, tmp_path):
         "- `label` (10): 0, 1, 2",
         "- data: BSD-3-Clause",
         "| fp32 (default) | verified | artifacts/fp32.onnx",
-        "| int8 | rejected | none | none | too few agree |",
+        "| int8 | rejected | none | none | none | too few agree |",
     ):
         assert words in text
+
+
+@pytest.fixture
+def reduced(contents, image, tmp_path) -> BundleContents:
+    """Float32, float16, and float32 computed wrongly that ships with a reason."""
+    folder = tmp_path / "exported"
+    folder.mkdir()
+    (folder / "fp32.onnx").write_bytes((image.folder / "fp32.onnx").read_bytes())
+    half = export_artifact(image.source, ExportSpec(precision="fp16"), folder)
+    model = onnx.load(folder / "fp32.onnx")
+    bias = next(each for each in model.graph.initializer if each.name == "fc.bias")
+    bias.CopyFrom(from_array(to_array(bias) + np.float32(1e-3), bias.name))
+    onnx.save(model, folder / "shifted.onnx")
+    spec = ExportSpec(fused=True, override="a thousandth | is nothing")
+    shifted = Artifact(
+        name="shifted", spec=spec, files=[file_entry(folder, "shifted.onnx")], status="not-run"
+    )
+    reference = Reference(image.source, image.feeds)
+    artifacts = [*contents.artifacts, *(verify_against(reference, each, folder) for each in (half, shifted))]
+    return replace(contents, artifacts=artifacts, artifact_folder=folder)
+
+
+def test_a_bundle_of_float32_and_float16_verifies(reduced, tmp_path):
+    full, half, _ = reduced.artifacts
+    folder = write_bundle(tmp_path / "bundle", replace(reduced, artifacts=[full, half]))
+    verification = verify_bundle(folder)
+    assert verification, verification.rows
+    rows = {row.check: row for row in verification.rows if row.artifact == "fp16"}
+    assert set(rows) == {"output logits", "output logits, batched", "decoding of logits"}
+    assert rows["output logits"].limit == half.limits["logits"]
+    assert 0 < rows["output logits"].value <= half.limits["logits"] / 2
+    assert rows["decoding of logits"].limit == 0.05
+    with load(folder, artifact="fp16") as model:
+        label = json.loads((folder / "golden/cases.json").read_text())[0]["decoded"]["label"]
+        assert model.predict(reduced.raws[0]).label == label
+    kept = {artifact.name: artifact for artifact in open_bundle(folder).manifest.main.artifacts}
+    assert kept["fp16"].made == half.made
+    assert kept["fp16"].errors == half.errors
+    assert kept["fp16"].isa == half.isa
+
+
+def test_what_was_overridden_ships_and_says_why(reduced, tmp_path):
+    folder = write_bundle(tmp_path / "bundle", reduced)
+    assert (folder / "artifacts/shifted.onnx").is_file()
+    verification = verify_bundle(folder)
+    assert verification, verification.rows
+    assert {row.artifact for row in verification.rows} == {"bundle", "fp32", "fp16", "shifted"}
+    shifted = open_bundle(folder).manifest.main.artifacts[2]
+    assert (shifted.status, shifted.ships) == ("overridden", True)
+    assert shifted.limits["logits"] == pytest.approx(2e-3, rel=0.01)  # twice what was accepted
+    [check] = [check for check in shifted.checks if check.name == "real-samples"]
+    assert (check.passed, check.limit) == (False, reduced.artifacts[0].limits["logits"])
+    lines = (folder / "README.md").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("| shifted |")]
+    assert line.startswith("| shifted | overridden | artifacts/shifted.onnx")
+    assert "| logits 0.001 |" in line
+    assert "a thousandth \\| is nothing (failed: shape-grid" in line
 
 
 @pytest.mark.parametrize(

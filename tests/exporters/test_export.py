@@ -1,5 +1,8 @@
 """What the exporter promises of its graph, and which students it refuses."""
 
+from dataclasses import replace
+
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -8,8 +11,9 @@ from torch import Tensor, nn
 
 from compactor_exporters import EXPORTERS, can_export, export_artifact
 from compactor_exporters.graph import check_graph
+from compactor_exporters.onnx_fp32 import canonical_graph
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.manifest import ExportSpec
+from compactor_runtimes.manifest import Calibration, ExportSpec
 from compactor_runtimes.tables import resolve
 
 
@@ -23,10 +27,16 @@ def test_every_exporter_of_the_table_resolves():
 
 def test_what_this_release_cannot_export_is_said_without_trying(image, tmp_path):
     assert can_export(ExportSpec()) is None
-    assert "onnx/int8 has no exporter in this release" in str(can_export(ExportSpec(precision="int8")))
-    assert "quantization" in str(can_export(ExportSpec(quantization="static")))
-    with pytest.raises(UnfitEnvironmentError, match="onnx/fp16"):
-        export_artifact(image.source, ExportSpec(precision="fp16"), tmp_path)
+    for spec, kind in (
+        (ExportSpec(precision="int8"), "onnx/int8"),
+        (ExportSpec(quantization="static"), "onnx/fp32/static"),
+        (ExportSpec(precision="fp16", fused=True), "onnx/fp16/fused"),
+        (ExportSpec(precision="fp16", exporter="optimum"), "onnx/fp16/optimum"),
+    ):
+        assert (can_export(spec) or "").startswith(f"{kind} has no exporter in this release")
+    with pytest.raises(UnfitEnvironmentError, match="export of 'int8': onnx/int8 has no exporter"):
+        export_artifact(image.source, ExportSpec(precision="int8"), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_keep_names_and_values_with_batchnorm_unfolded(image):
@@ -135,8 +145,6 @@ def test_a_source_in_training_mode_or_with_a_wrong_example_is_refused(image, mak
         make_image_source(image.source.module, example={"pixel_values": torch.rand(3, 1, 8, 8)})
     source = make_image_source(FrozenBatch())
     source.module.train()
-    from dataclasses import replace
-
     with pytest.raises(UsageError, match="training mode"):
         replace(source, name="other")
 
@@ -186,7 +194,27 @@ def test_a_changed_graph_breaks_its_rule(image, model, change, error, words):
         check_graph(model, image.source)
 
 
-@pytest.mark.parametrize("setting", [{"gpus": ["sm89"]}, {"quantization": "static"}, {"parent": "fp32"}])
+@pytest.mark.parametrize(
+    "setting", [{"gpus": ["sm89"]}, {"scheme": "u8u8"}, {"calibration": Calibration(samples=8)}]
+)
 def test_a_setting_that_fp32_has_no_use_for_is_refused(setting):
     (key,) = setting
     assert f"takes no {key}" in (can_export(ExportSpec(**setting)) or "")
+
+
+def test_every_artifact_derives_from_one_traced_graph(image, tmp_path):
+    source = replace(image.source, traced={})
+    assert canonical_graph(source, tmp_path) == tmp_path / "canonical/fp32.onnx"
+    export_artifact(source, ExportSpec(), tmp_path)
+    assert canonical_graph(source, tmp_path / "elsewhere") == tmp_path / "fp32.onnx"
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_epsilon_is_no_zero(make_image_source, tmp_path):
+    class Epsilon(FrozenBatch):
+        def forward(self, pixel_values: Tensor) -> Tensor:
+            return self.fc(torch.log(pixel_values.flatten(1) + 1e-9))
+
+    export_artifact(make_image_source(Epsilon()), ExportSpec(), tmp_path)
+    constants = [to_array(each) for each in onnx.load(tmp_path / "fp32.onnx").graph.initializer]
+    assert any(each.size == 1 and each.item() == np.float32(1e-9) for each in constants)

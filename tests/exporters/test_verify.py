@@ -14,9 +14,11 @@ import torch
 from onnx.numpy_helper import from_array, to_array
 from torch import nn
 
+from compactor_exporters.reference import Reference
 from compactor_exporters.samples import edge_samples, shape_grid
-from compactor_exporters.verify import top1_matches, verify_artifact
+from compactor_exporters.verify import concluded, top1_matches, verify_against, verify_artifact
 from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.environment import isa_flags
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import Artifact, Check, ExportSpec
 
@@ -59,7 +61,9 @@ def test_a_faithful_image_artifact_is_verified(image):
     assert "graph optimised vs not" in checks["noise-floor"].detail
     # float32 rounding of logits of about 5: eps * 8 * 5 = 5e-6 is the least, and nothing near 1e-3 the most
     assert 1e-6 < artifact.limits["logits"] < 1e-3
-    assert steps == ["shape-grid", "real-samples", "edge-samples", "noise-floor"]
+    groups = [f"fp32: {group}" for group in ("shape-grid", "real-samples", "edge-samples")]
+    assert steps == ["torch reference", *groups, "noise floor"]
+    assert artifact.isa == isa_flags()
 
 
 def test_two_heads_of_free_length_are_verified(text):
@@ -220,7 +224,9 @@ def test_an_optimisation_that_changes_the_result_does_not_make_its_own_limit(ima
 
     torch.manual_seed(0)
     module = Unstable().eval()
-    source = replace(image.source, module=module, student_weights=module.state_dict(keep_vars=True))
+    source = replace(
+        image.source, module=module, student_weights=module.state_dict(keep_vars=True), traced={}
+    )
     artifact = export_artifact(source, ExportSpec(), tmp_path)
     verified = verify_artifact(source, artifact, tmp_path, feeds=image.feeds)
     assert verified.status == "rejected"
@@ -239,7 +245,9 @@ def test_a_student_that_cannot_run_in_float64_is_verified_by_the_other_noises(im
             return self.fc(pixel_values.flatten(1).float())
 
     module = Single().eval()
-    source = replace(image.source, module=module, student_weights=module.state_dict(keep_vars=True))
+    source = replace(
+        image.source, module=module, student_weights=module.state_dict(keep_vars=True), traced={}
+    )
     artifact = export_artifact(source, ExportSpec(), tmp_path)
     verified = verify_artifact(source, artifact, tmp_path, feeds=image.feeds)
     assert verified.status == "verified"
@@ -252,7 +260,7 @@ def test_thread_counts_are_set_back(image):
     assert torch.get_num_threads() == before
 
 
-def test_feeds_that_do_not_fit_and_other_precisions_are_refused(image, text, tmp_path):
+def test_feeds_that_do_not_fit_are_refused(image, text, tmp_path):
     shutil.copy(image.folder / "fp32.onnx", tmp_path)
     with pytest.raises(UsageError, match=r"'pixel_values' got \(3, 8, 8\) float32"):
         verify_artifact(
@@ -261,9 +269,171 @@ def test_feeds_that_do_not_fit_and_other_precisions_are_refused(image, text, tmp
     uneven = {"input_ids": text.feeds["input_ids"], "attention_mask": text.feeds["attention_mask"][:3]}
     with pytest.raises(UsageError, match=r"\[3, 20\] samples"):
         verify_artifact(text.source, text.artifact, text.folder, feeds=uneven)
-    int8 = msgspec.structs.replace(image.artifact, spec=ExportSpec(precision="int8"))
-    with pytest.raises(UsageError, match="judged by agreement"):
-        verify_artifact(image.source, int8, tmp_path, feeds=image.feeds)
+
+
+def counted(source, calls: list[tuple[int, ...]]):
+    """The source, whose module notes the shape of each batch that it is asked."""
+    inner = source.module
+
+    class Counted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+            calls.append(tuple(pixel_values.shape))
+            return self.inner(pixel_values)
+
+    return replace(source, module=Counted().eval())
+
+
+def test_torch_answers_once_for_all_artifacts(image, tmp_path):
+    calls: list[tuple[int, ...]] = []
+    reference = Reference(counted(image.source, calls), image.feeds)
+    # The grid of 1, 2, 7, 16; 40 real samples by 16, the most that the ports allow; 4 edge samples.
+    assert [shape[0] for shape in calls] == [1, 2, 7, 16, 16, 16, 8, 4]
+    first = verify_against(reference, image.artifact, image.folder)
+    with_noise = len(calls)
+    shutil.copy(image.folder / "fp32.onnx", tmp_path / "other.onnx")
+    other = msgspec.structs.replace(
+        image.artifact, name="other", files=[file_entry(tmp_path, "other.onnx")], spec=ExportSpec(fused=True)
+    )
+    second = verify_against(reference, other, tmp_path)
+    assert len(calls) == with_noise
+    assert (first.status, second.status) == ("verified", "verified")
+    assert first.limits == second.limits
+
+
+def test_a_wrong_fusion_cannot_raise_its_own_limit(image, tmp_path):
+    """A fused copy that cancels 1e6 is as noisy as that within itself, and is held to the student's noise."""
+
+    def cancel(model: onnx.ModelProto) -> None:
+        node = model.graph.node[-1]
+        big = from_array(np.array(1e6, np.float32), "big")
+        model.graph.initializer.append(big)
+        node.output[0] = "plain"
+        model.graph.node.append(onnx.helper.make_node("Add", ["plain", "big"], ["shifted"]))
+        model.graph.node.append(onnx.helper.make_node("Sub", ["shifted", "big"], ["logits"]))
+
+    model = onnx.load(image.folder / "fp32.onnx")
+    cancel(model)
+    onnx.save(model, tmp_path / "fp32-fused.onnx")
+    fused = Artifact(
+        name="fp32-fused",
+        spec=ExportSpec(fused=True),
+        files=[file_entry(tmp_path, "fp32-fused.onnx")],
+        status="not-run",
+    )
+    reference = Reference(image.source, image.feeds)
+    faithful = verify_against(reference, image.artifact, image.folder)
+    wrong = verify_against(reference, fused, tmp_path)
+    assert (wrong.status, wrong.limits) == ("rejected", faithful.limits)
+    found = named(wrong)["real-samples"]
+    assert found.value == pytest.approx(0.03, abs=0.02)  # float32 near 1e6 has steps of 1/16
+    assert named(wrong)["noise-floor"] == named(faithful)["noise-floor"]
+
+
+def reduced(image, folder: Path, precision: str, change: Callable[[np.ndarray], np.ndarray], **settings):
+    """The canonical graph as an artifact of another precision, with a changed bias."""
+    model = onnx.load(image.folder / "fp32.onnx")
+    weight(model, "fc.bias", change)
+    if precision == "fp16":  # weights in float16, computed in float32: an exact stand-in
+        for tensor in list(model.graph.initializer):
+            if to_array(tensor).dtype == np.float32:
+                cast = onnx.helper.make_node("Cast", [f"{tensor.name}-half"], [tensor.name], to=1)
+                model.graph.node.insert(0, cast)
+                half = from_array(to_array(tensor).astype(np.float16), f"{tensor.name}-half")
+                model.graph.initializer.remove(tensor)
+                model.graph.initializer.append(half)
+    onnx.save(model, folder / "reduced.onnx")
+    artifact = Artifact(
+        name="reduced",
+        spec=ExportSpec(precision=precision, **settings),
+        files=[file_entry(folder, "reduced.onnx")],
+        status="not-run",
+    )
+    return verify_artifact(image.source, artifact, folder, feeds=image.feeds)
+
+
+def test_reduced_precision_is_held_to_twice_what_it_shows(image, tmp_path):
+    artifact = reduced(image, tmp_path, "fp16", lambda bias: bias + np.float32(0.5))
+    assert (artifact.status, artifact.reason) == ("verified", "")
+    checks = named(artifact)
+    largest = max(checks[name].value for name in ("shape-grid", "real-samples", "edge-samples"))
+    assert largest == pytest.approx(0.5, abs=0.02)
+    assert artifact.limits["logits"] == pytest.approx(2 * largest)
+    assert artifact.errors["logits"].maximum == pytest.approx(checks["real-samples"].value)
+    assert "noise-floor" not in checks
+    assert checks["precision"].value == 1.0
+
+
+def test_reduced_precision_is_never_held_tighter_than_fp32(image, tmp_path):
+    shutil.copy(image.folder / "fp32.onnx", tmp_path)
+    int8 = msgspec.structs.replace(
+        image.artifact, spec=ExportSpec(precision="int8", override="only to see limits")
+    )
+    faithful = verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
+    assert verify_artifact(image.source, int8, tmp_path, feeds=image.feeds).limits == faithful.limits
+
+
+def test_weights_of_another_precision_are_rejected_or_shipped_with_a_reason(image, tmp_path):
+    artifact = reduced(image, tmp_path, "int8", lambda bias: bias)
+    assert artifact.status == "rejected"
+    assert artifact.reason == "precision: asked for int8, weights found: 5,236 float32"
+    # 72 of the convolution, 4 * 8 of BatchNorm, 5,120 + 10 of the layer, mean and scale
+    shipped = reduced(image, tmp_path, "int8", lambda bias: bias, override="the size does not matter")
+    assert (shipped.status, shipped.ships) == ("overridden", True)
+    assert shipped.reason == f"the size does not matter (failed: {artifact.reason})"
+
+
+def test_an_override_ships_what_differs_and_nothing_that_is_not_finite(image, tmp_path):
+    def verified(change: Callable[[onnx.ModelProto], None]) -> Artifact:
+        model = onnx.load(image.folder / "fp32.onnx")
+        change(model)
+        onnx.save(model, tmp_path / "fp32.onnx")
+        artifact = msgspec.structs.replace(
+            image.artifact,
+            spec=ExportSpec(override="known and accepted"),
+            files=[file_entry(tmp_path, "fp32.onnx")],
+        )
+        return verify_artifact(image.source, artifact, tmp_path, feeds=image.feeds)
+
+    differs = verified(one_bias)
+    assert (differs.status, differs.ships) == ("overridden", True)
+    assert differs.reason.startswith("known and accepted (failed: shape-grid: output 'logits'")
+    broken = verified(not_a_number)
+    assert (broken.status, broken.ships) == ("rejected", False)
+    assert "NaN or infinity from the artifact" in broken.reason
+    assert broken.errors == {}
+    assert verified(lambda model: None).status == "verified"  # an override that is not needed changes nothing
+
+
+def test_concluded_by_the_checks_alone():
+    good, bad = Check(name="good", passed=True), Check(name="bad", passed=False, value=3.0, detail="too far")
+    dead = Check(name="dead", passed=False, detail="no number")
+    spec, override = ExportSpec(), ExportSpec(override="so be it")
+    cases = [
+        (spec, [good], "verified", ""),
+        (spec, [good, bad], "rejected", "bad: too far"),
+        (override, [good, bad], "overridden", "so be it (failed: bad: too far)"),
+        (override, [bad, dead], "rejected", "bad: too far; dead: no number"),
+    ]
+    for each, checks, status, reason in cases:
+        artifact = Artifact(name="a", spec=each, files=[], status="not-run", reason="stale", checks=checks)
+        assert (concluded(artifact).status, concluded(artifact).reason) == (status, reason)
+
+
+def test_a_shape_that_does_not_run_is_rejected_whatever_the_override(image, tmp_path):
+    def freeze(model: onnx.ModelProto) -> None:
+        reshape = next(node for node in model.graph.node if node.op_type == "Reshape")
+        target = next(each for each in model.graph.initializer if each.name == reshape.input[1])
+        target.CopyFrom(from_array(np.array([2, 512]), target.name))
+
+    overridden = replace(
+        image,
+        artifact=msgspec.structs.replace(image.artifact, spec=ExportSpec(override="please")),
+    )
+    assert changed(overridden, tmp_path, freeze).status == "rejected"
 
 
 def test_top1_counts_a_sample_only_if_all_its_positions_agree(text):

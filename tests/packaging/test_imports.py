@@ -22,6 +22,8 @@ DISTRIBUTIONS = {
     "mlperf_loadgen": "mlcommons-loadgen",
     "onnx_ir": "onnx-ir",
     "huggingface_hub": "huggingface-hub",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "cuda": "cuda-bindings",
 }
 HEAVY = [
     "numpy",
@@ -43,6 +45,8 @@ HEAVY = [
     "onnx_ir",
     "onnxruntime",
     "tensorrt",
+    "tensorrt_rtx",
+    "cuda",
     "PIL",
     "tokenizers",
     "mlperf_loadgen",
@@ -150,7 +154,7 @@ def extras() -> dict[str, set[str]]:
 ALLOWED = {
     "compactor": ["train", "vision", "bench", "report"],
     "compactor_exporters": ["export", "image"],
-    "compactor_runtimes": ["image", "text", "bench", "report"],
+    "compactor_runtimes": ["image", "text", "bench", "report", "tensorrt", "tensorrt-rtx"],
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from compactor_runtimes import class_metrics
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec, FileEntry
+from compactor_runtimes.manifest import Artifact, Check, ExportSpec, FileEntry, OutputErrors
 from compactor_runtimes.measure.records import Measurement
 from compactor_runtimes.report import (
     ClassRow,
@@ -17,6 +17,8 @@ from compactor_runtimes.report import (
     Example,
     Report,
     accuracy_row,
+    artifact_name,
+    choose,
     paired_row,
     recommend,
 )
@@ -36,7 +38,14 @@ NAMES = [
 ]
 ENVIRONMENT = {"cpu": "Toy CPU", "usable_cores": 2, "ram_bytes": 8e9, "packages": {"onnxruntime": "1.2.3"}}
 SAMPLES = 600
-SUBJECTS = ("resnet56 (torch)", "student (torch)", "onnx fp32", "onnx int8-static")
+SUBJECTS = (
+    "resnet56 (torch)",
+    "student (torch)",
+    "onnx fp32",
+    "onnx fp32-fused",
+    "onnx fp16",
+    "onnx int8-static",
+)
 
 
 def logits_of(labels, errors, seed):
@@ -81,7 +90,7 @@ def thumbnail(seed):
 
 
 def measurements():
-    medians = dict(zip(SUBJECTS, (9e6, 1.4e6, 6e5, 3.1e5), strict=True))
+    medians = dict(zip(SUBJECTS, (9e6, 1.4e6, 6e5, 4.1e5, 9e5, 3.1e5), strict=True))
     found = []
     for seed, (subject, median) in enumerate(medians.items()):
         shaky = ["block medians drift by 31%"] if subject == "onnx int8-static" else []
@@ -94,17 +103,103 @@ def measurements():
     return found
 
 
+def artifacts():
+    """fp32, fused and fp16 verified, int8 static overridden, int8 dynamic rejected, an engine not run."""
+
+    def one(spec, size=0, status="verified", agree=(1.0, 0.995), lost=(0.0, 0.4), maximum=2e-6, reason=""):
+        exact = spec.precision == "fp32"
+        limits = {"fp32": 0.9999, "fp16": 0.995, "int8": 0.98}
+        checks = [
+            Check(name="shape-grid", passed=True, value=maximum, limit=3e-5, n=4, detail="all shapes run"),
+            Check(
+                name="min-agreement",
+                passed=agree[1] >= limits[spec.precision] or exact,
+                value=agree[0] if exact else agree[1],
+                observed=agree[0],
+                limit=limits[spec.precision],
+                n=1200,
+                detail=f"{round(1200 * agree[0])} of 1200 samples agree",
+            ),
+            Check(
+                name="max-drop",
+                passed=lost[1] <= 0.5,
+                value=0.0 if exact else lost[1],
+                observed=lost[0],
+                limit=0.5,
+                n=1200,
+                detail=f"{lost[0]} points lost",
+            ),
+        ]
+        errors = OutputErrors(
+            n=64,
+            maximum=maximum,
+            mean=maximum / 9,
+            p99=maximum / 2,
+            cosine=1 - min(maximum, 1) / 50,
+            snr_db=40.0,
+            worst_sample=7,
+        )
+        return Artifact(
+            name=spec.name,
+            spec=spec,
+            files=[FileEntry(path=f"{spec.name}.onnx", sha256="0" * 64, bytes=size)] if size else [],
+            status=status,
+            checks=checks if status != "not-run" else [],
+            limits={"logits": 3e-5},
+            reason=reason,
+            made={} if exact and not spec.fused else {"from": "fp32"},
+            errors={"logits": errors} if status != "not-run" else {},
+            isa=["avx2", "avx512_vnni"] if status != "not-run" else [],
+        )
+
+    broken = "min-agreement: 1128 of 1200 samples agree (94.00%), 95% lower bound 92.75%"
+    return [
+        one(ExportSpec(required=True), 320_000),
+        one(ExportSpec(fused=True), 318_000),
+        one(ExportSpec(precision="fp16"), 163_000, agree=(0.9992, 0.9960), maximum=2.1e-3),
+        one(
+            ExportSpec(precision="int8", quantization="static", override="the demo needs a small file"),
+            98_000,
+            "overridden",
+            agree=(0.9775, 0.9690),
+            lost=(0.9, 1.55),
+            maximum=0.31,
+            reason="the demo needs a small file (failed: min-agreement: 1173 of 1200 samples agree (97.75%), "
+            "95% lower bound 96.90%)",
+        ),
+        one(
+            ExportSpec(precision="int8", quantization="dynamic"),
+            0,
+            "rejected",
+            agree=(0.94, 0.9275),
+            lost=(3.2, 4.4),
+            maximum=1.4,
+            reason=broken,
+        ),
+        one(
+            ExportSpec(format="tensorrt-rtx", precision="fp16", gpus=["sm89"]),
+            0,
+            "not-run",
+            reason="no GPU of sm89 here; run compactor gpu-check on a machine that has one",
+        ),
+    ]
+
+
 def rich_report():
-    """Four subjects, ten classes, one shaky measurement, one rejected artifact, images and texts."""
+    """Six subjects, ten classes, one shaky measurement, variants of every fate, images and texts."""
     labels = np.random.default_rng(0).integers(0, len(NAMES), SAMPLES)
     logits = {
         name: logits_of(labels, errors, 1)
-        for name, errors in zip(SUBJECTS, (0.05, 0.12, 0.12, 0.14), strict=True)
+        for name, errors in zip(SUBJECTS, (0.05, 0.12, 0.12, 0.12, 0.12, 0.14), strict=True)
     }
     top1 = {name: value.argmax(-1) for name, value in logits.items()}
     sizes = {"resnet56 (torch)": (855_770, 3_460_000), "student (torch)": (78_042, 330_000)}
-    sizes |= {"onnx fp32": (None, 320_000), "onnx int8-static": (None, 98_000)}
-    kinds = ("teacher", "student", "artifact", "artifact")
+    sizes |= {
+        artifact_name(one): (None, sum(entry.bytes for entry in one.files))
+        for one in artifacts()
+        if one.ships
+    }
+    kinds = ("teacher", "student", *["artifact"] * 4)
     rows = [
         accuracy_row(
             name,
@@ -119,10 +214,11 @@ def rich_report():
         for name, kind in zip(SUBJECTS, kinds, strict=True)
     ]
     right = {name: top1[name] == labels for name in SUBJECTS}
-    pairs = [(0, 1, "distillation"), (1, 2, "export fp32"), (1, 3, "export int8-static")]
+    pairs = [(0, 1, "distillation"), (1, 2, "export fp32"), (1, 3, "export fp32-fused")]
+    pairs += [(1, 4, "export fp16"), (1, 5, "export int8-static")]
     counts = {name: class_metrics.confusion_counts(labels, top1[name], len(NAMES)) for name in SUBJECTS[:3]}
-    entry = FileEntry(path="fp32.onnx", sha256="0" * 64, bytes=320_000)
-    agreement = Check(name="agreement", passed=True, value=0.9999, limit=0.999, n=1024, detail="all equal")
+    measured = measurements()
+    choice = choose(artifacts(), measured)
     wrong = np.flatnonzero(right[SUBJECTS[0]] & ~right[SUBJECTS[1]])[:9]
     report = Report(
         title=f"cifar:resnet8 from resnet56 {SCRIPT}",
@@ -140,34 +236,12 @@ def rich_report():
             )
             for a, b, step in pairs
         ],
-        measurements=measurements(),
+        measurements=measured,
         gates=[
             Check(name="student_vs_teacher drop", passed=True, value=9.1, limit=12.0, n=SAMPLES),
             Check(name="artifact_vs_student drop", passed=True, value=0.2, limit=0.5, n=5000),
         ],
-        artifacts=[
-            Artifact(
-                name="fp32",
-                spec=ExportSpec(required=True),
-                files=[entry],
-                status="verified",
-                checks=[agreement],
-            ),
-            Artifact(
-                name="int8-static",
-                spec=ExportSpec(precision="int8", quantization="static"),
-                files=[],
-                status="rejected",
-                reason="agreement 0.91 < 0.98",
-            ),
-            Artifact(
-                name="tensorrt-rtx-fp16",
-                spec=ExportSpec(format="tensorrt-rtx", precision="fp16"),
-                files=[],
-                status="not-run",
-                reason="no GPU of sm89 here",
-            ),
-        ],
+        artifacts=artifacts(),
         recommendation="",
         curves=[
             Curve(
@@ -208,7 +282,8 @@ def rich_report():
             )
             for number, index in enumerate(wrong)
         ],
-        shipped="onnx fp32",
+        shipped=artifact_name(choice.artifact),
+        choice=choice.variants,
         report_digest="r" * 64,
         provenance={"seed": 0, "compactor": "0.1.0", "recipe": {"name": "rich", "stages": [{"id": SCRIPT}]}},
     )

@@ -138,6 +138,41 @@ def test_the_decoded_result_is_compared(bundle, decoded, precision, passes):
     assert set(failed(bundle)) == (set() if passes else {"decoding of logits"})
 
 
+@pytest.mark.parametrize(
+    ("precision", "limit", "passes"),
+    [("int8", 1.7, True), ("fp16", 1.7, True), ("int8", 1.5, False), ("fp32", 1.7, False)],
+)
+def test_classes_closer_than_reduced_precision_is_exact_may_change_places(
+    bundle, make_classifier, precision, limit, passes
+):
+    # Case 0 has logits 3.49, 9.71, 6.51: green leads blue by 3.21, less than 2 * 1.7 and more than 2 * 1.5.
+    weight = np.repeat(np.eye(3, dtype=np.float32), 16, axis=0)
+    weight[:, 2] *= 1.5  # blue 9.76: the graph answers blue at 51% instead of green at 96%
+    onnx.save(make_classifier(weight), bundle.path / "artifacts/fp32.onnx")
+    bundle.replace_artifact(spec=ExportSpec(precision=precision), limits={"logits": limit})
+    bundle.rehash()
+    rows = failed(bundle)
+    assert ("decoding of logits" not in rows) is passes
+    assert "output logits" in rows  # whose own limit is not widened
+
+
+@pytest.mark.parametrize(("limit", "passes"), [(0.2, True), (0.1, False)])
+def test_a_probability_may_move_as_far_as_the_limit_of_its_logits_moves_it(bundle, limit, passes):
+    stored = msgspec.json.decode((bundle.path / "golden/cases.json").read_bytes())[1]["decoded"]
+    change_case(bundle, decoded=stored | {"confidence": stored["confidence"] - 0.06})
+    bundle.replace_artifact(spec=ExportSpec(precision="int8"), limits={"logits": limit})
+    # tanh(0.2 / 2) = 0.0997; tanh(0.1 / 2) = 0.04996, and 0.05 is the least
+    assert (not failed(bundle)) is passes
+
+
+def test_an_overridden_artifact_is_checked_like_a_verified_one(bundle):
+    spec = ExportSpec(precision="int8", override="good enough for the demo")
+    bundle.replace_artifact(status="overridden", spec=spec, reason="good enough for the demo (failed: drop)")
+    assert failed(bundle) == {}
+    change_tensor(bundle, "case-1.out", lambda logits: logits + np.float32(0.25))
+    assert {row.artifact for row in failed(bundle).values()} == {"fp32"}
+
+
 def test_the_limit_of_each_artifact_decides(bundle):
     change_tensor(bundle, "case-1.out", lambda logits: logits + np.float32(0.25))
     rows = failed(bundle)
@@ -202,7 +237,7 @@ def test_batches_keep_to_the_largest_and_a_fixed_axis_is_not_stacked(tmp_path, m
 
 def test_artifacts_that_cannot_run_here_are_listed(bundle):
     good = bundle.manifest.main.artifacts[0]
-    others = [
+    others = [  # an engine is not loaded unless its maker is trusted, be it verified elsewhere
         msgspec.structs.replace(
             good, name="trt", spec=ExportSpec(format="tensorrt"), status="not-run", files=[]
         ),

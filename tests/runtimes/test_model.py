@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from compactor_runtimes import load
-from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.manifest import ExportSpec
+from compactor_runtimes.errors import IntegrityError, UsageError
 
 BLUE = np.zeros((4, 4, 3), np.uint8)
 BLUE[:, :, 2] = 51  # 16 pixels of 51 / 255 = 0.2: logits 0, 0, 3.2
@@ -94,12 +93,6 @@ def test_only_verified_artifacts_load(bundle):
             UsageError, match=rf"no verified artifact '{name}'.*fp32 \(verified\), spare \(not-run\)"
         ):
             load(bundle.path, artifact=name)
-
-
-def test_a_format_without_runtime_is_unfit_here(bundle):
-    bundle.replace_artifact(spec=ExportSpec(format="tensorrt"))
-    with pytest.raises(UnfitEnvironmentError, match="'fp32' has format 'tensorrt', this release runs onnx"):
-        load(bundle.path)
 
 
 def test_a_graph_with_other_names_is_damage(bundle, make_classifier):

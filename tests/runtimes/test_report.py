@@ -21,6 +21,7 @@ from compactor_runtimes.report import (
     report_files,
     write_report,
 )
+from tests.runtimes.rich_report import rich_report
 
 ENVIRONMENT = {"cpu": "Toy CPU", "usable_cores": 2, "ram_bytes": 8e9, "packages": {"onnxruntime": "1.2.3"}}
 
@@ -210,7 +211,7 @@ def test_strings_that_look_like_lists_are_kept(report, tmp_path):
     [
         (b"{", "is not a report"),
         (b"[]", "is not a report"),
-        (b'{"schema_version": 99}', "schema version 99 found, this release reads 1"),
+        (b'{"schema_version": 99}', "schema version 99 found, this release reads 1 and 2"),
         (b'{"schema_version": 1}', "damaged"),
     ],
 )
@@ -250,11 +251,47 @@ def test_verdicts_and_reasons_are_in_words(report):
     assert "INVALID shaky toy (student [x]: end-to-end single-stream)" in text
     assert "passed agreement: value 0.99995, limit 0.9999, n 450" in text
     assert "FAILED p99: value 3, limit 2; milliseconds" in text
-    assert "artifact int8 rejected: agreement 0.91 < 0.98" in text
-    assert "artifact fp32" not in text
+    assert "int8 rejected: agreement 0.91 < 0.98" in text
+    assert "fp32 not chosen: nothing ships" in text
     assert "Recommendation: ship fp32" in text
     assert "offline: compute in batches of 32" in text
     assert "Toy CPU, 2 usable cores, 8.00 GB RAM, onnxruntime 1.2.3" in text
+
+
+def test_a_report_of_version_1_is_read_and_its_variants_have_the_verdicts_that_it_kept(report, tmp_path):
+    path = write_report(msgspec.structs.replace(report, shipped="onnx fp32"), tmp_path)
+    old = msgspec.json.decode(path.read_bytes())
+    assert old.pop("schema_version") == 2
+    assert old.pop("choice") == []
+    for gate in old["gates"]:
+        del gate["observed"]
+    for artifact in old["artifacts"]:  # as that version wrote them
+        del artifact["made"], artifact["errors"], artifact["isa"]
+        artifact["spec"] = {key: artifact["spec"][key] for key in ("format", "precision", "quantization")}
+        artifact["spec"] |= {"parent": None, "calibration": None, "target": "ort-cpu", "gpus": []}
+    path.write_bytes(msgspec.json.encode(old | {"schema_version": 1}))
+    found = read_report(path)
+    assert (found.schema_version, found.choice) == (1, [])
+    text = drawn(found, 100)
+    assert "  fp32 chosen\n" in "\n".join(line.rstrip() for line in text.splitlines())
+    assert "int8 rejected: agreement 0.91 < 0.98" in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_variants_fit_and_no_number_is_cut(width):
+    text = drawn(rich_report(), width)
+    assert "…" not in text
+    assert max(len(line) for line in text.splitlines()) <= width
+    table = text[text.index("Variants,") : text.index("Cost:")]
+    for shown in ("433 µs", "[1.4, 1.5]", "≥ 99.60%", "≤ 1.55", "0.0021", "328 µs *", "INVALID", "98.0 kB"):
+        assert shown in table, shown
+    said = " ".join(text.split())
+    assert "times as fast as fp32, by the extreme block medians" in said
+    assert "fp32-fused chosen: 1.5 times as fast as fp32 [1.4, 1.5]" in said
+    assert "int8-static not chosen: OVERRIDDEN: the demo needs a small file (failed: min-agreement" in said
+    assert "student (torch) → onnx int8-static (OVERRIDDEN)" in said
+    assert said.count("OVERRIDDEN") == 5  # truth, steps, variants (status and reason), cost
+    assert "tensorrt-rtx-fp16 not run: no GPU of sm89 here" in said
 
 
 def test_verdict_of_a_subject_is_invalid_if_one_of_its_measurements_is(report):

@@ -106,7 +106,7 @@ def test_the_same_report_gives_the_same_page(report, page):
 
 def test_charts_keep_text_and_take_their_colours_from_the_theme(page):
     charts = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
-    assert len(charts) == 7  # two trade-offs, the steps, two distributions, two curves
+    assert len(charts) == 8  # two trade-offs, the variants, the steps, two distributions, two curves
     assert all("<text" in chart and "var(--muted)" in chart for chart in charts)
     assert not re.findall(r"#0102[0-9a-f]{2}", page)
 
@@ -114,15 +114,48 @@ def test_charts_keep_text_and_take_their_colours_from_the_theme(page):
 def test_invalid_measurements_are_marked_everywhere(page):
     text = words(page)
     assert "INVALID block medians drift by 31% (onnx int8-static: compute single-stream" in text
-    assert "onnx int8-static: median 328 µs, n 470 (INVALID)" in text
+    assert "onnx int8-static (OVERRIDDEN): median 328 µs, n 470 (INVALID)" in text
     assert "Hollow: INVALID" in text
     assert "Dashed: INVALID" in text
     assert "needs 4,603" in text
 
 
 def test_not_run_is_not_passed(page):
-    assert "tensorrt-rtx-fp16tensorrt-rtxfp16not-runnonemade" in words(page).replace(" ", "")
-    assert "3 of 3" in words(page)
+    text = words(page)
+    assert "tensorrt-rtx-fp16notrunnocheckmade" in text.replace(" ", "")
+    assert "tensorrt-rtx-fp16 not run: no GPU of sm89 here" in text
+    assert "5 of 5" in text
+
+
+def test_each_variant_has_its_numbers_its_verdict_and_the_reason(page):
+    text = words(page).replace(" ", "")  # cells stand side by side
+    for shown in (
+        "fp32-fused shipped verified 3 of 3 checks 318 kB 433 µs n 470 1.5 [1.4, 1.5] 100.00% n 1,200",
+        "99.92% ≥ 99.60%, n 1,200 0.00 ≤ 0.40, n 1,200 0.0021 n 64 not chosen",
+        "fp32-fused chosen: 1.5 times as fast as fp32 [1.4, 1.5]",
+        "fp16 not chosen: slower than fp32 here: 1.5 times its time",
+        "int8-dynamic rejected: min-agreement: 1128 of 1200 samples agree",
+        "Size against latency",
+        "Of 6 variants fp32-fused was chosen: 1.5 times as fast as fp32 [1.4, 1.5].",
+        "Rejected: int8-dynamic (min-agreement: 1128 of 1200 samples agree",
+    ):
+        assert shown.replace(" ", "") in text, shown
+
+
+def test_an_overridden_artifact_says_so_wherever_its_numbers_stand(report):
+    page = render_html(report)
+    for section in ("recommendation", "trade-off", "variants", "truth", "steps", "latency", "cost"):
+        part = page[page.index(f'id="{section}"') :]
+        part = part.partition("<nav" if section == "recommendation" else "</section>")[0]
+        assert "OVERRIDDEN" in part, section
+        if section != "trade-off":  # a legend has room for the word alone
+            assert "the demo needs a small file" in part, section
+    for cell in ("artifact, OVERRIDDEN", "INVALID, OVERRIDDEN"):  # beside the name, in truth and latency
+        assert f"onnx int8-static<small>{cell}</small>" in page, cell
+    assert "onnx int8-static ships although a gate failed: the demo needs a small file" in words(page)
+    markdown = render_markdown(report)
+    assert "**OVERRIDDEN onnx int8-static: the demo needs a small file" in markdown
+    assert "int8-static: **not chosen**: OVERRIDDEN: the demo needs a small file" in markdown
 
 
 def test_the_worst_class_is_first(page):
@@ -194,13 +227,14 @@ def test_markdown_escapes_what_tables_and_html_would_take(report):
     assert "truck\\|lorry" in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables}
-    assert widths == {5, 7, 8, 9, 10}  # pairs, checks, artifacts and ..., each table's rows alike
+    assert widths == {5, 7, 9, 10}  # pairs, gates, cost, variants and ..., each table's rows alike
     for title in (
         "Recommendation",
         "Truth",
         "What each step changed",
         "Latency",
-        "Gates and checks",
+        "Variants",
+        "Gates",
         "Provenance",
     ):
         assert title in text

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from compactor_runtimes.manifest import Artifact, Check, ExportSpec
-from compactor_runtimes.report import AccuracyRow, PairedRow, Report, recommend
+from compactor_runtimes.report import AccuracyRow, PairedRow, Report, Variant, recommend
 from compactor_runtimes.report.tiles import tiles
 from tests.runtimes.test_report import measurement
 
@@ -110,10 +110,34 @@ def test_a_failed_gate_is_the_reason_to_ship_nothing(report):
     gates = [Check(name="drop", passed=False)]
     refused = Artifact(name="int8", spec=ExportSpec(), files=[], status="rejected", reason="x")
     nothing = msgspec.structs.replace(report, shipped="", gates=gates, artifacts=[refused])
-    assert recommend(nothing) == "Ship nothing: gate drop failed; artifact int8 rejected."
+    assert recommend(nothing) == "Ship nothing: gate drop failed; artifact int8 rejected (x)."
     assert recommend(msgspec.structs.replace(report, gates=gates)).endswith(
         "gate drop is settled: it failed."
     )
+
+
+def test_the_choice_is_named_with_its_reason_and_so_is_what_was_rejected_or_not_run(report):
+    choice = [
+        Variant(artifact="fp32", subject="onnx fp32", decision="chosen", reason="nothing is faster"),
+        Variant(artifact="fp16", subject="onnx fp16", decision="not chosen", reason="slower"),
+        Variant(artifact="int8", subject="onnx int8", decision="rejected", reason="agreement 0.9"),
+        Variant(artifact="trt", subject="trt", decision="not run", reason="no GPU"),
+    ]
+    text = recommend(msgspec.structs.replace(report, choice=choice))
+    assert "Of 4 variants fp32 was chosen: nothing is faster. Its accuracy is" in text
+    assert text.endswith("Rejected: int8 (agreement 0.9). Not run here: trt (no GPU).")
+    assert "fp16" not in text
+
+
+def test_an_overridden_artifact_is_never_recommended_quietly(report):
+    artifact = msgspec.structs.replace(
+        report.artifacts[0], status="overridden", reason="on purpose (failed: grid)"
+    )
+    shaky = msgspec.structs.replace(report, artifacts=[artifact])
+    assert "OVERRIDDEN: it ships although a gate failed: on purpose (failed: grid)." in recommend(shaky)
+    assert "OVERRIDDEN" in {tile.name: tile for tile in tiles(shaky)}["gates and checks"].notes
+    nothing = msgspec.structs.replace(shaky, shipped="")
+    assert recommend(nothing) == "Ship nothing: no artifact was chosen."
 
 
 def test_a_larger_artifact_is_called_larger(report):

@@ -22,6 +22,7 @@ from compactor_runtimes.compare.terminal import render_comparison
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.report import Kind
 from compactor_runtimes.report.format import RANK_CORRELATION
+from compactor_runtimes.time_ratio import Timing, time_ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -237,16 +238,17 @@ def _agreement(a: Source, b: Source) -> float | None:
 
 
 def _time_ratio(a: Cost, b: Cost) -> Ratio:
-    """Time of b over time of a; with a single block on a side nothing says how far blocks scatter."""
-    low, high = b.low_ns / a.high_ns, b.high_ns / a.low_ns
-    apart = min(a.blocks, b.blocks) > 1 and (high < 1 or low > 1)
+    """Time of b over time of a."""
+    found = time_ratio(
+        *(Timing(one.median_ns, one.low_ns, one.high_ns, one.blocks) for one in (a, b)),
+    )
     return Ratio(
         scope=a.scope,
         scenario=a.scenario,
-        value=b.median_ns / a.median_ns,
-        low=low,
-        high=high,
-        verdict="noise" if not apart else "better" if high < 1 else "worse",
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        verdict=found.verdict,
         valid=a.valid and b.valid,
     )
 

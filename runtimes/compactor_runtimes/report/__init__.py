@@ -5,17 +5,21 @@ Raw samples are kept and every summary is derived from them. The other modules h
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from compactor_runtimes.errors import IntegrityError, MissingDependency
+from compactor_runtimes.report.choice import Choice, choose
+from compactor_runtimes.report.format import artifact_bytes, artifact_name
 from compactor_runtimes.report.html import render_html
 from compactor_runtimes.report.markdown import render_markdown
 from compactor_runtimes.report.recommend import recommend
 from compactor_runtimes.report.records import (
-    REPORT_VERSION,
+    READABLE_VERSIONS,
     AccuracyRow,
     ClassRow,
     Confusion,
@@ -24,12 +28,14 @@ from compactor_runtimes.report.records import (
     Kind,
     PairedRow,
     Report,
+    Variant,
 )
 from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
 from compactor_runtimes.report.terminal import render_terminal
 
 __all__ = [
     "AccuracyRow",
+    "Choice",
     "ClassRow",
     "Confusion",
     "Curve",
@@ -38,7 +44,11 @@ __all__ = [
     "Pages",
     "PairedRow",
     "Report",
+    "Variant",
     "accuracy_row",
+    "artifact_bytes",
+    "artifact_name",
+    "choose",
     "fidelity_row",
     "paired_row",
     "read_report",
@@ -116,15 +126,26 @@ def read_report(path: Path) -> Report:
     """
     try:
         content = path.read_bytes()
-        version = msgspec.json.decode(content).get("schema_version")
+        raw = msgspec.json.decode(content)
+        version = raw.get("schema_version")
     except (OSError, msgspec.DecodeError, AttributeError) as error:
         raise IntegrityError(f"{path}: is not a report ({error}); run the measurement again") from error
-    if version != REPORT_VERSION:
+    if version not in READABLE_VERSIONS:
         raise IntegrityError(
-            f"{path}: schema version {version!r} found, this release reads {REPORT_VERSION}; "
+            f"{path}: schema version {version!r} found, this release reads "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}; "
             "use the compactor-toolkit release that wrote it"
         )
+    if version == 1:
+        _drop_parents(raw)
     try:
-        return msgspec.json.decode(content, type=Report)
+        return msgspec.convert(raw, Report)
     except msgspec.ValidationError as error:
         raise IntegrityError(f"{path}: {error}; the report is damaged, run the measurement again") from error
+
+
+def _drop_parents(raw: Any) -> None:
+    """Remove the field that version 1 wrote into each spec, always empty; damage elsewhere is told later."""
+    with suppress(KeyError, TypeError, AttributeError):
+        for artifact in raw["artifacts"]:
+            artifact["spec"].pop("parent", None)

@@ -72,11 +72,15 @@ class Point:
     hollow: bool
 
 
-def scatter(points: Sequence[Point], *, scale: Scale, x_label: str, y_label: str) -> str:
-    """Draw y against x (logarithmic), with error bars; a ringed point is the shipped one."""
+def scatter(
+    points: Sequence[Point], *, scale: Scale, x_label: str, y_label: str, y_scale: Scale | None = None
+) -> str:
+    """Draw y against x (logarithmic, as y is with a scale), with error bars; the shipped one has a ring."""
     with _Drawing() as drawing:
         axes = drawing.axes()
-        _log_axis(axes, [value for point in points for value in (point.x, *point.x_range)], scale)
+        _log_axis(axes, "x", [value for point in points for value in (point.x, *point.x_range)], scale)
+        if y_scale is not None:
+            _log_axis(axes, "y", [value for point in points for value in (point.y, *point.y_range)], y_scale)
         for point in points:
             colour = _COLOURS[f"s{point.series % SERIES}"]
             axes.errorbar(
@@ -107,7 +111,8 @@ def scatter(points: Sequence[Point], *, scale: Scale, x_label: str, y_label: str
                 )
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        axes.margins(y=0.12)
+        if y_scale is None:
+            axes.margins(y=0.12)
         return drawing.svg("scatter", x_label)
 
 
@@ -135,7 +140,7 @@ def distribution(measurements: "Sequence[tuple[Measurement, int]]") -> str:
     """Draw the share of samples that took at most so long, a line for each measurement and its series."""
     with _Drawing() as drawing:
         axes = drawing.axes()
-        _log_axis(axes, [value for one, _ in measurements for value in one.samples_ns], "ns")
+        _log_axis(axes, "x", [value for one, _ in measurements for value in one.samples_ns], "ns")
         for one, series in measurements:
             ordered = sorted(one.samples_ns)
             count = min(len(ordered), MOST_STEPS)
@@ -224,18 +229,23 @@ class _Drawing:
 _NAMES = {colour: name for name, colour in _COLOURS.items()}
 
 
-def _log_axis(axes: "Axes", values: Sequence[float], scale: Scale) -> None:
-    """Make x logarithmic over the positive values, with readable ticks."""
+def _log_axis(axes: "Axes", which: Literal["x", "y"], values: Sequence[float], scale: Scale) -> None:
+    """Make an axis logarithmic over the positive values, with readable ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     positive = [value for value in values if value > 0] or [1.0]
     low, high = min(positive) / 1.15, max(positive) * 1.15
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(_log_ticks(low, high)))
-    axes.xaxis.set_minor_locator(NullLocator())
+    if which == "x":
+        axes.set_xscale("log")
+        axes.set_xlim(low, high)
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(low, high)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(FixedLocator(_log_ticks(low, high)))
+    axis.set_minor_locator(NullLocator())
     shown = format_ns if scale == "ns" else lambda value: scaled(value, "B")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(shown(value))))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(shown(value))))
 
 
 def _short(text: str) -> str:

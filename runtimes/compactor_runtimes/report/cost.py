@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.percentiles import format_ns
-from compactor_runtimes.report.format import NO_VALUE, invalid_reasons, times, unique
+from compactor_runtimes.report.format import NO_VALUE, invalid_reasons, overridden_notes, times, unique
 from compactor_runtimes.report.recommend import facts
 from compactor_runtimes.report.tables import INVALID, Cell, Table, number_cell, subject_cell
 from compactor_runtimes.units import scaled
@@ -43,6 +43,7 @@ def latency_table(report: "Report") -> Table:
         "needs; ≤ is its 99% upper bound. * marks INVALID."
     )
     table.notes.extend(f"{INVALID}: {reason}" for reason in invalid_reasons(report.measurements))
+    table.notes.extend(overridden_notes(report))
     return table
 
 
@@ -86,6 +87,7 @@ def cost_table(report: "Report") -> Table:
         "offline: compute in batches; load: opening the runtime, its libraries' import included; "
         f"RSS and PSS: of the whole process, libraries included. Threads: {threads}."
     )
+    table.notes.extend(overridden_notes(report))
     return table
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from compactor_runtimes.percentiles import format_ns
 from compactor_runtimes.report import charts
 from compactor_runtimes.report.charts import Point
-from compactor_runtimes.report.format import RANK_CORRELATION, unique
+from compactor_runtimes.report.format import RANK_CORRELATION, artifact_bytes, artifact_name, marked, unique
 from compactor_runtimes.report.recommend import compute_latency
 
 if TYPE_CHECKING:
@@ -103,6 +103,41 @@ def trade_offs(report: "Report") -> list[Figure]:
     return found
 
 
+def variants_figure(report: "Report") -> Figure | None:
+    """Size against latency of the measured artifacts, where there are several."""
+    numbers, found = series(report), []
+    for artifact in report.artifacts:
+        name, size = artifact_name(artifact), float(artifact_bytes(artifact))
+        one = compute_latency(report.measurements, name)
+        if one is None or not size:
+            continue
+        blocks = one.spread.block_medians_ns
+        point = Point(
+            x=one.median_ns,
+            x_range=(min(blocks), max(blocks)),
+            y=size,
+            y_range=(size, size),
+            series=numbers[name],
+            marker=MARKERS["artifact"][0],
+            ringed=name == report.shipped,
+            hollow=not one.valid,
+        )
+        found.append((Key(MARKERS["artifact"][1], numbers[name], marked(name, report)), point))
+    if len(found) < 2:
+        return None
+    svg = charts.scatter(
+        [point for _, point in found],
+        scale="ns",
+        x_label="median compute time of one sample (logarithmic)",
+        y_label="size of the files (logarithmic)",
+        y_scale="B",
+    )
+    shaky = " Hollow: INVALID measurement." if any(point.hollow for _, point in found) else ""
+    ring = " The ring marks what is shipped." if report.shipped else ""
+    caption = f"Down and left is better. Horizontal bars: range of the block medians.{ring}{shaky}"
+    return Figure("Size against latency", svg, caption, [key for key, _ in found])
+
+
 def step_figure(report: "Report") -> Figure:
     """What each step changed."""
     return Figure(
@@ -130,7 +165,7 @@ def distributions(report: "Report") -> list[Figure]:
             Key(
                 LINE,
                 numbers[one.subject],
-                f"{one.subject}: median {format_ns(one.median_ns)}, n {one.n:,}"
+                f"{marked(one.subject, report)}: median {format_ns(one.median_ns)}, n {one.n:,}"
                 + ("" if one.valid else " (INVALID)"),
             )
             for one in measured
@@ -162,4 +197,4 @@ def curve_figures(curve: "Curve") -> list[Figure]:
 
 def _subject_keys(report: "Report", rows: "list[AccuracyRow]") -> list[Key]:
     numbers = series(report)
-    return [Key(MARKERS[row.kind][1], numbers[row.subject], row.subject) for row in rows]
+    return [Key(MARKERS[row.kind][1], numbers[row.subject], marked(row.subject, report)) for row in rows]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from compactor_runtimes.manifest import Check
+from compactor_runtimes.manifest import Artifact, Check
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 RANK_CORRELATION = "rank correlation"
 NO_VALUE = "-"
+OVERRIDDEN = "OVERRIDDEN"
 VERDICT_WORDS = {"noise": "inside the noise", "better": "better", "worse": "worse"}
 SHOWN_PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu")
 
@@ -54,6 +55,31 @@ def p_value(p: float) -> str:
 def times(ratio: float) -> str:
     """A ratio with two or three digits: `4.1`, `21`, `0.82`."""
     return f"{ratio:.2f}" if ratio < 0.995 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
+
+
+def artifact_name(artifact: Artifact) -> str:
+    """An artifact's name as a subject, in the rows of accuracy and cost."""
+    return f"onnx {artifact.name}" if artifact.spec.format == "onnx" else artifact.name
+
+
+def artifact_bytes(artifact: Artifact) -> int:
+    """Size of all its files."""
+    return sum(entry.bytes for entry in artifact.files)
+
+
+def overridden(report: "Report") -> dict[str, str]:
+    """The subjects that ship although a gate failed, and why."""
+    return {artifact_name(one): one.reason for one in report.artifacts if one.status == "overridden"}
+
+
+def overridden_notes(report: "Report") -> list[str]:
+    """A line for each of them, to stand below whatever shows its numbers."""
+    return [f"{OVERRIDDEN} {subject}: {reason}" for subject, reason in overridden(report).items()]
+
+
+def marked(subject: str, report: "Report") -> str:
+    """A subject's name, marked where it ships although a gate failed."""
+    return f"{subject} ({OVERRIDDEN})" if subject in overridden(report) else subject
 
 
 def gate_numbers(gate: Check) -> str:

@@ -10,11 +10,16 @@ import yaml
 
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.report.cost import cost_table, latency_table
-from compactor_runtimes.report.figures import curve_figures, distributions, step_figure, trade_offs
-from compactor_runtimes.report.format import invalid_reasons, is_unlabelled, machine
+from compactor_runtimes.report.figures import (
+    curve_figures,
+    distributions,
+    step_figure,
+    trade_offs,
+    variants_figure,
+)
+from compactor_runtimes.report.format import invalid_reasons, is_unlabelled, machine, marked, overridden
 from compactor_runtimes.report.recommend import in_words
 from compactor_runtimes.report.tables import (
-    artifacts_table,
     checks_table,
     class_table,
     confused_table,
@@ -23,6 +28,7 @@ from compactor_runtimes.report.tables import (
     truth_table,
 )
 from compactor_runtimes.report.tiles import tiles
+from compactor_runtimes.report.variants import DECISION_STYLES, variant_words, variants_table
 
 if TYPE_CHECKING:
     from compactor_runtimes.report.records import Confusion, Report
@@ -72,9 +78,9 @@ def _view(report: "Report") -> dict[str, Any]:
         "tiles": tiles(report),
         "trade_offs": trade_offs(report),
         "truth": truth_table(report) if report.accuracy else None,
-        "steps": steps_table(report.paired) if report.paired else None,
+        "steps": steps_table(report) if report.paired else None,
         "step_figure": step_figure(report) if report.paired else None,
-        "step_words": [(row, in_words(row)) for row in report.paired],
+        "step_words": [(row, marked(row.b, report), in_words(row)) for row in report.paired],
         "latency": latency_table(report) if report.measurements else None,
         "distributions": distributions(report),
         "cost": cost_table(report) if report.measurements else None,
@@ -86,7 +92,13 @@ def _view(report: "Report") -> dict[str, Any]:
         "images": [one for one in report.examples if (one.image or "").startswith(PNG)],
         "texts": [one for one in report.examples if one.text is not None],
         "gates": checks_table(report.gates) if report.gates else None,
-        "artifacts": artifacts_table(report.artifacts) if report.artifacts else None,
+        "variants": variants_table(report) if report.artifacts else None,
+        "variant_words": [
+            (name, decision, DECISION_STYLES[decision], reason)
+            for name, decision, reason in variant_words(report)
+        ],
+        "variants_figure": variants_figure(report),
+        "overridden": overridden(report),
         "checks": [(one.name, checks_table(one.checks)) for one in report.artifacts if one.checks],
         "provenance": _provenance(report),
     }

@@ -5,18 +5,18 @@ import re
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.cost import cost_table, latency_table
-from compactor_runtimes.report.format import is_unlabelled, machine
+from compactor_runtimes.report.format import is_unlabelled, machine, marked, overridden_notes
 from compactor_runtimes.report.recommend import in_words
 from compactor_runtimes.report.tables import (
     Cell,
     Table,
-    artifacts_table,
     checks_table,
     class_table,
     confused_table,
     main_subject,
     truth_table,
 )
+from compactor_runtimes.report.variants import variant_words, variants_table
 
 if TYPE_CHECKING:
     from compactor_runtimes.report.records import Report
@@ -33,8 +33,15 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
     parts.append(f"**Recommendation:** {_text(report.recommendation or 'none was made')}")
     if is_unlabelled(report):
         parts.append("**No sample had a label: every score is agreement with the teachers' top class.**")
+    parts += [f"**{_text(note)}**" for note in overridden_notes(report)]
     parts += ["## Truth", _table(truth_table(report)) if report.accuracy else "Not measured."]
     parts += ["## What each step changed", _steps(report) if report.paired else "Not measured."]
+    parts += ["## Variants"]
+    parts += (
+        [_table(variants_table(report)), _variants(report)]
+        if report.artifacts
+        else ["No artifact was exported."]
+    )
     if report.measurements:
         parts += ["## Latency", _table(latency_table(report))]
         parts += ["## Throughput and memory", _table(cost_table(report))]
@@ -51,7 +58,8 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
         parts.append(_table(pairs) if pairs.rows else "No answer was wrong.")
     if report.examples:
         parts += ["## Where the student is wrong and the teacher right", _examples(report)]
-    parts += ["## Gates and checks", _gates(report)]
+    judged = _table(checks_table(report.gates)) if report.gates else "Gates against the teacher: none judged."
+    parts += ["## Gates", judged]
     parts += ["## Provenance", _text(machine(report.environment)), _provenance(report)]
     parts += [f"_{_text(note)}_"] if note else []
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -59,8 +67,15 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
 
 def _steps(report: "Report") -> str:
     return "\n".join(
-        f"- {_text(row.step)}, {_text(row.a)} → {_text(row.b)}: {_text(in_words(row))}"
+        f"- {_text(row.step)}, {_text(row.a)} → {_text(marked(row.b, report))}: {_text(in_words(row))}"
         for row in report.paired
+    )
+
+
+def _variants(report: "Report") -> str:
+    return "\n".join(
+        f"- {_text(name)}: **{decision}**{': ' if reason else ''}{_text(reason)}"
+        for name, decision, reason in variant_words(report)
     )
 
 
@@ -76,16 +91,6 @@ def _examples(report: "Report") -> str:
     if len(report.examples) > MOST_EXAMPLES:
         lines.append(f"- {len(report.examples) - MOST_EXAMPLES} more in report.json")
     return "\n".join(lines)
-
-
-def _gates(report: "Report") -> str:
-    parts = [
-        _table(checks_table(report.gates)) if report.gates else "Gates against the teacher: none judged."
-    ]
-    parts.append(
-        _table(artifacts_table(report.artifacts)) if report.artifacts else "No artifact was exported."
-    )
-    return "\n\n".join(parts)
 
 
 def _provenance(report: "Report") -> str:

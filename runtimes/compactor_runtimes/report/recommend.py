@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.percentiles import format_ns
 from compactor_runtimes.report.format import (
+    OVERRIDDEN,
     RANK_CORRELATION,
+    artifact_name,
     change,
     change_interval,
     interval,
@@ -62,10 +64,7 @@ def facts(report: "Report") -> Facts:
     rows = {row.subject: row for row in report.accuracy}
     teachers = [row for row in report.accuracy if row.kind == "teacher"]
     teacher = teachers[-1] if teachers else None  # the last one is all of them together
-    artifact = next(
-        (one for one in report.artifacts if report.shipped in (one.name, f"{one.spec.format} {one.name}")),
-        None,
-    )
+    artifact = next((one for one in report.artifacts if artifact_name(one) == report.shipped), None)
     return Facts(
         shipped=rows.get(report.shipped),
         teacher=teacher,
@@ -90,10 +89,21 @@ def recommend(report: "Report") -> str:
     failed = [gate for gate in report.gates if not gate.passed]
     if not report.shipped:
         why = [f"gate {gate.name} failed" for gate in failed]
-        why += [f"artifact {one.name} {one.status}" for one in report.artifacts if one.status != "verified"]
+        why += [
+            f"artifact {one.name} {one.status}{f' ({one.reason})' if one.reason else ''}"
+            for one in report.artifacts
+            if not one.ships
+        ]
         return f"Ship nothing: {'; '.join(why) or 'no artifact was chosen'}."
     known = facts(report)
-    sentences = [_headline(report.shipped, known), *_accuracy(known), *_doubts(known)]
+    sentences = [
+        _headline(report.shipped, known),
+        *_overridden(known),
+        *_chosen(report),
+        *_accuracy(known),
+        *_doubts(known),
+        *_left_out(report),
+    ]
     if failed:
         sentences.append(f"Not before gate {failed[0].name} is settled: it failed.")
     return " ".join(sentences)
@@ -117,6 +127,30 @@ def _headline(shipped: str, known: Facts) -> str:
             else f"{times(1 / known.size_ratio)} times larger"
         )
     return f"Ship {shipped}" + (f": {' and '.join(why)}." if why else ".")
+
+
+def _overridden(known: Facts) -> list[str]:
+    """Never ship quietly what failed a gate."""
+    if known.artifact is None or known.artifact.status != "overridden":
+        return []
+    return [f"{OVERRIDDEN}: it ships although a gate failed: {known.artifact.reason}."]
+
+
+def _chosen(report: "Report") -> list[str]:
+    """Why this one among the variants."""
+    chosen = next((one for one in report.choice if one.decision == "chosen"), None)
+    if chosen is None or len(report.choice) < 2:
+        return []
+    return [f"Of {len(report.choice)} variants {chosen.artifact} was chosen: {chosen.reason}."]
+
+
+def _left_out(report: "Report") -> list[str]:
+    """What was rejected and why, and what nobody has run."""
+    sentences = []
+    for decision, word in (("rejected", "Rejected"), ("not run", "Not run here")):
+        named = [f"{one.artifact} ({one.reason})" for one in report.choice if one.decision == decision]
+        sentences += [f"{word}: {'; '.join(named)}."] if named else []
+    return sentences
 
 
 def _accuracy(known: Facts) -> list[str]:

@@ -9,8 +9,10 @@ from compactor_runtimes.manifest import Artifact, Check, Record
 from compactor_runtimes.measure.records import Measurement
 from compactor_runtimes.metrics import Verdict
 
-REPORT_VERSION = 1
+REPORT_VERSION = 2  # 2 added the choice among variants; what 1 wrote is read as well
+READABLE_VERSIONS = (1, 2)
 Kind = Literal["teacher", "student", "artifact"]
+Decision = Literal["chosen", "not chosen", "rejected", "not run"]
 
 
 class AccuracyRow(Record, frozen=True):
@@ -100,11 +102,33 @@ class Example(Record, frozen=True):
     text: str | None = None
 
 
+class Variant(Record, frozen=True):
+    """What became of one artifact when one was chosen, and why in words.
+
+    `artifact` is its name, `subject` its name in the rows of accuracy and cost. `speed` is how many times as
+    fast as the artifact `against` it computes one sample (above 1 is faster; from `speed_low` to `speed_high`
+    by the extreme block medians; `speed_verdict` is `noise` where these overlap), `smaller` how many times
+    smaller it is. All are None where there is nothing to compare with, or no valid time on both sides.
+    """
+
+    artifact: str
+    subject: str
+    decision: Decision
+    reason: str
+    against: str = ""
+    speed: float | None = None
+    speed_low: float | None = None
+    speed_high: float | None = None
+    speed_verdict: Verdict | None = None
+    smaller: float | None = None
+
+
 class Report(Record, frozen=True):
     """Everything one run found out; `environment` is what `environment.describe()` found.
 
     `labelled` is False where no sample had a label: then "accuracy" is agreement with the teachers.
-    `shipped` is the subject that is recommended, empty where none is.
+    `shipped` is the subject that is recommended, empty where none is; `choice` says for each artifact why,
+    and is empty where nothing ships.
     `provenance` holds recipe, digests, versions and seed; `report_digest` identifies the report samples.
     """
 
@@ -123,6 +147,7 @@ class Report(Record, frozen=True):
     confusion: Confusion | None = None
     examples: list[Example] = []
     shipped: str = ""
+    choice: list[Variant] = []
     labelled: bool = True
     report_digest: str = ""
     provenance: dict[str, Any] = {}

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Literal
 from compactor_runtimes.metrics import wilson
 from compactor_runtimes.report.format import (
     NO_VALUE,
+    OVERRIDDEN,
     RANK_CORRELATION,
     VERDICT_WORDS,
     agreement_words,
     change,
     change_interval,
     interval,
+    marked,
+    overridden,
+    overridden_notes,
     p_value,
     share,
     unique,
@@ -21,8 +25,8 @@ from compactor_runtimes.report.format import (
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
-    from compactor_runtimes.manifest import Artifact, Check
-    from compactor_runtimes.report.records import ClassRow, Confusion, PairedRow, Report
+    from compactor_runtimes.manifest import Check
+    from compactor_runtimes.report.records import ClassRow, Confusion, Report
 
 Style = Literal["", "good", "bad", "warn", "dim", "strong"]
 INVALID = "INVALID"
@@ -83,25 +87,27 @@ def truth_table(report: "Report") -> Table:
             f"Samples: {splits}. Agreement: share of equal top classes with the teacher. KL: teacher against "
             "subject. ECE: expected calibration error, 15 bins."
         )
+    table.notes.extend(overridden_notes(report))
     return table
 
 
-def steps_table(rows: "list[PairedRow]") -> Table:
+def steps_table(report: "Report") -> Table:
     """What each step changed, sample by sample."""
     headings = ["step", "from", "to", "change [95%]", "n", "McNemar p", "verdict"]
     table = Table(headings, [], frozenset({0, 1, 2, 6}))
-    for row in rows:
+    for row in report.paired:
         table.rows.append(
             [
                 Cell(row.step),
                 Cell(row.a),
-                Cell(row.b),
+                Cell(marked(row.b, report)),
                 Cell(change(row), change_interval(row), "strong", row.difference_points),
                 Cell(f"{row.n:,}", order=row.n),
                 Cell(p_value(row.mcnemar_p), order=row.mcnemar_p),
                 Cell(VERDICT_WORDS[row.verdict], style=VERDICT_STYLES[row.verdict]),
             ]
         )
+    table.notes.extend(overridden_notes(report))
     return table
 
 
@@ -166,28 +172,6 @@ def checks_table(checks: "Iterable[Check]") -> Table:
     return table
 
 
-def artifacts_table(artifacts: "list[Artifact]") -> Table:
-    """The exported artifacts, and what became of them."""
-    headings = ["artifact", "format", "precision", "status", "checks passed", "size", "reason"]
-    table = Table(headings, [], frozenset({0, 1, 2, 3, 6}))
-    for one in artifacts:
-        styles: dict[str, Style] = {"verified": "good", "rejected": "bad"}
-        style = styles.get(one.status, "warn")
-        passed, size = sum(check.passed for check in one.checks), sum(entry.bytes for entry in one.files)
-        table.rows.append(
-            [
-                Cell(one.name),
-                Cell(one.spec.format),
-                Cell(" ".join(filter(None, (one.spec.precision, one.spec.quantization)))),
-                Cell(one.status, style=style),
-                Cell(f"{passed} of {len(one.checks)}" if one.checks else "none made"),
-                number_cell(size or None, scaled(size, "B")),
-                Cell(one.reason),
-            ]
-        )
-    return table
-
-
 def main_subject(report: "Report") -> str:
     """The subject that classes and confusion are about: the confusion's, else the shipped one."""
     return report.confusion.subject if report.confusion is not None else report.shipped
@@ -195,9 +179,10 @@ def main_subject(report: "Report") -> str:
 
 def subject_cell(name: str, report: "Report", note: str) -> Cell:
     """A subject's name; the shipped one and one with invalid measurements stand out."""
-    if name == report.shipped:
-        note = f"{note}, shipped" if note else "shipped"
-    return Cell(name, note, "bad" if INVALID in note else "strong" if name == report.shipped else "")
+    shipped, shaky = name == report.shipped, name in overridden(report)
+    notes = [note, "shipped" if shipped else "", OVERRIDDEN if shaky else ""]
+    style: Style = "bad" if INVALID in note or shaky else "strong" if shipped else ""
+    return Cell(name, ", ".join(part for part in notes if part), style)
 
 
 def number_cell(value: float | None, text: str, note: str = "") -> Cell:

@@ -9,6 +9,7 @@ from rich.text import Text
 from compactor_runtimes.percentiles import Percentile, format_ns
 from compactor_runtimes.report.format import (
     NO_VALUE,
+    OVERRIDDEN,
     RANK_CORRELATION,
     VERDICT_WORDS,
     agreement_words,
@@ -18,16 +19,19 @@ from compactor_runtimes.report.format import (
     interval,
     invalid_reasons,
     machine,
+    marked,
+    overridden,
     p_value,
     share,
     unique,
 )
-from compactor_runtimes.result_table import result_table
+from compactor_runtimes.report.terminal_variants import render_variants
+from compactor_runtimes.result_table import subject_table
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report.records import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.report.records import PairedRow, Report
 
 _VERDICT_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
 
@@ -39,14 +43,16 @@ def render_terminal(report: "Report") -> RenderableType:
         Text(machine(report.environment), style="dim"),
     ]
     if report.accuracy:
-        parts += [Text(), _truth_table(report.accuracy)]
+        parts += [Text(), _truth_table(report)]
     if report.paired:
         parts += [Text(), Text("What each step changed, on the same samples", style="bold")]
-        parts += [_paired_line(row) for row in report.paired]
+        parts += [_paired_line(row, report) for row in report.paired]
+    if report.artifacts:
+        parts += [Text(), *render_variants(report)]
     if report.measurements:
         parts += [
             Text(),
-            _cost_table(report.measurements),
+            _cost_table(report),
             *(
                 Text.assemble(("  INVALID ", "red"), reason)
                 for reason in invalid_reasons(report.measurements)
@@ -56,14 +62,13 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [Text(), Text("Gates", style="bold")]
         for gate in report.gates:
             parts.append(Text.assemble("  ", _passed(gate.passed), f" {gate.name}{gate_numbers(gate)}"))
-    refused = [artifact for artifact in report.artifacts if artifact.status != "verified"]
-    parts += [Text(f"  artifact {one.name} {one.status}: {one.reason}", style="yellow") for one in refused]
     if report.recommendation:
         parts += [Text(), Text.assemble(("Recommendation: ", "bold"), report.recommendation)]
     return Group(*parts)
 
 
-def _truth_table(rows: "list[AccuracyRow]") -> Table:
+def _truth_table(report: "Report") -> Table:
+    rows = report.accuracy
     shares = "" if all(row.metric == RANK_CORRELATION for row in rows) else "; shares in %"
     table = _table(f"Truth on the {unique(row.split for row in rows)} samples, against the teacher{shares}")
     headings = (
@@ -79,7 +84,7 @@ def _truth_table(rows: "list[AccuracyRow]") -> Table:
     for row in rows:
         f1 = "" if row.macro_f1 is None else f"macro-F1 {100 * row.macro_f1:.2f}, "
         table.add_row(
-            Text.assemble(row.subject, (f"\n{row.kind}", "dim")),
+            Text.assemble(row.subject, (f"\n{row.kind}", "dim"), _overridden(row.subject, report)),
             Text.assemble(
                 (share(row.value, row), "bold"), f" {interval(row)}", (f"\n{f1}n {row.n:,}", "dim")
             ),
@@ -92,16 +97,17 @@ def _truth_table(rows: "list[AccuracyRow]") -> Table:
     return table
 
 
-def _paired_line(row: "PairedRow") -> Text:
+def _paired_line(row: "PairedRow", report: "Report") -> Text:
     return Text.assemble(
-        f"  {row.step}: {row.a} → {row.b}: ",
+        f"  {row.step}: {row.a} → {marked(row.b, report)}: ",
         (change(row), "bold"),
         f" {change_interval(row)}, n {row.n:,}, McNemar p {p_value(row.mcnemar_p)}: ",
         (VERDICT_WORDS[row.verdict], _VERDICT_STYLE[row.verdict]),
     )
 
 
-def _cost_table(measurements: "list[Measurement]") -> Table:
+def _cost_table(report: "Report") -> Table:
+    measurements = report.measurements
     batch = unique(str(one.batch) for one in measurements if one.scenario == "offline")
     threads = unique(
         "each runtime's default" if one.threads is None else str(one.threads) for one in measurements
@@ -131,7 +137,7 @@ def _cost_table(measurements: "list[Measurement]") -> Table:
         verdict = ("VALID", "green") if valid else ("INVALID", "red")
         provider = warm[0].provider.removesuffix("ExecutionProvider")
         table.add_row(
-            Text.assemble(subject, "\n", verdict, (f" {provider}", "dim")),
+            Text.assemble(subject, "\n", verdict, (f" {provider}", "dim"), _overridden(subject, report)),
             _median(compute),
             NO_VALUE if compute is None else _percentile(compute.percentile(0.9)),
             NO_VALUE if compute is None else _percentile(compute.percentile(0.99)),
@@ -162,12 +168,13 @@ def _percentile(one: Percentile) -> Text:
     )
 
 
+def _overridden(subject: str, report: "Report") -> tuple[str, str]:
+    return (f"\n{OVERRIDDEN}" if subject in overridden(report) else "", "red")
+
+
 def _passed(passed: bool) -> tuple[str, str]:
     return ("passed", "green") if passed else ("FAILED", "red")
 
 
 def _table(title: str) -> Table:
-    """Start a table whose first column, the subject, is the one that gives way on a narrow terminal."""
-    table = result_table(title)
-    table.add_column("\nsubject", min_width=10, overflow="fold")
-    return table
+    return subject_table(title, "\nsubject")

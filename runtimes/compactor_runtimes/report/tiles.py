@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.percentiles import format_ns
 from compactor_runtimes.report.format import (
+    OVERRIDDEN,
     VERDICT_WORDS,
     agreement_words,
     change,
@@ -80,4 +81,6 @@ def _checks(known: Facts) -> Tile:
     style: Style = "good" if passed == len(known.checks) else "bad"
     failed = [check.name for check in known.checks if not check.passed]
     notes = [f"FAILED: {', '.join(failed)}"] if failed else ["all passed"]
+    if known.artifact is not None and known.artifact.status == "overridden":
+        notes.append(OVERRIDDEN)
     return Tile("gates and checks", f"{passed} of {len(known.checks)}", notes, style)

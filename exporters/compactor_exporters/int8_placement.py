@@ -1,0 +1,54 @@
+"""Where ONNX Runtime really computes in 8 bits: what it makes of a quantised graph on this machine."""
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from compactor_runtimes.errors import needs_extra
+
+_INTEGER = {
+    *("QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger", "ConvInteger", "MatMulIntegerToFloat"),
+    *(
+        "DynamicQuantizeMatMul",
+        "QAttention",
+        "QLinearAdd",
+        "QLinearGlobalAveragePool",
+        "QEmbedLayerNormalization",
+    ),
+}
+_FLOAT = {
+    "Conv",
+    "FusedConv",
+    "MatMul",
+    "FusedMatMul",
+    "Gemm",
+    "FusedGemm",
+    "Attention",
+    "MultiHeadAttention",
+}
+
+
+def placement(path: Path) -> dict[str, int]:
+    """Let ONNX Runtime optimise the graph and count what is left.
+
+    Returns:
+        `int8_ops`: products in 8 bits; `float_ops`: products that stayed in float; `unfused_pairs`:
+        DequantizeLinear nodes that no operator took in (each converts numbers at every run).
+    """
+    with needs_extra("export"):
+        import onnx
+        import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    with tempfile.TemporaryDirectory() as scratch:
+        options.optimized_model_filepath = str(Path(scratch) / "optimised.onnx")
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(options.optimized_model_filepath).graph
+    counts = Counter(node.op_type for node in graph.node)
+    return {
+        "int8_ops": sum(counts[name] for name in _INTEGER),
+        "float_ops": sum(counts[name] for name in _FLOAT),
+        "unfused_pairs": counts["DequantizeLinear"],
+    }

@@ -1,0 +1,98 @@
+"""Manifests of both schema versions are read, and what version 2 added survives a round trip."""
+
+import json
+
+import msgspec
+import pytest
+
+from compactor_runtimes import open_bundle
+from compactor_runtimes.errors import IntegrityError
+from compactor_runtimes.manifest import (
+    SCHEMA_VERSION,
+    Artifact,
+    Calibration,
+    ExportSpec,
+    OutputErrors,
+    decode_manifest,
+    encode_manifest,
+)
+
+ERRORS = OutputErrors(n=3, maximum=0.2, mean=0.1, p99=0.19, cosine=0.99, snr_db=20.0, worst_sample=1)
+ADDED = {
+    "artifact": {"made", "errors", "isa"},
+    "spec": {"scheme", "fused", "exporter", "gpus", "override"},
+    "check": {"observed"},
+}
+
+
+def without(record: dict, names: set[str]) -> dict:
+    return {key: value for key, value in record.items() if key not in names}
+
+
+def test_a_manifest_as_version_1_wrote_it_is_read(bundle):
+    written = json.loads((bundle.path / "manifest.json").read_text())
+    assert written["schema_version"] == 1
+    [artifact] = written["components"]["main"]["artifacts"]
+    assert artifact.keys() >= ADDED["artifact"]
+    old = without(artifact, ADDED["artifact"])
+    old["spec"] = without(old["spec"], ADDED["spec"]) | {"parent": None}
+    written["components"]["main"]["artifacts"] = [old]
+    (bundle.path / "manifest.json").write_text(json.dumps(written))
+    [read] = open_bundle(bundle.path).manifest.main.artifacts
+    assert (read.made, read.errors, read.isa, read.ships) == ({}, {}, [], True)
+    assert (read.spec.scheme, read.spec.override) == ("auto", None)
+
+
+def test_what_version_2_says_survives(bundle):
+    spec = ExportSpec(
+        precision="int8", quantization="static", calibration=Calibration(samples=8), override="a demo"
+    )
+    made = {"from": "fp32", "kept_fp32": {"large": ["node_add"]}, "largest_activation": 1e5}
+    bundle.replace_artifact(
+        spec=spec, status="overridden", made=made, errors={"logits": ERRORS}, isa=["avx2"], reason="a demo"
+    )
+    bundle.replace(schema_version=SCHEMA_VERSION)
+    read = decode_manifest(encode_manifest(bundle.manifest), where="here")
+    assert read == bundle.manifest
+    assert read.main.artifacts[0].made == made
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None])
+def test_other_versions_are_refused_by_name(bundle, version):
+    written = json.loads((bundle.path / "manifest.json").read_text()) | {"schema_version": version}
+    with pytest.raises(IntegrityError, match=f"here: schema version {version!r} found"):
+        decode_manifest(json.dumps(written).encode(), where="here")
+
+
+@pytest.mark.parametrize(
+    ("status", "ships"),
+    [("verified", True), ("overridden", True), ("not-run", False), ("rejected", False)],
+)
+def test_what_ships(status, ships):
+    assert Artifact(name="a", spec=ExportSpec(), files=[], status=status).ships is ships
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "name"),
+    [
+        ({}, "onnx/fp32", "fp32"),
+        ({"precision": "fp16"}, "onnx/fp16", "fp16"),
+        ({"precision": "fp16", "target": "trt-rtx"}, "onnx/fp16", "fp16-trt-rtx"),
+        ({"fused": True}, "onnx/fp32/fused", "fp32-fused"),
+        ({"exporter": "optimum"}, "onnx/fp32/optimum", "fp32-optimum"),
+        (
+            {"precision": "int8", "quantization": "dynamic", "fused": True},
+            "onnx/int8/dynamic/fused",
+            "int8-dynamic-fused",
+        ),
+        ({"format": "tensorrt-rtx", "precision": "fp16"}, "tensorrt-rtx/fp16", "tensorrt-rtx-fp16"),
+    ],
+)
+def test_kind_and_name(settings, kind, name):
+    spec = ExportSpec(**settings)
+    assert (spec.kind, spec.name) == (kind, name)
+
+
+def test_an_override_needs_words():
+    with pytest.raises(msgspec.ValidationError, match="length >= 1"):
+        msgspec.convert({"override": ""}, ExportSpec)
