@@ -1,4 +1,4 @@
-"""Our graphs against the classic torch exporter's and optimum's, and our command against optimum's.
+"""Our graphs against those of the classic torch exporter and of optimum.
 
 Every timing is a fresh process; ours and the peer's take turns, and each round gives one ratio.
 """
@@ -9,15 +9,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from benchmarks.export_models import MINILM, recipe_of
+from benchmarks.export_models import recipe_of
 from benchmarks.results_file import ROOT
 
-SECONDS = 2.0
+SECONDS = 1.0
 
 
 def optimum_python() -> Path:
@@ -70,34 +69,6 @@ def against_optimum(shape: str, rounds: int) -> dict[str, Any]:
         ones = np.ones_like(ids)
         feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": np.zeros_like(ids)}
         return _alternate({"ours": ours, "o2": folder / "optimum" / "model.onnx"}, feeds, rounds, folder)
-
-
-def wall_times(rounds: int) -> dict[str, Any]:
-    """Whole processes, taking turns: `compactor export MiniLM` and `optimum-cli export onnx`."""
-    found: dict[str, Any] = {"ours_s": [], "optimum_s": [], "export_s": [], "verify_s": []}
-    for number in range(rounds):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
-            for who in ("ours", "optimum") if number % 2 else ("optimum", "ours"):
-                started = perf_counter()
-                if who == "optimum":
-                    _optimum_export(folder / "optimum")
-                    found["optimum_s"].append(perf_counter() - started)
-                    continue
-                command = [sys.executable, "-m", "compactor", "export", f"{MINILM}@pretrained"]
-                done = subprocess.run(
-                    [*command, "-o", str(folder / "bundle"), "--json", "--quiet"],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                found["ours_s"].append(perf_counter() - started)
-                told = json.loads(done.stdout)
-                found["export_s"].append(told["seconds"]["export"])
-                found["verify_s"].append(told["seconds"]["verify"])
-                [fp32] = told["artifacts"]
-                found["shapes"] = next(one["n"] for one in fp32["checks"] if one["name"] == "shape-grid")
-    return found
 
 
 def _traced(name: str, folder: Path) -> tuple[Any, Path]:

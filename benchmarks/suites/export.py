@@ -11,7 +11,6 @@ from benchmarks.results_file import Figure, Run, spread
 NAME = "export"
 COMMAND = "make bench"
 SOURCES = (
-    "compactor.run.export",
     "compactor.run.pipeline",
     "compactor.models.cifar",
     "compactor.models.hf",
@@ -27,20 +26,20 @@ SOURCES = (
     "benchmarks.export_models",
     "benchmarks.export_peers",
 )
-ROUNDS = 7
+ROUNDS = 5
 SETTINGS = {"rounds": ROUNDS, "threads": "each runtime's default"}
 VISION_PEERS = ("resnet20", "mobilenetv3_large_100", "resnet50d")
-TEXT_SHAPES = ("1x16", "1x32", "1x128", "8x32")
+TEXT_SHAPES = ("1x16", "1x128")
 
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
-    """The table model by model, then the graphs against the peers' graphs, then whole commands."""
+    """The table model by model, then the graphs against the peers' graphs."""
     from benchmarks.export_models import MODELS
 
     todo: list[dict[str, Any]] = [{"part": "variants", "model": model, "seed": 0} for model in MODELS]
     todo += [{"part": "classic", "model": model, "rounds": ROUNDS} for model in VISION_PEERS]
     todo += [{"part": "optimum-o2", "shape": shape, "rounds": ROUNDS} for shape in TEXT_SHAPES]
-    return [*todo, {"part": "wall", "rounds": 5}]
+    return todo
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -51,9 +50,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
         return export_models.variants(settings["model"])
     if settings["part"] == "classic":
         return export_peers.against_classic(settings["model"], settings["rounds"])
-    if settings["part"] == "optimum-o2":
-        return export_peers.against_optimum(settings["shape"], settings["rounds"])
-    return export_peers.wall_times(settings["rounds"])
+    return export_peers.against_optimum(settings["shape"], settings["rounds"])
 
 
 def figures(runs: list[Run]) -> dict[str, Figure]:
@@ -88,21 +85,6 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             f"our fused MiniLM, pooling included, over optimum's O2 graph without it, {shape} tokens",
             "<= 1.05",
         )
-    for run in by_part.get("wall", []):
-        found = run["result"]
-        told["wall_ratio"] = spread(
-            [ours / theirs for ours, theirs in zip(found["ours_s"], found["optimum_s"], strict=True)],
-            "",
-            f"`compactor export` of MiniLM, {found['shapes']} shapes checked, over `optimum-cli export onnx`",
-            "<= 2",
-        )
-        for name, about in (
-            ("ours_s", "`compactor export` of MiniLM, the whole process"),
-            ("optimum_s", "`optimum-cli export onnx` of MiniLM, the whole process"),
-            ("export_s", "of it: tracing, translation, writing"),
-            ("verify_s", "of it: verification"),
-        ):
-            told[f"wall_{name}"] = spread(found[name], "s", about)
     return told
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EPIPE, errno.EFBIG}
 COMMANDS = (
     "run",
+    "export",
     "init",
     "plan",
     "recipes",

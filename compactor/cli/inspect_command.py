@@ -93,14 +93,16 @@ def _artifacts(manifest: "Manifest") -> "Iterator[str]":
             yield f"  verdict reached on: {', '.join(artifact.isa)}"
 
 
-def _fact(value: "Any") -> str:
-    """One fact of how an artifact was made, short: digests are cut, long lists counted."""
+def _fact(value: "Any", *, nested: bool = False) -> str:
+    """One fact of how an artifact was made, short: digests are cut, what is long or lies deep is counted."""
     if isinstance(value, dict | list):
-        inside = value.values() if isinstance(value, dict) else value
-        if len(value) > MOST_FACTS or any(isinstance(each, dict | list) for each in inside):
+        if nested or len(value) > MOST_FACTS:
             return f"({len(value)} {'entry' if len(value) == 1 else 'entries'})"
-        shown = [f"{key} {_fact(each)}" for key, each in value.items()] if isinstance(value, dict) else []
-        return f"({', '.join(shown or [_fact(each) for each in inside])})" if value else "none"
+        if isinstance(value, dict):
+            shown = [f"{key} {_fact(each, nested=True)}" for key, each in value.items()]
+        else:
+            shown = [_fact(each, nested=True) for each in value]
+        return f"({', '.join(shown)})" if shown else "none"
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value[:12]}..." if isinstance(value, str) and DIGEST.fullmatch(value) else str(value)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from compactor.recipe import LoadedRecipe
+    from compactor.run.pipeline import RunResult
     from compactor.run.seeds import SeedsRun
 
 
@@ -65,14 +67,17 @@ def command(
     from rich.console import Console
 
     from compactor import recipe as recipes
-    from compactor.cli import emit_json, result_console
     from compactor.progress import RichReporter, SilentReporter
     from compactor_runtimes.errors import needs_extra
 
     reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
     deadline_s = None if max_hours is None else time.monotonic() + 3600 * max_hours
     if recipe is None:
-        recipe = _proposed(teacher, student, data, task, runs, reporter)
+        if not (student and data):
+            raise click.UsageError(
+                "give RECIPE, or --teacher, --student and --data (see compactor run --help)"
+            )
+        recipe = propose_into(runs, teacher or "-", student, data, task, reporter)
     elif teacher or student or data or task:
         raise click.UsageError("give RECIPE, or --teacher, --student and --data, not both")
     loaded = recipes.load_recipe(recipe, overrides)
@@ -88,10 +93,18 @@ def command(
         if several is not None:
             _print_seeds(several, as_json)
         return
-    result = run_recipe(recipes.smoke(loaded) if smoke else loaded, **common)
+    loaded = recipes.smoke(loaded) if smoke else loaded
+    result = run_recipe(loaded, **common)
     end_processes()
     if result is None:  # a process of torchrun other than the first
         return
+    print_result(result, loaded, as_json)
+
+
+def print_result(result: "RunResult", loaded: "LoadedRecipe", as_json: bool) -> None:
+    """Print a finished run: its report, where things lie, and what to do next."""
+    from compactor.cli import emit_json, result_console
+
     if as_json:
         emit_json(result.to_json())
         return
@@ -99,21 +112,26 @@ def command(
 
     result_console().print(render_terminal(result.report))
     click.echo(f"bundle: {result.bundle}\nreport: {result.report_file}")
-    if smoke:
+    if loaded.at_most:
         click.echo("smoke run: every step works; none of the figures means anything")
     raw = "IMAGE.png" if loaded.recipe.task.startswith("image-") else "'SOME TEXT'"
     click.echo(f"next:   compactor predict {result.bundle} {raw}")
 
 
-def _proposed(
-    teacher: str | None, student: str | None, data: str | None, task: str | None, runs: Path, reporter: Any
+def propose_into(
+    runs: Path,
+    teacher: str,
+    student: str,
+    data: str,
+    task: str | None,
+    reporter: Any,
+    *,
+    training: bool = True,
 ) -> str:
     """Write the recipe for a teacher, a student and data into the runs folder; return its path."""
-    if not (student and data):
-        raise click.UsageError("give RECIPE, or --teacher, --student and --data (see compactor run --help)")
     from compactor.propose import propose
 
-    proposal = propose(teacher or "-", student, data, task=task)
+    proposal = propose(teacher, student, data, task=task, training=training)
     folder = runs / proposal.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"

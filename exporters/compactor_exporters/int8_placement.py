@@ -37,6 +37,7 @@ def placement(path: Path) -> dict[str, int]:
     """
     with needs_extra("export"):
         import onnx
+    with needs_extra("ort"):
         import onnxruntime as ort
 
     options = ort.SessionOptions()

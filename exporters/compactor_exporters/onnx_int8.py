@@ -102,7 +102,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     made["placement"] = placement(path)
     if not any("Quantize" in node.op_type or "Integer" in node.op_type for node in model.graph.node):
         raise UnfitEnvironmentError(
-            f"export of {source.name!r} as {spec.name}: onnxruntime quantises none of its operators; ship fp32"
+            f"export of {source.name!r} as {spec.name}: none of its operators can be quantised; ship fp32"
         )
     return Artifact(
         name=spec.name,
@@ -116,7 +116,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
 
 def _prepared(parent: Path, folder: Path) -> Path:
     """Fold BatchNorm and constants, so that ranges are taken of what is really computed."""
-    with needs_extra("export"):
+    with needs_extra("ort"):
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = folder / "prepared.onnx"
@@ -126,7 +126,7 @@ def _prepared(parent: Path, folder: Path) -> Path:
 
 def _dynamic(prepared: Path, path: Path, spec: ExportSpec, *, has_conv: bool) -> str:
     """Rule 1. ONNX Runtime's ConvInteger takes unsigned weights only."""
-    with needs_extra("export"):
+    with needs_extra("ort"):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
     name: str = spec.scheme
@@ -162,7 +162,7 @@ class _Static(NamedTuple):
 
     def quantise(self, scheme: Scheme) -> None:
         """Write the graph, its ranges taken anew."""
-        with needs_extra("export"):
+        with needs_extra("ort"):
             from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
         methods = {

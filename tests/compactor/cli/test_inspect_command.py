@@ -32,7 +32,7 @@ def with_variants(manifest: Manifest) -> Manifest:
         made={
             "from": "fp32",
             "scheme": "u8u8",
-            "calibration": {"samples": 256, "split": "train", "digest": "ab" * 32},
+            "calibration": {"samples": 256, "split": "train", "digest": "ab" * 32, "ids": [3, 5]},
             "kept": [f"node_{number}" for number in range(37)],
             "largest": 12.345678,
         },
@@ -69,7 +69,8 @@ def test_it_tells_each_variant_with_its_reason_its_making_and_its_errors(tmp_pat
         "fp32: verified chosen: nothing that ships is faster",
         "int8-static: OVERRIDDEN: small above all (failed: min-agreement: 90 of 100 samples agree)",
         "not chosen: slower than fp32 here",
-        "made: from fp32; scheme u8u8; calibration (samples 256, split train, digest abababababab...); "
+        "made: from fp32; scheme u8u8; calibration (samples 256, split train, digest abababababab..., "
+        "ids (2 entries)); "
         "kept (37 entries); largest 12.35",
         "differs from the student, logits: at most 0.312, mean 0.02, smallest cosine 0.993800, n 256",
         "verdict reached on: avx2, avx512_vnni",
