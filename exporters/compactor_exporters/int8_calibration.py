@@ -1,33 +1,37 @@
-"""Calibration of static int8: real samples only, and the digests that say which."""
+"""Calibration of static int8: real samples only, the digests that say which, and how they are fed."""
 
 import hashlib
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compactor_exporters.findings import Arrays
 from compactor_exporters.samples import batches, size
 from compactor_exporters.source import ExportSource
+from compactor_exporters.text_samples import TextPorts
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import Calibration
+
+if TYPE_CHECKING:
+    from compactor_exporters.findings import Arrays
 
 _BATCH = 16
 
 
-def calibration_feeds(source: ExportSource, wanted: Calibration) -> Arrays:
+def calibration_feeds(source: ExportSource, wanted: Calibration) -> "Arrays":
     """Draw the real samples.
 
     Raises:
         UsageError: no data are at hand; random numbers would give ranges that no real input has.
     """
-    if source.calibration is None:
+    feeds = None if source.calibration is None else source.calibration(wanted)
+    if not feeds or not size(feeds):
+        found = "no data were given" if feeds is None else f"split {wanted.split!r} has none"
         raise UsageError(
-            f"export of {source.name!r}: static int8 needs real samples for its ranges, no data were given; "
+            f"export of {source.name!r}: static int8 needs real samples for its ranges, {found}; "
             "give a data set, or ask for dynamic quantization"
         )
-    return source.calibration(wanted)
+    return feeds
 
 
-def sample_digests(feeds: Arrays) -> dict[str, Any]:
+def sample_digests(feeds: "Arrays") -> dict[str, Any]:
     """SHA-256 over all samples, and the first 16 digits of each sample's own."""
     each, whole = [], hashlib.sha256()
     for number in range(size(feeds)):
@@ -39,21 +43,43 @@ def sample_digests(feeds: Arrays) -> dict[str, Any]:
     return {"samples": size(feeds), "sha256": whole.hexdigest(), "sample_sha256": each}
 
 
+def without_common_padding(feeds: "Arrays", texts: TextPorts | None) -> "Arrays":
+    """Cut padding that all texts of a batch have: what is computed of it says nothing about real texts."""
+    import numpy as np
+
+    if texts is None:
+        return feeds
+    used = int(np.flatnonzero(feeds[texts.mask].any(axis=0)).max(initial=-1)) + 1
+    length = max(used, texts.low)
+    return {name: values[:, :length] for name, values in feeds.items()}
+
+
 class Reader:
-    """The samples in batches, as onnxruntime.quantization asks for them (its CalibrationDataReader)."""
+    """The samples in batches, as onnxruntime.quantization asks for them (its CalibrationDataReader).
 
-    def __init__(self, feeds: Arrays) -> None:
-        """Start with the first batch."""
-        self._batches: Iterator[Arrays] = batches(feeds, _BATCH)
+    Texts of like length share a batch. Length and ranges count batches: a stride of one lets each batch be
+    reduced before the next. Otherwise those methods that take histograms keep all activations of all samples,
+    and fail on batches of several shapes.
+    """
 
-    def get_next(self) -> Arrays | None:
-        """Give the next batch, None after the last."""
-        return next(self._batches, None)
+    def __init__(self, feeds: "Arrays", texts: TextPorts | None = None) -> None:
+        """Cut the samples into batches; all of them are in range."""
+        import numpy as np
 
-    def __iter__(self) -> Iterator[Arrays]:
-        """Go over the batches that are left."""
-        return self._batches
+        if texts is not None:
+            by_length = np.argsort(feeds[texts.mask].sum(axis=1), kind="stable")
+            feeds = {name: values[by_length] for name, values in feeds.items()}
+        self._batches = [without_common_padding(batch, texts) for batch in batches(feeds, _BATCH)]
+        self.set_range(0, len(self._batches))
 
-    def __next__(self) -> Arrays:
-        """Give the next batch."""
-        return next(self._batches)
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._batches)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Give batches from the first up to the last, exclusive, from here on."""
+        self._coming = iter(self._batches[start_index:end_index])
+
+    def get_next(self) -> "Arrays | None":
+        """Give the next batch, None after the last in range."""
+        return next(self._coming, None)

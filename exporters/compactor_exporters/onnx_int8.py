@@ -1,59 +1,50 @@
 """8-bit copies of the canonical graph, made by onnxruntime.quantization.
 
 1. `dynamic`: weights in 8 bits, ranges of activations found at every run; no data needed. `fused` starts from
-   the copy with ONNX Runtime's own operators, whose attention has an 8-bit form.
+   the copy with ONNX Runtime's own operators; its attention gives up the projections (`int8_attention.py`).
 2. `static`: ranges come from real samples (QDQ format); random ones are refused, digests are kept.
-3. A CPU without 8-bit dot products (VNNI, AMX, dotprod) adds two products in 16 bits, which saturate. There,
-   reduced range (7-bit weights) and unsigned weights are tried, and the one nearer to fp32 is taken.
+3. Which number types are tried depends on the CPU (`int8_scheme.py`); the nearest to fp32 is taken.
 4. For TensorRT: symmetric, signed, biases in float, as its parser wants it; not run on a CPU.
 """
 
+import io
 import tempfile
 import warnings
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from compactor_exporters.findings import Arrays, gap
 from compactor_exporters.graph import check_ports
 from compactor_exporters.idle_settings import refuse_idle
-from compactor_exporters.int8_calibration import Reader, calibration_feeds, sample_digests
+from compactor_exporters.int8_attention import split_attention
+from compactor_exporters.int8_calibration import (
+    Reader,
+    calibration_feeds,
+    sample_digests,
+    without_common_padding,
+)
 from compactor_exporters.int8_placement import placement
+from compactor_exporters.int8_scheme import SCHEMES, Scheme, dynamic_candidates, static_candidates
 from compactor_exporters.onnx_fp32 import canonical_graph
 from compactor_exporters.onnx_fused import fused_graph
 from compactor_exporters.samples import batches
 from compactor_exporters.source import ExportSource
+from compactor_exporters.text_samples import TextPorts, text_ports
 from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.bundle import file_entry
-from compactor_runtimes.environment import has_int8_dot, isa_flags
-from compactor_runtimes.errors import UnfitEnvironmentError, needs_extra
+from compactor_runtimes.environment import isa_flags
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
 from compactor_runtimes.manifest import Artifact, Calibration, ExportSpec
 
 NOT_RUN = "symmetric int8 for TensorRT: not run here, no NVIDIA GPU"
 _TRIED_SAMPLES = 64
 
 
-class Scheme(NamedTuple):
-    """Number types: whether activations and weights are signed, and whether weights keep to 7 bits."""
-
-    activations_signed: bool
-    weights_signed: bool
-    reduced: bool = False
-
-
-SCHEMES = {
-    "u8s8": Scheme(False, True),
-    "u8s8-reduced": Scheme(False, True, reduced=True),
-    "u8u8": Scheme(False, False),
-    "s8s8": Scheme(True, True),
-}
-
-
 def can_export(spec: ExportSpec) -> str | None:
     """Name what has no effect, or cannot be, in this kind of int8; None when there is nothing."""
-    for_trt = spec.target in ("trt", "trt-rtx")
     if spec.quantization == "dynamic":
         if spec.target != "ort-cpu":
             return (
@@ -62,7 +53,7 @@ def can_export(spec: ExportSpec) -> str | None:
         if spec.scheme == "s8s8":
             return f"{spec.kind}: activations are always unsigned there; ask for u8s8, u8s8-reduced or u8u8"
         return refuse_idle(spec, "calibration", "gpus")
-    if for_trt and spec.scheme not in ("auto", "s8s8"):
+    if _for_tensorrt(spec) and spec.scheme not in ("auto", "s8s8"):
         return f"{spec.kind} for {spec.target} is s8s8, got scheme {spec.scheme}; remove it"
     return refuse_idle(spec, "gpus")
 
@@ -75,7 +66,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
 
     Raises:
         UsageError: static quantisation without real samples.
-        UnfitEnvironmentError: nothing in the graph can be quantised.
+        UnfitEnvironmentError: nothing in the graph can be quantised, or not in this way.
         NumericGateError: quantisation froze an axis.
     """
     with needs_extra("export"):
@@ -84,148 +75,183 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     parent = fused_graph(source, folder) if spec.fused else canonical_graph(source, folder)
     path = folder / f"{spec.name}.onnx"
     made: dict[str, Any] = {"from": "fp32-fused" if spec.fused else "fp32", "versions": _versions()}
+    operators = {node.op_type for node in onnx.load(parent, load_external_data=False).graph.node}
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = parent if spec.fused else _prepared(parent, Path(scratch))
-        operators = {node.op_type for node in onnx.load(parent, load_external_data=False).graph.node}
-        if spec.quantization == "dynamic":
-            made["scheme"] = _dynamic(prepared, path, spec, has_conv="Conv" in operators)
+        prepared = Path(scratch) / "prepared.onnx"
+        if spec.fused:
+            model = onnx.load(parent)
+            made["attention_split"] = split_attention(model)
+            onnx.save_model(model, prepared)
         else:
-            wanted = spec.calibration or Calibration()
-            feeds = calibration_feeds(source, wanted)
-            made["calibration"] = {"split": wanted.split, "method": wanted.method, **sample_digests(feeds)}
-            products_only = "Softmax" in operators
-            made["scheme"], made["tried"] = _static(
-                _Static(prepared, path, wanted, feeds, products_only, spec.target != "ort-cpu"), spec, parent
-            )
+            _fold(parent, prepared, source)
+        if spec.quantization == "dynamic":
+            made |= _dynamic(source, spec, parent, prepared, path, has_conv="Conv" in operators)
+        else:
+            made |= _static(source, spec, parent, prepared, path, products_only="Softmax" in operators)
+    if SCHEMES[made["scheme"]].saturates:
+        made["saturates_without"] = "vnni"
     model = onnx.load(path)
-    check_ports(model, source)
-    made["placement"] = placement(path)
     if not any("Quantize" in node.op_type or "Integer" in node.op_type for node in model.graph.node):
         raise UnfitEnvironmentError(
             f"export of {source.name!r} as {spec.name}: none of its operators can be quantised; ship fp32"
         )
+    check_ports(model, source)
+    _check_loads(path, source, made["scheme"])
+    made["placement"] = placement(path)
     return Artifact(
         name=spec.name,
         spec=spec,
         files=[file_entry(folder, path.name)],
         status="not-run",
-        reason="" if spec.target == "ort-cpu" else NOT_RUN,
+        reason=NOT_RUN if _for_tensorrt(spec) else "",
         made=made,
     )
 
 
-def _prepared(parent: Path, folder: Path) -> Path:
+def _for_tensorrt(spec: ExportSpec) -> bool:
+    return spec.target in ("trt", "trt-rtx")
+
+
+def _fold(parent: Path, prepared: Path, source: ExportSource) -> None:
     """Fold BatchNorm and constants, so that ranges are taken of what is really computed."""
     with needs_extra("ort"):
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    prepared = folder / "prepared.onnx"
-    _quietly(lambda: quant_pre_process(str(parent), str(prepared), skip_symbolic_shape=True))
-    return prepared
+    _quietly(lambda: quant_pre_process(str(parent), str(prepared), skip_symbolic_shape=True), source)
 
 
-def _dynamic(prepared: Path, path: Path, spec: ExportSpec, *, has_conv: bool) -> str:
-    """Rule 1. ONNX Runtime's ConvInteger takes unsigned weights only."""
+def _dynamic(
+    source: ExportSource, spec: ExportSpec, parent: Path, prepared: Path, path: Path, *, has_conv: bool
+) -> dict[str, Any]:
+    """Rule 1. Products share one scale with convolutions, which know no scale per channel there."""
     with needs_extra("ort"):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    name: str = spec.scheme
-    if name == "auto":
-        name = "u8u8" if has_conv else "u8s8" if has_int8_dot(isa_flags()) else "u8s8-reduced"
-    scheme = SCHEMES[name]
-    _quietly(
-        lambda: quantize_dynamic(
-            str(prepared),
-            str(path),
-            per_channel=not has_conv,
-            reduce_range=scheme.reduced,
-            weight_type=QuantType.QInt8 if scheme.weights_signed else QuantType.QUInt8,
-            extra_options={"MatMulConstBOnly": True},
+    def quantise(scheme: Scheme) -> None:
+        _quietly(
+            lambda: quantize_dynamic(
+                str(prepared),
+                str(path),
+                per_channel=not has_conv,
+                reduce_range=scheme.reduced,
+                weight_type=QuantType.QInt8 if scheme.weights_signed else QuantType.QUInt8,
+                extra_options={"MatMulConstBOnly": True},
+            ),
+            source,
         )
-    )
-    return name
+
+    has_samples = source.calibration is not None
+    names = dynamic_candidates(spec, isa_flags(), has_conv=has_conv, has_samples=has_samples)
+    if len(names) == 1:
+        quantise(SCHEMES[names[0]])
+        return {"scheme": names[0]}
+    feeds = calibration_feeds(source, Calibration(samples=_TRIED_SAMPLES))
+    return _nearest(names, quantise, parent, path, feeds, text_ports(source))
 
 
-class _Static(NamedTuple):
-    """What one static quantisation needs.
+def _static(
+    source: ExportSource, spec: ExportSpec, parent: Path, prepared: Path, path: Path, *, products_only: bool
+) -> dict[str, Any]:
+    """Rules 2 and 4.
 
     With `products_only`, matrix products and embeddings alone are quantised: the mask that attention adds is
     as large as a number can be, and takes the whole range of the sum it enters.
     """
+    with needs_extra("ort"):
+        from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    prepared: Path
-    path: Path
-    wanted: Calibration
-    feeds: Arrays
-    products_only: bool
-    symmetric: bool
+    methods = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
+    wanted = spec.calibration or Calibration()
+    feeds, texts = calibration_feeds(source, wanted), text_ports(source)
+    options: dict[str, Any] = {"CalibStridedMinMax": 1}  # batch by batch, whatever the method; see Reader
+    if _for_tensorrt(spec):
+        options |= {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
 
-    def quantise(self, scheme: Scheme) -> None:
-        """Write the graph, its ranges taken anew."""
-        with needs_extra("ort"):
-            from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-        methods = {
-            "minmax": CalibrationMethod.MinMax,
-            "entropy": CalibrationMethod.Entropy,
-            "percentile": CalibrationMethod.Percentile,
-        }
-        symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
+    def quantise(scheme: Scheme) -> None:
         _quietly(
             lambda: quantize_static(
-                str(self.prepared),
-                str(self.path),
-                Reader(self.feeds),
+                str(prepared),
+                str(path),
+                Reader(feeds, texts),
                 quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "MatMul", "Gemm", "Gather"] if self.products_only else None,
+                op_types_to_quantize=["Conv", "MatMul", "Gemm", "Gather"] if products_only else None,
                 per_channel=True,
                 reduce_range=scheme.reduced,
                 activation_type=QuantType.QInt8 if scheme.activations_signed else QuantType.QUInt8,
                 weight_type=QuantType.QInt8 if scheme.weights_signed else QuantType.QUInt8,
-                calibrate_method=methods[self.wanted.method],
-                extra_options=symmetric if self.symmetric else {},
-            )
+                calibrate_method=methods[wanted.method],
+                extra_options=options,
+            ),
+            source,
         )
 
+    taken = _nearest(static_candidates(spec, isa_flags()), quantise, parent, path, feeds, texts)
+    return {
+        "calibration": {"split": wanted.split, "method": wanted.method, **sample_digests(feeds)},
+        **taken,
+    }
 
-def _static(job: _Static, spec: ExportSpec, reference: Path) -> tuple[str, dict[str, float]]:
-    """Rules 2 to 4: the scheme that was taken, and the error of each that was tried."""
-    names: list[str]
-    if job.symmetric or spec.scheme != "auto":
-        names = ["s8s8" if job.symmetric else spec.scheme]
-    else:
-        names = ["u8s8"] if has_int8_dot(isa_flags()) else ["u8s8-reduced", "u8u8"]
+
+def _nearest(
+    names: list[str],
+    quantise: Callable[[Scheme], None],
+    reference: Path,
+    path: Path,
+    feeds: Arrays,
+    texts: TextPorts | None,
+) -> dict[str, Any]:
+    """Rule 3: leave the graph of the best scheme in `path`; the error of each that was tried."""
+    few = without_common_padding(next(batches(feeds, _TRIED_SAMPLES)), texts)
+    with closing(open_runtime(reference)) as one:
+        expected = one.run(few)
     tried: dict[str, float] = {}
     for name in names:
-        job.quantise(SCHEMES[name])
-        tried[name] = _error(reference, job.path, job.feeds)
+        quantise(SCHEMES[name])
+        with closing(open_runtime(path)) as other:
+            found = other.run(few)
+        tried[name] = max(gap(expected[output], found[output]) for output in expected)
     best = min(tried, key=tried.__getitem__)
     if best != names[-1]:
-        job.quantise(SCHEMES[best])
-    return best, tried
+        quantise(SCHEMES[best])
+    return {"scheme": best, "tried": tried}
 
 
-def _error(reference: Path, path: Path, feeds: Arrays) -> float:
-    """Largest difference of any output from the canonical graph's, on calibration samples."""
-    first = next(batches(feeds, _TRIED_SAMPLES))
-    with closing(open_runtime(reference)) as one:
-        expected = one.run(first)
-    with closing(open_runtime(path)) as other:
-        found = other.run(first)
-    return max(gap(expected[name], found[name]) for name in expected)
+def _check_loads(path: Path, source: ExportSource, scheme: str) -> None:
+    """A kernel that this ONNX Runtime does not have (signed weights of ConvInteger) is refused here."""
+    try:
+        open_runtime(path).close()
+    except IntegrityError as error:
+        raise UnfitEnvironmentError(
+            f"export of {source.name!r}: ONNX Runtime cannot load its own int8 graph of scheme {scheme} "
+            f"({error}); ask for another scheme, or for quantization static"
+        ) from error
 
 
-def _quietly(step: Callable[[], object]) -> None:
-    """Run a step of onnxruntime.quantization, whose warnings (types guessed, opset) are no news here."""
+def _quietly(step: Callable[[], object], source: ExportSource) -> None:
+    """Run a step of onnxruntime.quantization, whose prints and warnings (types guessed) are no news here.
+
+    Raises:
+        UnfitEnvironmentError: it refuses the graph.
+    """
     import logging
 
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             step()
+    except ValueError as error:  # its class for everything that it cannot do
+        first_line = str(error).strip().partition("\n")[0]
+        raise UnfitEnvironmentError(
+            f"export of {source.name!r}: onnxruntime.quantization refuses the graph ({first_line}); "
+            "ask for another quantization or calibration method, or ship fp32"
+        ) from error
     finally:
         root.setLevel(level)
 

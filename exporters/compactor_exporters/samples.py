@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 LARGEST_BATCH = 64
-MOST_TOKENS = 2048  # in one batch of texts of the largest length; a batch of 64 x 512 would take a minute
+MOST_TOKENS = 1024  # in one batch of texts of the largest length; 64 x 512 would take most of a minute
 
 
 def count_samples(source: ExportSource, feeds: "Arrays") -> int:

@@ -19,8 +19,9 @@ ISA_FLAGS = {
     "amx_int8": "amx_int8",
     "asimd": "asimd",
     "asimddp": "dotprod",  # what the Linux kernel calls the ARM dot-product instructions
+    "i8mm": "i8mm",
 }
-INT8_DOT = {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod"}
+INT8_DOT = {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm"}
 PACKAGES = (
     *("compactor-toolkit", "numpy", "msgspec", "torch", "torchvision", "timm", "transformers", "accelerate"),
     *("onnx", "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"),

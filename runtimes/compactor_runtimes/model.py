@@ -1,5 +1,6 @@
 """Load one artifact of a bundle and predict from raw images or texts, with little Python before the graph."""
 
+import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -25,6 +26,8 @@ def load(
 ) -> "Model":
     """Open a bundle and one of its verified artifacts.
 
+    Warns with UserWarning where int8 was judged on a CPU whose 8-bit sums differ from this one's.
+
     Args:
         path: the bundle's folder.
         artifact: name of the artifact; None takes the bundle's default.
@@ -42,6 +45,9 @@ def load(
     for candidate in bundle.manifest.main.artifacts:
         engine = candidate.spec.format in CODE and candidate.status == "not-run" and candidate.files
         if candidate.name == wanted and (candidate.ships or engine):
+            doubt = _doubt_of_int8(bundle, candidate)
+            if doubt is not None:
+                warnings.warn(doubt, stacklevel=2)
             return Model(bundle, candidate, open_artifact(bundle, candidate, threads=threads, trust=trust))
     listed = ", ".join(f"{each.name} ({each.status})" for each in bundle.manifest.main.artifacts)
     raise UsageError(f"{bundle.path}: no verified artifact {wanted!r}; choose a verified one of: {listed}")
@@ -80,6 +86,26 @@ def open_artifact(
                 f"{where} has {what} {sorted(found)}, the manifest says {expected}; export it again"
             )
     return runtime
+
+
+def _doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:
+    """Say that an int8 artifact was judged on other instructions than this CPU's; None where they are alike.
+
+    Without 8-bit dot products sums may saturate. Where nothing is known of a CPU nothing is said.
+    """
+    if artifact.spec.precision != "int8" or not artifact.isa:
+        return None
+    from compactor_runtimes.environment import has_int8_dot, isa_flags  # a quarter of the time to import
+
+    here = isa_flags()
+    if not here or has_int8_dot(here) == has_int8_dot(artifact.isa):
+        return None
+    there, now = ("with", "none") if has_int8_dot(artifact.isa) else ("without", "them")
+    return (
+        f"{bundle.path}: artifact {artifact.name!r} was verified on a CPU {there} 8-bit dot products "
+        f"({' '.join(artifact.isa)}), this one has {now} ({' '.join(here)}), so its answers may differ; run "
+        f"`compactor verify {bundle.path}` here"
+    )
 
 
 class Model:

@@ -101,5 +101,5 @@ def test_plan_says_what_cannot_run_here(tmp_path: Path) -> None:
     actions = {step.id: (step.action, step.reason) for step in plan.steps}
     assert actions["fp32"] == ("run", "")
     assert actions["tensorrt-fp16"][0] == "cannot"
-    assert "tensorrt/fp16 has no exporter" in actions["tensorrt-fp16"][1]
+    assert "compactor-toolkit[tensorrt]" in actions["tensorrt-fp16"][1]
     plan.require_runnable()  # an optional variant stops nothing

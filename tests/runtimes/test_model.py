@@ -1,11 +1,15 @@
+import re
+import warnings
+
 import msgspec
 import numpy as np
 import onnx
 import pytest
 from PIL import Image
 
-from compactor_runtimes import load
+from compactor_runtimes import environment, load
 from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.manifest import ExportSpec
 
 BLUE = np.zeros((4, 4, 3), np.uint8)
 BLUE[:, :, 2] = 51  # 16 pixels of 51 / 255 = 0.2: logits 0, 0, 3.2
@@ -117,3 +121,37 @@ def test_bundles_that_predict_cannot_serve_are_refused(bundle):
     bundle.replace_artifact(files=[])
     with pytest.raises(IntegrityError, match="artifact 'fp32' lists no file"):
         load(bundle.path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "there", "here", "said"),
+    [
+        (
+            "int8",
+            ["avx2", "avx512_vnni"],
+            ["avx2"],
+            r"with 8-bit .* \(avx2 avx512_vnni\), this one has none",
+        ),
+        ("int8", ["avx2"], ["avx2", "amx_int8"], r"without 8-bit dot products \(avx2\), this one has them"),
+        ("int8", ["avx2", "avx_vnni"], ["asimd", "dotprod"], None),
+        ("int8", ["avx2"], ["avx2", "avx512f"], None),
+        ("int8", [], ["avx2"], None),  # written before this was recorded
+        ("int8", ["avx2", "avx_vnni"], [], None),  # a system that does not tell
+        ("fp32", ["avx2", "avx_vnni"], ["avx2"], None),
+    ],
+)
+def test_int8_that_was_judged_on_other_instructions_is_doubted(
+    bundle, monkeypatch, precision, there, here, said
+):
+    spec = ExportSpec(precision=precision, quantization="static" if precision == "int8" else None)
+    bundle.replace_artifact(spec=spec, isa=there)
+    monkeypatch.setattr(environment, "isa_flags", lambda: here)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(bundle.path).close()
+    assert len(caught) == (said is not None)
+    if said is not None:
+        text = str(caught[0].message)
+        assert re.search(said, text)
+        assert f"`compactor verify {bundle.path}`" in text
+        assert caught[0].filename == __file__  # the line that loads

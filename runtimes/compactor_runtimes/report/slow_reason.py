@@ -13,8 +13,9 @@ def slow_reason(artifact: Artifact) -> str:
     if artifact.isa and not has_int8_dot(artifact.isa):
         reasons.append("no 8-bit dot products (VNNI) on this CPU")
     placed = artifact.made.get("placement", {})
-    if placed.get("unfused_pairs"):
-        reasons.append(f"{placed['unfused_pairs']} QDQ pairs not fused")
+    pairs = placed.get("unfused_pairs")
+    if pairs and artifact.spec.quantization == "static":  # the other kind has no pairs to fuse
+        reasons.append(f"{pairs} QDQ {'pair' if pairs == 1 else 'pairs'} not fused")
     if placed.get("float_ops"):
         total = placed["float_ops"] + placed.get("int8_ops", 0)
         reasons.append(f"{placed['float_ops']} of {total} products in float")
