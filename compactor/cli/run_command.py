@@ -127,11 +127,15 @@ def propose_into(
     reporter: Any,
     *,
     training: bool = True,
+    **wishes: Any,
 ) -> str:
-    """Write the recipe for a teacher, a student and data into the runs folder; return its path."""
+    """Write the recipe for a teacher, a student and data into the runs folder; return its path.
+
+    `wishes` are further arguments of `propose`.
+    """
     from compactor.propose import propose
 
-    proposal = propose(teacher, student, data, task=task, training=training)
+    proposal = propose(teacher, student, data, task=task, training=training, **wishes)
     folder = runs / proposal.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "recipe.yaml"

@@ -2,13 +2,17 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec
 
-from compactor.models.student import parameter_count
+from compactor.data.splits import Dataset
+from compactor.models.student import Student, parameter_count
+from compactor.progress import Reporter
+from compactor.recipe import Recipe
 from compactor.run.digest import file_digest
 from compactor.run.folder import WEIGHTS
+from compactor.tasks import Task
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
 from compactor_runtimes.manifest import Artifact
@@ -17,15 +21,26 @@ from compactor_runtimes.measure.records import Candidate, Measurement, Settings
 from compactor_runtimes.report import artifact_bytes, artifact_name
 from compactor_runtimes.runtime import OPENERS
 
-if TYPE_CHECKING:
-    from compactor.run.finish import Finish
-
 MEASURED_SAMPLES = 64
 TORCH = "compactor.torch_runtime:open_runtime"
 
 
+class Measured(Protocol):
+    """What measuring reads of a run; `run` is the folder of its files, `recipe.measure` says the load."""
+
+    run: Path
+    recipe: Recipe
+    task: Task
+    data: Dataset
+    student: Student
+    student_folder: Path
+    teachers: list[Student]
+    teacher_folders: list[Path]
+    reporter: Reporter
+
+
 def measure_all(
-    run: "Finish", source: ExportSource, artifacts: list[Artifact], teachers: list[str]
+    run: Measured, source: ExportSource, artifacts: list[Artifact], teachers: list[str]
 ) -> list[Measurement]:
     """Measure the teachers together in torch, the student in torch, and every artifact."""
     candidates = [

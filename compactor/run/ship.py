@@ -67,28 +67,30 @@ def export_source(student: Student, name: str, task: str, *, data: Dataset | Non
 def export_and_judge(
     source: ExportSource,
     specs: list[ExportSpec],
-    gates: GatesSpec,
+    gates: GatesSpec | None,
     folder: Path,
     *,
     student: Answers,
     teacher: Answers | None,
     select: Split,
     reporter: Reporter,
+    has_truth: bool = True,
 ) -> Shipment:
     """Export and verify every spec; judge artifacts against the student, the student against its teachers.
 
     Args:
         source: the student as the exporters see it.
         specs: what to export.
-        gates: what must be reached.
+        gates: what must be reached; None = nothing but the numbers is judged (random weights).
         folder: where the artifacts' files go.
         student: what the torch student answers on the select split.
         teacher: what its teachers answer there, where it has any.
         select: the split; report samples are not read.
         reporter: where progress goes.
+        has_truth: False = `select` has neither labels nor teachers: agreement is judged, accuracy is not.
     """
     task = task_named(source.task)
-    labels = truth_labels(task, select, teacher)
+    labels = truth_labels(task, select, teacher) if has_truth else None
     artifacts = []
     reference: Reference | None = None
     with reporter.bar("export and verify", len(specs)) as bar:
@@ -100,7 +102,7 @@ def export_and_judge(
                     reference = Reference(source, arrays_of(next(task.batches(select))), progress=tell)
                 reference.tell = tell
                 artifact = verify_against(reference, artifact, folder)
-                if artifact.ships:
+                if artifact.ships and gates is not None:
                     found = _answers(artifact, source, folder, task.batches(select))
                     artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
             artifacts.append(artifact)
@@ -108,8 +110,10 @@ def export_and_judge(
             reporter.note(
                 f"{artifact.name}: {artifact.status}{': ' + artifact.reason if artifact.reason else ''}"
             )
-    checks = []
-    if gates.student_vs_teacher.max_drop_points is not None and teacher is not None:
+    checks: list[Check] = []
+    if labels is None or gates is None or teacher is None:
+        return Shipment(source, artifacts, checks)
+    if gates.student_vs_teacher.max_drop_points is not None:
         drop = judge_drop(
             correct(teacher[task.head], labels),
             correct(student[task.head], labels),
@@ -165,12 +169,12 @@ def _judge(
     task: Task,
     student: Answers,
     found: Answers,
-    labels: NDArray[np.int64],
+    labels: NDArray[np.int64] | None,
 ) -> Artifact:
     precision = artifact.spec.precision
     same = same_answers(task, student, found)
     checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision)]
-    if task.answers == "classes":
+    if task.answers == "classes" and labels is not None:
         before, after = (correct(answers[task.head], labels) for answers in (student, found))
         checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))
     return concluded(replace(artifact, checks=[*artifact.checks, *checks]))

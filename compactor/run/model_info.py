@@ -1,0 +1,143 @@
+"""What a model itself says of its inputs and classes, for an export without data."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from compactor.data.spec import DataSpec
+from compactor.data.tokenizer import FILE, text_info
+from compactor.models.student import EMBEDDING
+from compactor.propose.models import FOLDERS, Named
+from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.tables import nearest
+
+IMAGES, TEXTS = "image-classification", "text-classification"
+MAX_TOKENS = 128  # where a sentence encoder does not say what it was trained with
+CIFAR_SIDE = 32
+IMAGENET_CLASSES = 1000
+GIVE_DATA = "give DATA, which says it"
+
+
+def task_of(model: Named) -> str | None:
+    """The task that a model is for; None where its name and configuration do not tell."""
+    if model.family in ("cifar", "timm"):
+        return IMAGES
+    if model.family not in FOLDERS or model.folder is None:
+        return None
+    kinds = " ".join(model.config.get("architectures") or [])
+    if "ForImageClassification" in kinds:
+        return IMAGES
+    if "ForSequenceClassification" in kinds:
+        return TEXTS
+    # an encoder, with whatever head it was pre-trained with; other classifiers have no task here
+    is_encoder = "Classification" not in kinds and "QuestionAnswering" not in kinds
+    return EMBEDDING if is_encoder and (model.folder / FILE).is_file() else None
+
+
+def info_of(model: Named, task: str | None) -> DataInfo:
+    """Describe the data that a model takes.
+
+    Args:
+        model: as the command line names it.
+        task: what the user wants it for; absent = what it is for.
+
+    Raises:
+        UsageError: the model is for another task, or does not say what it takes.
+    """
+    from compactor.tasks import TASKS
+
+    if task is not None and task not in TASKS:
+        raise UsageError(f"task {task!r}: there is no such task; {nearest(task, TASKS)}")
+    own = task_of(model)
+    if own is None:
+        raise UsageError(
+            f"model {model.model}: says neither its task nor the size of its inputs; {_way_out(model)}"
+        )
+    # a text classifier also is an encoder; nothing else has two uses
+    if task not in (None, own) and (task, own) != (EMBEDDING, TEXTS):
+        raise UsageError(
+            f"--task {task}: model {model.model} is for {own}; leave --task out, or name another model"
+        )
+    task = task or own
+    if task == IMAGES:
+        count = model.known.count or _usual_count(model)
+        return DataInfo(task, {"label": class_names(model, count)}, image=_image(model))
+    positions = int(model.config.get("max_position_embeddings") or MAX_TOKENS)
+    tokens = min(_trained_tokens(model), positions)
+    text = text_info(DataSpec(dataset="-", tokenizer=model.model, max_tokens=tokens), None)
+    names = [] if task == EMBEDDING else class_names(model, model.known.count or 2)
+    return DataInfo(task, {"label": names}, text=text)
+
+
+def class_names(model: Named, count: int) -> list[str]:
+    """Names of the classes: the configuration's, ImageNet's for a thousand of timm, else `class 0` ..."""
+    if model.known.names is not None:
+        return model.known.names
+    if model.family == "timm" and count == IMAGENET_CLASSES:
+        with needs_extra("vision"):
+            from timm.data.imagenet_info import ImageNetInfo
+        known = ImageNetInfo("imagenet-1k")
+        names = [known.index_to_description(index) for index in range(count)]
+        often = Counter(names)  # two kinds of crane
+        return [
+            name if often[name] == 1 else f"{name} ({known.index_to_label_name(index)})"
+            for index, name in enumerate(names)
+        ]
+    return [f"class {index}" for index in range(count)]
+
+
+def _way_out(model: Named) -> str:
+    if model.family in FOLDERS and model.folder is None:
+        return "it is no local folder: download it and give hf:FOLDER, or give DATA"
+    return GIVE_DATA
+
+
+def _usual_count(model: Named) -> int:
+    if model.family == "cifar":
+        return 10
+    if model.family == "timm":
+        return IMAGENET_CLASSES
+    raise UsageError(f"model {model.model}: does not say how many classes it has; {GIVE_DATA}")
+
+
+def _image(model: Named) -> ImageInfo:
+    """Height, width and channels of what an image model takes."""
+    if model.family == "cifar":
+        return ImageInfo(CIFAR_SIDE, CIFAR_SIDE, 3)
+    if model.family == "timm":
+        with needs_extra("vision"):
+            import timm
+        name = model.model.partition(":")[2]
+        published = timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(name.partition(".")[0])
+        channels, height, width = published.input_size if published else (3, 224, 224)
+        return ImageInfo(height, width, int(model.options.get("in_chans", channels)))
+    assert model.folder is not None
+    prepared, config = _json(model.folder / "preprocessor_config.json"), model.config
+    size = prepared.get("crop_size") or prepared.get("size") or config.get("image_size")
+    if isinstance(size, dict):
+        size = (size.get("height"), size.get("width")) if "height" in size else size.get("shortest_edge")
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    if not isinstance(height, int) or not isinstance(width, int):
+        raise UsageError(
+            f"model {model.model}: neither config.json nor preprocessor_config.json says the size of its "
+            f"images; {GIVE_DATA}"
+        )
+    return ImageInfo(height, width, int(config.get("num_channels") or 3))
+
+
+def _trained_tokens(model: Named) -> int:
+    """Tokens that a sentence encoder was trained with."""
+    assert model.folder is not None
+    return int(_json(model.folder / "sentence_bert_config.json").get("max_seq_length") or MAX_TOKENS)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: is not JSON ({error}); download the model again") from error
+    return content if isinstance(content, dict) else {}
