@@ -162,9 +162,10 @@ def _with_data(
 
     with needs_extra("train"):
         from compactor.models.student import EMBEDDING
-        from compactor.run.export import check_place, publish
+        from compactor.run.export import check_place
         from compactor.run.model_info import task_of
         from compactor.run.pipeline import run_recipe
+        from compactor_exporters.bundle_writer import move_into_place
     if output is not None:
         check_place(output)
     if task is None and task_of(read_model(model, base=None, role="model")) == EMBEDDING:
@@ -181,7 +182,8 @@ def _with_data(
         shutil.rmtree(copy, ignore_errors=True)
         output.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(result.bundle, copy)
-        result = replace(result, bundle=publish(copy, output))
+        move_into_place(copy, output)
+        result = replace(result, bundle=output)
     print_result(result, loaded, as_json)
 
 

@@ -3,7 +3,6 @@
 With data, an export is a recipe without stages (`compactor.run.pipeline`); both export and judge in `ship`.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,12 @@ from compactor.run.sample_inputs import sample_split
 from compactor.run.ship import export_and_judge, export_source
 from compactor.run.variants import parse_variants, with_overrides
 from compactor.tasks import Task, task_named
-from compactor_exporters.bundle_writer import BundleContents, check_fit_to_ship, write_bundle
+from compactor_exporters.bundle_writer import (
+    BundleContents,
+    check_fit_to_ship,
+    move_into_place,
+    write_bundle,
+)
 from compactor_exporters.gates import AGREEMENT_GATE
 from compactor_exporters.verify import concluded
 from compactor_runtimes.bundle import MANIFEST
@@ -171,21 +175,6 @@ def check_place(place: Path) -> None:
         )
 
 
-def publish(bundle: Path, place: Path) -> Path:
-    """Move a verified bundle to its place; one that is there is put back if that fails."""
-    old = bundle.with_name(f"{bundle.name}.old")
-    if place.exists():
-        place.rename(old)
-    try:
-        bundle.rename(place)
-    except OSError:
-        if old.exists():
-            old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-    return place
-
-
 def _ship(job: Job, place: Path, *, random_weights: bool, measured: bool) -> Exported:
     """Export and judge, choose, write and verify the bundle, and only then move it to its place."""
     select = job.data.select
@@ -220,7 +209,7 @@ def _ship(job: Job, place: Path, *, random_weights: bool, measured: bool) -> Exp
         ),
     )
     verify_bundle(written).raise_for_gate()
-    publish(written, place)
+    move_into_place(written, place)
     return Exported(
         place, job.recipe.task, artifacts, default.name, len(select), random_weights, measurements
     )

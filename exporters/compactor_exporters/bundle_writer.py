@@ -79,7 +79,7 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
     partial.mkdir()
     try:
         _fill(partial, contents)
-        _move_into_place(partial, folder)
+        move_into_place(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
@@ -249,7 +249,7 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _move_into_place(partial: Path, folder: Path) -> None:
+def move_into_place(partial: Path, folder: Path) -> None:
     """Rename the finished folder; the one it replaces is put back if that fails."""
     old = partial.with_suffix(".old")
     if folder.exists():

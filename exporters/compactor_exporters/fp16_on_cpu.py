@@ -2,11 +2,10 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from compactor_exporters.optimised_graph import optimised_graph
 from compactor_runtimes.errors import needs_extra
 
-_QUIET = 4  # fatal errors only
 _LAYERS = ("Conv", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
 
 
@@ -18,16 +17,8 @@ def note_on_cpu(path: Path) -> str | None:
     """
     with needs_extra("export"):
         import onnx
-    with needs_extra("ort"):
-        import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = _QUIET
-    with TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
-        options.optimized_model_filepath = str(optimised)
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        graph = onnx.load(optimised).graph
+    graph = optimised_graph(path, "all")
     types = {each.name: each.data_type for each in graph.initializer}
     layers = [node for node in graph.node if node.op_type in _LAYERS]
     weights = [{types[name] for name in node.input if name in types} for node in layers]

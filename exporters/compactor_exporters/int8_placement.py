@@ -1,10 +1,9 @@
 """Where ONNX Runtime really computes in 8 bits: what it makes of a quantised graph on this machine."""
 
-import tempfile
 from collections import Counter
 from pathlib import Path
 
-from compactor_runtimes.errors import needs_extra
+from compactor_exporters.optimised_graph import optimised_graph
 
 _INTEGER = {
     *("QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger"),
@@ -30,18 +29,7 @@ def placement(path: Path) -> dict[str, int]:
         DequantizeLinear nodes that no operator took in, each of which converts numbers at every run. One that
         gives an output of the graph is not counted: outputs are in float, whatever is before them.
     """
-    with needs_extra("export"):
-        import onnx
-    with needs_extra("ort"):
-        import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    with tempfile.TemporaryDirectory() as scratch:
-        options.optimized_model_filepath = str(Path(scratch) / "optimised.onnx")
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        graph = onnx.load(options.optimized_model_filepath).graph
+    graph = optimised_graph(path, "extended")
     counts = Counter(node.op_type for node in graph.node)
     outputs = {port.name for port in graph.output}
     return {

@@ -8,7 +8,7 @@ from contextlib import closing
 from copy import deepcopy
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from compactor_exporters.findings import Finding, gap
 from compactor_exporters.source import ExportSource, forward
@@ -19,9 +19,7 @@ from compactor_runtimes.manifest import Check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    Arrays = dict[str, NDArray[Any]]
+    from compactor_exporters.findings import Arrays
 
 MARGIN = 8.0
 NOISE_SAMPLES = 16  # more of them move the largest by little, and cost six runs each

@@ -75,11 +75,11 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     parent = fused_graph(source, folder) if spec.fused else canonical_graph(source, folder)
     path = folder / f"{spec.name}.onnx"
     made: dict[str, Any] = {"from": "fp32-fused" if spec.fused else "fp32", "versions": _versions()}
-    operators = {node.op_type for node in onnx.load(parent, load_external_data=False).graph.node}
+    model = onnx.load(parent)
+    operators = {node.op_type for node in model.graph.node}
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / "prepared.onnx"
         if spec.fused:
-            model = onnx.load(parent)
             made["attention_split"] = split_attention(model)
             onnx.save_model(model, prepared)
         else:

@@ -61,6 +61,7 @@ class Reference:
         self.source, self.feeds = source, feeds
         self.tell: Progress = progress or (lambda step: None)
         self.samples = count_samples(source, feeds)
+        self._noise: dict[str, dict[str, float]] | None = None
         self._largest = min(source.axis_bounds[source.batch_axis][1], LARGEST_BATCH)
         self.tell("torch reference")
         edges = [batch for edges in edge_samples(source, feeds) for batch in batches(edges, self._largest)]
@@ -102,8 +103,6 @@ class Reference:
             feeds += [each.feeds for each in self.groups["shape-grid"] if size(each.feeds) <= 2]
             self._noise = measure_noise(self.source, canonical_graph(self.source, folder), feeds)
         return self._noise
-
-    _noise: dict[str, dict[str, float]] | None = None
 
     def noise_limits(self, folder: Path) -> dict[str, float]:
         """Largest difference that is allowed of each output of an fp32 artifact."""

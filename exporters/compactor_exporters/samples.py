@@ -1,16 +1,14 @@
 """The feeds on which an artifact is verified: a grid of shapes, real samples, edge samples."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compactor_exporters.source import ExportSource
 from compactor_exporters.text_samples import extremes, of_length, real_tokens, text_ports
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = dict[str, NDArray[Any]]
+    from compactor_exporters.findings import Arrays
 
 LARGEST_BATCH = 64
 MOST_TOKENS = 1024  # in one batch of texts of the largest length; 64 x 512 would take most of a minute

@@ -4,19 +4,18 @@ The torch forward used as the reference of every comparison lives here too, so t
 alike.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compactor_runtimes.errors import UsageError, needs_extra
 from compactor_runtimes.manifest import Calibration, InputPort, OutputPort, Post, Pre
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
-    Arrays = dict[str, NDArray[Any]]
+    from compactor_exporters.findings import Arrays
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,7 @@ class ExportSource:
     @property
     def axis_bounds(self) -> dict[str, tuple[int, int]]:
         """Smallest and largest size of every named axis, the tightest that the input ports declare."""
-        bounds: dict[str, tuple[int, int]] = {}
-        for port in self.inputs:
-            for axis, low, high in zip(port.axes, port.min, port.max, strict=True):
-                if isinstance(axis, str):
-                    known = bounds.get(axis, (low, high))
-                    bounds[axis] = (max(low, known[0]), min(high, known[1]))
-        return bounds
+        return axis_bounds(self.inputs)
 
     @property
     def batch_axis(self) -> str:
@@ -103,6 +96,17 @@ class ExportSource:
                 f"export of {self.name!r}: the batch axis is fixed to {axis}; name it to make it dynamic"
             )
         return axis
+
+
+def axis_bounds(ports: Sequence[InputPort]) -> dict[str, tuple[int, int]]:
+    """Smallest and largest size of every named axis, the tightest that the ports declare."""
+    bounds: dict[str, tuple[int, int]] = {}
+    for port in ports:
+        for axis, low, high in zip(port.axes, port.min, port.max, strict=True):
+            if isinstance(axis, str):
+                known = bounds.get(axis, (low, high))
+                bounds[axis] = (max(low, known[0]), min(high, known[1]))
+    return bounds
 
 
 def check_deploy_weights(source: ExportSource) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compactor_exporters.source import axis_bounds
 from compactor_exporters.tensorrt_progress import Progress, monitor, watch_interrupts
 from compactor_runtimes.errors import UnfitEnvironmentError
 from compactor_runtimes.manifest import InputPort
@@ -28,12 +29,7 @@ _TURING = "for turing"
 
 def profile_of(ports: Sequence[InputPort]) -> Profile:
     """Rule 3: the shapes between which an engine runs; an axis that ports share has the tightest bounds."""
-    bounds: dict[str, tuple[int, int]] = {}
-    for port in ports:
-        for axis, low, high in zip(port.axes, port.min, port.max, strict=True):
-            if isinstance(axis, str):
-                known = bounds.get(axis, (low, high))
-                bounds[axis] = (max(low, known[0]), min(high, known[1]))
+    bounds = axis_bounds(ports)
 
     def shape(port: InputPort, which: int) -> list[int]:
         return [

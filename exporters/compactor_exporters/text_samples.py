@@ -5,7 +5,7 @@ and mask always agree; where a row is padded, that is the point of it.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compactor_exporters.source import ExportSource
 from compactor_runtimes.errors import UsageError
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Arrays = dict[str, NDArray[Any]]
+    from compactor_exporters.findings import Arrays
+
     Tokens = NDArray[np.int64]
 
 REPEATED_TOKENS = 32

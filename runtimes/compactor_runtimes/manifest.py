@@ -4,6 +4,8 @@ Reading and checking of a bundle on disk is `bundle.py`; what the records mean i
 """
 
 from contextlib import suppress
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -296,7 +298,7 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
             "use the compactor-toolkit release that wrote the bundle, or export again"
         )
     if version == 1:
-        _drop_parents(raw)
+        drop_parents(raw, "components", "main", "artifacts")
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
@@ -308,10 +310,15 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     return manifest
 
 
-def _drop_parents(raw: Any) -> None:
-    """Remove the field that version 1 wrote into each spec, always empty; damage elsewhere is told later."""
+def drop_parents(raw: Any, *path: str) -> None:
+    """Remove the field that version 1 wrote into each spec, always empty; damage elsewhere is told later.
+
+    Args:
+        raw: a manifest or a report as plain data; changed in place.
+        path: keys that lead to its list of artifacts.
+    """
     with suppress(KeyError, TypeError, AttributeError):
-        for artifact in raw["components"]["main"]["artifacts"]:
+        for artifact in reduce(getitem, path, raw):
             artifact["spec"].pop("parent", None)
 
 

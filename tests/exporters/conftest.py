@@ -54,6 +54,29 @@ class Text(nn.Module):
         return self.intent((tokens * mask).sum(1) / mask.sum(1).clamp(min=1)), self.slot(tokens)
 
 
+class MaskedAttention(nn.Module):
+    """Attention over x [B, L, width] that sees the tokens of a mask [B, L], as transformers writes it."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        rows = torch.arange(batch)[:, None, None, None]
+        columns = torch.arange(tokens)[None, None, None, :]
+        seen = attention_mask.bool()[rows, columns].expand(-1, -1, tokens, -1)
+        bias = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
+        query, key, value = (
+            each(x).view(batch, tokens, self.heads, width // self.heads).transpose(1, 2)
+            for each in (self.query, self.key, self.value)
+        )
+        scores = query @ key.transpose(2, 3) * (width // self.heads) ** -0.5 + bias
+        attended = (scores.softmax(-1) @ value).transpose(1, 2).reshape(x.shape).contiguous()
+        return self.out(attended)
+
+
 def image_source(module: nn.Module, **changes: Any) -> ExportSource:
     source = ExportSource(
         name="toy-digits",

@@ -15,6 +15,7 @@ from compactor_exporters.samples import MOST_TOKENS, shape_grid
 from compactor_exporters.verify import verify_artifact
 from compactor_runtimes.errors import UnfitEnvironmentError
 from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort
+from tests.exporters.conftest import MaskedAttention
 
 FUSED = ExportSpec(fused=True)
 WIDTH, HEADS, VOCABULARY = 16, 2, 50
@@ -26,23 +27,13 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, WIDTH)
-        self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.attention = MaskedAttention(WIDTH, HEADS)
         self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         x = self.embedding(input_ids)
-        rows = torch.arange(input_ids.shape[0])[:, None, None, None]
-        columns = torch.arange(input_ids.shape[1])[None, None, None, :]
-        seen = attention_mask.bool()[rows, columns].expand(-1, -1, input_ids.shape[1], -1)
-        bias = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
-        query, key, value = (
-            each(x).view(*input_ids.shape, HEADS, WIDTH // HEADS).transpose(1, 2)
-            for each in (self.query, self.key, self.value)
-        )
-        scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5 + bias
-        attended = (scores.softmax(-1) @ value).transpose(1, 2).reshape(x.shape).contiguous()
-        x = self.norms[0](self.out(attended) + x)
+        x = self.norms[0](self.attention(x, attention_mask) + x)
         x = self.norms[1](self.down(nn.functional.gelu(self.up(x))) + x)
         weights = attention_mask.unsqueeze(-1).to(x.dtype)
         return (x * weights).sum(1) / weights.sum(1).clamp(min=1e-9)

@@ -15,6 +15,7 @@ from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.int8_attention import split_attention
 from compactor_exporters.verify import verify_artifact
 from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort
+from tests.exporters.conftest import MaskedAttention
 
 WIDTH, HEADS = 16, 2
 
@@ -83,21 +84,11 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embedding, self.norm = nn.Embedding(50, WIDTH), nn.LayerNorm(WIDTH)
-        self.query, self.key, self.value, self.out = (nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.attention = MaskedAttention(WIDTH, HEADS)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         x = self.embedding(input_ids)
-        rows = torch.arange(input_ids.shape[0])[:, None, None, None]
-        columns = torch.arange(input_ids.shape[1])[None, None, None, :]
-        seen = attention_mask.bool()[rows, columns].expand(-1, -1, input_ids.shape[1], -1)
-        bias = torch.where(seen, 0.0, torch.finfo(torch.float32).min)
-        query, key, value = (
-            each(x).view(*input_ids.shape, HEADS, WIDTH // HEADS).transpose(1, 2)
-            for each in (self.query, self.key, self.value)
-        )
-        scores = query @ key.transpose(2, 3) * (WIDTH // HEADS) ** -0.5 + bias
-        attended = (scores.softmax(-1) @ value).transpose(1, 2).reshape(x.shape).contiguous()
-        x = self.norm(self.out(attended) + x)
+        x = self.norm(self.attention(x, attention_mask) + x)
         weights = attention_mask.unsqueeze(-1).to(x.dtype)
         return (x * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 

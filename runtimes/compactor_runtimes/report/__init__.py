@@ -5,14 +5,13 @@ Raw samples are kept and every summary is derived from them. The other modules h
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from compactor_runtimes.errors import IntegrityError, MissingDependency
+from compactor_runtimes.manifest import drop_parents
 from compactor_runtimes.report.choice import Choice, choose
 from compactor_runtimes.report.format import artifact_bytes, artifact_name
 from compactor_runtimes.report.html import render_html
@@ -137,15 +136,8 @@ def read_report(path: Path) -> Report:
             "use the compactor-toolkit release that wrote it"
         )
     if version == 1:
-        _drop_parents(raw)
+        drop_parents(raw, "artifacts")
     try:
         return msgspec.convert(raw, Report)
     except msgspec.ValidationError as error:
         raise IntegrityError(f"{path}: {error}; the report is damaged, run the measurement again") from error
-
-
-def _drop_parents(raw: Any) -> None:
-    """Remove the field that version 1 wrote into each spec, always empty; damage elsewhere is told later."""
-    with suppress(KeyError, TypeError, AttributeError):
-        for artifact in raw["artifacts"]:
-            artifact["spec"].pop("parent", None)
