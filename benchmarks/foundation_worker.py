@@ -5,6 +5,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter, perf_counter_ns
@@ -15,7 +16,8 @@ import numpy as np
 STEPS, WARMUP, BATCH = 16, 4, 128
 
 
-def _split(n: int) -> Any:
+def synthetic_split(n: int) -> Any:
+    """Random images of 10 classes."""
     from compactor.data.splits import Split
 
     rng = np.random.default_rng(0)
@@ -23,7 +25,8 @@ def _split(n: int) -> Any:
     return Split("train", images, {"label": np.arange(n) % 10}, np.arange(n), "synthetic")
 
 
-def _model() -> Any:
+def synthetic_model(name: str = "cifar:resnet20") -> Any:
+    """A classifier of 32 x 32 images with random weights."""
     from compactor.models.build import build_model
     from compactor.recipe import ModelSpec
     from compactor.records import DataInfo, ImageInfo
@@ -31,42 +34,51 @@ def _model() -> Any:
     info = DataInfo(
         "image-classification", {"label": [str(number) for number in range(10)]}, ImageInfo(32, 32, 3)
     )
-    return build_model(ModelSpec(model="cifar:resnet20"), info, base=Path())
+    return build_model(ModelSpec(model=name), info, base=Path())
 
 
 def trainer_step() -> dict[str, Any]:
-    """Time between the starts of successive steps of fit(), augmentation included."""
-    from compactor.data.loader import ImageLoader
-    from compactor.data.spec import AugmentSpec
+    """Steps of fit() with hard labels, augmentation included."""
     from compactor.methods import Preset
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.recipe import StageSpec
-    from compactor.records import Target
     from compactor.samplers.shuffle import Shuffle
     from compactor.targets import TargetPolicy
-    from compactor.trainer.fit import fit
-
-    starts = []
-
-    class Clock(TargetPolicy):
-        def make(self, batch: Any, teacher: Any, step: Any) -> Target:
-            starts.append(perf_counter())
-            return Target()
 
     stage = StageSpec(id="bench", method="supervised", steps=STEPS + 1, batch_size=BATCH)
-    augment = AugmentSpec(crop="pad", padding=4, flip=True)
+    preset = Preset([(HardCrossEntropy(), 1.0)], TargetPolicy(), Shuffle())
     with tempfile.TemporaryDirectory() as folder:
-        fit(
-            _model(),
-            Preset([(HardCrossEntropy(), 1.0)], Clock(), Shuffle()),
-            lambda rank, world: ImageLoader(
-                _split(BATCH * (STEPS + 1)), batch_size=BATCH, augment=augment, seed=0, rank=rank, world=world
-            ),
-            stage=stage,
-            seed=0,
-            folder=Path(folder),
-        )
-    return {"step_s": [later - before for before, later in zip(starts, starts[1:], strict=False)][WARMUP:]}
+        return {"step_s": step_seconds_of(synthetic_model(), preset, stage, Path(folder))[WARMUP:]}
+
+
+def step_seconds_of(student: Any, preset: Any, stage: Any, folder: Path, teachers: Any = None) -> list[float]:
+    """Time between the starts of successive batches of fit(), `stage.steps` - 1 of them."""
+    from compactor.data.loader import ImageLoader
+    from compactor.data.spec import AugmentSpec
+    from compactor.trainer.fit import fit
+
+    starts: list[float] = []
+    transform = preset.target.transform
+
+    def clocked(batch: Any) -> Any:
+        starts.append(perf_counter())
+        return transform(batch)
+
+    preset.target.transform = clocked
+    augment = AugmentSpec(crop="pad", padding=4, flip=True)
+    split = synthetic_split(BATCH * stage.steps)
+    fit(
+        student,
+        preset,
+        lambda rank, world: ImageLoader(
+            split, batch_size=BATCH, augment=augment, seed=0, rank=rank, world=world
+        ),
+        stage=stage,
+        seed=0,
+        folder=folder,
+        teachers=teachers,
+    )
+    return [later - before for before, later in pairwise(starts)]
 
 
 def bare_loop() -> dict[str, Any]:
@@ -75,12 +87,12 @@ def bare_loop() -> dict[str, Any]:
 
     from benchmarks.peers.bare_loop import step_seconds
 
-    split = _split(BATCH * STEPS)
+    split = synthetic_split(BATCH * STEPS)
     # channels last, as stored: the faster memory format of the two, and the one that the loader yields
     pixels = torch.from_numpy(split.inputs).permute(0, 3, 1, 2).float().div(255)
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     labels = torch.from_numpy(split.labels["label"])
-    return {"step_s": step_seconds(_model(), pixels, labels, steps=STEPS, batch=BATCH)[WARMUP:]}
+    return {"step_s": step_seconds(synthetic_model(), pixels, labels, steps=STEPS, batch=BATCH)[WARMUP:]}
 
 
 def pipeline() -> dict[str, Any]:
@@ -91,7 +103,7 @@ def pipeline() -> dict[str, Any]:
     from compactor.data.spec import AugmentSpec
 
     torch.set_num_threads(1)
-    split = _split(BATCH * 400)
+    split = synthetic_split(BATCH * 400)
     augment = AugmentSpec(crop="pad", padding=4, flip=True)
     loader = ImageLoader(split, batch_size=BATCH, augment=augment, seed=0)
     order = np.random.default_rng(0).permutation(len(split))
@@ -109,7 +121,7 @@ def torchvision_pipeline() -> dict[str, Any]:
     from benchmarks.peers.torchvision_pipeline import images_per_s
 
     torch.set_num_threads(1)
-    images = _split(BATCH * 40).inputs
+    images = synthetic_split(BATCH * 40).inputs
     images_per_s(images[: 4 * BATCH], batch=BATCH)
     return {"images_per_s": images_per_s(images, batch=BATCH)}
 
@@ -184,7 +196,7 @@ def export() -> dict[str, Any]:
     from compactor_exporters.verify import verify_artifact
     from compactor_runtimes.manifest import ExportSpec
 
-    model = _model().eval()
+    model = synthetic_model().eval()
     feeds = {"pixel_values": np.random.default_rng(1).random((256, 3, 32, 32), dtype=np.float32)}
     source = export_source(model, "resnet20", "image-classification")
     with tempfile.TemporaryDirectory() as name:

@@ -29,7 +29,7 @@ def student_answers(
     """Logits of a torch model in eval mode, by head; its mode is restored afterwards."""
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device  # an exported teacher has none
     answers = _collect(
         batches,
         lambda batch: {

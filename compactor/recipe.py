@@ -23,8 +23,10 @@ from compactor_runtimes.tables import nearest
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
+Schedule = Literal["cosine", "cosine-epochs", "step", "constant"]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 STAGE = "stage:"
+GAMMA = 0.1
 SMOKE_ROWS = 256
 
 
@@ -40,6 +42,10 @@ class ModelSpec(RecipePart, frozen=True):
 
     `weights` is a safetensors file, `pretrained` for the source's own weights, or absent for a random start.
     `mean` and `std` replace the model's own input normalisation (per channel, for pixels in [0, 1]).
+
+    `bundle:PATH` is a bundle whose ONNX artifact teaches; it has its weights, size and normalisation.
+    `image_size` is the side in pixels that images are resized to (bilinear, antialias) before this teacher;
+    absent = as they come.
     """
 
     model: str
@@ -47,6 +53,12 @@ class ModelSpec(RecipePart, frozen=True):
     options: dict[str, Any] = {}
     mean: list[float] | None = None
     std: list[Positive] | None = None
+    image_size: Count | None = None
+
+    @property
+    def family(self) -> str:
+        """`hf` of `hf:NAME`."""
+        return self.model.partition(":")[0]
 
 
 class LabelsSpec(RecipePart, frozen=True):
@@ -73,7 +85,10 @@ class LabelsSpec(RecipePart, frozen=True):
 
 
 class StageSpec(RecipePart, frozen=True):
-    """One training stage. `student`, `teachers` and `data` default to the recipe's own."""
+    """One training stage. `student`, `teachers` and `data` default to the recipe's own.
+
+    `schedule: step` multiplies the learning rate by `gamma` at each epoch of `milestones` (counted from 0).
+    """
 
     id: Identifier
     method: str
@@ -91,7 +106,9 @@ class StageSpec(RecipePart, frozen=True):
     momentum: NonNegative = 0.9
     nesterov: bool = False
     weight_decay: NonNegative = 5e-4
-    schedule: Literal["cosine", "cosine-epochs", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
+    milestones: list[Count] = []
+    gamma: Positive = GAMMA
     warmup_epochs: NonNegative = 0.0
     clip_norm: Positive | None = None
     augment: AugmentSpec = AugmentSpec()

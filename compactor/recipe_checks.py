@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from compactor.data.spec import DataSpec
-from compactor.recipe import STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
+from compactor.models import TEACH_ONLY
+from compactor.recipe import GAMMA, STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -41,12 +42,32 @@ def check_references(recipe: Recipe) -> None:
             )
         if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
             raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
+        _check_student(stage.student, f"{at}.student")
+        _check_schedule(stage, at)
         _check_method(recipe, stage, at, seen)
         seen.append(stage.id)
 
 
+def _check_schedule(stage: StageSpec, at: str) -> None:
+    """Check that milestones are there for the schedule that has them, in order and within the stage."""
+    found = stage.milestones
+    if stage.schedule != "step":
+        if found or stage.gamma != GAMMA:
+            raise UsageError(
+                f"{at}: milestones and gamma have no effect with schedule {stage.schedule}; remove them, or "
+                "set schedule: step"
+            )
+    elif not found or sorted(set(found)) != found:
+        raise UsageError(f"{at}.milestones: {found} found, expected ascending epochs, such as [60, 80]")
+    elif stage.epochs is not None and found[-1] >= stage.epochs:
+        raise UsageError(
+            f"{at}.milestones: {found[-1]} found, but the stage ends after {stage.epochs} epochs; lower it"
+        )
+
+
 def _check_whole(recipe: Recipe) -> None:
     """Check what concerns the recipe as a whole."""
+    _check_student(recipe.student, "recipe student")
     if not recipe.stages and (recipe.student is None or recipe.student.weights is None):
         raise UsageError(
             "recipe stages: there are none, so student.weights must name the trained student's weights; "
@@ -78,6 +99,8 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             f"{at}.method: {stage.method!r} compares {method.answers}, task {recipe.task} answers with "
             f"{answers}; use method embedding for task embedding, kd or supervised otherwise"
         )
+    if getattr(options, "cutmix", False) and not recipe.task.startswith("image-"):
+        raise UsageError(f"{at}.options.cutmix: only images mix, the task is {recipe.task}; remove it")
     _check_labels(stage, method, options, at)
     teachers = recipe.stage_teachers(stage)
     has_store = stage.labels is not None and stage.labels.store is not None
@@ -89,6 +112,11 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     uses = method.learns_from_teachers or bool(stage.teachers)
     for teacher in teachers:
         _check_teacher(teacher, f"{at}.teachers", earlier if uses else None)
+    if (stage.init or "").partition(":")[0] in TEACH_ONLY:
+        raise UsageError(
+            f"{at}.init: {stage.init!r} is an exported model without weights to start from; name a "
+            "safetensors file or stage:ID, or name it under teachers"
+        )
     _check_stage_exists(stage.init, at, earlier)
 
 
@@ -98,7 +126,13 @@ def _check_labels(stage: StageSpec, method: "Method", options: msgspec.Struct, a
     from compactor.methods.from_store import require_views
 
     labels = stage.labels
+    views = getattr(options, "crops_per_image", 1)
     if labels is None:
+        if method.build is not None and views > 1:
+            raise UsageError(
+                f"{at}.options.crops_per_image: {views} found, but live teachers see one crop of an image; "
+                "remove it, or add labels: {crops: 16}"
+            )
         if method.build is None:
             raise UsageError(
                 f"{at}.labels: absent, but method {stage.method!r} learns from a label store; add "
@@ -111,7 +145,6 @@ def _check_labels(stage: StageSpec, method: "Method", options: msgspec.Struct, a
             f"{at}.labels: method {stage.method!r} cannot learn from a label store; remove labels, or use "
             f"one of {', '.join(able)}"
         )
-    views = getattr(options, "crops_per_image", 1)
     require_views(stage, views, views if labels.store else labels.crops)
     default = LabelsSpec()
     idle = ("crops", "probabilities", "boxes", "evaluation", "seed") if labels.store else ()
@@ -127,10 +160,29 @@ def _check_labels(stage: StageSpec, method: "Method", options: msgspec.Struct, a
             warnings.warn(f"{at}.labels.{name} has no effect where {why}; remove it", stacklevel=2)
 
 
+def _check_student(student: ModelSpec | None, at: str) -> None:
+    """Check that a student, if there is one, can learn and takes images as they come."""
+    if student is not None and student.family in TEACH_ONLY:
+        raise UsageError(
+            f"{at}: {student.model} is an exported model, which cannot learn; name it under teachers, and a "
+            "model with trainable weights here"
+        )
+    if student is not None and student.image_size is not None:
+        raise UsageError(
+            f"{at}.image_size: only teachers resize their images; remove it, and set data.image_size instead"
+        )
+
+
 def _check_teacher(teacher: ModelSpec | str, at: str, earlier: list[str] | None) -> None:
     """Check one entry of a list of teachers; `earlier` stages are None where the entry is not used."""
     if isinstance(teacher, ModelSpec):
-        if teacher.weights is None:
+        if teacher.family in TEACH_ONLY:
+            for name in ("weights", "mean", "std", "image_size"):
+                if getattr(teacher, name) is not None:
+                    raise UsageError(
+                        f"{at}: {teacher.model} has its own {name}, which cannot be replaced; remove {name}"
+                    )
+        elif teacher.weights is None:
             raise UsageError(
                 f"{at}: {teacher.model} has no weights; give weights: FILE.safetensors or pretrained"
             )

@@ -119,9 +119,13 @@ class Hard:
 
 @dataclass(frozen=True)
 class Target:
-    """What the objectives pull the student towards, by head, with an optional weight >= 0 for each item."""
+    """What the objectives pull the student towards, by head, with an optional weight >= 0 for each item.
+
+    `unmixed` are the labels of the views before they were mixed, where stored labels were (mixing.py).
+    """
 
     heads: Mapping[str, Soft | Hard] = field(default_factory=dict)
+    unmixed: Mapping[str, Soft] | None = None
     weight: "Tensor | None" = None
 
 

@@ -1,6 +1,5 @@
 """Speed against floors and peers: fresh processes, alternating subjects, nothing else running."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,7 +9,8 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.results_file import ROOT, Figure, Run, spread
+from benchmarks.results_file import Figure, Run, spread
+from benchmarks.workers import worker_result
 
 NAME = "foundation"
 COMMAND = "make bench"
@@ -63,7 +63,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
         return {"seconds": [_start(subject) for _ in range(5)]}
     if subject == "demo":
         return _demo()
-    return _worker(subject)
+    return worker_result("benchmarks.foundation_worker", subject)
 
 
 def figures(runs: list[Run]) -> dict[str, Figure]:
@@ -135,15 +135,6 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             "<= its limit",
         ),
     }
-
-
-def _worker(subject: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.foundation_worker", subject]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{subject}: {done.stderr[-2000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
 
 
 def _start(subject: str) -> float:

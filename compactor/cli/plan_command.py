@@ -8,13 +8,17 @@ import click
 from compactor.cli.recipe_options import recipe_options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from compactor.recipe import LoadedRecipe
+    from compactor.run.training_cost import StageCost
     from compactor_runtimes.measure.records import ProfileName
 
 
 @click.command("plan")
 @recipe_options
 @click.option("--json", "as_json", is_flag=True, help="Print the plan, or with --sizes all samples, as JSON.")
+@click.option("--cost", is_flag=True, help="Count parameters and FLOPs of every stage too; trains nothing.")
 @click.option("--sizes", is_flag=True, help="Measure candidate students with random weights on this machine.")
 @click.option(
     "--candidate",
@@ -33,11 +37,14 @@ def command(
     overrides: tuple[str, ...],
     runs: Path,
     as_json: bool,
+    cost: bool,
     sizes: bool,
     candidates: tuple[str, ...],
     profile: "ProfileName | None",
 ) -> None:
     """Show what a run would do: what runs, goes on, is reused, or cannot run on this machine, and why.
+
+    With --cost: what training would take, in parameters and in FLOPs of each stage.
 
     With --sizes: choose the student by what it costs, before anything is trained. The student of the recipe,
     its teachers and other candidates are built with random weights, exported as ONNX and measured in turns:
@@ -46,6 +53,7 @@ def command(
 
     \b
     compactor plan digits
+    compactor plan digits --cost
     compactor plan digits --sizes
     compactor plan my.yaml --sizes --profile quick --candidate timm:resnet18
     compactor plan digits --sizes --candidate 'cifar:resnet14?width=8' --candidate cifar:resnet8
@@ -61,14 +69,20 @@ def command(
         if given and not sizes:
             raise UsageError(f"{option}: has no effect without --sizes; add --sizes or remove it")
     loaded = load_recipe(recipe, overrides)
+    if cost and sizes:
+        raise UsageError(
+            "--cost and --sizes: give one; --sizes counts candidates, --cost the recipe's stages"
+        )
     if sizes:
         _sizes(loaded, runs, candidates, profile or "smoke", as_json)
         return
     from compactor.run.plan import make_plan
 
     plan = make_plan(loaded, runs)
+    costs = _costs(loaded) if cost else []
     if as_json:
-        emit_json(msgspec.to_builtins(plan, enc_hook=str))
+        counted = {"costs": msgspec.to_builtins(costs)} if cost else {}
+        emit_json(msgspec.to_builtins(plan, enc_hook=str) | counted)
         return
     table = Table(title=f"plan of {plan.name}", title_justify="left")
     for column in ("step", "kind", "action", "what", "why"):
@@ -76,6 +90,48 @@ def command(
     for step in plan.steps:
         table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
     result_console().print(table)
+    if cost:
+        result_console().print(_cost_table(costs))
+
+
+def _costs(loaded: "LoadedRecipe") -> "list[StageCost]":
+    """Count all stages; the data set gives the shapes."""
+    from rich.console import Console
+
+    from compactor.progress import RichReporter
+    from compactor.run.data import DataSets
+    from compactor_runtimes.errors import needs_extra
+
+    with needs_extra("train"):
+        from compactor.run.training_cost import training_costs
+    return training_costs(loaded, DataSets(loaded, RichReporter(Console(stderr=True))))
+
+
+def _cost_table(costs: "list[StageCost]") -> "Table":
+    """One line a stage."""
+    from rich.table import Table
+
+    from compactor_runtimes.units import scaled
+
+    def shown(value: int | None, unit: str) -> str:
+        return "not counted" if value is None else scaled(value, unit)
+
+    table = Table(title="cost of training (a multiply-add is 2 FLOP)", title_justify="left")
+    table.add_column("stage", overflow="fold")
+    for column in ("student", "forward", "teachers", "forward", "training, a sample", "samples", "in all"):
+        table.add_column(column, justify="right", overflow="fold")
+    for one in costs:
+        table.add_row(
+            one.stage,
+            scaled(one.student_parameters, ""),
+            scaled(one.student_flops, "FLOP"),
+            shown(one.teacher_parameters, "") if one.teachers else "-",
+            shown(one.teacher_flops, "FLOP") if one.teachers else "-",
+            shown(one.training_flops, "FLOP"),
+            f"{one.samples:,}",
+            shown(one.total_flops, "FLOP"),
+        )
+    return table
 
 
 def _sizes(

@@ -24,6 +24,7 @@ METHODS = {
     "kd": "compactor.methods.kd:METHOD",
     "fkd": "compactor.methods.fkd:METHOD",
     "ferkd": "compactor.methods.ferkd:METHOD",
+    "meal_v2": "compactor.methods.meal_v2:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
 }
 

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from compactor_runtimes.errors import UsageError
 
@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from compactor.label_store.thresholds import Thresholds
     from compactor.recipe import LabelsSpec, StageSpec
     from compactor.targets.calibrated import CalibratedLabels
-    from compactor.targets.stored import StoredLabels
-
-Mixing = Literal["none", "self", "batch"]
+    from compactor.targets.stored import Mixing, StoredLabels
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Stored:
     spec: "LabelsSpec"
     seed: int
 
-    def labels(self, *, views: int = 1, mixing: Mixing = "none") -> "StoredLabels":
+    def labels(self, *, views: int = 1, mixing: "Mixing" = "none") -> "StoredLabels":
         """Targets as the store has them; `views` of each sample are taken in a step.
 
         Raises:
@@ -41,7 +39,7 @@ class Stored:
         )
 
     def calibrated(
-        self, thresholds: "Thresholds", *, smoothing: float, views: int, mixing: Mixing
+        self, thresholds: "Thresholds", *, smoothing: float, views: int, mixing: "Mixing"
     ) -> "CalibratedLabels":
         """Targets after FerKD's calibration; `views` of each sample are taken in a step.
 
@@ -66,7 +64,7 @@ class Stored:
             mixing=mixing,
         )
 
-    def _require_mixable(self, mixing: Mixing, views: int) -> None:
+    def _require_mixable(self, mixing: "Mixing", views: int) -> None:
         at = f"stage {self.stage.id}.options.mixing"
         if mixing != "none" and self.part.header.boxes == "none":
             raise UsageError(f"{at}: {mixing} found, but only images mix; set none")

@@ -10,7 +10,10 @@ FAMILIES = {
     "hf": "compactor.models.hf:build",
     "package": "compactor.models.hf:build_package",
     "module": "compactor.models.imported:build",
+    "bundle": "compactor.models.bundled:build",
 }
+
+TEACH_ONLY = ("bundle",)  # families that are trained and cannot learn: no weights to give, none to change
 
 # task -> function (backbone, ModelSpec, DataInfo) -> Student
 WRAPPERS = {

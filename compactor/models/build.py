@@ -85,12 +85,13 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
-    """Write model.safetensors (the backbone's own keys), config.json and, for texts, the tokenizer."""
+    """Write model.safetensors (the backbone's keys, if any), config.json and, for texts, the tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    if state:  # an exported teacher's weights stay in its bundle
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     config = {
-        "model": spec.model,
+        "model": getattr(model.backbone, "saved_model", spec.model),
         "options": getattr(model.backbone, "saved_options", lambda: spec.options)(),
         **model.saved(),
         "task": model.info.task,
@@ -116,13 +117,15 @@ def load_model_folder(folder: Path) -> Student:
         image = ImageInfo(**config["image"]) if config["image"] else None
         text = TextInfo(_tokenizer(folder), **config["text"]) if "text" in config else None
         info = DataInfo(config["task"], config["classes"], image, text)
-        spec = ModelSpec(**{key: config[key] for key in ("model", "options", "mean", "std") if key in config})
+        kept = ("model", "options", "mean", "std", "image_size")
+        spec = ModelSpec(**{key: config[key] for key in kept if key in config})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"model folder {folder}: {CONFIG} is missing or damaged ({error!r}); train it again"
         ) from error
     model = build_model(spec, info, base=folder)
-    load_weights(model.backbone, folder / WEIGHTS)
+    if model.backbone.state_dict():
+        load_weights(model.backbone, folder / WEIGHTS)
     return model.eval()
 
 

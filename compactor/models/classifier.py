@@ -1,9 +1,10 @@
 """The image classifier that every image family is wrapped in: normalisation inside, one head."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.models.student import Student
@@ -20,13 +21,15 @@ PIXELS = "pixel_values"  # the name that Hugging Face's image models and their r
 class Backbone:
     """What a family builds: a module from normalised pixels to logits [B, C], and its normalisation.
 
-    `untrained` are the weights that `weights: pretrained` did not bring.
+    `untrained` are the weights that `weights: pretrained` did not bring. `size` is the one height and width
+    that it takes, absent = as images come.
     """
 
     module: nn.Module
     mean: list[float]
     std: list[float]
     untrained: list[str] = field(default_factory=list)
+    size: tuple[int, int] | None = None
 
 
 class ImageClassifier(Student):
@@ -35,14 +38,15 @@ class ImageClassifier(Student):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: Backbone, info: DataInfo) -> None:
-        """Wrap a backbone for a data set's classes and stored image size."""
+    def __init__(self, backbone: Backbone, info: DataInfo, *, image_size: int | None = None) -> None:
+        """Wrap a backbone for a data set's classes and stored image size; `image_size` replaces its own."""
         super().__init__()
         # convolutions follow the layout of their weights, and need not reorder every activation
         self.backbone = backbone.module.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
-        self.info = info
+        self.info, self.image_size = info, image_size
+        self.size = backbone.size if image_size is None else (image_size, image_size)
 
     @property
     def image(self) -> ImageInfo:
@@ -51,7 +55,9 @@ class ImageClassifier(Student):
         return self.info.image
 
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
-        """Normalise and classify."""
+        """Resize where the backbone has a size of its own, normalise and classify."""
+        if self.size is not None and pixel_values.shape[2:] != self.size:
+            pixel_values = F.interpolate(pixel_values, self.size, mode="bilinear", antialias=True)
         return {"label": self.backbone((pixel_values - self.mean) / self.std)}
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:
@@ -82,8 +88,9 @@ class ImageClassifier(Student):
         return [OutputPort(name="logits", dtype="float32", axes=axes, role="logits", labels="label")]
 
     def saved(self) -> dict[str, Any]:
-        """The normalisation."""
-        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
+        """The normalisation, and the size where the recipe gave one."""
+        size = {} if self.image_size is None else {"image_size": self.image_size}
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist(), **size}
 
 
 def wrap(backbone: Backbone, spec: ModelSpec, info: DataInfo) -> ImageClassifier:
@@ -98,7 +105,7 @@ def wrap(backbone: Backbone, spec: ModelSpec, info: DataInfo) -> ImageClassifier
             f"model {spec.model}: mean and std have {len(mean)} and {len(std)} values, "
             f"the images {info.channels} channels"
         )
-    return ImageClassifier(Backbone(backbone.module, mean, std), info)
+    return ImageClassifier(replace(backbone, mean=mean, std=std), info, image_size=spec.image_size)
 
 
 def require_images(model: str, info: DataInfo) -> None:

@@ -109,6 +109,8 @@ def check_fits(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> int:
     text = text_info_of(info)
     if spec.mean is not None or spec.std is not None:
         raise UsageError(f"model {spec.model}: mean and std are for images, the data are texts; remove them")
+    if spec.image_size is not None:
+        raise UsageError(f"model {spec.model}: image_size is for images, the data are texts; remove it")
     if not text.max_tokens <= (backbone.max_tokens or text.max_tokens):
         raise UsageError(
             f"model {spec.model}: has {backbone.max_tokens} positions, data.max_tokens is {text.max_tokens}; "

@@ -22,6 +22,8 @@ class Objective(Protocol):
     """The contract of an objective."""
 
     needs: Needs
+    lr: float | None
+    """Constant learning rate of the train-only module; None = the student's at every step."""
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module | None:
         """Make the train-only module (a projector, a critic), which is optimised but never exported."""
@@ -39,6 +41,7 @@ class LogitObjective:
     """What objectives on logits share: they need no features and train nothing of their own."""
 
     needs = Needs()
+    lr: float | None = None
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module | None:
         """Make nothing."""

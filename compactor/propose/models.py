@@ -9,9 +9,12 @@ from typing import Any
 
 import yaml
 
+from compactor.models import TEACH_ONLY
 from compactor.propose.paths import path_in_recipe
 from compactor.propose.weights import Known, classes_of_config, classes_of_file
+from compactor_runtimes.bundle import open_bundle
 from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.manifest import TextPre
 from compactor_runtimes.tables import nearest
 
 PRETRAINED = "pretrained"
@@ -122,6 +125,8 @@ def _options(query: str, where: str) -> dict[str, Any]:
 def _with_weights(model: Named, weights: str | None, base: Path | None, role: str) -> Named:
     if weights is None:
         return model
+    if model.family in TEACH_ONLY:
+        raise UsageError(f"{role} {model.model}: has its weights, {weights} found as well; leave these out")
     if weights == PRETRAINED:
         if model.family in ("cifar", "module"):
             raise UsageError(
@@ -162,6 +167,19 @@ def _timm(name: str, rest: str, base: Path | None, role: str) -> Named:
     return Named(name, known=Known(published.num_classes or None) if published else Known())
 
 
+def _bundle(name: str, rest: str, base: Path | None, role: str) -> Named:
+    if role != "teacher":
+        raise UsageError(
+            f"{role} {name}: is an exported model, which only teaches; name a model with weights of its own"
+        )
+    written, path = path_in_recipe(rest, base, what=f"{role} {name}")
+    manifest = open_bundle(path).manifest
+    names = next((manifest.labels[port.labels] for port in manifest.main.outputs if port.labels), None)
+    known = Known() if names is None else Known(len(names), names)
+    tokenizers = [(path / pre.tokenizer).parent for pre in manifest.pre if isinstance(pre, TextPre)]
+    return Named(f"bundle:{written}", folder=tokenizers[0] if tokenizers else None, known=known)
+
+
 def _module(name: str, rest: str, base: Path | None, role: str) -> Named:
     if not all(part for part in rest.partition(":")):
         raise UsageError(f"{role} {name}: expected module:PACKAGE.MODULE:ATTRIBUTE")
@@ -200,4 +218,5 @@ CHECKS: dict[str, Callable[[str, str, Path | None, str], Named]] = {
     "hf": _folder,
     "package": _folder,
     "module": _module,
+    "bundle": _bundle,
 }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from compactor.models import TEACH_ONLY
 from compactor.propose.data import EMBEDDING, TEXTS, Found
 from compactor.propose.models import FOLDERS, PRETRAINED, Named
 from compactor_runtimes.errors import UsageError
@@ -24,6 +25,10 @@ def made_ready(teacher: Named, found: Found) -> tuple[Named, bool]:
 
 
 def _judged(teacher: Named, found: Found) -> tuple[Named, bool]:
+    if teacher.family in TEACH_ONLY:
+        if found.task != EMBEDDING:
+            check_fits(teacher, found, "teacher")
+        return teacher, True
     published = teacher.family in FOLDERS and (found.task != "image-classification" or teacher.is_classifier)
     if teacher.weights is None and published:
         teacher = replace(teacher, weights=PRETRAINED)
@@ -61,13 +66,16 @@ def check_fits(model: Named, found: Found, role: str) -> None:
     """
     if fits(model, found):
         return
+    told = "tells" if model.weights is None else f"weights {model.weights} tell"
     way_out = (
         "a model without a last layer of its own"
         if model.weights == PRETRAINED
+        else "another teacher"
+        if model.weights is None
         else "leave the weights out to train it first"
     )
     raise UsageError(
-        f"{role} {model.model}: weights {model.weights} tell {model.known.count} classes apart"
+        f"{role} {model.model}: {told} {model.known.count} classes apart"
         f"{_shown(model.known.names)}, data {found.where} has {len(found.class_names)}"
         f"{_shown(found.class_names)}; use data with its classes, or {way_out}"
     )

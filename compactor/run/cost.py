@@ -1,6 +1,7 @@
 """What teachers, student and artifacts cost on this machine."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -49,7 +50,7 @@ def measure_all(
             runtime=TORCH,
             source=str(run.student_folder),
             digest=file_digest(run.student_folder / WEIGHTS),
-            size_bytes=weights_bytes(run.student_folder),
+            size_bytes=weights_bytes(run.student, run.student_folder),
             parameters=parameter_count(run.student),
             pre=source.pre,
             post=source.post,
@@ -64,9 +65,13 @@ def measure_all(
             student,
             name=torch_name(teachers),
             source=str(ensemble),
-            digest="+".join(file_digest(folder / WEIGHTS)[:16] for folder in run.teacher_folders),
-            size_bytes=sum(weights_bytes(folder) for folder in run.teacher_folders),
-            parameters=sum(parameter_count(model) for model in run.teachers),
+            digest="+".join(
+                file_digest(path)[:16]
+                for model, folder in zip(run.teachers, run.teacher_folders, strict=True)
+                for path in weights_files(model, folder)
+            ),
+            size_bytes=sum(map(weights_bytes, run.teachers, run.teacher_folders)),
+            parameters=known_parameters(run.teachers),
         )
         candidates.insert(0, together)
     candidates += [
@@ -105,10 +110,22 @@ def lay_out_assets(source: ExportSource, folder: Path) -> None:
 
 
 def torch_name(names: list[str]) -> str:
-    """A torch subject's name in tables; several teachers are one subject."""
-    return f"{names[0] if len(names) == 1 else 'teachers'} (torch)"
+    """A torch subject's name in tables; several teachers are one subject, an exported one says so itself."""
+    name = names[0] if len(names) == 1 else "teachers"
+    return name if name.startswith("bundle:") else f"{name} (torch)"
 
 
-def weights_bytes(folder: Path) -> int:
-    """Size of a model folder's weights file."""
-    return (folder / WEIGHTS).stat().st_size
+def weights_files(model: Student, folder: Path) -> list[Path]:
+    """Files that hold a model's weights: its folder's, or those of an exported teacher's artifact."""
+    return getattr(model.backbone, "files", None) or [folder / WEIGHTS]
+
+
+def weights_bytes(model: Student, folder: Path) -> int:
+    """Size of a model's weights on disk."""
+    return sum(path.stat().st_size for path in weights_files(model, folder))
+
+
+def known_parameters(models: Sequence[Student]) -> int | None:
+    """Parameters of all models together; None where one is exported, whose graph does not tell them apart."""
+    counts = [parameter_count(model) for model in models]
+    return sum(counts) if all(counts) else None

@@ -10,6 +10,7 @@ from compactor.models import FAMILIES
 from compactor.recipe import STAGE, ModelSpec
 from compactor.run.digest import file_digest
 from compactor.run.folder import CONFIG, WEIGHTS
+from compactor_runtimes.bundle import MANIFEST
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 
@@ -29,16 +30,23 @@ def model_digest(spec: ModelSpec, base: Path) -> dict[str, Any]:
     """A model's entry, its weights as a digest.
 
     Raises:
-        UsageError: a weights file is missing.
+        UsageError: a weights file or a bundle is missing.
     """
     plain: dict[str, Any] = msgspec.to_builtins(spec)
+    if spec.image_size is None:  # as label stores name teachers that were there before this setting
+        del plain["image_size"]
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
         plain["weights"] = file_digest(locate(spec.weights, base, what=f"weights of {spec.model}"))
-    if spec.model.partition(":")[0] in ("hf", "package"):
-        folder = locate_model(spec.model, base)  # a local folder may change under the same name
+    if spec.family == "bundle":  # its manifest holds the digests of all its files
+        folder = locate(spec.model.partition(":")[2], base, what=f"model {spec.model}")
+        if not (folder / MANIFEST).is_file():
+            raise UsageError(f"model {spec.model}: {folder} holds no {MANIFEST}; give a bundle's folder")
+        plain["bundle"] = file_digest(folder / MANIFEST)
+    if spec.family in ("hf", "package"):
+        local = locate_model(spec.model, base)  # a local folder may change under the same name
         names = (CONFIG, WEIGHTS) if spec.weights == "pretrained" else (CONFIG,)
-        files = [folder / name for name in names] if folder else []
+        files = [local / name for name in names] if local else []
         plain["folder"] = [file_digest(path) for path in files if path.is_file()]
     return plain
 

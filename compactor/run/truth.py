@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compactor.evaluation import artifact_answers, student_answers, teacher_answers
 from compactor.models.student import parameter_count
-from compactor.run.cost import torch_name, weights_bytes
+from compactor.run.cost import known_parameters, torch_name, weights_bytes
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
 from compactor_runtimes.manifest import Artifact
@@ -68,16 +68,16 @@ def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) 
 
         for name, model, folder in zip(teachers, run.teachers, run.teacher_folders, strict=True):
             answers = student_answers(model, run.task.batches(split), progress=progress)
-            add(torch_name([name]), "teacher", answers, parameter_count(model), weights_bytes(folder))
+            size = weights_bytes(model, folder)
+            add(torch_name([name]), "teacher", answers, known_parameters([model]), size)
         if len(teachers) > 1:
             answers = teacher_answers(Teachers(run.teachers), run.task.batches(split), progress=progress)
-            parameters = sum(parameter_count(model) for model in run.teachers)
-            size = sum(weights_bytes(folder) for folder in run.teacher_folders)
-            add(torch_name(teachers), "teacher", answers, parameters, size)
+            size = sum(map(weights_bytes, run.teachers, run.teacher_folders))
+            add(torch_name(teachers), "teacher", answers, known_parameters(run.teachers), size)
         if not teachers and (said := run.stored(split)) is not None:
             add(STORED_TEACHERS, "teacher", said, None, None)
         answers = student_answers(run.student, run.task.batches(split), progress=progress)
-        parameters, size = parameter_count(run.student), weights_bytes(run.student_folder)
+        parameters, size = parameter_count(run.student), weights_bytes(run.student, run.student_folder)
         add(torch_name(["student"]), "student", answers, parameters, size, "distillation")
         for artifact in artifacts:
             path = run.run / "artifacts" / artifact.files[0].path

@@ -4,14 +4,21 @@ from typing import Literal
 
 from compactor.records import Batch, Outputs, Soft, Step, Target
 from compactor.targets import TargetPolicy
+from compactor.targets.mixing import mix_batch
 
 
 class LiveTeacher(TargetPolicy):
     """Use the mixed teachers' mean probabilities, or the softmax of their mean logits."""
 
-    def __init__(self, average: Literal["probabilities", "logits"] = "probabilities") -> None:
-        """Say what is averaged over several teachers; with one teacher both are the same."""
-        self.average = average
+    def __init__(
+        self, average: Literal["probabilities", "logits"] = "probabilities", *, cutmix: bool = False
+    ) -> None:
+        """Say what is averaged over several teachers (with one, both are the same), and whether views mix."""
+        self.average, self.cutmix = average, cutmix
+
+    def transform(self, batch: Batch) -> Batch:
+        """Mix the images before anyone sees them: what teachers say of a mixed image needs no mixing."""
+        return mix_batch(batch, within_samples=False, kind="cutmix") if self.cutmix else batch
 
     def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
         """Make a dense soft target for every head of the teachers."""

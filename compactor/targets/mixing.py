@@ -6,6 +6,7 @@ Beta(1, 1) for cutmix, lam corrected for the box that was clipped), with partner
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,15 +18,16 @@ PARTNER, LAM = "mix.partner", "mix.lam"
 MIXUP_ALPHA, CUTMIX_ALPHA, SWITCH = 0.8, 1.0, 0.5
 
 
-def mix_batch(batch: Batch, *, within_samples: bool) -> Batch:
+def mix_batch(batch: Batch, *, within_samples: bool, kind: Literal["either", "cutmix"] = "either") -> Batch:
     """Mix every image input of the batch with its partner's, and note partner [B] and lam [B] in `aux`.
 
-    Randomness is torch's own generator, which checkpoints keep.
+    `either` is cutmix or mixup, at even chances for each batch. Randomness is torch's own generator, which
+    checkpoints keep.
     """
     partner = same_sample_partners(batch.id) if within_samples else torch.randperm(batch.size)
     rng = np.random.default_rng(int(torch.randint(2**62, (1,))))
     pixels = {name: value for name, value in batch.x.items() if value.dim() == 4}
-    if rng.random() < SWITCH:
+    if kind == "cutmix" or rng.random() < SWITCH:
         lam = float(rng.beta(CUTMIX_ALPHA, CUTMIX_ALPHA))
         height, width = next(iter(pixels.values())).shape[-2:]
         top, bottom, left, right = _box(lam, height, width, rng)

@@ -14,7 +14,7 @@ from compactor.targets import TargetPolicy
 from compactor.targets.mixing import LAM, PARTNER, mix_batch
 from compactor_runtimes.errors import UsageError
 
-Mixing = Literal["none", "self", "batch"]
+Mixing = Literal["none", "self", "batch", "cutmix"]
 
 
 class StoredLabels(TargetPolicy):
@@ -67,7 +67,10 @@ class StoredLabels(TargetPolicy):
 
     def transform(self, batch: Batch) -> Batch:
         """Mix the views of a batch, if asked to."""
-        return batch if self.mixing == "none" else mix_batch(batch, within_samples=self.mixing == "self")
+        if self.mixing == "none":
+            return batch
+        kind: Literal["cutmix", "either"] = "cutmix" if self.mixing == "cutmix" else "either"
+        return mix_batch(batch, within_samples=self.mixing == "self", kind=kind)
 
     def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
         """Recover the labels of the batch's views; mixed views get labels mixed by the same share."""
@@ -76,13 +79,14 @@ class StoredLabels(TargetPolicy):
         view = batch.crop.index.numpy() if has_views else np.zeros(len(ids), np.int64)  # type: ignore[union-attr]
         records = self.part.records(ids, view)
         device = batch.id.device
-        heads = {}
+        heads, unmixed = {}, {}
         for head in (one.name for one in self.part.header.heads):
             soft = self.labels(records, ids, view, head)
             if PARTNER in batch.aux:
+                unmixed[head] = _to(soft, device)
                 soft = _mix(soft, self.part.num_classes(head), batch.aux[PARTNER].cpu(), batch.aux[LAM].cpu())
             heads[head] = _to(soft, device)
-        return Target(heads)
+        return Target(heads, unmixed or None)
 
     def labels(self, records: Records, ids: NDArray[np.int64], view: NDArray[np.int64], head: str) -> Soft:
         """The labels of a batch's records."""

@@ -9,13 +9,13 @@ from compactor.recipe import StageSpec
 
 
 def make_optimizer(
-    stage: StageSpec, student: nn.Module, train_only: Iterable[nn.Module]
+    stage: StageSpec, student: nn.Module, train_only: Iterable[tuple[nn.Module, float | None]]
 ) -> torch.optim.Optimizer:
-    """Build the optimiser; every group remembers its base rate under `base_lr`.
+    """Build the optimiser; every group remembers its base rate, and whether the schedule applies to it.
 
     SGD decays all weights (coupled L2, as in the papers); AdamW leaves biases and norms (fewer than two
-    dimensions) undecayed. The objectives' train-only modules form a group of their own with the same rate
-    and no decay.
+    dimensions) undecayed. The objectives' train-only modules form groups without decay, each with its own
+    constant rate or, where that is None, the student's.
     """
     parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
     groups: list[dict[str, object]] = []
@@ -28,12 +28,10 @@ def make_optimizer(
         ]
     else:
         groups.append({"params": parameters, "weight_decay": stage.weight_decay})
-    extra = [
-        parameter for module in train_only for parameter in module.parameters() if parameter.requires_grad
-    ]
-    if extra:
-        groups.append({"params": extra, "weight_decay": 0.0})
-    groups = [{**group, "base_lr": stage.lr} for group in groups if group["params"]]
+    groups = [{**group, "base_lr": stage.lr, "scheduled": True} for group in groups if group["params"]]
+    for module, lr in train_only:
+        group: dict[str, object] = {"params": list(module.parameters()), "weight_decay": 0.0}
+        groups.append({**group, "base_lr": stage.lr if lr is None else lr, "scheduled": lr is None})
     if stage.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=stage.lr)
     return torch.optim.SGD(groups, lr=stage.lr, momentum=stage.momentum, nesterov=stage.nesterov)

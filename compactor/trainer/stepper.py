@@ -35,11 +35,12 @@ class Stepper:
         self.objectives = [objective for objective, _ in preset.objectives]
         torch.manual_seed(seed)
         models = [] if teachers is None else teachers.models
-        made = [objective.setup(student, models) for objective in self.objectives]
-        self.train_only = [module.to(accelerator.device) for module in made if module is not None]
+        made = [(objective.setup(student, models), objective.lr) for objective in self.objectives]
+        rated = [(module.to(accelerator.device), lr) for module, lr in made if module is not None]
+        self.train_only = [module for module, _ in rated]
         self.needs_student = frozenset().union(*(objective.needs.student for objective in self.objectives))
         self.needs_teacher = frozenset().union(*(objective.needs.teacher for objective in self.objectives))
-        optimizer = make_optimizer(stage, student, self.train_only)
+        optimizer = make_optimizer(stage, student, rated)
         self.model, self.optimizer = accelerator.prepare(student, optimizer)
         # from here on the generator only serves dropout, which should differ between processes
         torch.manual_seed(seed + accelerator.process_index)
@@ -48,9 +49,15 @@ class Stepper:
 
     def __call__(self, batch: Batch, at: Step, *, warmup: float) -> None:
         """Do one step on this process's part of the batch."""
-        factor = lr_factor(at, warmup=warmup, schedule=self.stage.schedule)
+        factor = lr_factor(
+            at,
+            warmup=warmup,
+            schedule=self.stage.schedule,
+            milestones=self.stage.milestones,
+            gamma=self.stage.gamma,
+        )
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * factor
+            group["lr"] = group["base_lr"] * (factor if group["scheduled"] else 1.0)
         batch = self.preset.target.transform(batch.to(self.accelerator.device))
         with self.accelerator.autocast():
             taught = self.teachers(batch, self.needs_teacher) if self.teachers else None

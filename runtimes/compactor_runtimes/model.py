@@ -45,7 +45,7 @@ def load(
     for candidate in bundle.manifest.main.artifacts:
         engine = candidate.spec.format in CODE and candidate.status == "not-run" and candidate.files
         if candidate.name == wanted and (candidate.ships or engine):
-            doubt = _doubt_of_int8(bundle, candidate)
+            doubt = doubt_of_int8(bundle, candidate)
             if doubt is not None:
                 warnings.warn(doubt, stacklevel=2)
             return Model(bundle, candidate, open_artifact(bundle, candidate, threads=threads, trust=trust))
@@ -88,7 +88,7 @@ def open_artifact(
     return runtime
 
 
-def _doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:
+def doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:
     """Say that an int8 artifact was judged on other instructions than this CPU's; None where they are alike.
 
     Without 8-bit dot products sums may saturate. Where nothing is known of a CPU nothing is said.

@@ -204,12 +204,16 @@ class _Refuses(nn.Module):
         raise AssertionError("a teacher ran")
 
 
-@pytest.mark.parametrize("method", ["fkd", "kd"])
+@pytest.mark.parametrize("method", ["fkd", "kd", "meal_v2"])
 def test_stored_labels_train_like_live_teachers_on_the_same_views(
     train: StorePart, tmp_path: Path, method: str
 ) -> None:
     """Invariant 14: 8 steps of SGD with momentum and dropout; labels differ by float32 noise, 1e-7."""
-    options = {"crops_per_image": 2, "temperature": 1.0} if method == "fkd" else {"temperature": 2.0}
+    options = {
+        "fkd": {"crops_per_image": 2, "temperature": 1.0},
+        "kd": {"temperature": 2.0},
+        "meal_v2": {"crops_per_image": 2, "discriminator": {"reduction": 2}},
+    }[method]
     stage = toys.stage(method=method, options=options, epochs=4, batch_size=12, lr=0.1)
     preset = preset_of(train, stage)
     stored = student()
@@ -219,7 +223,7 @@ def test_stored_labels_train_like_live_teachers_on_the_same_views(
     on_line = student()
     again = replace(preset, target=live)
     second = run(tmp_path / "live", on_line, again, stage, Teachers([label_toys.teacher()]))
-    assert first.steps == second.steps == 8  # fkd: a pass of 4 and two of 2
+    assert first.steps == second.steps == 8  # with two crops of an image: a pass of 4 and two of 2
     moved = 0.0
     for a, b, start in zip(stored.parameters(), on_line.parameters(), student().parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
@@ -246,6 +250,35 @@ def test_gradients_of_one_step_equal_those_of_a_live_teacher(train: StorePart) -
     assert taught.log_probs is not None
     by_hand = ((logits / 3).softmax(-1) - taught.log_probs["label"].exp()) / (12 * 3)
     torch.testing.assert_close(found[0], by_hand.detach(), atol=1e-7, rtol=0)
+
+
+def test_meal_v2_mixes_stored_labels_by_area_and_its_discriminator_sees_them_unmixed(
+    train: StorePart,
+) -> None:
+    stage = toys.stage(
+        method="meal_v2", options={"cutmix": True, "discriminator": {"reduction": 2}}, batch_size=12
+    )
+    policy = preset_of(train, stage).target
+    torch.manual_seed(1)
+    batch = policy.transform(next(iter(loader().epoch(0, np.arange(12), crops=policy.crops))))
+    target = policy.make(batch, None, AT)
+    assert target.unmixed is not None
+    whole = target.unmixed["label"].dense_log_p(10).exp()
+    lam, partner = batch.aux[LAM], batch.aux[PARTNER]
+    assert 0 < lam[0] < 1
+    torch.testing.assert_close(
+        whole, labels(train).make(replace(batch, aux={}), None, AT).heads["label"].log_p.exp()
+    )  # type: ignore[union-attr]
+    expected = lam[:, None] * whole + (1 - lam[:, None]) * whole[partner]
+    torch.testing.assert_close(target.heads["label"].log_p.exp(), expected)  # type: ignore[union-attr]
+
+
+def test_meal_v2_refuses_logits_of_a_store(train: StorePart) -> None:
+    stage = toys.stage(
+        method="meal_v2", options={"discriminator": {"scores": "logits", "reduction": 2}}, batch_size=12
+    )
+    with pytest.raises(UsageError, match="scores: logits found, but a label store holds probabilities"):
+        preset_of(train, stage)
 
 
 def test_no_teacher_is_asked(train: StorePart, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from compactor.models import TEACH_ONLY
 from compactor.progress import Reporter
 from compactor.recipe import SMOKE_ROWS, STAGE, LoadedRecipe, ModelSpec
 from compactor.run.data import DataSets
@@ -66,6 +67,13 @@ def measure_sizes(
     spec = recipe.stage_data(recipe.stages[-1]) if recipe.stages else recipe.data
     data = DataSets(replace(loaded, at_most=SMOKE_ROWS), reporter).open(spec)
     student, teachers = student_and_teachers(loaded)
+    exported_ones = [one.model for one in teachers if one.family in TEACH_ONLY]
+    if exported_ones:
+        reporter.note(
+            f"teacher {', '.join(exported_ones)}: exported models have no size to choose, so no row is "
+            "compared with the teachers"
+        )
+        teachers = []
     wanted = [student, *teachers, *named]
     ladder = [] if named else default_ladder(student, lambda: full_depth(student, data.info, loaded.base))
     settings = Settings(

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 from msgspec.structs import replace
 
+from compactor.models import TEACH_ONLY
 from compactor.recipe import ModelSpec
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -33,6 +34,8 @@ def parse_candidate(text: str) -> ModelSpec:
         UsageError: it is not of that form.
     """
     model, mark, query = text.partition("?")
+    if model.partition(":")[0] in TEACH_ONLY:
+        raise UsageError(f"--candidate {text!r}: is an exported model, which cannot learn; name another")
     options: dict[str, Any] = {}
     for part in query.split("&") if mark else []:
         key, equals, value = part.partition("=")

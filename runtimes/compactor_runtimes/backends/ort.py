@@ -60,6 +60,7 @@ def open_runtime(
     threads: int | None = None,
     provider: str = "CPUExecutionProvider",
     optimization: Literal["all", "none"] = "all",
+    spinning: bool = True,
 ) -> OrtRuntime:
     """Open an ONNX file; the session runs on `provider` or not at all.
 
@@ -68,6 +69,7 @@ def open_runtime(
         threads: threads within one operator; None leaves it to ONNX Runtime (one per core).
         provider: the execution provider that must compute the graph.
         optimization: graph optimisation level.
+        spinning: threads wait for the next call by spinning, which is faster, but takes cores from others.
 
     Raises:
         IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
@@ -93,6 +95,8 @@ def open_runtime(
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
+    if not spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
