@@ -18,8 +18,9 @@ BACKWARD = 2  # a backward pass does two products for each of the forward pass
 class StageCost(Struct, frozen=True, kw_only=True):
     """One stage; FLOPs count a multiply-add as 2, `training_flops` is all of a sample's in one step.
 
-    Nothing counts a `bundle:`, which is no torch module: None where a teacher is one. A step is a student's forward and backward pass, and a forward pass of each live teacher. Teachers that
-    label a store see each recorded crop once, which is `label_flops` in all.
+    A step is a student's forward and backward pass, and a forward pass of each live teacher. Teachers that
+    label a store see each recorded crop once, which is `label_flops` in all. Nothing counts a `bundle:`,
+    which is no torch module: figures that it enters are None.
     """
 
     stage: str
