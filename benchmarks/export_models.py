@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.arms import CACHE
+from benchmarks.export_table import RANDOM
 from compactor.recipe import MeasureSpec
 from compactor_runtimes.manifest import ExportSpec
 
@@ -129,6 +130,7 @@ def variants(name: str) -> dict[str, Any]:
                 "n": one.n if one else None,
                 "valid": bool(one and one.valid),
                 "agreement": agreement.value if agreement and entry.real else None,
+                "agreement_seen": agreement.observed if agreement and entry.real else None,
                 "agreement_n": agreement.n if agreement and entry.real else None,
                 "value": row.value if row and entry.real else None,
                 "value_n": row.n if row and entry.real else None,
@@ -139,7 +141,7 @@ def variants(name: str) -> dict[str, Any]:
     return {
         "model": name,
         "title": entry.title,
-        "metric": next(iter(rows.values())).metric if entry.real else "random weights",
+        "metric": next(iter(rows.values())).metric if entry.real else RANDOM,
         "shipped": report.shipped.removeprefix("onnx "),
         "recommendation": report.recommendation,
         "variants": found,

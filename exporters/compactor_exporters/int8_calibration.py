@@ -7,7 +7,7 @@ from compactor_exporters.samples import batches, size
 from compactor_exporters.source import ExportSource
 from compactor_exporters.text_samples import TextPorts
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import Calibration
+from compactor_runtimes.manifest import Artifact, Calibration, Check
 
 if TYPE_CHECKING:
     from compactor_exporters.findings import Arrays
@@ -41,6 +41,18 @@ def sample_digests(feeds: "Arrays") -> dict[str, Any]:
         each.append(one.hexdigest()[:16])
         whole.update(one.digest())
     return {"samples": size(feeds), "sha256": whole.hexdigest(), "sample_sha256": each}
+
+
+def judge_calibration(artifact: Artifact) -> Check:
+    """Refuse ranges of unknown origin: the digest of every sample that set them is in `made`."""
+    told = artifact.made.get("calibration", {})
+    count, digests = told.get("samples", 0), len(told.get("sample_sha256", []))
+    return Check(
+        name="calibration",
+        passed=count > 0 and digests == count and bool(told.get("sha256")),
+        n=count,
+        detail=f"{digests} digests of calibration samples are recorded, {count} samples set the ranges",
+    )
 
 
 def without_common_padding(feeds: "Arrays", texts: TextPorts | None) -> "Arrays":

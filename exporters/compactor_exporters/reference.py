@@ -16,6 +16,7 @@ from compactor_exporters.source import ExportSource, forward
 from compactor_exporters.text_samples import PaddedPair, TextPorts, padded_pairs, real_tokens, text_ports
 
 Progress = Callable[[str], None]
+SHAPE_GRID = "shape-grid"
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Reference:
         self.tell("torch reference")
         edges = [batch for edges in edge_samples(source, feeds) for batch in batches(edges, self._largest)]
         self.groups: dict[str, list[Known]] = {
-            "shape-grid": [self._known(batch) for batch in shape_grid(source, feeds)],
+            SHAPE_GRID: [self._known(batch) for batch in shape_grid(source, feeds)],
             "real-samples": [self._known(batch) for batch in batches(feeds, self._largest)],
             "edge-samples": [self._known(batch) for batch in edges],
         }
@@ -100,7 +101,7 @@ class Reference:
             self.tell("noise floor")
             feeds = [next(batches(self.feeds, min(self._largest, NOISE_SAMPLES)))]
             feeds += [each.feeds for each in self.groups["edge-samples"]]
-            feeds += [each.feeds for each in self.groups["shape-grid"] if size(each.feeds) <= 2]
+            feeds += [each.feeds for each in self.groups[SHAPE_GRID] if size(each.feeds) <= 2]
             self._noise = measure_noise(self.source, canonical_graph(self.source, folder), feeds)
         return self._noise
 

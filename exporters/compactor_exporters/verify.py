@@ -8,7 +8,7 @@
    that is copied to another CPU is held to it. Padding must stay inside it.
    So is an fp32 artifact that ships by an override although its limit was not kept.
 7. NaN, infinity and a shape that does not run fail everywhere, and no override ships them.
-8. The weights really have the precision that was asked for.
+8. The weights really have the precision that was asked for, and ranges that samples set say which ones.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from compactor_exporters.findings import Arrays, Finding, gap
+from compactor_exporters.int8_calibration import judge_calibration
 from compactor_exporters.noise import judge_noise
 from compactor_exporters.output_errors import output_errors
-from compactor_exporters.reference import Known, Progress, Reference
+from compactor_exporters.reference import SHAPE_GRID, Known, Progress, Reference
 from compactor_exporters.samples import size
 from compactor_exporters.source import ExportSource
 from compactor_exporters.text_samples import without_padding
@@ -82,6 +83,7 @@ def verify_against(reference: Reference, artifact: Artifact, folder: Path) -> Ar
             found[name] = [_attempt(deployed.run, each.feeds) for each in group]
         padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
     checks = [] if exact else [judge_precision(path, artifact.spec.precision)]
+    checks += [judge_calibration(artifact)] if artifact.spec.quantization == "static" else []
     refused = [
         Check(name=name, passed=False, detail=_refusal(each, answer))
         for name, group in reference.groups.items()
@@ -206,7 +208,7 @@ def _judge(name: str, group: list[tuple[Known, Arrays]], limits: dict[str, float
         passed=all(finding.passed for finding in findings),
         value=worst.difference if isfinite(worst.difference) else None,
         limit=worst.limit if isfinite(worst.limit) else None,
-        n=len(group) if name == "shape-grid" else sum(size(known.feeds) for known, _ in group),
+        n=len(group) if name == SHAPE_GRID else sum(size(known.feeds) for known, _ in group),
         detail=worst.detail,
     )
 

@@ -1,6 +1,8 @@
 """`compactor export`: models without data, what is refused, where bundles go, and the path with data."""
 
+import gc
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: object) -> None:
+    before = gc.get_threshold()
     cli.main(["export", *map(str, words)], standalone_mode=False)
+    assert gc.get_threshold() == before
 
 
 def test_a_text_classifier_becomes_a_bundle_that_says_what_was_judged(
@@ -70,6 +74,7 @@ def test_a_text_classifier_becomes_a_bundle_that_says_what_was_judged(
     assert "95.43%" in fp16.reason
     assert "needs 598 (give DATA" in fp16.reason
     assert fp16.reason in printed
+    assert re.search(r"^export \d+\.\d s, verification \d+\.\d s over 8 shapes$", printed, re.MULTILINE)
     assert f"next:   compactor predict {place} 'SOME TEXT'" in printed
     assert list(place.parent.iterdir()) == [place]  # nothing of the work is left
     assert load(place).predict("turn on the light").label in NAMES.values()
@@ -93,6 +98,9 @@ def test_an_encoder_gives_vectors_and_a_classifier_does_when_asked(models: Path,
         f"hf:{models / 'encoder'}", specs=only, bundle=tmp_path / "b", reporter=SilentReporter()
     )
     assert (done.task, done.artifacts[0].status) == ("embedding", "verified")
+    told = done.to_json()
+    assert told["shapes"] == 8  # batches of 1, 2, 7 and 64, short and long
+    assert min(told["seconds"]["export"], told["seconds"]["verify"]) > 0
     classifier = read_model(f"hf:{models / 'texts'}", base=None, role="model")
     assert [info_of(classifier, task).task for task in (None, "embedding")] == [
         "text-classification",

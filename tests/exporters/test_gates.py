@@ -32,6 +32,11 @@ def test_fp32_is_judged_by_the_share_observed():
     assert check.value == 0.99
 
 
+def test_the_message_says_what_a_match_is():
+    check = judge_agreement(flags(0, 700), 0.98, precision="int8", meaning="have a cosine of at least 0.999")
+    assert check.detail.startswith("0 of 700 samples have a cosine of at least 0.999 (0.00%), 95% lower")
+
+
 def test_a_share_below_the_minimum_is_a_plain_failure():
     check = judge_agreement(flags(97, 3), 0.98, precision="int8")
     assert not check.passed

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -36,6 +37,12 @@ def test_static_int8_verifies_and_says_how_it_was_made(image, tmp_path):
     made = artifact.made["calibration"]
     assert (made["split"], made["samples"], len(made["sample_sha256"])) == ("train", 20, 20)
     assert artifact.made["scheme"] in artifact.made["tried"]
+    untold = msgspec.structs.replace(
+        artifact, made={**artifact.made, "calibration": {**made, "sample_sha256": made["sample_sha256"][:19]}}
+    )
+    untold = verify_artifact(source, untold, tmp_path, feeds=image.feeds)
+    assert untold.status == "rejected"
+    assert "calibration: 19 digests of calibration samples are recorded, 20 samples set" in untold.reason
     # the convolution and the linear layer; the conversion that gives the output is no unfused pair
     assert artifact.made["placement"] == {"int8_ops": 2, "float_ops": 0, "unfused_pairs": 0}
     types = {to_array(one).dtype.name for one in onnx.load(tmp_path / "int8-static.onnx").graph.initializer}
