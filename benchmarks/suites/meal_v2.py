@@ -41,7 +41,7 @@ SETTINGS = {
     **BASE,
     "student": "cifar:resnet8, 20 epochs of hard labels",
     "teachers": "cifar:resnet56 and resnet44, published weights (chosen by their author on the test images)",
-    "crop": "random-resized, scale 0.25 to 1, flip; the same for all arms",
+    "crop": "random-resized, scale 0.5 to 1, flip; the same for both stages and all arms",
     "labels": "full, float16; the discriminator sees probabilities",
     "schedule": "step: rate x 0.1 at epoch 6, no weight decay",
     "rates": list(RATES),
