@@ -43,7 +43,7 @@ architecture: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/pytest
+	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadgroup  # threads that spin would take the other's core
 
 test-optimum: $(READY) $(OPTIMUM_READY)  ## what we export opens in optimum and polygraphy; what optimum exports passes here
 	$(BIN)/python -m tests.optimum.make_models $(OPTIMUM_MODELS)

@@ -13,6 +13,13 @@ LESS = ("measure.profile=smoke", "stages.0.epochs=9", "stages.1.epochs=9", "stag
 DIGITS = ("digits", *(word for one in LESS for word in ("--set", one)))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, keep together what shares something slow to make: the digits run, or a file."""
+    for item in items:
+        shares_run = "digits_run" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("digits_run" if shares_run else str(item.path)))
+
+
 @dataclass(frozen=True)
 class Finished:
     """A run of the digits recipe: working folder, what the command printed, and where things lie."""
