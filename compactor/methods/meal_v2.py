@@ -52,6 +52,17 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cutmix: bool = False
     crops_per_image: Annotated[int, Meta(ge=1)] = 1
 
+    def __post_init__(self) -> None:
+        """Check that a label means the image that it is read for.
+
+        Raises:
+            ValueError: hard labels of mixed images.
+        """
+        if self.cutmix and self.hard_weight:
+            raise ValueError(
+                "hard_weight reads one label, but cutmix pastes two images; set one of them to 0"
+            )
+
 
 def build(options: Options) -> Preset:
     """Make the preset for live teachers."""

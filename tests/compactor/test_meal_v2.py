@@ -199,6 +199,7 @@ def test_step_schedule() -> None:
         ({"milestones": [3]}, "no effect with schedule cosine"),
         ({"gamma": 0.2}, "no effect with schedule cosine"),
         ({"options": {"crops_per_image": 2}}, "live teachers see one crop"),
+        ({"options": {"cutmix": True, "hard_weight": 0.5}}, "hard_weight reads one label, but cutmix pastes"),
         ({"options": {"discriminator": {"reduction": 1}}}, "reduction"),
     ],
 )
