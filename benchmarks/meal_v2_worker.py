@@ -28,17 +28,22 @@ def live_step() -> list[float]:
 
 
 def student_step() -> list[float]:
-    """The hand-written loop with the student alone."""
+    """The hand-written loop with the student alone; like fit(), it keeps the memory of a step for the next."""
     from benchmarks.peers.bare_loop import step_seconds
+    from compactor.trainer.memory import keep_freed_memory
 
+    keep_freed_memory()
     pixels, labels = _tensors()
     return step_seconds(_model("resnet8"), pixels, labels, steps=STEPS, batch=BATCH)
 
 
 def forward(name: str) -> list[float]:
-    """One teacher's forward passes."""
+    """One teacher's forward passes, with the same memory."""
     import torch
 
+    from compactor.trainer.memory import keep_freed_memory
+
+    keep_freed_memory()
     model, (pixels, _) = _model(name).eval(), _tensors()
     seconds = []
     with torch.no_grad():
