@@ -28,7 +28,7 @@ def live_step() -> list[float]:
 
 
 def student_step() -> list[float]:
-    """The hand-written loop with the student alone; like fit(), it keeps the memory of a step for the next."""
+    """The hand-written loop with the student alone; as fit() does, it keeps the memory of a step."""
     from benchmarks.peers.bare_loop import step_seconds
     from compactor.trainer.memory import keep_freed_memory
 
