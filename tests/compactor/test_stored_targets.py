@@ -19,7 +19,7 @@ from compactor.methods import Preset, method_named, parse_options
 from compactor.methods.from_store import Stored
 from compactor.models.classifier import Backbone, ImageClassifier
 from compactor.recipe import LabelsSpec, StageSpec
-from compactor.records import Batch, Outputs, Step, Target
+from compactor.records import Batch, Outputs, Soft, Step, Target
 from compactor.samplers.shuffle import Shuffle
 from compactor.targets import TargetPolicy, mixing
 from compactor.targets.live_teacher import LiveTeacher
@@ -266,11 +266,13 @@ def test_meal_v2_mixes_stored_labels_by_area_and_its_discriminator_sees_them_unm
     whole = target.unmixed["label"].dense_log_p(10).exp()
     lam, partner = batch.aux[LAM], batch.aux[PARTNER]
     assert 0 < lam[0] < 1
-    torch.testing.assert_close(
-        whole, labels(train).make(replace(batch, aux={}), None, AT).heads["label"].log_p.exp()
-    )  # type: ignore[union-attr]
+    stored = labels(train).make(replace(batch, aux={}), None, AT).heads["label"]
+    mixed = target.heads["label"]
+    assert isinstance(stored, Soft)
+    assert isinstance(mixed, Soft)
+    torch.testing.assert_close(whole, stored.dense_log_p(10).exp())
     expected = lam[:, None] * whole + (1 - lam[:, None]) * whole[partner]
-    torch.testing.assert_close(target.heads["label"].log_p.exp(), expected)  # type: ignore[union-attr]
+    torch.testing.assert_close(mixed.dense_log_p(10).exp(), expected)
 
 
 def test_meal_v2_refuses_logits_of_a_store(train: StorePart) -> None:
