@@ -84,14 +84,42 @@ class LabelsSpec(RecipePart, frozen=True):
     store: str | None = None
 
 
+class MaskingSpec(RecipePart, frozen=True):
+    """Which tokens of `task: masked-lm` are to be guessed, anew in every epoch.
+
+    `rate` of all tokens but special ones is chosen (at least one a text); of these the share `keep` stays as
+    it is, `random` becomes any other token, the rest the mask token. `positions` says where teacher and
+    student are compared: at the chosen tokens, or at all that are no padding.
+    """
+
+    rate: Annotated[float, Meta(gt=0, lt=1)] = 0.15
+    keep: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    random: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    positions: Literal["masked", "all"] = "masked"
+
+
+class StopSpec(RecipePart, frozen=True):
+    """End a stage when its select figure is flat.
+
+    `figure` is one that the stage reports after each epoch, such as `loss` (lower is better) or `accuracy`
+    (higher is better). It is flat when `patience` epochs in a row were not better than the best before by
+    more than `min_delta`.
+    """
+
+    figure: str = "loss"
+    patience: Count = 2
+    min_delta: NonNegative = 0.0
+
+
 class StageSpec(RecipePart, frozen=True):
-    """One training stage. `student`, `teachers` and `data` default to the recipe's own.
+    """One training stage. `student`, `teachers`, `data` and `task` default to the recipe's own.
 
     `schedule: step` multiplies the learning rate by `gamma` at each epoch of `milestones` (counted from 0).
     """
 
     id: Identifier
     method: str
+    task: str | None = None
     options: dict[str, Any] = {}
     student: ModelSpec | None = None
     teachers: list[ModelSpec | str] | None = None
@@ -111,7 +139,9 @@ class StageSpec(RecipePart, frozen=True):
     gamma: Positive = GAMMA
     warmup_epochs: NonNegative = 0.0
     clip_norm: Positive | None = None
+    stop: StopSpec | None = None
     augment: AugmentSpec = AugmentSpec()
+    masking: MaskingSpec = MaskingSpec()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     seed: int | None = None
 
@@ -176,6 +206,10 @@ class Recipe(RecipePart, frozen=True):
     def stage_data(self, stage: StageSpec) -> DataSpec:
         """The data that a stage trains on: its own, else the recipe's."""
         return stage.data or self.data
+
+    def stage_task(self, stage: StageSpec) -> str:
+        """The task that a stage trains for: its own, else the recipe's."""
+        return stage.task or self.task
 
 
 class LoadedRecipe(Struct, frozen=True):

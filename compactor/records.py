@@ -40,7 +40,8 @@ class Crops:
 class Batch:
     """Model inputs (un-normalised), labels, stable sample ids, and how the views were cut.
 
-    Images: `x["pixel_values"]` float32 [B, C, H, W] in [0, 1].
+    Images: `x["pixel_values"]` float32 [B, C, H, W] in [0, 1]. `mask` bool [B, L] marks the tokens that carry
+    a label of their own (the first one of each word) for heads of tokens.
     """
 
     x: "dict[str, Tensor]"
@@ -185,11 +186,16 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class TextInfo:
-    """Where the `tokenizer.json` lies, the id it pads with, and the tokens that a text is cut to."""
+    """Where the `tokenizer.json` lies, the id it pads with, and the tokens that a text is cut to.
+
+    `kept` is set where the vocabulary was trimmed: a JSON list with the id that each of the tokenizer's ids
+    had before, so that pretrained embeddings can be taken row by row.
+    """
 
     tokenizer: "Path"
     pad_id: int
     max_tokens: int
+    kept: "Path | None" = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,28 @@ Fraction = Annotated[float, Meta(gt=0, lt=1)]
 SplitName = Literal["train", "select", "report"]
 
 
+class MixSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """More texts to train on: `share` of an epoch's samples come from the train split of `dataset`."""
+
+    dataset: Annotated[str, Meta(min_length=1)]
+    share: Fraction
+    text_column: str = "text"
+
+
+class VocabularySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Trim the tokenizer to what a domain needs, for the data and all models that read it.
+
+    Attributes:
+        texts: Tables, or folders of tables, whose train texts say which pieces are needed.
+        most: Largest number of ids; the most frequent pieces are kept. Absent = all pieces that occur.
+        text_column: Column of the texts.
+    """
+
+    texts: Annotated[list[str], Meta(min_length=1)]
+    most: Annotated[int, Meta(ge=1)] | None = None
+    text_column: str = "text"
+
+
 class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which data set, and how it is decoded and split.
 
@@ -26,7 +48,11 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             those that the data state, or the sorted names found in train.
         tokenizer: For text tasks: a `tokenizer.json`, a folder that holds one, or a model (`hf:`,
             `package:`) that does; absent = the student's own, else the first teacher's that has one.
+        vocabulary: Trim the tokenizer's vocabulary; absent = it stays whole.
         max_tokens: Tokens that a text is cut to, special ones included.
+        slots_column: Column of BIO labels, one a word (a list, or a text with spaces), where the task has
+            slots; the words are the text's runs without white space.
+        also: Further texts, mixed into training alone; select and report stay those of `dataset`.
         image_size: Stored height and width in pixels (short side resized, centre cut); absent = as they are,
             and then all images must have one size.
         color: Stored channels; absent = grey for digits, rgb for image files.
@@ -42,7 +68,10 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     label_column: str = "label"
     classes: Annotated[list[str], Meta(min_length=1)] | Annotated[int, Meta(ge=1)] | None = None
     tokenizer: Annotated[str, Meta(min_length=1)] | None = None
+    vocabulary: VocabularySpec | None = None
     max_tokens: Annotated[int, Meta(ge=3, le=8192)] = 64
+    slots_column: str = "slots"
+    also: list[MixSpec] = []
     image_size: Annotated[int, Meta(ge=1, le=4096)] | None = None
     color: Color | None = None
     select: Rows | Fraction | None = None

@@ -25,6 +25,7 @@ METHODS = {
     "fkd": "compactor.methods.fkd:METHOD",
     "ferkd": "compactor.methods.ferkd:METHOD",
     "meal_v2": "compactor.methods.meal_v2:METHOD",
+    "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
 }
 

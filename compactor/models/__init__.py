@@ -8,6 +8,7 @@ FAMILIES = {
     "cifar": "compactor.models.cifar:build",
     "timm": "compactor.models.timm_models:build",
     "hf": "compactor.models.hf:build",
+    "encoder": "compactor.models.encoder:build",
     "package": "compactor.models.hf:build_package",
     "module": "compactor.models.imported:build",
     "bundle": "compactor.models.bundled:build",
@@ -20,4 +21,6 @@ WRAPPERS = {
     "image-classification": "compactor.models.classifier:wrap",
     "text-classification": "compactor.models.text_classifier:wrap",
     "embedding": "compactor.models.text_embedder:wrap",
+    "masked-lm": "compactor.models.masked_lm:wrap",
+    "intent-slots": "compactor.models.intent_slots:wrap",
 }

@@ -24,6 +24,8 @@ TASKS = {
     "image-classification": "compactor.tasks.image_classification:TASK",
     "text-classification": "compactor.tasks.text_classification:TASK",
     "embedding": "compactor.tasks.embedding:TASK",
+    "masked-lm": "compactor.tasks.masked_lm:TASK",
+    "intent-slots": "compactor.tasks.intent_slots:TASK",
 }
 
 # What a model says on N samples: {head: logits [N, C] or [N, L, V], or an embedding [N, D]}

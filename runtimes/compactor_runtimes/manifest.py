@@ -233,8 +233,20 @@ class EmbeddingPost(Record, frozen=True, tag="embedding"):
     version: Literal[1] = 1
 
 
+class BioPost(Record, frozen=True, tag="bio"):
+    """Logits [B, L, S] of `output`, one row a token -> slots with character offsets.
+
+    The first token of a word (a run without white space) carries the word's BIO label; other tokens are not
+    read. Adjacent words of one slot are one span.
+    """
+
+    output: str
+    labels: str
+    version: Literal[1] = 1
+
+
 Pre = ImagePre | TextPre
-Post = SoftmaxPost | EmbeddingPost
+Post = SoftmaxPost | EmbeddingPost | BioPost
 
 
 class Golden(Record, frozen=True):
