@@ -24,7 +24,8 @@ class ImageClassification:
     """See compactor.tasks.Task."""
 
     head = "label"
-    answers: Literal["classes", "embedding"] = "classes"
+    word_head = None
+    answers: Literal["classes", "embedding", "masked"] = "classes"
 
     def open(
         self,
