@@ -20,9 +20,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the method.
 
     loss = hard_weight * cross-entropy(hidden tokens, or labels) + soft_weight * divergence(teacher, student;
-    temperature) + hidden_weight * distance of the last hidden states. `kl`, `sym_kl` and `js` are multiplied by
-    temperature^2, `soft_ce` is not. Where widths differ, hidden states are compared through a linear map without bias
-    that is trained with the student and thrown away. `head_weights` multiply the losses of single heads.
+    temperature) * temperature^2 + hidden_weight * distance of the last hidden states. Where widths differ, hidden
+    states are compared through a linear map without bias that is trained with the student and thrown away.
+    `head_weights` multiply the losses of single heads.
 
     Which positions are compared on masked-lm is the stage's `masking.positions`.
     """
@@ -57,9 +57,10 @@ def build(options: Options) -> Preset:
     from compactor_runtimes.tables import lookup
 
     divergence = lookup(DIVERGENCES, options.divergence, "divergence")(temperature=options.temperature)
+    square = 1.0 if divergence.scaled else options.temperature**2  # the others multiply by it themselves
     weighted: list[Weighted] = [
         (HardCrossEntropy(), options.hard_weight),
-        (divergence, options.soft_weight),
+        (divergence, square * options.soft_weight),
         (HiddenMatch(options.hidden_distance), options.hidden_weight),
     ]
     return Preset([pair for pair in weighted if pair[1]], LiveTeacher(), Shuffle(), options.head_weights)

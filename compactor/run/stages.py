@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from compactor.data.splits import Split
+from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
 from compactor.label_store.make import make_labels
 from compactor.label_store.store import LabelStore, open_store
@@ -31,6 +31,8 @@ from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError
 
+MOST_ANSWER_BYTES = 2**31  # of teachers' answers that are kept in memory instead of asking anew every epoch
+VECTOR = 1024  # numbers of an embedding, as a bound
 TARGETS = "targets.json"  # what a method has to say of its targets, beside the student
 
 
@@ -190,6 +192,7 @@ def train_stage(
             folder=folder,
             teachers=teachers,
             in_order=lambda: task.batches(opened.train),
+            ask_once=task.is_fixed and answer_bytes(opened) <= MOST_ANSWER_BYTES,
             evaluate=select_figures(task, opened.select, _taught(task, opened.select, teachers, store)),
             reporter=reporter,
             journal=journal,
@@ -233,6 +236,14 @@ def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:
                 f"stage {stage.id}.options.head_weights: there is no head {head!r}, the task's are "
                 f"{', '.join(info.classes)}; name one of them"
             )
+
+
+def answer_bytes(data: Dataset) -> int:
+    """Memory of float32 logits on all training samples, words counted as if every text were cut to its limit."""
+    width = sum(len(names) for names in data.info.classes.values()) or VECTOR
+    words = any(labels.ndim == 2 for labels in data.train.labels.values())
+    tokens = data.info.text.max_tokens if words and data.info.text else 1
+    return 4 * len(data.train) * tokens * width
 
 
 def _task_of(init: str, recipe: Recipe) -> str | None:

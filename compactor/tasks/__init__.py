@@ -38,10 +38,11 @@ class Task(Protocol):
 
     `answers` says what a model of the task answers with: scores of classes, a vector without labels, or
     guesses of hidden tokens. `word_head` is the head that labels words, where there is one: its labels are
-    int64 [N, W], -100 where there is no word.
+    int64 [N, W], -100 where there is no word. `is_fixed` says that a sample looks the same in every epoch.
     """
 
     head: str
+    is_fixed: bool
     word_head: str | None
     answers: Literal["classes", "embedding", "masked"]
 

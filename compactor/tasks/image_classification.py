@@ -25,6 +25,7 @@ class ImageClassification:
 
     head = "label"
     word_head = None
+    is_fixed = False
     answers: Literal["classes", "embedding", "masked"] = "classes"
 
     def open(

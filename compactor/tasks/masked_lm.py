@@ -44,6 +44,7 @@ class MaskedLm(TextTask):
     name = "masked-lm"
     head = HEAD
     label_head = None
+    is_fixed = False
     answers: Literal["classes", "embedding", "masked"] = "masked"
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> TextLoader:

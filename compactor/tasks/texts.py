@@ -35,6 +35,7 @@ class TextTask:
     name: str
     label_head: str | None = "label"  # the head of the label column; None = it is not read
     word_head: str | None = None
+    is_fixed = True
 
     def open(
         self,

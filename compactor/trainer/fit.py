@@ -24,7 +24,7 @@ from compactor.recipe import StageSpec
 from compactor.records import Batch, Crops, Step
 from compactor.run.folder import CHECKPOINT
 from compactor.run.journal import Journal
-from compactor.teachers import Teachers
+from compactor.teachers import RememberedTeachers, Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
 from compactor.trainer.interrupt import StopWish, stop_on_signal
 from compactor.trainer.memory import keep_freed_memory
@@ -80,6 +80,7 @@ def fit(
     folder: Path,
     teachers: Teachers | None = None,
     in_order: Callable[[], Iterator[Batch]] | None = None,
+    ask_once: bool = False,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     reporter: Reporter | None = None,
     journal: Journal | None = None,
@@ -96,6 +97,7 @@ def fit(
         folder: where the checkpoint lies.
         teachers: frozen teachers, where the method learns from any.
         in_order: all training samples without augmentation, for objectives that need statistics.
+        ask_once: samples look the same in every epoch, so the teachers are asked about each of them but once.
         evaluate: figures on select samples, computed after every epoch by the main process.
         reporter: where progress goes.
         journal: where events go.
@@ -115,16 +117,33 @@ def fit(
         if objective.needs.statistics:
             assert in_order is not None
             objective.fit(stepper.teachers, in_order())
+    reporter = reporter or SilentReporter()
+    asked_s = 0.0
+    if ask_once and stepper.teachers is not None and not stepper.needs_teacher:
+        assert in_order is not None
+        with reporter.bar(f"teachers of {stage.id}", len(loader)) as bar:
+            started_s = time.perf_counter()
+            stepper.teachers = RememberedTeachers(stepper.teachers, counted(in_order(), bar))
+            asked_s = time.perf_counter() - started_s
     run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None))
     with (
         stop_on_signal(deadline_s) as wish,
-        (reporter or SilentReporter()).bar(f"train {stage.id}", run.steps) as bar,
+        reporter.bar(f"train {stage.id}", run.steps) as bar,
     ):
         while run.step < run.steps and not run.is_flat():
             run.one_epoch(bar, wish)
             run.end_epoch(evaluate)
             run.stop_or_save(wish)
-    return FitResult(student, run.step, run.seconds, run.history, run.step < run.steps)
+    return FitResult(student, run.step, run.seconds + asked_s, run.history, run.step < run.steps)
+
+
+def counted(batches: Iterator[Batch], bar: Bar) -> Iterator[Batch]:
+    """Pass batches on and show how many samples have gone by."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += batch.size
+        bar.at(done)
 
 
 def accelerator_for(precision: str) -> Accelerator:
