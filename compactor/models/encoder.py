@@ -115,24 +115,25 @@ def _transformer(layers: int, width: int, options: dict[str, Any], info: DataInf
         from transformers import BertConfig, BertModel, RobertaPreLayerNormConfig, RobertaPreLayerNormModel
         from transformers.models.bert.modeling_bert import BertEmbeddings
 
-    text, is_pre = text_info_of(info), options["norm"] == "pre"
-    config = (RobertaPreLayerNormConfig if is_pre else BertConfig)(
-        vocab_size=tokenizer_ids(text.tokenizer),
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=options["heads"],
-        intermediate_size=options["intermediate"],
-        max_position_embeddings=options["positions"],
-        hidden_dropout_prob=options["dropout"],
-        attention_probs_dropout_prob=options["dropout"],
-        type_vocab_size=1,
-        pad_token_id=text.pad_id,
-        attn_implementation=EAGER,
-    )
-    if not is_pre:
-        return BertModel(config, add_pooling_layer=False)
-    model = RobertaPreLayerNormModel(config, add_pooling_layer=False)
-    model.embeddings = BertEmbeddings(config)
+    text = text_info_of(info)
+    sizes: dict[str, Any] = {
+        "vocab_size": tokenizer_ids(text.tokenizer),
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": options["heads"],
+        "intermediate_size": options["intermediate"],
+        "max_position_embeddings": options["positions"],
+        "hidden_dropout_prob": options["dropout"],
+        "attention_probs_dropout_prob": options["dropout"],
+        "type_vocab_size": 1,
+        "pad_token_id": text.pad_id,
+        "attn_implementation": EAGER,
+    }
+    if options["norm"] == "post":
+        return BertModel(BertConfig(**sizes), add_pooling_layer=False)
+    config = RobertaPreLayerNormConfig(**sizes)
+    model: Any = RobertaPreLayerNormModel(config, add_pooling_layer=False)
+    model.embeddings = BertEmbeddings(config)  # type: ignore[no-untyped-call]
     model.embeddings.LayerNorm = nn.Identity()
     model.embeddings.apply(model._init_weights)
     return model

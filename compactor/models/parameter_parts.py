@@ -25,17 +25,14 @@ def parameter_parts(student: Student) -> dict[str, int] | None:
     """
     if student.info.text is None:
         return None
-    backbone: nn.Module = student.backbone
-    model: Any = getattr(
-        backbone.encoder if isinstance(backbone, EncoderWithHeads) else backbone, "model", None
-    )
-    base = getattr(model, "base_model", None)
-    stack = None if base is None else layer_stack(base)
-    if stack is None:
+    backbone: Any = student.backbone
+    holder = backbone.encoder if isinstance(backbone, EncoderWithHeads) else backbone
+    base = getattr(getattr(holder, "model", None), "base_model", None)
+    stack = layer_stack(base) if isinstance(base, nn.Module) else None
+    if base is None or stack is None:
         return None
-    embeddings = sum(
-        parameter_count(module) for name, module in base.named_children() if name.startswith(EMBEDDINGS)
-    )
+    children = dict(base.named_children())
+    embeddings = sum(parameter_count(children[name]) for name in children if name.startswith(EMBEDDINGS))
     encoder = parameter_count(stack)
     return {
         "embeddings": embeddings,
