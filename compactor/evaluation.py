@@ -1,24 +1,34 @@
-"""What torch models, teachers and artifacts answer on a split; `compactor.run.truth` compares the answers."""
+"""What torch models, teachers and artifacts answer on a split; `compactor.run.truth` compares the answers.
+
+Answers of a head of words are told by word, [N, W, S]: what a graph says of other tokens is left out, and a word
+without a token (cut off, or no word) has zeros, which read as the first label.
+"""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
 from compactor.data.splits import Split
+from compactor.data.text_loader import FIRST
 from compactor.label_store.records import Quantization
 from compactor.label_store.store import LabelStore
 from compactor.records import IGNORE, Batch
 from compactor.tasks import Answers, Task
+from compactor.tasks.texts import TextSplit
 from compactor.teachers import Teachers
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import OutputPort
 from compactor_runtimes.metrics import accuracy, cosines, macro_f1, rank_correlation
 from compactor_runtimes.runtime import Runtime
+from compactor_runtimes.sequence_metrics import exact_match, f1_of, span_counts
 
 Progress = Callable[[int], None]
+UNSEEN = "(not in train)"
 SAME_DIRECTION = 0.999  # cosine from which on two embeddings count as the same answer
 
 
@@ -97,6 +107,8 @@ def select_figures(
     rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is called once,
     when they are first needed; without labels and teachers nothing is told.
     """
+    if task.answers == "masked":
+        return lambda model: masked_figures(model, task.batches(split))
     labels = split_labels(task, split)
     labelled = bool((labels >= 0).any())
     if not labelled and taught is None:
@@ -104,29 +116,98 @@ def select_figures(
     said: list[Answers] = []
 
     def figures(model: nn.Module) -> dict[str, float]:
-        found = student_answers(model, task.batches(split))[task.head]
+        answers = student_answers(model, task.batches(split))
+        found = headline(task, split, answers)
         if not labelled and not said:
             assert taught is not None
             said.append(taught())
         if task.answers == "embedding":
             teacher = said[0][task.head]
             return {"select_rank_correlation": rank_correlation(teacher, found, resamples=1).value}
-        truth = labels if labelled else said[0][task.head].argmax(-1)
+        truth = labels if labelled else headline(task, split, said[0]).argmax(-1)
         name = "accuracy" if labelled else "agreement"
-        return {f"select_{name}": accuracy(found, truth), "select_macro_f1": macro_f1(found, truth)}
+        told = {f"select_{name}": accuracy(found, truth), "select_macro_f1": macro_f1(found, truth)}
+        if labelled and task.word_head is not None:
+            predicted, gold = word_labels(task, split, answers), gold_labels(task, split)
+            told["select_slot_f1"] = f1_of(span_counts(predicted, gold))
+            if task.head != task.word_head:
+                told["select_exact_match"] = float(
+                    exact_match(found.argmax(-1) == truth, predicted, gold).mean()
+                )
+        return told
 
     return figures
 
 
+@torch.no_grad()
+def masked_figures(model: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+    """Mean cross-entropy (nats) to the hidden tokens of a split, and the share guessed rightly."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    loss, right, count = 0.0, 0, 0
+    for batch in batches:
+        batch = batch.to(device)
+        for head, logits in model(**batch.x).items():
+            labels = batch.y[head]
+            loss += float(F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum"))
+            right += int((logits.argmax(-1) == labels).sum())
+            count += int((labels != IGNORE).sum())
+    model.train(was_training)
+    return {"select_loss": loss / max(count, 1), "select_accuracy": right / max(count, 1)}
+
+
+def headline(task: Task, split: Split, answers: Answers) -> NDArray[np.floating[Any]]:
+    """What the headline metric reads: logits [N, C] (embeddings [N, D]); of a head of words [words, S]."""
+    found = answers[task.head]
+    return found[split.labels[task.head][split.rows] != IGNORE] if task.head == task.word_head else found
+
+
+def sample_ids(task: Task, split: Split) -> NDArray[np.int64]:
+    """What identifies each sample that the headline counts: the row, of words row * W + word."""
+    if task.head != task.word_head:
+        return split.rows
+    rows, words = np.nonzero(split.labels[task.head][split.rows] != IGNORE)
+    return np.asarray(split.rows[rows] * split.labels[task.head].shape[1] + words)
+
+
+def class_names(task: Task, split: Split, classes: list[str]) -> list[str]:
+    """Names of all labels that `split_labels` may hold: `classes`, and what train never shows."""
+    if task.word_head is None:
+        return classes
+    assert isinstance(split, TextSplit)
+    return split.word_names if task.head == task.word_head else [*classes, UNSEEN]
+
+
+def gold_labels(task: Task, split: Split) -> list[list[str]]:
+    """BIO labels of each text's words, also those that train never shows."""
+    return _named(task, split, split.labels[task.word_head or ""][split.rows])
+
+
+def word_labels(task: Task, split: Split, answers: Answers) -> list[list[str]]:
+    """BIO labels that were answered for the words that have a label."""
+    return _named(task, split, answers[task.word_head or ""].argmax(-1))
+
+
+def _named(task: Task, split: Split, labels: NDArray[np.int64]) -> list[list[str]]:
+    """Names of labels [N, W] where the split has a label."""
+    assert isinstance(split, TextSplit)
+    known = split.labels[task.word_head or ""][split.rows] != IGNORE
+    return [[split.word_names[label] for label in row[own]] for row, own in zip(labels, known, strict=True)]
+
+
 def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
-    """Labels of a split's rows for the task's head, -100 where there is none."""
+    """Labels of a split's rows for the task's head, -100 where there is none; of words, those with a label."""
     if task.answers == "embedding":
         return np.full(len(split), IGNORE, dtype=np.int64)
-    return np.asarray(split.labels[task.head][split.rows])
+    labels = np.asarray(split.labels[task.head][split.rows])
+    return labels[labels != IGNORE] if task.head == task.word_head else labels
 
 
-def truth_labels(task: Task, split: Split, teacher: Answers | None) -> NDArray[np.int64]:
-    """The split's labels or, where it has none at all, what the teachers say.
+def truth_labels(
+    task: Task, split: Split, teacher: NDArray[np.floating[Any]] | None
+) -> NDArray[np.int64]:
+    """The split's labels or, where it has none at all, what the teachers say (`headline` of their answers).
 
     Raises:
         UsageError: neither labels nor teachers.
@@ -139,7 +220,7 @@ def truth_labels(task: Task, split: Split, teacher: Answers | None) -> NDArray[n
             f"data: the {split.name} split has no labels and there is no teacher, so nothing can be judged; "
             "label some rows or name a teacher"
         )
-    return np.asarray(teacher[task.head].argmax(-1), dtype=np.int64)
+    return np.asarray(teacher.argmax(-1), dtype=np.int64)
 
 
 def same_answers(task: Task, reference: Answers, found: Answers) -> NDArray[np.bool_]:
@@ -156,6 +237,13 @@ def same_answers(task: Task, reference: Answers, found: Answers) -> NDArray[np.b
     return np.asarray(np.concatenate(same, axis=1).all(1))
 
 
+def of_words(values: NDArray[np.float32], batch: Batch) -> NDArray[np.float32]:
+    """Take what was said of each word's first token: [B, L, S] -> [B, W, S], zeros for a word without one."""
+    first = batch.aux[FIRST].cpu().numpy()
+    taken = np.take_along_axis(values, np.maximum(first, 0)[:, :, None], axis=1)
+    return np.where(first[:, :, None] >= 0, taken, np.float32(0))
+
+
 def _collect(
     batches: Iterable[Batch],
     run: Callable[[Batch], dict[str, NDArray[np.float32]]],
@@ -165,7 +253,7 @@ def _collect(
     done = 0
     for batch in batches:
         for head, values in run(batch).items():
-            parts.setdefault(head, []).append(values)
+            parts.setdefault(head, []).append(of_words(values, batch) if values.ndim == 3 else values)
         done += batch.size
         if progress is not None:
             progress(done)

@@ -7,7 +7,7 @@ import msgspec
 
 from compactor.data.spec import DataSpec
 from compactor.models import TEACH_ONLY
-from compactor.recipe import GAMMA, STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
+from compactor.recipe import GAMMA, STAGE, LabelsSpec, MaskingSpec, ModelSpec, Recipe, StageSpec
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compactor.methods import Method
 
 TOKENIZER_FAMILIES = ("hf", "package")
+MASKED_LM = "masked-lm"
 
 
 def check_references(recipe: Recipe) -> None:
@@ -28,6 +29,7 @@ def check_references(recipe: Recipe) -> None:
     if recipe.task not in TASKS:
         raise UsageError(f"recipe task: got {recipe.task!r}; {nearest(recipe.task, TASKS)}")
     _check_whole(recipe)
+    tasks = {stage.id: recipe.stage_task(stage) for stage in recipe.stages}
     seen: list[str] = []
     for index, stage in enumerate(recipe.stages):
         at = f"recipe stages.{index}"
@@ -44,6 +46,7 @@ def check_references(recipe: Recipe) -> None:
             raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
         _check_student(stage.student, f"{at}.student")
         _check_schedule(stage, at)
+        _check_task(recipe, stage, at, tasks)
         _check_method(recipe, stage, at, seen)
         seen.append(stage.id)
 
@@ -65,9 +68,54 @@ def _check_schedule(stage: StageSpec, at: str) -> None:
         )
 
 
+def _check_task(recipe: Recipe, stage: StageSpec, at: str, tasks: dict[str, str]) -> None:
+    """Check a stage's task: known, of the recipe's kind of data, the same as its teachers', and its masking."""
+    from compactor.tasks import TASKS
+
+    task = recipe.stage_task(stage)
+    if task not in TASKS:
+        raise UsageError(f"{at}.task: got {task!r}; {nearest(task, TASKS)}")
+    if task.startswith("image-") != recipe.task.startswith("image-"):
+        raise UsageError(
+            f"{at}.task: {task!r} and the recipe's {recipe.task!r} read different kinds of data, expected texts "
+            "or images for both; name another task"
+        )
+    if stage is recipe.stages[-1] and task != recipe.task:
+        raise UsageError(
+            f"{at}.task: {task!r} found, but what the last stage trains is shipped for task {recipe.task!r}; add "
+            "a stage of that task after it"
+        )
+    for teacher in recipe.stage_teachers(stage):
+        other = tasks.get(teacher.removeprefix(STAGE)) if isinstance(teacher, str) else None
+        if other not in (None, task) and _is_taught(recipe, stage):
+            raise UsageError(
+                f"{at}.teachers: {teacher!r} was trained for {other}, the stage is for {task}; name a stage of "
+                "the same task"
+            )
+    masking = stage.masking
+    if task != MASKED_LM and masking != MaskingSpec():
+        raise UsageError(f"{at}.masking: has no effect on task {task}; remove it, or set task: {MASKED_LM}")
+    if masking.keep + masking.random > 1:
+        raise UsageError(
+            f"{at}.masking: keep {masking.keep} and random {masking.random} make more than 1; lower one"
+        )
+
+
+def _is_taught(recipe: Recipe, stage: StageSpec) -> bool:
+    """Whether the stage's method learns from the teachers that it could have."""
+    from compactor.methods import method_named
+
+    return method_named(stage.method, f"stage {stage.id}").learns_from_teachers
+
+
 def _check_whole(recipe: Recipe) -> None:
     """Check what concerns the recipe as a whole."""
     _check_student(recipe.student, "recipe student")
+    if recipe.task == MASKED_LM:
+        raise UsageError(
+            f"recipe task: {MASKED_LM} trains encoders and ships nothing; give the task of the model to ship here, "
+            f"and task: {MASKED_LM} to the stages that train its encoder"
+        )
     if not recipe.stages and (recipe.student is None or recipe.student.weights is None):
         raise UsageError(
             "recipe stages: there are none, so student.weights must name the trained student's weights; "
@@ -93,15 +141,16 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
 
     method = method_named(stage.method, at)
     options = parse_options(method, stage.options, at)
-    answers = "embedding" if recipe.task == "embedding" else "classes"
+    task = recipe.stage_task(stage)
+    answers = "embedding" if task == "embedding" else "classes"
     if method.answers != answers:
         raise UsageError(
-            f"{at}.method: {stage.method!r} compares {method.answers}, task {recipe.task} answers with "
+            f"{at}.method: {stage.method!r} compares {method.answers}, task {task} answers with "
             f"{answers}; use method embedding for task embedding, kd or supervised otherwise"
         )
-    if getattr(options, "cutmix", False) and not recipe.task.startswith("image-"):
-        raise UsageError(f"{at}.options.cutmix: only images mix, the task is {recipe.task}; remove it")
-    _check_labels(stage, method, options, at)
+    if getattr(options, "cutmix", False) and not task.startswith("image-"):
+        raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
+    _check_labels(stage, task, method, options, at)
     teachers = recipe.stage_teachers(stage)
     has_store = stage.labels is not None and stage.labels.store is not None
     if method.learns_from_teachers and not teachers and not has_store:
@@ -120,7 +169,7 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     _check_stage_exists(stage.init, at, earlier)
 
 
-def _check_labels(stage: StageSpec, method: "Method", options: msgspec.Struct, at: str) -> None:
+def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspec.Struct, at: str) -> None:
     """Check that a stage has labels where its method needs them, and none where they have no effect."""
     from compactor.methods import METHODS, method_named
     from compactor.methods.from_store import require_views
@@ -139,6 +188,11 @@ def _check_labels(stage: StageSpec, method: "Method", options: msgspec.Struct, a
                 "labels: {crops: 16}, or labels: {store: FOLDER} to use one that is there"
             )
         return
+    if task in (MASKED_LM, "intent-slots", "token-classification"):
+        raise UsageError(
+            f"{at}.labels: a label store keeps one label a sample, task {task} answers for every token; remove "
+            "labels to learn from live teachers"
+        )
     if method.build_stored is None:
         able = [name for name in METHODS if method_named(name, at).build_stored]
         raise UsageError(
@@ -203,6 +257,8 @@ def _check_stage_exists(reference: str | None, at: str, earlier: list[str]) -> N
 def with_tokenizers(recipe: Recipe) -> Recipe:
     """Write the tokenizer of every text data set out: the student's own, else the first teacher's with one.
 
+    The data of a stage whose models bring none, and how its vocabulary is trimmed, are read as the recipe's.
+
     Raises:
         UsageError: no model brings one.
     """
@@ -213,26 +269,33 @@ def with_tokenizers(recipe: Recipe) -> Recipe:
         if data.tokenizer is not None:
             return data
         for model in models:
-            if isinstance(model, ModelSpec) and model.model.partition(":")[0] in TOKENIZER_FAMILIES:
+            if isinstance(model, ModelSpec) and model.family in TOKENIZER_FAMILIES:
                 return msgspec.structs.replace(data, tokenizer=model.model)
         raise UsageError(
             f"recipe {at}.tokenizer: absent, and neither student nor teachers bring one; name a "
             "tokenizer.json, or a model (hf:, package:) that has one"
         )
 
-    every = [recipe.student, *(stage.student for stage in recipe.stages), *recipe.teachers]
-    data = filled(recipe.data, every, "data")
+    def of_stage(stage: StageSpec, index: int) -> DataSpec | None:
+        if stage.data is None:
+            return None
+        models = [recipe.stage_student(stage), *recipe.stage_teachers(stage)]
+        brings = any(isinstance(one, ModelSpec) and one.family in TOKENIZER_FAMILIES for one in models)
+        if stage.data.tokenizer is None and not brings:
+            found = msgspec.structs.replace(stage.data, tokenizer=data.tokenizer)
+        else:
+            found = filled(stage.data, models, f"stages.{index}.data")
+        if found.vocabulary is None and found.tokenizer == data.tokenizer:
+            found = msgspec.structs.replace(found, vocabulary=data.vocabulary)
+        return found
+
+    stage_models = [
+        model
+        for stage in recipe.stages
+        for model in (stage.student, *(stage.teachers or []))
+    ]
+    data = filled(recipe.data, [recipe.student, *stage_models, *recipe.teachers], "data")
     stages = [
-        stage
-        if stage.data is None
-        else msgspec.structs.replace(
-            stage,
-            data=filled(
-                stage.data,
-                [recipe.stage_student(stage), *recipe.stage_teachers(stage)],
-                f"stages.{index}.data",
-            ),
-        )
-        for index, stage in enumerate(recipe.stages)
+        msgspec.structs.replace(stage, data=of_stage(stage, index)) for index, stage in enumerate(recipe.stages)
     ]
     return msgspec.structs.replace(recipe, data=data, stages=stages)

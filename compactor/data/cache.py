@@ -57,12 +57,14 @@ class Stored:
     """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or str objects [N], and labels.
 
     `labels` int64 [N] are -100 where there is none; `digest` identifies contents, labels and class names.
+    `words` int64 [N, W] are labels of words, where there are any.
     """
 
     inputs: NDArray[Any]
     labels: NDArray[np.int64]
     classes: list[str]
     digest: str
+    words: NDArray[np.int64] | None = None
 
 
 class Source(Protocol):

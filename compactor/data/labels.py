@@ -47,13 +47,17 @@ def labels_from_integers(values: NDArray[np.int64], classes: list[str] | None, *
     return Labels(values, names)
 
 
-def labels_from_names(names: Sequence[str | None], classes: list[str] | None, *, where: str) -> Labels:
+def labels_from_names(
+    names: Sequence[str | None], classes: list[str] | None, *, where: str, allow_unseen: bool = False
+) -> Labels:
     """Number class names by the known classes, or by their sorted order.
 
     Args:
         names: Class name of each row, None where a row has no label.
         classes: Known class names in order, or None to take the sorted names found.
         where: File and column, for the message.
+        allow_unseen: Number names outside the known classes C = len(classes), which no model answers, so that
+            they count as mistakes.
 
     Raises:
         UsageError: a name is not among the known classes.
@@ -62,10 +66,10 @@ def labels_from_names(names: Sequence[str | None], classes: list[str] | None, *,
     number: dict[str | None, int] = {name: index for index, name in enumerate(known)}
     number[None] = IGNORE
     for row, name in enumerate(names):
-        if name not in number:
+        if name not in number and not allow_unseen:
             shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
             raise UsageError(
                 f"{where}: labels out of range: row {row} holds class {name!r}, expected one of the "
                 f"{len(known)} classes {shown}; correct the label or list all classes in data.classes"
             )
-    return Labels(np.array([number[name] for name in names], dtype=np.int64), known)
+    return Labels(np.array([number.get(name, len(known)) for name in names], dtype=np.int64), known)

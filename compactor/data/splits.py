@@ -26,8 +26,8 @@ REPORT_SHARE = 0.2
 class Split:
     """Some rows of a source.
 
-    `inputs` (images uint8 [N, H, W, C], or texts as str objects [N]) and `labels` {head: int64 [N]} are the
-    whole source, `rows` int64 [n] (ascending) are the rows of this split and their sample ids, `digest`
+    `inputs` (images uint8 [N, H, W, C], or texts as str objects [N]) and `labels` {head: int64 [N], of words
+    [N, W]} are the whole source, `rows` int64 [n] (ascending) are the rows of this split and their sample ids, `digest`
     identifies their contents and labels.
     """
 
@@ -40,6 +40,18 @@ class Split:
     def __len__(self) -> int:
         """Number of rows n."""
         return len(self.rows)
+
+
+@dataclass(frozen=True)
+class WordHead:
+    """The head of labels of words: its name, the labels of train, and those that only other splits show.
+
+    The latter are numbered on from the former, so that no model answers them.
+    """
+
+    name: str
+    classes: list[str]
+    unseen: list[str]
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,8 @@ def build_dataset(
     text: TextInfo | None = None,
     default_select: int | None = None,
     thinned: bool = False,
+    head: str | None = "label",
+    words: WordHead | None = None,
 ) -> Dataset:
     """Split the sources: published parts stay whole, the others are taken from train; then apply the limits.
 
@@ -124,6 +138,8 @@ def build_dataset(
         task: Task that the data are opened for.
         text: How texts are cut, where these are texts.
         stored: Source `train` and, where published, `select` and `report`.
+        head: Name of the labels; None = there are none.
+        words: The labels of words, where there are any.
         thinned: The sources hold a handful of their rows, so that a number of select rows may be too large;
             then it is a quarter of train at most.
         default_select: Rows of the select split if the spec does not say; absent = 10%, at most 5,000.
@@ -157,16 +173,21 @@ def build_dataset(
         count = select_count(wanted, len(rows["train"]))
         rows["select"], rows["train"] = _cut(train, rows["train"], count, [seed, 1])
     classes = next((source.classes for source in stored.values() if source.classes), [])
-    splits = {name: _limited(name, stored.get(name, train), rows[name], spec, seed) for name in rows}
-    digest = hashlib.sha256("\n".join(["dataset 1", *classes]).encode())
+    named = {} if head is None else {head: list(classes)}
+    if words is not None:
+        named[words.name] = words.classes
+    heads = (head, None if words is None else words.name)
+    splits = {name: _limited(name, stored.get(name, train), rows[name], spec, seed, heads) for name in rows}
+    digest = hashlib.sha256("\n".join(["dataset 1", *classes, *(words.classes if words else [])]).encode())
     for name in ("train", "select", "report"):
         digest.update(f"\n{name} {splits[name].digest}".encode())
     info = DataInfo(
         task=task,
-        classes={"label": list(classes)},
+        classes=named,
         image=None if text else ImageInfo(*shape),
         text=text,
-        extra={"dataset": spec.dataset, "sources": {name: source.digest for name, source in stored.items()}},
+        extra={"dataset": spec.dataset, "sources": {name: source.digest for name, source in stored.items()}}
+        | ({"unseen": words.unseen} if words else {}),
     )
     return Dataset(info.task, splits["train"], splits["select"], splits["report"], info, digest.hexdigest())
 
@@ -178,9 +199,13 @@ def _cut(
     return rows[taken], np.delete(rows, taken)
 
 
-def _limited(name: SplitName, source: Stored, rows: NDArray[np.int64], spec: DataSpec, seed: int) -> Split:
+def _limited(
+    name: SplitName, source: Stored, rows: NDArray[np.int64], spec: DataSpec, seed: int, heads: tuple[str | None, str | None]
+) -> Split:
     if spec.limit.get(name, len(rows)) < len(rows):
         rows = rows[balanced_part(source.labels[rows], spec.limit[name], seed=[seed, 2])]
     digest = hashlib.sha256(f"split 1\n{source.digest}\n".encode())
     digest.update(rows.astype("<i8").tobytes())
-    return Split(name, source.inputs, {"label": source.labels}, rows, digest.hexdigest())
+    found = {heads[0]: source.labels, heads[1]: source.words}
+    labels = {head: values for head, values in found.items() if head is not None and values is not None}
+    return Split(name, source.inputs, labels, rows, digest.hexdigest())

@@ -29,7 +29,8 @@ class TableSource:
 
     `column` holds the images (encoded; in CSV and JSONL their paths) or the texts. `classes` is what the user
     says, `train_classes` what the train split of the same data set turned out to have; `rows` are the
-    ascending rows that are read, absent = all.
+    ascending rows that are read, absent = all. With `allow_unseen`, class names that are not among
+    `train_classes` are numbered C.
     """
 
     files: list[Path]
@@ -39,6 +40,7 @@ class TableSource:
     train_classes: list[str] | None = None
     holds: Literal["images", "texts"] = "images"
     rows: NDArray[np.int64] | None = None
+    allow_unseen: bool = False
 
     @property
     def name(self) -> str:
@@ -129,7 +131,8 @@ class TableSource:
             names = column.to_pylist()
             if self._is_csv and (numbers := _numbers(names, where)) is not None:
                 return labels_from_integers(numbers, classes, where=where)
-            return labels_from_names(names, classes, where=where)
+            unseen = self.allow_unseen and self.train_classes is not None
+            return labels_from_names(names, classes, where=where, allow_unseen=unseen)
         raise UsageError(f"{where}: holds {column.type}, expected integers 0..C-1 or class names")
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
@@ -186,6 +189,28 @@ class TableSource:
                 f"{self.name}: column {self.column!r} holds numbers alone, expected texts; "
                 "set data.text_column"
             )
+        return found
+
+    def tags(self, column: str) -> list[list[str] | None]:
+        """Read a column of labels of words: a list, or one text with spaces; None where a row has none.
+
+        Raises:
+            UsageError: a damaged file, no such column, or another type.
+        """
+        found: list[list[str] | None] = []
+        first = 0
+        for path in self.files:
+            with opened(path) as file:
+                _check_column(path, file.schema, column, "slots_column")
+                for row, cell in file.cells(column, self._wanted(first, file.rows)):
+                    cell = cell.split() if isinstance(cell, str) else cell
+                    if cell is not None and not all(isinstance(tag, str) and tag for tag in cell):
+                        raise UsageError(
+                            f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a word: "
+                            "a list of texts, or a text with spaces; set data.slots_column"
+                        )
+                    found.append(cell)
+                first += file.rows
         return found
 
     def _wanted(self, first: int, count: int) -> NDArray[np.int64] | None:

@@ -1,10 +1,13 @@
 """Batches of token ids; texts are encoded once, and a batch is padded to its longest text.
 
+Training batches hold texts of like length, because padding is computed like everything else.
+
 The encoding is the runtime's own (`compactor_runtimes.text`), so that a model is served the ids it was
 trained on.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,11 +17,20 @@ from numpy.typing import NDArray
 
 from compactor.data.loader import part_of
 from compactor.data.splits import Split
-from compactor.records import Batch, Crops, TextInfo
+from compactor.records import IGNORE, Batch, Crops, TextInfo
 from compactor_runtimes.manifest import TextPre
 from compactor_runtimes.text import TextPipeline, pad_texts
 
-Encoded = dict[int, NDArray[np.int64]]
+FIRST = "first"  # of Batch.aux: int64 [B, W], position of each word's first token, -1 for none
+BUCKET_BATCHES = 32  # batches among which texts are sorted by length; more would tie batches to lengths
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text's token ids int64 [L] and, where words are labelled, each word's first token int64 [W] or -1."""
+
+    ids: NDArray[np.int64]
+    first: NDArray[np.int64] | None = None
 
 
 class TextLoader:
@@ -33,7 +45,7 @@ class TextLoader:
             split: Where texts and labels come from.
             text: How texts are cut.
             batch_size: Samples of a global batch, over all processes.
-            seed: Not used, as nothing about a text is random yet; the order of visits is the sampler's.
+            seed: Of the order in which an epoch's batches come.
             rank: Number of this process, 0..world-1.
             world: Number of processes.
 
@@ -45,7 +57,7 @@ class TextLoader:
         if not 0 <= rank < world:
             raise ValueError(f"rank: got {rank} of world {world}, expected 0..{world - 1}")
         self.split, self.batch_size, self.rank, self.world = split, batch_size, rank, world
-        self.pre, self.encoded = pre_of(text), encode(split, text)
+        self.seed, self.pre, self.encoded = seed, pre_of(text), encode(split, text)
 
     def __len__(self) -> int:
         """Number of samples of the split."""
@@ -65,9 +77,42 @@ class TextLoader:
         crops: Callable[[NDArray[np.int64], int], Crops] | None = None,
     ) -> Iterator[Batch]:
         """Yield this process's part of each global batch; all parts have the global batch's length."""
+        ids = self.split.rows[positions]
+        lengths = np.array([len(self.encoded[number].ids) for number in ids.tolist()])
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch, 1))))
+        ids = ids[by_length(lengths, self.batch_size, rng)]
         for step in range(start, self.steps(len(positions))):
-            ids = self.split.rows[positions[step * self.batch_size : (step + 1) * self.batch_size]]
-            yield _batch(self.split, self.encoded, self.pre, ids, part_of(len(ids), self.rank, self.world))
+            part = ids[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self.make(part, epoch, step, part_of(len(part), self.rank, self.world))
+
+    def make(self, ids: NDArray[np.int64], epoch: int, step: int, part: slice) -> Batch:
+        """Make the rows `part` of the global batch of samples `ids`."""
+        return _batch(self.split, self.encoded, self.pre, ids, part)
+
+
+def by_length(
+    lengths: NDArray[np.int64], batch_size: int, rng: np.random.Generator, window: int = BUCKET_BATCHES
+) -> NDArray[np.int64]:
+    """Order samples so that a batch holds texts of like length, and batches come in random order.
+
+    Only the samples of `window` successive batches are sorted among each other; a last batch that is not full
+    stays last.
+
+    Args:
+        lengths: int64 [n], in the order in which the sampler visits them.
+        batch_size: samples of a batch.
+        rng: shuffles the full batches.
+
+    Returns:
+        int64 [n], a permutation.
+    """
+    full = len(lengths) // batch_size
+    order = np.arange(len(lengths))
+    for start in range(0, full * batch_size, window * batch_size):
+        inside = slice(start, min(start + window * batch_size, full * batch_size))
+        order[inside] = order[inside][np.argsort(lengths[inside], kind="stable")]
+    batches = order[: full * batch_size].reshape(full, batch_size)
+    return np.concatenate([batches[rng.permutation(full)].reshape(-1), order[full * batch_size :]])
 
 
 def text_batches(split: Split, text: TextInfo, batch_size: int) -> Iterator[Batch]:
@@ -87,12 +132,12 @@ def pre_of(text: TextInfo) -> TextPre:
     return TextPre(tokenizer=text.tokenizer.name, max_tokens=text.max_tokens, pad_id=text.pad_id)
 
 
-_ENCODED: dict[tuple[str, Path, int], Encoded] = {}
+_ENCODED: dict[tuple[str, Path, int], dict[int, Encoded]] = {}
 _MOST_SPLITS = 8
 
 
-def encode(split: Split, text: TextInfo) -> Encoded:
-    """Token ids of (at least) the split's rows by sample id; those of the last few splits are remembered."""
+def encode(split: Split, text: TextInfo) -> dict[int, Encoded]:
+    """Encode (at least) the split's rows, by sample id; those of the last few splits are remembered."""
     key = (split.digest, text.tokenizer, text.max_tokens)
     if key not in _ENCODED:
         while len(_ENCODED) >= _MOST_SPLITS:
@@ -101,7 +146,11 @@ def encode(split: Split, text: TextInfo) -> Encoded:
     known = _ENCODED[key]
     missing = [row for row in split.rows.tolist() if row not in known]
     if missing:
-        found = _pipeline(pre_of(text), text.tokenizer.parent).encode(list(split.inputs[missing]))
+        pipeline, texts = _pipeline(pre_of(text), text.tokenizer.parent), list(split.inputs[missing])
+        if any(labels.ndim == 2 for labels in split.labels.values()):
+            found = [Encoded(words.ids, words.first) for words in pipeline.encode_words(texts)]
+        else:
+            found = [Encoded(ids) for ids in pipeline.encode(texts)]
         known.update(zip(missing, found, strict=True))
     return known
 
@@ -111,11 +160,42 @@ def _pipeline(pre: TextPre, folder: Path) -> TextPipeline:
     return TextPipeline(pre, folder)
 
 
-def _batch(split: Split, encoded: Encoded, pre: TextPre, ids: NDArray[np.int64], part: slice) -> Batch:
-    texts: Sequence[NDArray[np.int64]] = [encoded[number] for number in ids.tolist()]
-    feeds = pad_texts(pre, texts)
+def _batch(
+    split: Split, encoded: dict[int, Encoded], pre: TextPre, ids: NDArray[np.int64], part: slice
+) -> Batch:
+    texts = [encoded[number] for number in ids.tolist()]
+    feeds = {name: values[part] for name, values in pad_texts(pre, [one.ids for one in texts]).items()}
+    y = {head: labels[ids[part]] for head, labels in split.labels.items()}
+    words = {head: labels for head, labels in y.items() if labels.ndim == 2}
+    mask, aux = None, {}
+    if words:
+        width = next(iter(words.values())).shape[1]
+        first = first_tokens(texts[part], width)
+        y |= {head: to_tokens(labels, first, feeds[pre.ids].shape[1]) for head, labels in words.items()}
+        mask = to_tokens(np.ones_like(first), first, feeds[pre.ids].shape[1]) == 1
+        aux = {FIRST: torch.from_numpy(first)}
     return Batch(
-        x={name: torch.from_numpy(np.ascontiguousarray(values[part])) for name, values in feeds.items()},
-        y={head: torch.from_numpy(labels[ids[part]]) for head, labels in split.labels.items()},
+        x={name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in feeds.items()},
+        y={head: torch.from_numpy(labels) for head, labels in y.items()},
         id=torch.from_numpy(ids[part]),
+        mask=None if mask is None else torch.from_numpy(mask),
+        aux=aux,
     )
+
+
+def first_tokens(texts: list[Encoded], width: int) -> NDArray[np.int64]:
+    """First tokens of each text's words, int64 [B, width], -1 for a word without a token or no word."""
+    first = np.full((len(texts), width), -1, dtype=np.int64)
+    for row, one in enumerate(texts):
+        assert one.first is not None
+        found = one.first[:width]
+        first[row, : len(found)] = found
+    return first
+
+
+def to_tokens(labels: NDArray[np.int64], first: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """Move labels of words [B, W] to their first tokens [B, length]; every other token gets -100."""
+    tokens = np.full((len(labels), length), IGNORE, dtype=np.int64)
+    rows, words = np.nonzero(first >= 0)
+    tokens[rows, first[rows, words]] = labels[rows, words]
+    return tokens

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import numpy as np
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.spec import DataSpec, SplitName
-from compactor.data.splits import Dataset, build_dataset
+from compactor.data.slots import checked_tags, number_tags, with_words
+from compactor.data.splits import Dataset, WordHead, build_dataset
 from compactor.data.table_files import SUFFIXES
 from compactor.data.tables import TableSource
 from compactor.data.thin import handful
@@ -22,12 +24,17 @@ def open_texts(
     *,
     task: str,
     base: Path | None,
+    head: str | None = "label",
+    word_head: str | None = None,
     cache: Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     at_most: int | None = None,
 ) -> Dataset:
     """Open texts and split them; see `compactor.data.datasets.open_dataset` for the arguments.
+
+    `head` names the labels of the label column (None: it is not read), `word_head` those of words. With
+    `word_head`, classes that train never shows may occur elsewhere: they are numbered from C on.
 
     The digests cover texts, labels, class names, the tokenizer's bytes and where texts are cut.
 
@@ -47,13 +54,28 @@ def open_texts(
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
+    tags: dict[SplitName, list[list[str] | None]] = {}
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
         source = text_source(parts[name], spec, classes)
-        stored[name] = _stored(source, f"{tokens} {text.max_tokens}", at_most)
+        if head is None:
+            source = replace(source, label_column="", classes=None)
+        source = replace(source, allow_unseen=word_head is not None)
+        if at_most is not None:
+            source = source.thinned(handful(source.labels().values, at_most))
+        stored[name] = _stored(source, f"{tokens} {text.max_tokens}")
+        if word_head is not None:
+            tags[name] = checked_tags(source.tags(spec.slots_column), stored[name].inputs, source.name)
         classes = classes or stored[name].classes or None
         if progress is not None:
             progress(number + 1, len(parts))
-    return build_dataset(spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None)
+    words = None
+    if word_head is not None:
+        numbered = number_tags(tags)
+        stored = {name: with_words(one, numbered.values[name]) for name, one in stored.items()}
+        words = WordHead(word_head, numbered.classes, numbered.unseen)
+    return build_dataset(
+        spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None, head=head, words=words
+    )
 
 
 def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> TableSource:
@@ -74,11 +96,8 @@ def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> 
     )
 
 
-def _stored(source: TableSource, tokens: str, at_most: int | None) -> Stored:
+def _stored(source: TableSource, tokens: str) -> Stored:
     labels = source.labels()
-    if at_most is not None:
-        source = source.thinned(handful(labels.values, at_most))
-        labels = source.labels()
     key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     return Stored(np.array(source.texts(), dtype=object), labels.values, labels.classes, digest)

@@ -3,7 +3,7 @@
 A new method is one file with a METHOD, one line in METHODS and one test.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,11 +35,15 @@ Weighted = tuple["Objective", "float | Callable[[Step], float]"]
 
 @dataclass(frozen=True)
 class Preset:
-    """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits."""
+    """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits.
+
+    `head_weights` multiply the terms of single heads, where there are several (absent: 1).
+    """
 
     objectives: list[Weighted]
     target: "TargetPolicy"
     sampler: "Sampler"
+    head_weights: "Mapping[str, float]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     loss = soft_weight * divergence(teacher, student; temperature) + (1 - soft_weight) *
     cross-entropy(labels). `average` says what several teachers are averaged in: their probabilities or
-    their logits. `class_weights: balanced` weighs the second part as in `method: supervised`.
+    their logits. `class_weights: balanced` and `head_weights` weigh as in `method: supervised`.
     """
 
     divergence: Literal["kl", "soft_ce", "sym_kl", "js"] = "kl"
@@ -34,6 +34,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     soft_weight: Annotated[float, Meta(ge=0, le=1)] = 0.9
     average: Literal["probabilities", "logits"] = "probabilities"
     class_weights: Literal["none", "balanced"] = "none"
+    head_weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
 
     def __post_init__(self) -> None:
         """Check that every option has an effect.
@@ -80,7 +81,7 @@ def _preset(options: Options, target: "TargetPolicy") -> Preset:
     objectives: list[Weighted] = [(divergence, options.soft_weight)]
     if share:
         objectives.append((hard, share))
-    return Preset(objectives, target, Shuffle())
+    return Preset(objectives, target, Shuffle(), options.head_weights)
 
 
 METHOD = Method(

@@ -11,11 +11,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the method.
 
     With `class_weights: balanced` a sample's loss is multiplied by n / (C * n_c): n training samples with
-    labels, n_c of them of its class, C classes that occur.
+    labels, n_c of them of its class, C classes that occur. `head_weights` multiply the losses of single heads,
+    such as {slot: 4}.
     """
 
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+    head_weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
 
 
 def build(options: Options) -> Preset:
@@ -25,7 +27,7 @@ def build(options: Options) -> Preset:
     from compactor.targets.ground_truth import GroundTruth
 
     hard = HardCrossEntropy(options.label_smoothing, class_weights=options.class_weights)
-    return Preset([(hard, 1.0)], GroundTruth(), Shuffle())
+    return Preset([(hard, 1.0)], GroundTruth(), Shuffle(), options.head_weights)
 
 
 METHOD = Method(options=Options, build=build, learns_from_teachers=False)

@@ -23,4 +23,5 @@ WRAPPERS = {
     "embedding": "compactor.models.text_embedder:wrap",
     "masked-lm": "compactor.models.masked_lm:wrap",
     "intent-slots": "compactor.models.intent_slots:wrap",
+    "token-classification": "compactor.models.intent_slots:wrap",
 }

@@ -73,14 +73,17 @@ class SoftObjective(LogitObjective, ABC):
     def __call__(
         self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
     ) -> dict[str, Term]:
-        """Return {name: [B] or [B, L]}, or {name.head: ...} for several heads."""
+        """Return {name: [B], [B, L] or [P]}, or {name.head: ...} for several heads.
+
+        Of a head of tokens [B, L] those count that carry a label (`batch.mask`).
+        """
         factor = self.temperature**2 if self.scaled else 1.0
-        return {
-            self.name if len(target.heads) == 1 else f"{self.name}.{head}": Term(
-                factor * self.divergence(log_q, log_p)
-            )
-            for head, log_q, log_p in soft_pairs(student, target, self.temperature, self.target_temperature)
-        }
+        terms = {}
+        for head, log_q, log_p in soft_pairs(student, target, self.temperature, self.target_temperature):
+            loss = factor * self.divergence(log_q, log_p)
+            name = self.name if len(target.heads) == 1 else f"{self.name}.{head}"
+            terms[name] = Term(loss, batch.mask if loss.dim() == 2 else None)
+        return terms
 
 
 def soft_pairs(

@@ -23,22 +23,23 @@ class DataSets:
         self.loaded, self.reporter = loaded, reporter
         self._opened: dict[str, Dataset] = {}  # by the digest of the spec, which is not hashable itself
 
-    def open(self, spec: DataSpec) -> "Dataset":
-        """Return the data set of a spec.
+    def open(self, spec: DataSpec, task: str | None = None) -> "Dataset":
+        """Return the data set of a spec, as a task reads it (absent: the recipe's).
 
         Raises:
             UsageError: it cannot be used as it is, or nothing says what its classes are.
         """
-        key = digest_of(msgspec.to_builtins(spec))
+        task = task or self.loaded.recipe.task
+        key = digest_of([task, msgspec.to_builtins(spec)])
         if key not in self._opened:
-            self._opened[key] = self._open(spec)
+            self._opened[key] = self._open(spec, task)
         return self._opened[key]
 
-    def _open(self, spec: DataSpec) -> "Dataset":
+    def _open(self, spec: DataSpec, name: str) -> "Dataset":
         with needs_extra("train"):
             from compactor.tasks import task_named
 
-            task = task_named(self.loaded.recipe.task)
+            task = task_named(name)
         with self.reporter.bar(f"decode {spec.dataset}", 1) as bar:
             data = task.open(
                 spec,
@@ -50,7 +51,8 @@ class DataSets:
             if spec.class_names is None:
                 raise UsageError(
                     f"data {spec.dataset}: has no labels, so nothing says how many classes there are; set "
-                    "data.classes to their names or their number (as many as the teacher tells apart)"
+                    "data.classes to their names or their number (as many as the teacher tells apart), or "
+                    "data.label_column to the column that holds them"
                 )
             classes = data.info.classes | {task.head: spec.class_names}
             data = replace(data, info=replace(data.info, classes=classes))

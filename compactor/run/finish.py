@@ -8,6 +8,8 @@ import msgspec
 import compactor
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import (
+    class_names,
+    sample_ids,
     split_labels,
     stored_answers,
     student_answers,
@@ -25,7 +27,7 @@ from compactor.run.plan import Plan
 from compactor.run.ship import Shipment, export_and_judge, export_source, require_fit
 from compactor.run.stages import describe_teacher, open_teacher, teacher_provenance
 from compactor.run.story import class_rows, confusion, curves, examples
-from compactor.run.truth import Subject, accuracy_rows, ask_everyone, predictions_of, step_rows
+from compactor.run.truth import Subject, accuracy_rows, ask_everyone, predictions_of, slot_rows, step_rows
 from compactor.tasks import Answers, task_named
 from compactor.teachers import Teachers
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
@@ -154,7 +156,7 @@ class Finish:
         artifacts = [subject for subject in everyone if subject.kind == "artifact"]
         asked = [subject for subject in everyone if subject.kind == "teacher"]
         teacher = asked[-1] if asked else None  # the last one is all of them together
-        labels = truth_labels(self.task, split, None if teacher is None else {head: teacher.logits})
+        labels = truth_labels(self.task, split, None if teacher is None else teacher.logits)
         own = split_labels(self.task, split)
         labelled = bool((own >= 0).any())
         rows = accuracy_rows(
@@ -163,9 +165,9 @@ class Finish:
         report = msgspec.structs.replace(report, accuracy=rows, labelled=labelled)
         if self.task.answers == "embedding":
             return report
-        predictions = predictions_of(everyone, own, split.rows, split.digest)
+        predictions = predictions_of(everyone, own, sample_ids(self.task, split), split.digest)
         write_predictions(predictions, self.run / "report")
-        names = self.data.info.classes[head]
+        names = class_names(self.task, split, self.data.info.classes[head])
         shown = [student.name, *([teacher.name] if teacher else []), report.shipped]
         top1 = {name: predictions.top1[name] for name in shown}
         return msgspec.structs.replace(
@@ -173,8 +175,11 @@ class Finish:
             paired=step_rows(student, artifacts, labels, teacher=teacher),
             classes=class_rows(labels, top1, names),
             confusion=confusion(report.shipped, labels, top1[report.shipped], names),
+            scores=[]
+            if self.task.word_head is None or not labelled
+            else slot_rows(everyone, labels, task=self.task, teacher=teacher, split=split),
             examples=[]
-            if teacher is None or not labelled
+            if teacher is None or not labelled or head == self.task.word_head
             else examples(split, labels, teacher.logits, student.logits, names),
         )
 

@@ -92,7 +92,7 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     for stage in recipe.stages:
         detail = _stage_detail(loaded, stage)
         try:
-            opened = data.open(recipe.stage_data(stage))
+            opened = data.open(recipe.stage_data(stage), recipe.stage_task(stage))
             labels = None
             if stage.labels is not None:
                 job = label_job(loaded, stage, opened, folders, digests, done)
@@ -159,13 +159,14 @@ def stage_digest(
         recipe.stage_student(stage),
         *(teacher for teacher in teachers if isinstance(teacher, ModelSpec)),
     ]
-    sources = [*ALWAYS, TASKS[recipe.task], WRAPPERS[recipe.task], METHODS[stage.method], *method.sources]
+    task = recipe.stage_task(stage)
+    sources = [*ALWAYS, TASKS[task], WRAPPERS[task], METHODS[stage.method], *method.sources]
     sources += [target for spec in models for target in model_sources(spec)]
     return digest_of(
         {
             "stage": msgspec.to_builtins(stage) | {"student": None, "teachers": None, "data": None},
             "seed": recipe.seed,
-            "task": recipe.task,
+            "task": task,
             "data": data,
             "student": model_digest(recipe.stage_student(stage), loaded.base),
             "init": reference_digest(stage.init, loaded.base, earlier),
@@ -204,7 +205,9 @@ def _stage_detail(loaded: LoadedRecipe, stage: StageSpec) -> str:
     teachers = recipe.stage_teachers(stage) if method_named(stage.method, "").learns_from_teachers else []
     names = [teacher if isinstance(teacher, str) else teacher.model for teacher in teachers]
     taught = f" from {' + '.join(names)}" if names else ""
-    return f"{stage.method} {recipe.stage_student(stage).model}{taught}, {length}"
+    task = f" on {stage.task}" if stage.task not in (None, recipe.task) else ""
+    early = " at most" if stage.stop else ""
+    return f"{stage.method}{task} {recipe.stage_student(stage).model}{taught}, {length}{early}"
 
 
 def _export_detail(export: ExportSpec) -> str:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from compactor.data.splits import Dataset, Split
-from compactor.evaluation import SAME_DIRECTION, artifact_answers, same_answers, truth_labels
+from compactor.evaluation import SAME_DIRECTION, artifact_answers, headline, same_answers, truth_labels
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe import GatesSpec, VsStudentGate
@@ -103,7 +103,8 @@ def export_and_judge(
         has_truth: False = `select` has neither labels nor teachers: agreement is judged, accuracy is not.
     """
     task = task_named(source.task)
-    labels = truth_labels(task, select, teacher) if has_truth else None
+    said = None if teacher is None else headline(task, select, teacher)
+    labels = truth_labels(task, select, said) if has_truth else None
     shipment = Shipment(source, [], [])
     reference: Reference | None = None
     with reporter.bar("export and verify", len(specs)) as bar:
@@ -119,7 +120,7 @@ def export_and_judge(
                     artifact = verify_against(reference, artifact, folder)
                     if artifact.ships and gates is not None:
                         found = _answers(artifact, source, folder, task.batches(select))
-                        artifact = _judge(artifact, gates.artifact_vs_student, task, student, found, labels)
+                        artifact = _judge(artifact, gates.artifact_vs_student, select, task, student, found, labels)
             shipment.artifacts.append(artifact)
             bar.at(number + 1)
             reporter.note(
@@ -129,8 +130,8 @@ def export_and_judge(
         return shipment
     if gates.student_vs_teacher.max_drop_points is not None:
         drop = judge_drop(
-            correct(teacher[task.head], labels),
-            correct(student[task.head], labels),
+            correct(headline(task, select, teacher), labels),
+            correct(headline(task, select, student), labels),
             gates.student_vs_teacher.max_drop_points,
             precision="fp16",  # judged by its bound, like every artifact that is not numerically the same
         )
@@ -180,6 +181,7 @@ def _answers(artifact: Artifact, source: ExportSource, folder: Path, batches: It
 def _judge(
     artifact: Artifact,
     gate: VsStudentGate,
+    select: Split,
     task: Task,
     student: Answers,
     found: Answers,
@@ -191,6 +193,6 @@ def _judge(
     meaning = f"have a cosine of at least {SAME_DIRECTION} with the student's" if vectors else "agree"
     checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision, meaning=meaning)]
     if task.answers == "classes" and labels is not None:
-        before, after = (correct(answers[task.head], labels) for answers in (student, found))
+        before, after = (correct(headline(task, select, one), labels) for one in (student, found))
         checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))
     return concluded(replace(artifact, checks=[*artifact.checks, *checks]))

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import msgspec
 
-from compactor.data.splits import Split
+from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
 from compactor.label_store.make import make_labels
 from compactor.label_store.store import LabelStore, open_store
 from compactor.locate import locate
 from compactor.methods import Preset, method_named, parse_options
 from compactor.methods.from_store import Stored
-from compactor.models.build import build_model, load_model_folder, load_weights, save_model
+from compactor.models.build import build_model, load_encoder, load_model_folder, load_weights, save_model
 from compactor.models.student import Student
 from compactor.progress import Reporter
-from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
+from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, Recipe, StageSpec
 from compactor.records import DataInfo
 from compactor.run.data import DataSets
 from compactor.run.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, RunFolders, only_one
@@ -31,6 +31,8 @@ from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError
 
+MOST_ANSWER_BYTES = 2**31  # of teachers' answers that are kept in memory instead of asking anew every epoch
+VECTOR = 1024  # numbers of an embedding, as a bound
 TARGETS = "targets.json"  # what a method has to say of its targets, beside the student
 
 
@@ -81,7 +83,8 @@ class StageRunner:
 
     def job(self, stage: StageSpec) -> LabelJob:
         """The label store that a stage learns from, made or not."""
-        opened = self.data.open(self.loaded.recipe.stage_data(stage))
+        recipe = self.loaded.recipe
+        opened = self.data.open(recipe.stage_data(stage), recipe.stage_task(stage))
         return label_job(self.loaded, stage, opened, RunFolders(self.plan.root), self.plan.digests, self.done)
 
     def labels(self, stage: StageSpec, share: tuple[int, int] = (1, 1)) -> LabelStore | None:
@@ -106,13 +109,13 @@ class StageRunner:
         else:
             job.require_space()
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
-            info = self.data.open(recipe.stage_data(stage)).info
+            info = self.data.open(recipe.stage_data(stage), recipe.stage_task(stage)).info
             references = recipe.stage_teachers(stage)
             finished = make_labels(
                 job.folder,
                 job.wanted,
                 job.splits,
-                task_named(recipe.task),
+                task_named(recipe.stage_task(stage)),
                 Teachers([open_teacher(one, info, self.loaded.base, self.done) for one in references]),
                 batch_size=stage.batch_size,
                 reporter=self.reporter,
@@ -160,18 +163,23 @@ def train_stage(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder) if is_main_process() else nullcontext():
-        recipe, task = loaded.recipe, task_named(loaded.recipe.task)
-        opened = data.open(recipe.stage_data(stage))
+        recipe, task = loaded.recipe, task_named(loaded.recipe.stage_task(stage))
+        opened = data.open(recipe.stage_data(stage), recipe.stage_task(stage))
         seed = recipe.seed if stage.seed is None else stage.seed
         spec = recipe.stage_student(stage)
         student = build_model(spec, opened.info, base=loaded.base, seed=seed)
         if stage.init is not None:
-            load_weights(student.backbone, _init_file(stage.init, loaded.base, done))
+            file = _init_file(stage.init, loaded.base, done)
+            if _task_of(stage.init, recipe) in (None, recipe.stage_task(stage)):
+                load_weights(student.backbone, file)
+            else:  # trained for something else: its heads are of no use here
+                load_encoder(student.backbone, file)
         teachers = None
         if store is None and method_named(stage.method, "").learns_from_teachers:
             references = recipe.stage_teachers(stage)
             teachers = Teachers([open_teacher(one, opened.info, loaded.base, done) for one in references])
         preset = _preset(stage, opened.train, seed, store)
+        _check_heads(preset, opened.info, stage)
         if is_main_process() and (summary := preset.target.summary()):
             (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
             reporter.note(f"{stage.id}: {preset.target.note()}")
@@ -184,6 +192,7 @@ def train_stage(
             folder=folder,
             teachers=teachers,
             in_order=lambda: task.batches(opened.train),
+            ask_once=task.is_fixed and answer_bytes(opened) <= MOST_ANSWER_BYTES,
             evaluate=select_figures(task, opened.select, _taught(task, opened.select, teachers, store)),
             reporter=reporter,
             journal=journal,
@@ -197,7 +206,8 @@ def train_stage(
                 for name, value in result.history[-1].items()
                 if name.startswith("select_")
             ]
-            reporter.note(f"{stage.id}: {result.steps} steps in {result.seconds:.1f} s{''.join(shown)}")
+            early = ", stopped as its figure is flat" if result.stopped else ""
+            reporter.note(f"{stage.id}: {result.steps} steps in {result.seconds:.1f} s{early}{''.join(shown)}")
             journal.write(
                 "stage", id=stage.id, digest=digest, steps=result.steps, seconds=round(result.seconds, 3)
             )
@@ -216,6 +226,30 @@ def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None)
     assert stage.labels is not None
     store.train.positions(split.rows)  # refuses a store that lacks samples before any training
     return method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
+
+
+def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:
+    """Refuse weights of heads that the data does not have."""
+    for head in preset.head_weights:
+        if head not in info.classes:
+            raise UsageError(
+                f"stage {stage.id}.options.head_weights: there is no head {head!r}, the task's are "
+                f"{', '.join(info.classes)}; name one of them"
+            )
+
+
+def answer_bytes(data: Dataset) -> int:
+    """Memory of float32 logits on all training samples, words counted as if every text were cut to its limit."""
+    width = sum(len(names) for names in data.info.classes.values()) or VECTOR
+    words = any(labels.ndim == 2 for labels in data.train.labels.values())
+    tokens = data.info.text.max_tokens if words and data.info.text else 1
+    return 4 * len(data.train) * tokens * width
+
+
+def _task_of(init: str, recipe: Recipe) -> str | None:
+    """The task that a stage's init was trained for; None for a weights file, which must fit as a whole."""
+    stages = {f"{STAGE}{stage.id}": stage for stage in recipe.stages}
+    return recipe.stage_task(stages[init]) if init in stages else None
 
 
 def _taught(

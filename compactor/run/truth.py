@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.evaluation import artifact_answers, student_answers, teacher_answers
+from compactor.evaluation import (
+    artifact_answers,
+    gold_labels,
+    headline,
+    student_answers,
+    teacher_answers,
+    word_labels,
+)
 from compactor.models.student import parameter_count
 from compactor.run.cost import known_parameters, torch_name, weights_bytes
 from compactor.tasks import Answers, Task
@@ -36,7 +43,10 @@ STORED_TEACHERS = "teachers (label store)"
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that answered the samples: its logits [N, C], its size, and the step that led to it."""
+    """Something that answered the samples: its logits [N, C], its size, and the step that led to it.
+
+    `tags` are the BIO labels that it gave each word of each sample, where the task has any.
+    """
 
     name: str
     kind: Kind
@@ -44,11 +54,12 @@ class Subject:
     parameters: int | None
     size_bytes: int | None
     step: str = ""
+    tags: list[list[str]] | None = None
 
 
 def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) -> list[Subject]:
     """Read the report split: each teacher, all of them together, the student, the artifacts."""
-    split, head = run.data.report, run.task.head
+    split, task = run.data.report, run.task
     rounds = len(teachers) + (len(teachers) > 1) + 2 + len(artifacts)
     subjects: list[Subject] = []
     with run.reporter.bar("truth on report", rounds * len(split)) as bar:
@@ -64,7 +75,9 @@ def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) 
             size: int | None,
             step: str = "",
         ) -> None:
-            subjects.append(Subject(name, kind, answers[head], parameters, size, step))
+            tags = None if task.word_head is None else word_labels(task, split, answers)
+            logits = headline(task, split, answers)
+            subjects.append(Subject(name, kind, logits, parameters, size, step, tags))
 
         for name, model, folder in zip(teachers, run.teachers, run.teacher_folders, strict=True):
             answers = student_answers(model, run.task.batches(split), progress=progress)
@@ -136,6 +149,43 @@ def accuracy_rows(
             )
         rows.append(row)
     return rows
+
+
+def slot_rows(
+    subjects: list[Subject], labels: NDArray[np.int64], *, task: Task, teacher: Subject | None, split: Split
+) -> list[ScoreRow]:
+    """Score what every subject said of words, and of whole samples; none where the split has no such labels.
+
+    Args:
+        subjects: who answered.
+        labels: int64 [N] of the headline.
+        task: says which heads there are.
+        teacher: all teachers together, or None; errors are compared with its.
+        split: holds the labels of words.
+    """
+    gold = gold_labels(task, split)
+    if not any(gold):
+        return []
+    is_joint = task.head != task.word_head
+
+    def answers(subject: Subject) -> SlotAnswers:
+        assert subject.tags is not None
+        right = correct(subject.logits, labels) if is_joint else None
+        return SlotAnswers(right, subject.tags)
+
+    reference = None if teacher is None else answers(teacher)
+    return [
+        row
+        for subject in subjects
+        for row in score_rows(
+            subject.name,
+            subject.kind,
+            answers(subject),
+            gold,
+            teacher=None if subject is teacher else reference,
+            split=split.name,
+        )
+    ]
 
 
 def step_rows(

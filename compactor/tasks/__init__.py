@@ -26,6 +26,7 @@ TASKS = {
     "embedding": "compactor.tasks.embedding:TASK",
     "masked-lm": "compactor.tasks.masked_lm:TASK",
     "intent-slots": "compactor.tasks.intent_slots:TASK",
+    "token-classification": "compactor.tasks.token_classification:TASK",
 }
 
 # What a model says on N samples: {head: logits [N, C] or [N, L, V], or an embedding [N, D]}
@@ -35,11 +36,15 @@ Answers = Mapping[str, "NDArray[np.floating[Any]]"]
 class Task(Protocol):
     """The contract of a task; `head` is the one that headline metric, gates and paired tests read.
 
-    `answers` says what a model of the task answers with: scores of classes, or a vector without labels.
+    `answers` says what a model of the task answers with: scores of classes, a vector without labels, or
+    guesses of hidden tokens. `word_head` is the head that labels words, where there is one: its labels are
+    int64 [N, W], -100 where there is no word. `is_fixed` says that a sample looks the same in every epoch.
     """
 
     head: str
-    answers: Literal["classes", "embedding"]
+    is_fixed: bool
+    word_head: str | None
+    answers: Literal["classes", "embedding", "masked"]
 
     def open(
         self,

@@ -13,7 +13,7 @@ class Embedding(TextTask):
 
     name = "embedding"
     head = EMBEDDING
-    answers: Literal["classes", "embedding"] = "embedding"
+    answers: Literal["classes", "embedding", "masked"] = "embedding"
 
     def post(self, info: DataInfo) -> list[Post]:
         """Divide by the length."""

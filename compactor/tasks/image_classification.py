@@ -24,7 +24,9 @@ class ImageClassification:
     """See compactor.tasks.Task."""
 
     head = "label"
-    answers: Literal["classes", "embedding"] = "classes"
+    word_head = None
+    is_fixed = False
+    answers: Literal["classes", "embedding", "masked"] = "classes"
 
     def open(
         self,

@@ -12,7 +12,7 @@ class TextClassification(TextTask):
 
     name = "text-classification"
     head = "label"
-    answers: Literal["classes", "embedding"] = "classes"
+    answers: Literal["classes", "embedding", "masked"] = "classes"
 
     def post(self, info: DataInfo) -> list[Post]:
         """Softmax over the labels."""

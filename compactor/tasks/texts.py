@@ -23,15 +23,19 @@ EDGES = (".", "word " * 2_000, "Žluťoučký кот 猫 🐈 naïve ﬁn")
 
 @dataclass(frozen=True)
 class TextSplit(Split):
-    """A split of texts that knows how they are cut."""
+    """A split of texts that knows how they are cut, and the names of its labels of words."""
 
     text: TextInfo
+    word_names: list[str]
 
 
 class TextTask:
     """The parts of compactor.tasks.Task that all text tasks have alike."""
 
     name: str
+    label_head: str | None = "label"  # the head of the label column; None = it is not read
+    word_head: str | None = None
+    is_fixed = True
 
     def open(
         self,
@@ -42,25 +46,34 @@ class TextTask:
         at_most: int | None = None,
     ) -> Dataset:
         """Open texts and, where there are any, labels."""
-        data = open_texts(spec, task=self.name, base=base, progress=progress, at_most=at_most)
+        data = open_texts(
+            spec,
+            task=self.name,
+            head=self.label_head,
+            word_head=self.word_head,
+            base=base,
+            progress=progress,
+            at_most=at_most,
+        )
         text = text_info_of(data.info)
+        names = [*data.info.classes.get(self.word_head or "", []), *data.info.extra.get("unseen", [])]
         train, select, report = (
-            TextSplit(one.name, one.inputs, one.labels, one.rows, one.digest, text)
+            TextSplit(**vars(one), text=text, word_names=names)
             for one in (data.train, data.select, data.report)
         )
         return replace(data, train=train, select=select, report=report)
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> TextLoader:
         """Pad each global batch to its longest text."""
-        return TextLoader(split, _text(split), batch_size=stage.batch_size, seed=seed, rank=rank, world=world)
+        return TextLoader(split, text_of(split), batch_size=stage.batch_size, seed=seed, rank=rank, world=world)
 
     def batches(self, split: Split) -> Iterator[Batch]:
         """Yield texts in order, each batch padded to its longest."""
-        return text_batches(split, _text(split), MAX_BATCH)
+        return text_batches(split, text_of(split), MAX_BATCH)
 
     def batch(self, split: Split, ids: NDArray[np.int64], crops: Crops | None) -> Batch:
         """Pad the texts to the longest of them; texts have no views."""
-        return text_batch(split, _text(split), ids)
+        return text_batch(split, text_of(split), ids)
 
     def raws(self, split: Split, count: int, folder: Path) -> list[Path]:
         """Write UTF-8 text files."""
@@ -84,7 +97,8 @@ class TextTask:
         return {TOKENIZER_ASSET: text_info_of(info).tokenizer}
 
 
-def _text(split: Split) -> TextInfo:
+def text_of(split: Split) -> TextInfo:
+    """How a split's texts are cut."""
     if not isinstance(split, TextSplit):
         raise ValueError(f"split {split.name}: got a Split, expected a TextSplit, as the task's open() gives")
     return split.text

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import nn
 
@@ -23,7 +24,7 @@ from compactor.recipe import StageSpec
 from compactor.records import Batch, Crops, Step
 from compactor.run.folder import CHECKPOINT
 from compactor.run.journal import Journal
-from compactor.teachers import Teachers
+from compactor.teachers import RememberedTeachers, Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
 from compactor.trainer.interrupt import StopWish, stop_on_signal
 from compactor.trainer.memory import keep_freed_memory
@@ -32,6 +33,7 @@ from compactor_runtimes.errors import InterruptedRun, UsageError
 
 CHECKPOINT_EVERY_S = 60.0
 SHOW_EVERY_S = 0.25
+SELECT = "select_"  # how the figures on select are called in an epoch's record
 
 
 class Loader(Protocol):
@@ -56,12 +58,16 @@ class Loader(Protocol):
 
 @dataclass
 class FitResult:
-    """The trained student (the same object), one record an epoch, and the time spent over all sittings."""
+    """The trained student (the same object), one record an epoch, and the time spent over all sittings.
+
+    `stopped` tells that the stage's `stop` ended it before its last step.
+    """
 
     student: nn.Module
     steps: int
     seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
 
 
 def fit(
@@ -74,6 +80,7 @@ def fit(
     folder: Path,
     teachers: Teachers | None = None,
     in_order: Callable[[], Iterator[Batch]] | None = None,
+    ask_once: bool = False,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     reporter: Reporter | None = None,
     journal: Journal | None = None,
@@ -90,6 +97,7 @@ def fit(
         folder: where the checkpoint lies.
         teachers: frozen teachers, where the method learns from any.
         in_order: all training samples without augmentation, for objectives that need statistics.
+        ask_once: samples look the same in every epoch, so the teachers are asked about each of them but once.
         evaluate: figures on select samples, computed after every epoch by the main process.
         reporter: where progress goes.
         journal: where events go.
@@ -109,16 +117,33 @@ def fit(
         if objective.needs.statistics:
             assert in_order is not None
             objective.fit(stepper.teachers, in_order())
+    reporter = reporter or SilentReporter()
+    asked_s = 0.0
+    if ask_once and stepper.teachers is not None and not stepper.needs_teacher:
+        assert in_order is not None
+        with reporter.bar(f"teachers of {stage.id}", len(loader)) as bar:
+            started_s = time.perf_counter()
+            stepper.teachers = RememberedTeachers(stepper.teachers, counted(in_order(), bar))
+            asked_s = time.perf_counter() - started_s
     run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None))
     with (
         stop_on_signal(deadline_s) as wish,
-        (reporter or SilentReporter()).bar(f"train {stage.id}", run.steps) as bar,
+        reporter.bar(f"train {stage.id}", run.steps) as bar,
     ):
-        while run.step < run.steps:
+        while run.step < run.steps and not run.is_flat():
             run.one_epoch(bar, wish)
             run.end_epoch(evaluate)
             run.stop_or_save(wish)
-    return FitResult(student, run.step, run.seconds, run.history)
+    return FitResult(student, run.step, run.seconds + asked_s, run.history, run.step < run.steps)
+
+
+def counted(batches: Iterator[Batch], bar: Bar) -> Iterator[Batch]:
+    """Pass batches on and show how many samples have gone by."""
+    done = 0
+    for batch in batches:
+        yield batch
+        done += batch.size
+        bar.at(done)
 
 
 def accelerator_for(precision: str) -> Accelerator:
@@ -223,12 +248,39 @@ class _Run:
         record: dict[str, Any] = {"epoch": last, "step": self.step, "terms": self.stepper.means()}
         if evaluate is not None and accelerator.is_main_process:
             record |= evaluate(self.stepper.student)
+        if accelerator.num_processes > 1:  # all must know when to stop
+            record = broadcast_object_list([record])[0]
         self.history.append(record)
         self.journal.write("epoch", stage=self.stage.id, **record)
         self.stepper.sums, self.stepper.counted = {}, 0
         self.epoch, self.offset = self.epoch + self.sampler.span(self.epoch), 0
         self.save()
         accelerator.wait_for_everyone()
+
+    def is_flat(self) -> bool:
+        """Whether the figure of the stage's `stop` has stopped getting better; decided on the history alone.
+
+        Raises:
+            UsageError: the stage has no such figure.
+        """
+        rule = self.stage.stop
+        if rule is None or not self.history:
+            return False
+        key = f"{SELECT}{rule.figure}"
+        if key not in self.history[-1]:
+            known = [name.removeprefix(SELECT) for name in self.history[-1] if name.startswith(SELECT)]
+            raise UsageError(
+                f"stage {self.stage.id}.stop.figure: {rule.figure!r} is not among the figures on select "
+                f"({', '.join(known) or 'there are none'}); name one of them"
+            )
+        values = [record[key] for record in self.history]
+        if rule.figure != "loss":  # all others are better when higher
+            values = [-value for value in values]
+        best, since = values[0], 0
+        for value in values[1:]:
+            since = 0 if value < best - rule.min_delta else since + 1
+            best = min(best, value)
+        return since >= rule.patience
 
     def save(self) -> None:
         """Write the checkpoint (main process only)."""

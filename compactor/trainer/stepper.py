@@ -93,7 +93,7 @@ class Stepper:
                     loss = loss if factor is None else loss * factor
                 # DDP averages gradients over processes, so each one's share counts `world` times
                 mean = loss.sum() / count.clamp(min=1) * world
-                total = total + scale * mean
+                total = total + scale * self.preset.head_weights.get(name.rpartition(".")[2], 1.0) * mean
                 self.sums[name] = self.sums.get(name, 0) + mean.detach()
         self.counted += 1
         return total

@@ -62,7 +62,8 @@ def accuracy(logits: "ArrayLike", labels: "ArrayLike") -> float:
 def macro_f1(logits: "ArrayLike", labels: "ArrayLike") -> float:
     """Mean F1 over the classes that are there or were answered; logits [..., C], labels [...]."""
     scores, truth = _rows(logits, labels, "macro_f1")
-    counts = class_metrics.confusion_counts(truth, scores.argmax(-1), scores.shape[-1])
+    known = max(scores.shape[-1], int(truth.max()) + 1)  # a class that nobody can answer counts as missed
+    counts = class_metrics.confusion_counts(truth, scores.argmax(-1), known)
     return class_metrics.mean_f1(counts)
 
 
