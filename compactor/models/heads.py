@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from compactor.models.text import text_info_of, tokenizer_ids
 from compactor.records import DataInfo
 
-MLM, INTENT, SLOT, LABEL = "mlm", "intent", "slot", "label"  # heads by name
+MLM, SLOT, LABEL = "mlm", "slot", "label"  # heads by name
 INIT_STD = 0.02
 NORM_EPS = 1e-12  # BERT's
 PADDED = -1e4  # below every state of a normalised encoder, and still a number in fp16
@@ -82,8 +82,7 @@ def new_heads(info: DataInfo, *, width: int, words: nn.Embedding, dropout: float
         return {}
     if info.task == "masked-lm":
         return {MLM: MlmHead(width, words.embedding_dim, tokenizer_ids(text_info_of(info).tokenizer))}
-    names = (INTENT, SLOT) if info.task == "intent-slots" else (LABEL,)
-    return {name: DropoutLinear(width, info.num_classes(name), dropout) for name in names}
+    return {name: DropoutLinear(width, info.num_classes(name), dropout) for name in info.classes}
 
 
 def _start(layer: nn.Linear) -> None:

@@ -1,8 +1,8 @@
-"""The student of `task: intent-slots`: what a text asks for, and which slot each of its tokens belongs to."""
+"""The student of `intent-slots` and `token-classification`: what a text asks for, and its tokens' slots."""
 
 from torch import Tensor
 
-from compactor.models.heads import INTENT, SLOT
+from compactor.models.heads import SLOT
 from compactor.models.joint import EncoderWithHeads
 from compactor.models.text import TextBackbone, TextStudent, check_fits
 from compactor.recipe import ModelSpec
@@ -13,7 +13,8 @@ from compactor_runtimes.manifest import OutputPort
 class IntentSlots(TextStudent):
     """input_ids and attention_mask int64 [B, L] -> {"intent": [B, C], "slot": [B, L, S]}, logits.
 
-    Slots are BIO labels of every token; those of a word's first token count.
+    `token-classification` has slots alone. They are BIO labels of every token; those of a word's first token
+    count.
     """
 
     backbone: EncoderWithHeads
@@ -21,23 +22,22 @@ class IntentSlots(TextStudent):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Tag and classify."""
         hidden = self.backbone.encoder(input_ids, attention_mask)
-        heads = self.backbone.heads
-        return {
-            INTENT: heads[INTENT](self.backbone.pooled(hidden, attention_mask)),
-            SLOT: heads[SLOT](hidden),
-        }
+        answers = {}
+        for name, head in self.backbone.heads.items():
+            answers[name] = head(hidden if name == SLOT else self.backbone.pooled(hidden, attention_mask))
+        return answers
 
     @property
     def outputs(self) -> list[OutputPort]:
-        """Raw logits of both heads."""
-        axes: dict[str, list[str | int]] = {
-            INTENT: ["batch", self.info.num_classes(INTENT)],
-            SLOT: ["batch", "tokens", self.info.num_classes(SLOT)],
-        }
-        return [
-            OutputPort(name=f"{head}_logits", dtype="float32", axes=axes[head], role="logits", labels=head)
-            for head in axes
-        ]
+        """Raw logits of each head."""
+        ports = []
+        for head in self.backbone.heads:
+            leading: list[str | int] = ["batch", "tokens"] if head == SLOT else ["batch"]
+            axes = [*leading, self.info.num_classes(head)]
+            ports.append(
+                OutputPort(name=f"{head}_logits", dtype="float32", axes=axes, role="logits", labels=head)
+            )
+        return ports
 
 
 def wrap(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> IntentSlots:

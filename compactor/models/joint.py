@@ -12,7 +12,11 @@ from compactor.models.hf_layers import position_count
 from compactor.models.text import TextBackbone
 from compactor.records import DataInfo
 
-SHARED_ENCODER = ("masked-lm", "intent-slots")  # tasks of which every family's models have encoder and heads
+SHARED_ENCODER = (
+    "masked-lm",
+    "intent-slots",
+    "token-classification",
+)  # tasks of which every family's models have encoder and heads
 
 
 class Encoder(nn.Module):

@@ -10,7 +10,7 @@ from compactor.recipe import ModelSpec
 from compactor.records import DataInfo
 from compactor_runtimes.manifest import InputPort, OutputPort
 
-POSITIONS = "positions"
+HEAD, POSITIONS = MLM, "positions"
 
 
 class MaskedLm(TextStudent):
@@ -26,7 +26,7 @@ class MaskedLm(TextStudent):
         """Guess."""
         hidden = self.backbone.encoder(input_ids, attention_mask)
         chosen = hidden.flatten(0, 1).index_select(0, positions)
-        return {MLM: self.backbone.heads[MLM](chosen, self.backbone.encoder.words.weight)}
+        return {HEAD: self.backbone.heads[HEAD](chosen, self.backbone.encoder.words.weight)}
 
     @property
     def inputs(self) -> list[InputPort]:
@@ -41,7 +41,7 @@ class MaskedLm(TextStudent):
     def outputs(self) -> list[OutputPort]:
         """Raw logits over the vocabulary."""
         axes: list[str | int] = [POSITIONS, self.vocab_size]
-        return [OutputPort(name=f"{MLM}_logits", dtype="float32", axes=axes, role="logits", labels=MLM)]
+        return [OutputPort(name=f"{HEAD}_logits", dtype="float32", axes=axes, role="logits", labels=HEAD)]
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:
         """Texts of which every second token that is no padding is to be guessed."""

@@ -26,6 +26,7 @@ from tests.compactor.text_toys import CLASSES, IDS, bert_folder, text_info
 TASKS: dict[str, dict[str, list[str]]] = {
     "masked-lm": {},
     "intent-slots": {"intent": ["play", "light"], "slot": ["O", "B-room", "I-room"]},
+    "token-classification": {"slot": ["O", "B-room", "I-room"]},
     "text-classification": {"label": CLASSES},
     "embedding": {"label": CLASSES},
 }
@@ -130,7 +131,7 @@ def test_families_refuse_what_they_cannot_be(tmp_path: Path) -> None:
         build("encoder:1x32", info_of(tmp_path), weights="pretrained")
     with pytest.raises(UsageError, match=r"encoder:1x32: reads texts, the task is image-classification"):
         build("encoder:1x32", toys.info())
-    for task in ("masked-lm", "intent-slots"):
+    for task in ("masked-lm", "intent-slots", "token-classification"):
         with pytest.raises(
             UsageError, match=rf"answer once a text, the task is {task}; name a model of family"
         ):
@@ -226,6 +227,9 @@ def test_intent_slots_ports_and_heads(tmp_path: Path) -> None:
     deployed = model.deploy()(*batch.values())
     assert [one.shape for one in deployed] == [(3, 2), (3, 8, 3)]
     assert not any("pooler" in name for name in model.state_dict())
+    tagger = build("encoder:1x32", info_of(tmp_path, "token-classification"))
+    assert [port.name for port in tagger.outputs] == ["slot_logits"]
+    assert {name: answer.shape for name, answer in tagger(**batch).items()} == {"slot": (3, 8, 3)}
 
 
 def test_random_starts_depend_on_the_seed_alone(tmp_path: Path) -> None:
