@@ -1,7 +1,9 @@
 """Encoders by size and encoders with heads: shapes, tied weights, padding, model folders, graphs."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,6 +286,31 @@ def test_pretrained_encoders_get_new_heads(task: str, head: str, tmp_path: Path)
         assert torch.equal(again(**model.example())[name], answer)
     assert again.untrained == []
     assert again.backbone.pooling == model.backbone.pooling == "mean"
+
+
+@pytest.mark.parametrize("task", ["intent-slots", "text-classification", "embedding"])
+def test_a_trimmed_vocabulary_is_kept_before_heads_are_made(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def keep_tokens(model: Any, text: Any, *, name: str) -> None:
+        asked.append((model.get_input_embeddings().num_embeddings, text.kept, name))
+        model.resize_token_embeddings(IDS, mean_resizing=False)
+
+    stand_in = SimpleNamespace(keep_tokens=keep_tokens)
+    monkeypatch.setitem(sys.modules, "compactor.models.hf_vocabulary", stand_in)  # type: ignore[arg-type]
+    name = f"hf:{bert_folder(tmp_path / 'bert', vocab_size=IDS + 9)}"
+    info = info_of(tmp_path, task)
+    build(name, info, weights="pretrained")
+    assert asked == []
+    assert info.text is not None
+    trimmed = replace(info, text=replace(info.text, kept=tmp_path / "kept.json"))
+    model = build(name, trimmed, weights="pretrained")
+    assert asked == [(IDS + 9, tmp_path / "kept.json", name)]
+    assert next(iter(model.parameters())).shape == (IDS, 16)
+    if task == "intent-slots":
+        assert model.backbone.saved_options()["config"]["vocab_size"] == IDS
 
 
 def test_poolings_of_pretrained_encoders(tmp_path: Path) -> None:

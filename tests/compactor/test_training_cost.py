@@ -16,7 +16,7 @@ from compactor.run.sizes import steps
 from compactor.run.training_cost import StageCost, training_costs
 from tests.compactor.test_encoder_models import build, every_norm, info_of
 from tests.compactor.test_tasks import sentences
-from tests.compactor.text_toys import IDS
+from tests.compactor.text_toys import IDS, bert_folder, text_info
 
 
 def costs(*overrides: str) -> dict[str, StageCost]:
@@ -71,6 +71,16 @@ def test_flops_of_an_encoder_need_shapes_alone(norm: str, tmp_path: Path) -> Non
     expected = flops_of(3, 64, 100, 8) + 2 * guessed * (64 * 64 + 64 * IDS)
     assert steps.count_flops(shapes.deploy(), inputs) == expected
     assert steps.count_flops(weights.deploy(), inputs) == expected
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_flops_of_a_transformers_classifier_need_shapes_alone(attention: str, tmp_path: Path) -> None:
+    folder, info = bert_folder(tmp_path / "bert", num_labels=3), text_info(tmp_path)
+    with torch.device("meta"):
+        shapes = build(f"hf:{folder}", info, attn_implementation=attention)
+    inputs = list(shapes.example(1).values())
+    expected = flops_of(4, 16, 24, 8) + 2 * (16 * 16 + 16 * 3)  # pooler and classifier
+    assert steps.count_flops(shapes.deploy(), inputs) == expected
 
 
 def text_recipe(folder: Path, *stages: str) -> Path:
