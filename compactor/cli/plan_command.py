@@ -92,6 +92,8 @@ def command(
     result_console().print(table)
     if cost:
         result_console().print(_cost_table(costs))
+        if any(one.student_parts or one.teacher_parts for one in costs):
+            result_console().print(_parts_table(costs))
 
 
 def _costs(loaded: "LoadedRecipe") -> "list[StageCost]":
@@ -131,6 +133,27 @@ def _cost_table(costs: "list[StageCost]") -> "Table":
             f"{one.samples:,}",
             shown(one.total_flops, "FLOP"),
         )
+    return table
+
+
+def _parts_table(costs: "list[StageCost]") -> "Table":
+    """Where the parameters of text encoders are, one line for the student and one for teachers of a stage."""
+    from rich.table import Table
+
+    from compactor_runtimes.units import scaled
+
+    table = Table(title="parameters of text encoders", title_justify="left")
+    for column in ("stage", "model"):
+        table.add_column(column, overflow="fold")
+    for column in ("embeddings", "encoder", "heads"):
+        table.add_column(column, justify="right")
+    for one in costs:
+        for model, parts in (
+            (f"student {one.student}", one.student_parts),
+            (f"teachers {', '.join(one.teachers)}", one.teacher_parts),
+        ):
+            if parts is not None:
+                table.add_row(one.stage, model, *(scaled(parts[part], "") for part in parts))
     return table
 
 

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from compactor.locate import locate
 from compactor.models import FAMILIES, WRAPPERS
@@ -20,6 +21,7 @@ from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.tables import lookup
 
 TOKENIZER = "tokenizer.json"
+ENCODER = "encoder."  # how the weights of an encoder begin that several tasks can share
 
 
 def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -> Student:
@@ -55,13 +57,44 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         UsageError: the file is for another architecture, or no safetensors file.
     """
+    _fill(module, module.state_dict(), _read(path), path)
+
+
+def load_encoder(backbone: nn.Module, path: Path) -> None:
+    """Load the encoder of a model for another task, every key and shape; the heads stay as they are.
+
+    Raises:
+        UsageError: the file's encoder is of another architecture, or the backbone has none of its own.
+    """
+
+    def encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {key: value for key, value in state.items() if key.startswith(ENCODER)}
+
+    expected = encoder(backbone.state_dict())
+    if not expected:
+        raise UsageError(
+            f"weights {path}: are of a model for another task, and {type(backbone).__name__} keeps no "
+            "encoder apart from its head; name a model of family encoder:, or start from a stage of the "
+            "same task"
+        )
+    _fill(backbone, expected, encoder(_read(path)), path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        state = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UsageError(
             f"weights {path}: cannot be read as safetensors ({error}); download or export them again"
         ) from error
-    expected = module.state_dict()
+
+
+def _fill(module: nn.Module, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+    """Load `state` in the place of the weights `expected`, which are all or some of a module's.
+
+    Raises:
+        UsageError: names or shapes differ.
+    """
     # counters of BatchNorm are left out by some converters and change nothing in inference
     missing = sorted(key for key in expected.keys() - state.keys() if not key.endswith("num_batches_tracked"))
     unexpected = sorted(state.keys() - expected.keys())

@@ -1,5 +1,6 @@
 """Which layers of a BERT-like encoder a student keeps, and how many positions the encoder knows."""
 
+import re
 from typing import Any
 
 from torch import nn
@@ -14,24 +15,24 @@ def keep_layers(model: Any, layers: object, *, name: str) -> None:
 
     Args:
         model: the model, changed in place; its configuration tells the new depth.
-        layers: numbers of the layers, counted from 0.
+        layers: numbers of the layers, counted from 0; or `every-K` for 0, K, 2 K and so on.
         name: the model in error messages.
 
     Raises:
         UsageError: the encoder has no such layers, or none that can be chosen.
     """
     encoder = model.base_model
-    stack = next((found for path in STACKS if (found := _at(encoder, path)) is not None), None)
+    stack = layer_stack(encoder)
     if stack is None:
         raise UsageError(
             f"model {name}: options.layers: {type(encoder).__name__} has no {' or '.join(STACKS)} to choose "
             "from; remove the option, or set the depth by an option of its configuration"
         )
-    chosen = layers if isinstance(layers, list) else []
+    chosen = _chosen(layers, len(stack))
     if not chosen or not all(type(one) is int and 0 <= one < len(stack) for one in chosen):
         raise UsageError(
             f"model {name}: options.layers: got {layers!r}, expected a list of numbers "
-            f"from 0 to {len(stack) - 1}"
+            f"from 0 to {len(stack) - 1}, or every-K with K from 1 to {len(stack)}"
         )
     kept = [stack[one] for one in chosen]
     if len(set(chosen)) < len(chosen):
@@ -39,6 +40,19 @@ def keep_layers(model: Any, layers: object, *, name: str) -> None:
     del stack[:]
     stack.extend(kept)
     model.config.num_hidden_layers = len(kept)
+
+
+def _chosen(layers: object, depth: int) -> list[Any]:
+    """The numbers that are meant, unchecked; none where the option is neither a list nor `every-K`."""
+    if isinstance(layers, list):
+        return layers
+    every = re.fullmatch(r"every-([1-9]\d*)", layers) if isinstance(layers, str) else None
+    return [] if every is None or int(every[1]) > depth else list(range(0, depth, int(every[1])))
+
+
+def layer_stack(encoder: nn.Module) -> nn.ModuleList | None:
+    """The layers of a bare transformers encoder; None where it keeps them elsewhere."""
+    return next((found for path in STACKS if (found := _at(encoder, path)) is not None), None)
 
 
 def position_count(model: Any) -> int | None:

@@ -1,18 +1,21 @@
-"""Text classifiers and text encoders of Hugging Face transformers, for texts cut by their own tokenizer."""
+"""Text models of Hugging Face transformers, for texts cut by their own tokenizer."""
 
 from typing import Any
 
 from torch import Tensor, nn
 
+from compactor.models.heads import pool
 from compactor.models.hf_layers import keep_layers, position_count
 from compactor.models.hf_pooling import POOLINGS, folder_pooling
 from compactor.models.hf_source import SAVED, Loaded, Source, load, read_config, saved_config
-from compactor.models.text import TextBackbone
+from compactor.models.joint import SHARED_ENCODER, with_heads
+from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 
 ATTENTION = "attn_implementation"
 EAGER = "eager"  # plain matrix products: every exporter and every profiler knows them
+DROPOUT = 0.1  # where a configuration says nothing
 
 
 class HfText(nn.Module):
@@ -43,17 +46,14 @@ class HfTextEncoder(HfText):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Map token ids and mask [B, L] to the mean of its tokens, or the first one, [B, D]."""
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.options["pooling"] == "cls":
-            return hidden[:, 0]
-        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+        return pool(hidden, attention_mask, self.options["pooling"])
 
 
 def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) -> TextBackbone:
-    """Build a classifier, or for `task: embedding` an encoder.
+    """Build a classifier, for `task: embedding` an encoder, for other text tasks an encoder with new heads.
 
-    Options `layers`, `pooling` (embedding only) and `attn_implementation` are ours; the others override the
-    model's configuration.
+    Options `layers`, `pooling` (not for text-classification) and `attn_implementation` are ours; the others
+    override the model's configuration.
 
     Raises:
         UsageError: an option that has no effect or no meaning, or weights that do not fit.
@@ -69,29 +69,54 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
         raise UsageError(
             f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
         )
-    if info.task != "embedding" and pooling is not None:
+    is_classifier = info.task == "text-classification"
+    if is_classifier and pooling is not None:
         raise UsageError(f"model {source.model}: options.pooling has no effect for {info.task}; remove it")
     config = read_config(source, rest)
     if config.is_encoder_decoder:
         raise UsageError(
             f"model {source.model}: {config.model_type} is encoder and decoder, expected an encoder alone"
         )
-    if info.task == "embedding":
-        found = _encoder(source, config, attention)
-        pooling = _pooling(source, pooling)
-        module: HfText = HfTextEncoder(found.model, pooling=pooling, **{ATTENTION: attention})
-    else:
+    own = {ATTENTION: attention}
+    if is_classifier:
         found = _classifier(source, config, attention, info)
-        module = HfTextClassifier(found.model, **{ATTENTION: attention})
+    else:
+        found = _encoder(source, config, attention)
+        own["pooling"] = _pooling(source, pooling, info.task)
     if layers is not None:
         keep_layers(found.model, layers, name=source.model)
+    _keep_tokens(found.model, info, source)
+    if info.task in SHARED_ENCODER:
+        return with_heads(
+            found.model,
+            info,
+            dropout=_head_dropout(config),
+            pooling=own["pooling"],
+            options={SAVED: saved_config(found.model), **own},
+            pretrained=source.pretrained,
+        )
     return TextBackbone(
-        module,
-        width=config.hidden_size if info.task == "embedding" else info.num_classes(),
+        (HfTextClassifier if is_classifier else HfTextEncoder)(found.model, **own),
+        width=info.num_classes() if is_classifier else config.hidden_size,
         vocab_size=found.model.get_input_embeddings().num_embeddings,
         max_tokens=position_count(found.model),
         untrained=found.missing,
     )
+
+
+def _keep_tokens(model: Any, info: DataInfo, source: Source) -> None:
+    """Leave the embeddings out whose tokens the data's trimmed vocabulary lost."""
+    text = text_info_of(info)
+    if text.kept is not None:
+        from compactor.models.hf_vocabulary import keep_tokens
+
+        keep_tokens(model, text, name=source.model)
+
+
+def _head_dropout(config: Any) -> float:
+    """What the configuration says of classifiers, else of hidden states."""
+    named = (getattr(config, key, None) for key in ("classifier_dropout", "hidden_dropout_prob", "dropout"))
+    return float(next((value for value in named if value is not None), DROPOUT))
 
 
 def _encoder(source: Source, config: Any, attention: str) -> Loaded:
@@ -144,12 +169,13 @@ def _refuse(source: Source, unfit: list[str]) -> None:
         )
 
 
-def _pooling(source: Source, wanted: object) -> str:
+def _pooling(source: Source, wanted: object, task: str) -> str:
     """The pooling asked for, else the folder's own, else the mean."""
     if wanted is None:
         return folder_pooling(source.folder, source.model) if source.folder else POOLINGS[0]
-    if wanted not in POOLINGS:
+    known = POOLINGS if task == "embedding" else (*POOLINGS, "max")
+    if wanted not in known:
         raise UsageError(
-            f"model {source.model}: options.pooling: got {wanted!r}, expected {' or '.join(POOLINGS)}"
+            f"model {source.model}: options.pooling: got {wanted!r}, expected {' or '.join(known)}"
         )
     return str(wanted)

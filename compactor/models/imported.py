@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compactor.models.classifier import Backbone
+from compactor.models.joint import SHARED_ENCODER
 from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
@@ -34,6 +35,11 @@ def build(
             f"model module:{name}: module {error.name!r} cannot be imported; "
             "install it or set PYTHONPATH to its folder"
         ) from error
+    if info.task in SHARED_ENCODER:
+        raise UsageError(
+            f"model module:{name}: your own modules answer once a text, the task is {info.task}; name a "
+            "model of family encoder:, hf: or package:"
+        )
     given = {} if info.task == "embedding" else {"num_classes": info.num_classes()}
     if info.text is not None:
         given["vocab_size"] = tokenizer_ids(info.text.tokenizer)

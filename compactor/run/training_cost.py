@@ -8,6 +8,7 @@ from msgspec import Struct
 from compactor.data.splits import Dataset
 from compactor.methods import method_named
 from compactor.models import TEACH_ONLY
+from compactor.models.parameter_parts import PARTS
 from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, StageSpec
 from compactor.run.data import DataSets
 from compactor.run.sizes.steps import Counts, Workshop
@@ -20,15 +21,18 @@ class StageCost(Struct, frozen=True, kw_only=True):
 
     A step is a student's forward and backward pass, and a forward pass of each live teacher. Teachers that
     label a store see each recorded crop once, which is `label_flops` in all. Nothing counts a `bundle:`,
-    which is no torch module: figures that it enters are None.
+    which is no torch module: figures that it enters are None. `..._parts` are the parameters of text encoders
+    by part (compactor.models.parameter_parts), None where a model is something else.
     """
 
     stage: str
     student: str
     student_parameters: int
+    student_parts: dict[str, int] | None
     student_flops: int
     teachers: list[str]
     teacher_parameters: int | None
+    teacher_parts: dict[str, int] | None
     teacher_flops: int | None
     samples: int
     training_flops: int | None
@@ -43,7 +47,7 @@ class StageCost(Struct, frozen=True, kw_only=True):
 
 
 def training_costs(loaded: LoadedRecipe, data: DataSets) -> list[StageCost]:
-    """Count every stage of a recipe on random weights; nothing is trained.
+    """Count every stage of a recipe on random weights, or none for text encoders; nothing is trained.
 
     Raises:
         UsageError: a model cannot be built, or does not take the data.
@@ -52,7 +56,7 @@ def training_costs(loaded: LoadedRecipe, data: DataSets) -> list[StageCost]:
     costs = []
     with TemporaryDirectory() as scratch:
         for stage in loaded.recipe.stages:
-            opened = data.open(loaded.recipe.stage_data(stage))
+            opened = data.open(loaded.recipe.stage_data(stage), loaded.recipe.stage_task(stage))
             costs.append(_cost(loaded, stage, opened, Workshop(loaded, opened, Path(scratch)), counted))
     return costs
 
@@ -76,9 +80,11 @@ def _cost(
         stage=stage.id,
         student=recipe.stage_student(stage).model,
         student_parameters=student.parameters,
+        student_parts=student.parts,
         student_flops=student.flops,
         teachers=[one if isinstance(one, str) else one.model for one in references],
         teacher_parameters=None if None in teachers else sum(one.parameters for one in teachers if one),
+        teacher_parts=_parts(teachers),
         teacher_flops=flops,
         samples=(stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * len(data.train),
         training_flops=_sum((1 + BACKWARD) * student.flops, flops if live else 0),
@@ -90,6 +96,14 @@ def _teacher(reference: ModelSpec | str, workshop: Workshop, counted: dict[str, 
     if isinstance(reference, str):
         return counted[reference.removeprefix(STAGE)]
     return None if reference.family in TEACH_ONLY else workshop.count(reference)
+
+
+def _parts(teachers: list[Counts | None]) -> dict[str, int] | None:
+    """Of all teachers together; None without any, or where one has no such parts."""
+    found = [one.parts for one in teachers if one is not None and one.parts is not None]
+    if not found or len(found) < len(teachers):
+        return None
+    return {part: sum(one[part] for one in found) for part in PARTS}
 
 
 def _sum(first: int, second: int | None) -> int | None:

@@ -186,6 +186,9 @@ def test_layers_of_distilbert(tmp_path: Path) -> None:
     [
         ({"layers": [0, 4]}, r"options\.layers: got \[0, 4\], expected a list of numbers from 0 to 3"),
         ({"layers": 2}, r"got 2, expected a list of numbers from 0 to 3"),
+        ({"layers": "every-0"}, r"got 'every-0', expected a list .*, or every-K with K from 1 to 4"),
+        ({"layers": "every-5"}, r"got 'every-5', expected"),
+        ({"layers": "every"}, r"got 'every', expected"),
         ({"layers": []}, r"got \[\], expected a list"),
         ({"layers": [1, 1]}, r"got \[1, 1\], expected each layer once"),
         ({"layers": [0], "num_hidden_layers": 2}, r"both set the depth; keep one"),

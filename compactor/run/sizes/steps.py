@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from compactor.data.splits import Dataset, Split
 from compactor.models.build import build_model
+from compactor.models.parameter_parts import parameter_parts
 from compactor.models.student import Student, parameter_count
 from compactor.recipe import LoadedRecipe, ModelSpec
 from compactor.run.cost import lay_out_assets
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = 9  # samples of which the one of median size is counted
 ONNX = ExportSpec()
+WITHOUT_WEIGHTS = ("encoder", "hf", "package")  # text families that can be built from shapes alone
 # module, package and extra of what the measuring processes need: better said before the first export
 TOOLS = (
     ("mlperf_loadgen", "mlcommons-loadgen", "bench"),
@@ -38,10 +41,11 @@ TOOLS = (
 
 @dataclass(frozen=True)
 class Counts:
-    """Parameters, and FLOPs of one sample."""
+    """Parameters, in all and (text encoders) by part, and FLOPs of one sample."""
 
     parameters: int
     flops: int
+    parts: dict[str, int] | None = None
 
 
 class Workshop:
@@ -50,7 +54,7 @@ class Workshop:
     def __init__(self, loaded: LoadedRecipe, data: Dataset, folder: Path) -> None:
         """Take the sample whose FLOPs are counted."""
         self.loaded, self.data, self.folder = loaded, data, folder
-        self.task = task_named(loaded.recipe.task)
+        self.task = task_named(data.info.task)
         self.feed = typical_feed(self.task, data.select)
         self.exports = 0
 
@@ -69,12 +73,16 @@ class Workshop:
         return build_model(replace(model, weights=None), self.data.info, base=self.loaded.base, seed=seed)
 
     def count(self, model: ModelSpec) -> Counts:
-        """Count parameters and FLOPs.
+        """Count parameters and FLOPs; a text encoder's weights take no memory.
 
         Raises:
             UsageError: it cannot be built, or does not take the data set's samples.
         """
-        student = self.build(model)
+        import torch
+
+        is_light = self.data.info.text is not None and model.family in WITHOUT_WEIGHTS
+        with torch.device("meta") if is_light else nullcontext():
+            student = self.build(model)
         inputs = [self.feed[port.name] for port in student.inputs]
         try:
             flops = count_flops(student.deploy(), inputs)
@@ -85,7 +93,7 @@ class Workshop:
                 f"{', '.join(str(list(one.shape)) for one in inputs)} ({first_line}); name another "
                 "candidate, or set data.image_size or data.max_tokens"
             ) from error
-        return Counts(parameter_count(student), flops)
+        return Counts(parameter_count(student), flops, parameter_parts(student))
 
     def export(self, model: ModelSpec, name: str) -> Candidate:
         """Export a model as ONNX fp32, ready to be measured.
@@ -95,7 +103,7 @@ class Workshop:
             NumericGateError: an axis is frozen.
         """
         student = self.build(model)
-        source = export_source(student, name, self.loaded.recipe.task)
+        source = export_source(student, name, self.data.info.task)
         self.exports += 1
         folder = self.folder / str(self.exports)
         artifact = export_artifact(source, ONNX, folder)
@@ -141,13 +149,23 @@ def typical_feed(task: Task, split: Split) -> "dict[str, Tensor]":
 def count_flops(module: "nn.Module", inputs: "Sequence[Tensor]") -> int:
     """FLOPs of one forward pass: matrix products and convolutions, a multiply-add counted as 2.
 
-    Additions, activations and normalisation are left out, as is usual.
+    Additions, activations and normalisation are left out, as is usual. A module on the meta device is counted
+    from shapes.
     """
     import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    without_values = any(parameter.is_meta for parameter in module.parameters())
+    # transformers asks fake tensors, not those of the meta device, nothing that depends on a mask's values
+    shapes = FakeTensorMode(allow_non_fake_inputs=True) if without_values else None
     # the counter does not know the fused attention of CPUs; the plain one is the same two products
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        module(*inputs)
+    with (
+        torch.no_grad(),
+        sdpa_kernel(SDPBackend.MATH),
+        shapes or nullcontext(),
+        FlopCounterMode(display=False) as counter,
+    ):
+        module(*(inputs if shapes is None else [shapes.from_tensor(one.to("meta")) for one in inputs]))
     return int(counter.get_total_flops())
