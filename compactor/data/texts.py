@@ -8,6 +8,7 @@ import numpy as np
 
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
+from compactor.data.mixed_texts import mixed
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, build_dataset
 from compactor.data.table_files import SUFFIXES
@@ -41,8 +42,9 @@ def open_texts(
             "text column"
         )
     warn_unused(spec, ("image_column", "image_size", "color"), "texts")
-    text = text_info(spec, base)
-    tokens = hashlib.sha256(text.tokenizer.read_bytes()).hexdigest()
+    text = text_info(spec, base, cache=cache)
+    files = [path for path in (text.tokenizer, text.kept) if path is not None]
+    tokens = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
     opening = Opening(base, cache, seed, progress, at_most)
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
@@ -53,7 +55,8 @@ def open_texts(
         classes = classes or stored[name].classes or None
         if progress is not None:
             progress(number + 1, len(parts))
-    return build_dataset(spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None)
+    data = build_dataset(spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None)
+    return mixed(data, spec.also, opening, cut=f"{tokens} {text.max_tokens}") if spec.also else data
 
 
 def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> TableSource:

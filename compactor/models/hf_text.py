@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from compactor.models.hf_layers import keep_layers, position_count
 from compactor.models.hf_pooling import POOLINGS, folder_pooling
 from compactor.models.hf_source import SAVED, Loaded, Source, load, read_config, saved_config
-from compactor.models.text import TextBackbone
+from compactor.models.hf_vocabulary import keep_tokens, trim_config
+from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 
@@ -76,6 +77,9 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
         raise UsageError(
             f"model {source.model}: {config.model_type} is encoder and decoder, expected an encoder alone"
         )
+    text = text_info_of(info)
+    if not source.pretrained:
+        trim_config(config, text)
     if info.task == "embedding":
         found = _encoder(source, config, attention)
         pooling = _pooling(source, pooling)
@@ -83,6 +87,7 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
     else:
         found = _classifier(source, config, attention, info)
         module = HfTextClassifier(found.model, **{ATTENTION: attention})
+    keep_tokens(found.model, text, name=source.model)
     if layers is not None:
         keep_layers(found.model, layers, name=source.model)
     return TextBackbone(

@@ -45,7 +45,7 @@ class TextTask:
         data = open_texts(spec, task=self.name, base=base, progress=progress, at_most=at_most)
         text = text_info_of(data.info)
         train, select, report = (
-            TextSplit(one.name, one.inputs, one.labels, one.rows, one.digest, text)
+            TextSplit(one.name, one.inputs, one.labels, one.rows, one.digest, text, parts=one.parts)
             for one in (data.train, data.select, data.report)
         )
         return replace(data, train=train, select=select, report=report)
