@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ def open_texts(
 ) -> Dataset:
     """Open texts and split them; see `compactor.data.datasets.open_dataset` for the arguments.
 
-    The digests cover texts, labels, class names, the tokenizer's bytes and where texts are cut.
+    The digests cover texts, labels, class names, the tokenizer's bytes and where texts are cut; that of the
+    data set also which tokens a trimmed vocabulary kept.
 
     Raises:
         UsageError: not found, images instead of texts, damaged, or not usable as it is.
@@ -43,8 +45,7 @@ def open_texts(
         )
     warn_unused(spec, ("image_column", "image_size", "color"), "texts")
     text = text_info(spec, base, cache=cache)
-    files = [path for path in (text.tokenizer, text.kept) if path is not None]
-    tokens = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    tokens = hashlib.sha256(text.tokenizer.read_bytes()).hexdigest()
     opening = Opening(base, cache, seed, progress, at_most)
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
@@ -56,7 +57,12 @@ def open_texts(
         if progress is not None:
             progress(number + 1, len(parts))
     data = build_dataset(spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None)
-    return mixed(data, spec.also, opening, cut=f"{tokens} {text.max_tokens}") if spec.also else data
+    if spec.also:
+        data = mixed(data, spec.also, opening, cut=f"{tokens} {text.max_tokens}")
+    if text.kept is not None:  # no token of a text, but a pretrained model's embeddings depend on it
+        digest = hashlib.sha256(data.digest.encode() + text.kept.read_bytes())
+        data = replace(data, digest=digest.hexdigest())
+    return data
 
 
 def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> TableSource:
