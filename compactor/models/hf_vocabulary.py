@@ -42,12 +42,16 @@ def keep_tokens(model: Any, text: TextInfo, *, name: str) -> None:
             f"model {name}: numbers its positions from padding id {old.padding_idx}, which becomes {padding} "
             "in the trimmed vocabulary; remove data.vocabulary, or use a model of the BERT kind"
         )
+    size = old.num_embeddings
     new = {id(old.weight): _rows(old.weight, kept)}
     old.num_embeddings, old.padding_idx = len(kept), padding
     output = model.get_output_embeddings()
     if output is not None:
-        for parameter in output.parameters(recurse=False):
-            new.setdefault(id(parameter), _rows(parameter, kept))
+        # BERT's head holds a bias itself, which is the layer's own only where weights are tied
+        heads = [output, *(one for one in model.modules() if output in one.children())]
+        for parameter in (one for head in heads for one in head.parameters(recurse=False)):
+            if len(parameter) == size:
+                new.setdefault(id(parameter), _rows(parameter, kept))
         output.out_features = len(kept)
     for module in model.modules():
         for key, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
