@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -12,8 +13,11 @@ from compactor.data.spec import DataSpec, VocabularySpec
 from compactor.data.text_loader import encode
 from compactor.data.texts import open_texts
 from compactor.data.tokenizer import text_info
+from compactor.label_store.labelled_data import _with_tokenizer
 from compactor.models.text import tokenizer_ids
+from compactor.run.digest import file_digest
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.manifest import TextPre
 from tests.compactor.data.test_mixed_texts import write_jsonl
 from tests.compactor.text_toys import write_wordpiece
 
@@ -114,3 +118,15 @@ def test_images_have_no_vocabulary(tmp_path) -> None:
     images = DataSpec(dataset="digits", vocabulary=VocabularySpec(texts=["x"]))
     with pytest.warns(UserWarning, match="data.vocabulary has no effect on images"):
         open_dataset(images, base=None, cache=tmp_path)
+
+
+def test_a_bundles_tokenizer_is_not_trimmed_again(spec, tmp_path) -> None:
+    """Label stores of texts are compared with a bundle's recipe and its tokenizer, which is trimmed already."""
+    text = text_info(spec, tmp_path, cache=tmp_path / "cache")
+    pre = TextPre(tokenizer=text.tokenizer.name, max_tokens=spec.max_tokens, pad_id=text.pad_id)
+    bundle = SimpleNamespace(path=text.tokenizer.parent, file=lambda name: text.tokenizer.parent / name)
+    transform = SimpleNamespace(tokenizer=file_digest(text.tokenizer), max_tokens=spec.max_tokens)
+    again = _with_tokenizer(spec, SimpleNamespace(transform=transform), bundle, pre)
+    found = open_texts(again, task="text-classification", base=tmp_path)
+    wanted = open_texts(spec, task="text-classification", base=tmp_path, cache=tmp_path / "cache")
+    assert found.info.extra["sources"] == wanted.info.extra["sources"]
