@@ -121,7 +121,7 @@ def test_images_have_no_vocabulary(tmp_path) -> None:
 
 
 def test_a_bundles_tokenizer_is_not_trimmed_again(spec, tmp_path) -> None:
-    """Label stores of texts are compared with a bundle's recipe and its tokenizer, which is trimmed already."""
+    """Label stores of texts are compared with a bundle, whose tokenizer is trimmed already."""
     text = text_info(spec, tmp_path, cache=tmp_path / "cache")
     pre = TextPre(tokenizer=text.tokenizer.name, max_tokens=spec.max_tokens, pad_id=text.pad_id)
     bundle = SimpleNamespace(path=text.tokenizer.parent, file=lambda name: text.tokenizer.parent / name)
