@@ -61,7 +61,7 @@ def open_dataset(
         MissingDependency: a package that reads this kind of data is not installed.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    warn_unused(spec, ("text_column", "tokenizer", "max_tokens"), "images")
+    warn_unused(spec, ("text_column", "tokenizer", "max_tokens", "vocabulary", "also"), "images")
     opening = Opening(base, cache, seed, progress, at_most)
     if spec.dataset not in DATASETS:
         return open_files(find_parts(spec, opening), spec, opening)
@@ -104,20 +104,22 @@ def image_source(part: Part, spec: DataSpec, train_classes: list[str] | None) ->
     return TableSource(part, spec.image_column, spec.label_column, spec.class_names, train_classes)
 
 
-def find_parts(spec: DataSpec, opening: Opening) -> dict[SplitName, Part]:
+def find_parts(spec: DataSpec, opening: Opening, *, key: str = "data.dataset") -> dict[SplitName, Part]:
     """Find what each published split of a data set that is no named one is read from.
+
+    `key` is the recipe key that names it, for messages.
 
     Raises:
         UsageError: nothing there, or files whose names say no split.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    path = find_data(spec.dataset, opening, key="data.dataset", table=DATASETS)
+    path = find_data(spec.dataset, opening, key=key, table=DATASETS if key == "data.dataset" else None)
     parts: dict[SplitName, Part] = {}
     if path.is_dir() and tables_in(path):
         parts.update(find_table_splits(path))
     else:
         folders: dict[SplitName, Path] = find_folder_splits(path) if path.is_dir() else {"train": path}
-        parts |= {name: _single_part(folder, "data.dataset") for name, folder in folders.items()}
+        parts |= {name: _single_part(folder, key) for name, folder in folders.items()}
     if spec.report is not None:
         if "report" in parts:
             raise UsageError(

@@ -81,11 +81,17 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Check what a type cannot say.
 
         Raises:
-            ValueError: a class name occurs twice.
+            ValueError: a class name occurs twice, or nothing is left of an epoch beside `also`.
         """
         names = self.class_names
         if names is not None and len(set(names)) < len(names):
             raise ValueError("classes: a name occurs twice, expected each class once")
+        mixed = sum(one.share for one in self.also)
+        if mixed >= 1 - 1e-9:  # 0.7 + 0.2 + 0.1 is a little less than 1
+            raise ValueError(
+                f"also: shares sum to {mixed:g}, expected less than 1: the rest is the share of dataset; "
+                "name as dataset what is to have the largest share"
+            )
 
     @property
     def class_names(self) -> list[str] | None:

@@ -5,7 +5,7 @@ Sample ids are row numbers of the source, so that anything keyed on them survive
 
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,9 @@ class Split:
     """Some rows of a source.
 
     `inputs` (images uint8 [N, H, W, C], or texts as str objects [N]) and `labels` {head: int64 [N], of words
-    [N, W]} are the whole source, `rows` int64 [n] (ascending) are the rows of this split and their sample ids, `digest`
-    identifies their contents and labels.
+    [N, W]} are the whole source, `rows` int64 [n] (ascending) are the rows of this split and their sample
+    ids, `digest` identifies their contents and labels. `parts` (rows, share) is set where the rows come from
+    several data sets, in their order: `share` of an epoch's samples are to come from that part.
     """
 
     name: SplitName
@@ -36,6 +37,7 @@ class Split:
     labels: dict[str, NDArray[np.int64]]
     rows: NDArray[np.int64]
     digest: str
+    parts: tuple[tuple[int, float], ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         """Number of rows n."""

@@ -35,7 +35,7 @@ def find_table_splits(folder: Path) -> dict[SplitName, list[Path]]:
         if match is None or match[1] not in SPLIT_NAMES:
             raise UsageError(
                 f"{path}: the name says no split, expected train, validation or test (or shards such as "
-                "train-00000-of-00002.parquet); rename it, or give one file as data.dataset"
+                "train-00000-of-00002.parquet); rename it, or give one file"
             )
         groups.setdefault(match[1], []).append(path)
     for split, files in groups.items():

@@ -29,8 +29,8 @@ class TableSource:
 
     `column` holds the images (encoded; in CSV and JSONL their paths) or the texts. `classes` is what the user
     says, `train_classes` what the train split of the same data set turned out to have; `rows` are the
-    ascending rows that are read, absent = all. With `allow_unseen`, class names that are not among
-    `train_classes` are numbered C.
+    ascending rows that are read, absent = all. `column_key` is the recipe key of `column`, for messages. With
+    `allow_unseen`, class names that are not among `train_classes` are numbered C.
     """
 
     files: list[Path]
@@ -40,6 +40,7 @@ class TableSource:
     train_classes: list[str] | None = None
     holds: Literal["images", "texts"] = "images"
     rows: NDArray[np.int64] | None = None
+    column_key: str = "text_column"
     allow_unseen: bool = False
 
     @property
@@ -79,6 +80,14 @@ class TableSource:
             images = sorted({raw for _, raw in self.items() if isinstance(raw, Path)})
             found["images"] = files_digest(images, self.files[0].parent.resolve())
         return found
+
+    def count(self) -> int:
+        """Number of rows of all files, whichever are read."""
+        total = 0
+        for path in self.files:
+            with opened(path) as file:
+                total += file.rows
+        return total
 
     def thinned(self, rows: NDArray[np.int64]) -> "TableSource":
         """The same source with no more than the given ascending rows."""
@@ -168,11 +177,12 @@ class TableSource:
         first = 0
         for path in self.files:
             with opened(path) as file:
-                _check_column(path, file.schema, self.column, "text_column")
+                _check_column(path, file.schema, self.column, self.column_key)
                 kind = file.schema.field(self.column).type
                 if file.rows and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                     raise UsageError(
-                        f"{path}: column {self.column!r} holds {kind}, expected texts; set data.text_column"
+                        f"{path}: column {self.column!r} holds {kind}, expected texts; "
+                        f"set data.{self.column_key}"
                     )
                 for row, text in file.cells(self.column, self._wanted(first, file.rows)):
                     if not text or not text.strip():
@@ -187,7 +197,7 @@ class TableSource:
         if self._is_csv and all(NUMBER.fullmatch(text) for text in found):
             raise UsageError(
                 f"{self.name}: column {self.column!r} holds numbers alone, expected texts; "
-                "set data.text_column"
+                f"set data.{self.column_key}"
             )
         return found
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
+from compactor.data.mixed_texts import mixed
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.slots import checked_tags, number_tags, with_words
 from compactor.data.splits import Dataset, WordHead, build_dataset
@@ -36,7 +37,8 @@ def open_texts(
     `head` names the labels of the label column (None: it is not read), `word_head` those of words. With
     `word_head`, classes that train never shows may occur elsewhere: they are numbered from C on.
 
-    The digests cover texts, labels, class names, the tokenizer's bytes and where texts are cut.
+    The digests cover texts, labels, class names, the tokenizer's bytes and where texts are cut; that of the
+    data set also which tokens a trimmed vocabulary kept.
 
     Raises:
         UsageError: not found, images instead of texts, damaged, or not usable as it is.
@@ -48,7 +50,7 @@ def open_texts(
             "text column"
         )
     warn_unused(spec, ("image_column", "image_size", "color"), "texts")
-    text = text_info(spec, base)
+    text = text_info(spec, base, cache=cache)
     tokens = hashlib.sha256(text.tokenizer.read_bytes()).hexdigest()
     opening = Opening(base, cache, seed, progress, at_most)
     parts = find_parts(spec, opening)
@@ -73,9 +75,15 @@ def open_texts(
         numbered = number_tags(tags)
         stored = {name: with_words(one, numbered.values[name]) for name, one in stored.items()}
         words = WordHead(word_head, numbered.classes, numbered.unseen)
-    return build_dataset(
+    data = build_dataset(
         spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None, head=head, words=words
     )
+    if spec.also:
+        data = mixed(data, spec.also, opening, cut=f"{tokens} {text.max_tokens}")
+    if text.kept is not None:  # no token of a text, but a pretrained model's embeddings depend on it
+        digest = hashlib.sha256(data.digest.encode() + text.kept.read_bytes())
+        data = replace(data, digest=digest.hexdigest())
+    return data
 
 
 def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> TableSource:

@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from compactor.data.cache import Opening
 from compactor.data.hub import reach_hub
 from compactor.data.spec import DataSpec
+from compactor.data.trimmed_tokenizer import KEPT, TOKENIZER, trimmed_tokenizer
 from compactor.locate import locate, locate_model
 from compactor.records import TextInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
@@ -35,17 +37,21 @@ def find_tokenizer(spec: str, base: Path | None) -> Path:
     return path
 
 
-def text_info(spec: DataSpec, base: Path | None) -> TextInfo:
-    """Say how the texts of a data set are cut.
+def text_info(spec: DataSpec, base: Path | None, *, cache: Path | None = None) -> TextInfo:
+    """Say how the texts of a data set are cut; a trimmed tokenizer lies in the cache.
 
     Raises:
-        UsageError: no tokenizer is named, or its file is none.
+        UsageError: no tokenizer is named, its file is none, or its vocabulary cannot be trimmed as asked.
         UnfitEnvironmentError: see `find_tokenizer`.
     """
     if spec.tokenizer is None:
         raise UsageError("data.tokenizer: absent; name a tokenizer.json, or a model (hf:, package:) with one")
     path = find_tokenizer(spec.tokenizer, base)
-    return TextInfo(path, _pad_id(path), spec.max_tokens)
+    if spec.vocabulary is None:
+        return TextInfo(path, _pad_id(path), spec.max_tokens)
+    folder = trimmed_tokenizer(path, spec.vocabulary, Opening(base, cache))
+    path = folder / TOKENIZER
+    return TextInfo(path, _pad_id(path), spec.max_tokens, kept=folder / KEPT)
 
 
 def _pad_id(path: Path) -> int:

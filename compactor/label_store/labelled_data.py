@@ -128,7 +128,8 @@ def _with_tokenizer(spec: DataSpec, header: Header, bundle: Bundle, pre: TextPre
             f"{found[1]} tokens found, {str(header.transform.tokenizer)[:12]}, {header.transform.max_tokens} "
             "expected); give a bundle that was trained from this store"
         )
-    return msgspec.structs.replace(spec, tokenizer=str(path.resolve()), max_tokens=pre.max_tokens)
+    changes = {"tokenizer": str(path.resolve()), "max_tokens": pre.max_tokens}
+    return msgspec.structs.replace(spec, **changes, vocabulary=None)  # the bundle's is trimmed already
 
 
 def _at(specs: list[DataSpec], data: str | None) -> list[DataSpec]:

@@ -8,6 +8,7 @@ from compactor.models.heads import pool
 from compactor.models.hf_layers import keep_layers, position_count
 from compactor.models.hf_pooling import POOLINGS, folder_pooling
 from compactor.models.hf_source import SAVED, Loaded, Source, load, read_config, saved_config
+from compactor.models.hf_vocabulary import keep_tokens, trim_config
 from compactor.models.joint import SHARED_ENCODER, with_heads
 from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo
@@ -77,15 +78,18 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
         raise UsageError(
             f"model {source.model}: {config.model_type} is encoder and decoder, expected an encoder alone"
         )
+    text = text_info_of(info)
+    if not source.pretrained:
+        trim_config(config, text)
     own = {ATTENTION: attention}
     if is_classifier:
         found = _classifier(source, config, attention, info)
     else:
         found = _encoder(source, config, attention)
         own["pooling"] = _pooling(source, pooling, info.task)
+    keep_tokens(found.model, text, name=source.model)
     if layers is not None:
         keep_layers(found.model, layers, name=source.model)
-    _keep_tokens(found.model, info, source)
     if info.task in SHARED_ENCODER:
         return with_heads(
             found.model,
@@ -102,15 +106,6 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
         max_tokens=position_count(found.model),
         untrained=found.missing,
     )
-
-
-def _keep_tokens(model: Any, info: DataInfo, source: Source) -> None:
-    """Leave the embeddings out whose tokens the data's trimmed vocabulary lost."""
-    text = text_info_of(info)
-    if text.kept is not None:
-        from compactor.models.hf_vocabulary import keep_tokens
-
-        keep_tokens(model, text, name=source.model)
 
 
 def _head_dropout(config: Any) -> float:

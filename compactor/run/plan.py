@@ -162,6 +162,7 @@ def stage_digest(
     task = recipe.stage_task(stage)
     sources = [*ALWAYS, TASKS[task], WRAPPERS[task], METHODS[stage.method], *method.sources]
     sources += [target for spec in models for target in model_sources(spec)]
+    sources += ["compactor.samplers.mix"] if recipe.stage_data(stage).also else []
     return digest_of(
         {
             "stage": msgspec.to_builtins(stage) | {"student": None, "teachers": None, "data": None},

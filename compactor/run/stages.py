@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from compactor.run.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, RunFolders,
 from compactor.run.journal import Journal
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.plan import Plan
+from compactor.samplers.mix import mixed_sampler
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers
 from compactor.trainer.fit import FitResult, fit
@@ -180,6 +181,8 @@ def train_stage(
             teachers = Teachers([open_teacher(one, opened.info, loaded.base, done) for one in references])
         preset = _preset(stage, opened.train, seed, store)
         _check_heads(preset, opened.info, stage)
+        if parts := opened.train.parts:
+            preset = replace(preset, sampler=mixed_sampler(preset.sampler, parts, name=f"stage {stage.id}"))
         if is_main_process() and (summary := preset.target.summary()):
             (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
             reporter.note(f"{stage.id}: {preset.target.note()}")

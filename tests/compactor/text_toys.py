@@ -30,6 +30,26 @@ def write_tokenizer(folder: Path, words: list[str] = WORDS) -> Path:
     return folder / "tokenizer.json"
 
 
+def write_wordpiece(folder: Path, before: list[str], after: list[str]) -> Path:
+    """A WordPiece tokenizer whose special tokens [PAD] [UNK] [CLS] [SEP] lie between two lists of pieces."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    vocab = {piece: number for number, piece in enumerate([*before, *special, *after])}
+    tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(name, vocab[name]) for name in special[2:]]
+    )
+    tokenizer.add_special_tokens(special)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
 def text_info(
     folder: Path, *, task: str = "text-classification", classes: list[str] = CLASSES, max_tokens: int = 12
 ) -> DataInfo:

@@ -1,0 +1,67 @@
+"""The tokenizer that `data.vocabulary` asks for, made once and kept in the cache.
+
+Layout: `<root>/tokenizers/<digest>/{kept.json, tokenizer.json}`, see compactor.data.cache for the root. The
+digest covers all that the two depend on, and the tokenizer is written last, so that it stands for both.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from compactor.data.cache import CACHE_VARIABLE, Opening, cache_root
+from compactor.data.more_texts import further_texts, naming
+from compactor.data.spec import VocabularySpec
+from compactor.data.vocabulary import pieces, trim
+from compactor_runtimes.errors import UsageError
+
+FORMAT = 1  # to be raised when the same input gives another tokenizer
+KEY = "data.vocabulary.texts"
+TOKENIZER, KEPT = "tokenizer.json", "kept.json"
+
+
+def trimmed_tokenizer(tokenizer: Path, spec: VocabularySpec, opening: Opening) -> Path:
+    """Return the folder with the trimmed tokenizer.json and, in kept.json, the ids that its ids had before.
+
+    All of the texts are read, also for a smoke run: else that would train another model.
+
+    Raises:
+        UsageError: a table that is missing or damaged, a tokenizer that cannot be trimmed, or a cache folder
+            that cannot be written.
+    """
+    sources = [
+        further_texts(name, spec.text_column, opening, key=KEY, column_key="vocabulary.text_column")
+        for name in spec.texts
+    ]
+    with naming(KEY):
+        tables = sorted(json.dumps(source.fingerprint(), sort_keys=True) for source in sources)
+    made_from = [FORMAT, hashlib.sha256(tokenizer.read_bytes()).hexdigest(), spec.most, tables]
+    digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    folder = cache_root(opening.cache) / "tokenizers" / digest
+    if (folder / TOKENIZER).is_file() and (folder / KEPT).is_file():
+        return folder
+    with naming(KEY):
+        texts = [text for source in sources for text in source.texts()]
+    found = trim(tokenizer, pieces(tokenizer, texts), most=spec.most)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / KEPT, json.dumps(found.kept))
+        _write(folder / TOKENIZER, found.to_json())
+    except OSError as error:
+        raise UsageError(
+            f"cache folder {folder} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"
+        ) from error
+    return folder
+
+
+def _write(path: Path, content: str) -> None:
+    """Let the file appear whole; who writes at the same time writes the same."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
