@@ -35,6 +35,11 @@ class Encoder(nn.Module):
         found: nn.Embedding = self.model.get_input_embeddings()
         return found
 
+    @property
+    def width(self) -> int:
+        """Width D of the states."""
+        return int(self.model.config.hidden_size)
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Map token ids and mask [B, L] to states [B, L, D]."""
         hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

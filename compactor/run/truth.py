@@ -26,11 +26,14 @@ from compactor_runtimes.report import (
     AccuracyRow,
     Kind,
     PairedRow,
+    ScoreRow,
+    SlotAnswers,
     accuracy_row,
     artifact_bytes,
     artifact_name,
     fidelity_row,
     paired_row,
+    score_rows,
 )
 from compactor_runtimes.runtime import OPENERS, open_runtime
 

@@ -27,9 +27,11 @@ from compactor_runtimes.report.records import (
     Kind,
     PairedRow,
     Report,
+    ScoreRow,
     Variant,
 )
 from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
+from compactor_runtimes.report.score_rows import SlotAnswers, score_rows
 from compactor_runtimes.report.terminal import render_terminal
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "Pages",
     "PairedRow",
     "Report",
+    "ScoreRow",
+    "SlotAnswers",
     "Variant",
     "accuracy_row",
     "artifact_bytes",

@@ -19,6 +19,7 @@ from compactor_runtimes.report.figures import (
 )
 from compactor_runtimes.report.format import invalid_reasons, is_unlabelled, machine, marked, overridden
 from compactor_runtimes.report.recommend import in_words
+from compactor_runtimes.report.score_rows import score_table
 from compactor_runtimes.report.tables import (
     checks_table,
     class_table,
@@ -78,6 +79,7 @@ def _view(report: "Report") -> dict[str, Any]:
         "tiles": tiles(report),
         "trade_offs": trade_offs(report),
         "truth": truth_table(report) if report.accuracy else None,
+        "scores": score_table(report) if report.scores else None,
         "steps": steps_table(report) if report.paired else None,
         "step_figure": step_figure(report) if report.paired else None,
         "step_words": [(row, marked(row.b, report), in_words(row)) for row in report.paired],

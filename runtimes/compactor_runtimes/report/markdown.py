@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from compactor_runtimes.report.cost import cost_table, latency_table
 from compactor_runtimes.report.format import is_unlabelled, machine, marked, overridden_notes
 from compactor_runtimes.report.recommend import in_words
+from compactor_runtimes.report.score_rows import score_table
 from compactor_runtimes.report.tables import (
     Cell,
     Table,
@@ -35,6 +36,8 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
         parts.append("**No sample had a label: every score is agreement with the teachers' top class.**")
     parts += [f"**{_text(note)}**" for note in overridden_notes(report)]
     parts += ["## Truth", _table(truth_table(report)) if report.accuracy else "Not measured."]
+    if report.scores:
+        parts += ["## Intent and slots", _table(score_table(report))]
     parts += ["## What each step changed", _steps(report) if report.paired else "Not measured."]
     parts += ["## Variants"]
     parts += (

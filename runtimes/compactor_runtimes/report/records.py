@@ -40,6 +40,25 @@ class AccuracyRow(Record, frozen=True):
     macro_f1: float | None = None
 
 
+class ScoreRow(Record, frozen=True):
+    """What a subject scores on intents and slots, a share with its 95% interval over the `n` samples.
+
+    `metric` is `intent accuracy`, `slot F1` (spans, micro) or `exact match`. `relative_error_change` is
+    (error - teacher's error) / teacher's error, negative is better; None for the teacher, without one, or where it
+    makes no error.
+    """
+
+    subject: str
+    kind: Kind
+    metric: Literal["intent accuracy", "slot F1", "exact match"]
+    value: float
+    low: float
+    high: float
+    n: int
+    split: str
+    relative_error_change: float | None = None
+
+
 class PairedRow(Record, frozen=True):
     """What the step from `a` to `b` gained on the same `n` samples: b - a in points, 95% interval.
 
@@ -142,6 +161,7 @@ class Report(Record, frozen=True):
     gates: list[Check]
     artifacts: list[Artifact]
     recommendation: str
+    scores: list[ScoreRow] = []
     curves: list[Curve] = []
     classes: list[ClassRow] = []
     confusion: Confusion | None = None

@@ -25,6 +25,7 @@ from compactor_runtimes.report.format import (
     share,
     unique,
 )
+from compactor_runtimes.report.score_rows import score_table
 from compactor_runtimes.report.terminal_variants import render_variants
 from compactor_runtimes.result_table import subject_table
 from compactor_runtimes.units import scaled
@@ -44,6 +45,8 @@ def render_terminal(report: "Report") -> RenderableType:
     ]
     if report.accuracy:
         parts += [Text(), _truth_table(report)]
+    if report.scores:
+        parts += [Text(), _score_table(report)]
     if report.paired:
         parts += [Text(), Text("What each step changed, on the same samples", style="bold")]
         parts += [_paired_line(row, report) for row in report.paired]
@@ -94,6 +97,16 @@ def _truth_table(report: "Report") -> Table:
             NO_VALUE if row.parameters is None else scaled(row.parameters, ""),
             NO_VALUE if row.size_bytes is None else scaled(row.size_bytes, "B"),
         )
+    return table
+
+
+def _score_table(report: "Report") -> Table:
+    scores = score_table(report)
+    table = _table("Intent and slots; error change against the teacher's, negative is better")
+    for heading in scores.headings[1:]:
+        table.add_column(heading.replace(" ", "\n"), justify="right")
+    for row in scores.rows:
+        table.add_row(*(Text.assemble(cell.text, (f"\n{cell.note}" if cell.note else "", "dim")) for cell in row))
     return table
 
 
