@@ -204,9 +204,7 @@ def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
     return labels[labels != IGNORE] if task.head == task.word_head else labels
 
 
-def truth_labels(
-    task: Task, split: Split, teacher: NDArray[np.floating[Any]] | None
-) -> NDArray[np.int64]:
+def truth_labels(task: Task, split: Split, teacher: NDArray[np.floating[Any]] | None) -> NDArray[np.int64]:
     """The split's labels or, where it has none at all, what the teachers say (`headline` of their answers).
 
     Raises:

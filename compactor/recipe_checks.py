@@ -289,13 +289,10 @@ def with_tokenizers(recipe: Recipe) -> Recipe:
             found = msgspec.structs.replace(found, vocabulary=data.vocabulary)
         return found
 
-    stage_models = [
-        model
-        for stage in recipe.stages
-        for model in (stage.student, *(stage.teachers or []))
-    ]
+    stage_models = [model for stage in recipe.stages for model in (stage.student, *(stage.teachers or []))]
     data = filled(recipe.data, [recipe.student, *stage_models, *recipe.teachers], "data")
     stages = [
-        msgspec.structs.replace(stage, data=of_stage(stage, index)) for index, stage in enumerate(recipe.stages)
+        msgspec.structs.replace(stage, data=of_stage(stage, index))
+        for index, stage in enumerate(recipe.stages)
     ]
     return msgspec.structs.replace(recipe, data=data, stages=stages)

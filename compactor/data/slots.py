@@ -65,7 +65,9 @@ def number_tags(tags: Mapping[SplitName, Tags]) -> NumberedTags:
         return {tag for row in of if row is not None for tag in row} - {OUTSIDE}
 
     if not any(row for row in tags["train"]):
-        raise UsageError("data.slots_column: no train text has slot labels, expected some; name another column")
+        raise UsageError(
+            "data.slots_column: no train text has slot labels, expected some; name another column"
+        )
     classes = [OUTSIDE, *sorted(names(tags["train"]))]
     unseen = sorted({tag for of in tags.values() for tag in names(of)} - set(classes))
     number = {tag: index for index, tag in enumerate([*classes, *unseen])}

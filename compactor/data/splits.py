@@ -202,7 +202,12 @@ def _cut(
 
 
 def _limited(
-    name: SplitName, source: Stored, rows: NDArray[np.int64], spec: DataSpec, seed: int, heads: tuple[str | None, str | None]
+    name: SplitName,
+    source: Stored,
+    rows: NDArray[np.int64],
+    spec: DataSpec,
+    seed: int,
+    heads: tuple[str | None, str | None],
 ) -> Split:
     if spec.limit.get(name, len(rows)) < len(rows):
         rows = rows[balanced_part(source.labels[rows], spec.limit[name], seed=[seed, 2])]

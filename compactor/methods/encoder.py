@@ -66,6 +66,4 @@ def build(options: Options) -> Preset:
     return Preset([pair for pair in weighted if pair[1]], LiveTeacher(), Shuffle(), options.head_weights)
 
 
-METHOD = Method(
-    options=Options, build=build, learns_from_teachers=True, sources=tuple(DIVERGENCES.values())
-)
+METHOD = Method(options=Options, build=build, learns_from_teachers=True, sources=tuple(DIVERGENCES.values()))

@@ -123,7 +123,11 @@ def label_job(
     splits = {data.train.name: data.train}
     if spec.evaluation:
         splits |= {data.select.name: data.select, data.report.name: data.report}
-    sources = ["compactor.label_store.make", TASKS[recipe.stage_task(stage)], WRAPPERS[recipe.stage_task(stage)]]
+    sources = [
+        "compactor.label_store.make",
+        TASKS[recipe.stage_task(stage)],
+        WRAPPERS[recipe.stage_task(stage)],
+    ]
     sources += [name for one in teachers if isinstance(one, ModelSpec) for name in model_sources(one)]
     wanted = Header(
         payload=_payload(spec, data),

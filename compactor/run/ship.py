@@ -120,7 +120,9 @@ def export_and_judge(
                     artifact = verify_against(reference, artifact, folder)
                     if artifact.ships and gates is not None:
                         found = _answers(artifact, source, folder, task.batches(select))
-                        artifact = _judge(artifact, gates.artifact_vs_student, select, task, student, found, labels)
+                        artifact = _judge(
+                            artifact, gates.artifact_vs_student, select, task, student, found, labels
+                        )
             shipment.artifacts.append(artifact)
             bar.at(number + 1)
             reporter.note(

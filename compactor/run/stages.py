@@ -210,7 +210,9 @@ def train_stage(
                 if name.startswith("select_")
             ]
             early = ", stopped as its figure is flat" if result.stopped else ""
-            reporter.note(f"{stage.id}: {result.steps} steps in {result.seconds:.1f} s{early}{''.join(shown)}")
+            reporter.note(
+                f"{stage.id}: {result.steps} steps in {result.seconds:.1f} s{early}{''.join(shown)}"
+            )
             journal.write(
                 "stage", id=stage.id, digest=digest, steps=result.steps, seconds=round(result.seconds, 3)
             )

@@ -83,7 +83,9 @@ def masked(batch: Batch, masker: Masker, rng: np.random.Generator, part: slice) 
 
 
 def _refuse() -> NoReturn:
-    raise UsageError("task masked-lm: trains encoders and ships nothing; end the recipe with a stage of its task")
+    raise UsageError(
+        "task masked-lm: trains encoders and ships nothing; end the recipe with a stage of its task"
+    )
 
 
 TASK = MaskedLm()

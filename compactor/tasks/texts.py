@@ -65,7 +65,9 @@ class TextTask:
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> TextLoader:
         """Pad each global batch to its longest text."""
-        return TextLoader(split, text_of(split), batch_size=stage.batch_size, seed=seed, rank=rank, world=world)
+        return TextLoader(
+            split, text_of(split), batch_size=stage.batch_size, seed=seed, rank=rank, world=world
+        )
 
     def batches(self, split: Split) -> Iterator[Batch]:
         """Yield texts in order, each batch padded to its longest."""

@@ -32,7 +32,9 @@ def word_bounds(text: str) -> list[tuple[int, int]]:
     return [found.span() for found in WORD.finditer(text)]
 
 
-def first_tokens(bounds: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> "NDArray[np.int64]":
+def first_tokens(
+    bounds: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]
+) -> "NDArray[np.int64]":
     """Position of each word's first token, -1 for a word without any (cut off, or dropped by the tokenizer).
 
     Args:

@@ -35,9 +35,14 @@ def score_rows(
 ) -> list[ScoreRow]:
     """Score one subject, and its errors against the teacher's."""
     rows: list[ScoreRow] = []
-    reference = {} if teacher is None else {row.metric: row.value for row in score_rows(
-        "", "teacher", teacher, gold, teacher=None, split=split
-    )}
+    reference = (
+        {}
+        if teacher is None
+        else {
+            row.metric: row.value
+            for row in score_rows("", "teacher", teacher, gold, teacher=None, split=split)
+        }
+    )
 
     def add(metric: Any, value: float, low: float, high: float) -> None:
         changed = None
@@ -70,9 +75,14 @@ def score_rows(
 
 def score_table(report: "Report") -> Table:
     """A row a subject; errors against the teacher's beside the values."""
-    metrics = [one for one in ("intent accuracy", "slot F1", "exact match")
-               if any(row.metric == one for row in report.scores)]
-    table = Table(["subject", *(heading for one in metrics for heading in (f"{one} [95%]", "error change"))], [])
+    metrics = [
+        one
+        for one in ("intent accuracy", "slot F1", "exact match")
+        if any(row.metric == one for row in report.scores)
+    ]
+    table = Table(
+        ["subject", *(heading for one in metrics for heading in (f"{one} [95%]", "error change"))], []
+    )
     for subject in dict.fromkeys(row.subject for row in report.scores):
         found = {row.metric: row for row in report.scores if row.subject == subject}
         cells = [subject_cell(subject, report, next(iter(found.values())).kind)]

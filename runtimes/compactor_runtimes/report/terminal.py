@@ -106,7 +106,9 @@ def _score_table(report: "Report") -> Table:
     for heading in scores.headings[1:]:
         table.add_column(heading.replace(" ", "\n"), justify="right")
     for row in scores.rows:
-        table.add_row(*(Text.assemble(cell.text, (f"\n{cell.note}" if cell.note else "", "dim")) for cell in row))
+        table.add_row(
+            *(Text.assemble(cell.text, (f"\n{cell.note}" if cell.note else "", "dim")) for cell in row)
+        )
     return table
 
 
