@@ -30,7 +30,9 @@ def test_softmax_of_half_precision_is_computed_in_single():
 
 
 def test_decoding_names_the_most_probable_class():
-    first, second = Decoder(POST, ["a", "b", "c"])(np.log(np.array([[1.0, 2.0, 5.0], [6.0, 1.0, 1.0]])))
+    first, second = Decoder(POST, ["a", "b", "c"])(
+        {"logits": np.log(np.array([[1.0, 2.0, 5.0], [6.0, 1.0, 1.0]]))}
+    )
     assert (first.label, first.index, second.label, second.index) == ("c", 2, "a", 0)
     assert first.confidence == pytest.approx(0.625, rel=1e-6)
     assert type(first.index) is int
@@ -40,4 +42,4 @@ def test_decoding_names_the_most_probable_class():
 
 def test_an_output_of_another_width_is_refused():
     with pytest.raises(IntegrityError, match=r"'logits': shape \(1, 2\) found, \[B, 3\] expected"):
-        Decoder(POST, ["a", "b", "c"])(np.zeros((1, 2), np.float32))
+        Decoder(POST, ["a", "b", "c"])({"logits": np.zeros((1, 2), np.float32)})
