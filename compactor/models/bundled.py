@@ -79,7 +79,7 @@ def build(
     artifact = _artifact(bundle, name, options)
     if any(isinstance(post, BioPost) for post in manifest.post):
         raise UsageError(
-            f"model bundle:{name}: finds slots, expected classes or vectors, which alone are taught by bundles; "
+            f"model bundle:{name}: finds slots, expected classes or vectors, which alone can be taught; "
             "name the model that it was exported from, with its weights"
         )
     outputs, pre = manifest.main.outputs, manifest.pre[0] if len(manifest.pre) == 1 else None

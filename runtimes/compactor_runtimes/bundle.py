@@ -226,7 +226,7 @@ def _check_slots(manifest: Manifest, *, where: str) -> None:
         wrong = [label for label in manifest.labels[post.labels] if not is_bio(label)]
         if wrong:
             raise IntegrityError(
-                f"{where}: labels {post.labels!r} of slots hold {wrong[:3]}, expected O, B-... and I-... alone; "
+                f"{where}: labels {post.labels!r} of slots hold {wrong[:3]}, expected O, B-... and I-...; "
                 "export the bundle again"
             )
         if len(axes[post.output]) != 3 or not any(isinstance(pre, TextPre) for pre in manifest.pre):
