@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.golden_findings import Case, Decoded, DecodedSlots, Finding, Row, compare, summarise
 from compactor_runtimes.manifest import Artifact, EmbeddingPost, Manifest, Post
-from compactor_runtimes.postprocess import Decoder, Embedder, Prediction, Tagger, Tagging, open_decoder
+from compactor_runtimes.postprocess import (
+    Decoder,
+    Embedder,
+    Prediction,
+    Tagger,
+    Tagging,
+    open_decoder,
+    word_classes,
+)
 from compactor_runtimes.slots import Slot
 
 if TYPE_CHECKING:
@@ -129,7 +137,7 @@ def _are_tied(decode: Tagger, logits: "NDArray[Any]", stored: list[Slot], each: 
     if [_place(slot) for slot in decode(each.outputs, [each.words])[0].slots] != list(map(_place, stored)):
         return False
     scores = each.outputs[decode.output][0]
-    before, after = (decode.best(one, each.words) for one in (scores, logits))
+    before, after = (word_classes(one, each.words) for one in (scores, logits))
     places = zip(each.words.first.tolist(), before.tolist(), after.tolist(), strict=True)
     return all(scores[at, a] - scores[at, b] < tie for at, a, b in places if a != b)
 

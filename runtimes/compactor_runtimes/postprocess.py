@@ -173,23 +173,32 @@ class Tagger:
                 f"output {self.output!r}: shape {logits.shape} found, [{len(words)}, {longest} or more, "
                 f"{len(self.labels)}] expected by texts and label list; export the bundle again"
             )
-        return [Tagging(self._slots(rows, each)) for rows, each in zip(logits, words, strict=True)]
+        chosen, rows = _word_rows(logits, words)
+        labels = [OUTSIDE if index < 0 else self.labels[index] for index in chosen.tolist()]
+        confidences = softmax(rows).max(axis=-1).tolist()
+        found, start = [], 0
+        for each in words:
+            end = start + len(each.bounds)
+            found.append(Tagging(slots(each.text, each.bounds, labels[start:end], confidences[start:end])))
+            start = end
+        return found
 
-    def best(self, logits: "NDArray[Any]", words: "Words") -> "NDArray[np.int64]":
-        """Class of each word's label int64 [W], -1 of a word without a token; `logits` [L, S] of one text."""
-        import numpy as np
 
-        return np.where(words.first < 0, -1, logits[words.first].argmax(axis=-1))
+def word_classes(logits: "NDArray[Any]", words: "Words") -> "NDArray[np.int64]":
+    """Class of each word of one text, int64 [W], -1 of a word without a token; `logits` are [L, S]."""
+    return _word_rows(logits[None], [words])[0]
 
-    def _slots(self, logits: "NDArray[Any]", words: "Words") -> list[Slot]:
-        if not words.bounds:
-            return []
-        chosen = self.best(logits, words)
-        found = [OUTSIDE if index < 0 else self.labels[index] for index in chosen.tolist()]
-        if all(label == OUTSIDE for label in found):
-            return []
-        confidences = softmax(logits[words.first]).max(axis=-1).tolist()
-        return slots(words.text, words.bounds, found, confidences)
+
+def _word_rows(logits: "NDArray[Any]", words: "Sequence[Words]") -> "tuple[NDArray[np.int64], NDArray[Any]]":
+    """Classes [W] and logits [W, S] of all words of B texts; a word without a token has class -1."""
+    import numpy as np
+
+    if not words:
+        return np.empty(0, np.int64), logits.reshape(0, logits.shape[-1])
+    first = np.concatenate([each.first for each in words])
+    text = np.repeat(np.arange(len(words)), [len(each.first) for each in words])
+    rows = logits[text, first]  # of a word without a token: any row, which is not read
+    return np.where(first < 0, -1, rows.argmax(axis=-1)), rows
 
 
 class Understander:

@@ -3,7 +3,15 @@ import pytest
 
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.manifest import BioPost, EmbeddingPost, SoftmaxPost
-from compactor_runtimes.postprocess import Decoder, Embedder, Tagger, Understander, decoder_from, softmax
+from compactor_runtimes.postprocess import (
+    Decoder,
+    Embedder,
+    Tagger,
+    Understander,
+    decoder_from,
+    softmax,
+    word_classes,
+)
 from compactor_runtimes.slots import word_bounds
 from compactor_runtimes.text import Words
 
@@ -75,12 +83,13 @@ def test_a_word_without_a_token_is_outside_and_ends_a_slot():
     logits = rows(1, 2, 2)[None]  # the last row says I-a, and is where -1 would lead
     (found,) = Tagger(SLOT, BIO)({"slots": logits}, [words("w x y z", [0, -1, 1, -1], 3)])
     assert [(each.start, each.end) for each in found.slots] == [(0, 1), (4, 5)]
-    assert Tagger(SLOT, BIO).best(logits[0], words("w x", [1, -1], 3)).tolist() == [2, -1]
+    assert word_classes(logits[0], words("w x", [1, -1], 3)).tolist() == [2, -1]
 
 
 def test_a_text_without_words_has_no_slots():
     (found,) = Tagger(SLOT, BIO)({"slots": rows(1, 1)[None]}, [words(" ", [], 2)])
     assert found.slots == []
+    assert Tagger(SLOT, BIO)({"slots": np.zeros((0, 2, 3))}) == []
 
 
 @pytest.mark.parametrize(
