@@ -137,8 +137,10 @@ def _step(step: "ImageStep") -> str:
 
 def _post(post: "Post") -> str:
     """What happens to a graph output, in words."""
-    from compactor_runtimes.manifest import SoftmaxPost
+    from compactor_runtimes.manifest import BioPost, SoftmaxPost
 
     if isinstance(post, SoftmaxPost):
         return f"{post.output} -> softmax -> one of the labels {post.labels!r}"
+    if isinstance(post, BioPost):
+        return f"{post.output} -> one of the labels {post.labels!r} for each word -> slots"
     return f"{post.output} -> vector{', divided by its length' if post.normalize else ''}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from compactor_runtimes.postprocess import Answer
 
@@ -23,8 +23,8 @@ def command(
     """Answer for images or texts with a bundle; needs no torch.
 
     For a bundle that takes images, INPUT is an image file. For one that takes texts, INPUT is the text
-    itself, and - reads one text a line from standard input. A classifier prints input, label and confidence;
-    an embedding model prints its vectors as JSON.
+    itself, and - reads one text a line from standard input. A classifier prints input, label and confidence,
+    and each slot of a text as name[start:end]=value; an embedding model prints its vectors as JSON.
 
     \b
     compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/*.png
@@ -43,9 +43,8 @@ def command(
         emit_json([{takes: one, **_fields(answer)} for one, answer in zip(given, answers, strict=True)])
         return
     for one, answer in zip(given, answers, strict=True):
-        assert not isinstance(answer, Embedding)
-        shown = " ".join(one.split()) if takes == "text" else one  # a text of several lines stays one line
-        click.echo(f"{shown}\t{answer.label}\t{answer.confidence:.4f}")
+        shown = _one_line(one) if takes == "text" else one
+        click.echo("\t".join([shown, *_words(answer)]))
 
 
 def _with_lines(inputs: tuple[str, ...]) -> list[str]:
@@ -60,14 +59,36 @@ def _with_lines(inputs: tuple[str, ...]) -> list[str]:
     return given
 
 
-def _fields(answer: "Answer") -> dict[str, Any]:
-    from compactor_runtimes.postprocess import Prediction
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _words(answer: "Answer") -> "Iterator[str]":
+    """Yield what is printed of an answer."""
+    from compactor_runtimes.postprocess import Prediction, Tagging, Understanding
 
     if isinstance(answer, Prediction):
-        return {
+        yield answer.label
+        yield f"{answer.confidence:.4f}"
+    if isinstance(answer, Understanding | Tagging):
+        yield from (f"{one.name}[{one.start}:{one.end}]={_one_line(one.value)}" for one in answer.slots)
+
+
+def _fields(answer: "Answer") -> dict[str, Any]:
+    import msgspec
+
+    from compactor_runtimes.postprocess import Embedding, Prediction, Tagging, Understanding
+
+    if isinstance(answer, Embedding):
+        return {"embedding": answer.vector.tolist()}
+    fields: dict[str, Any] = {}
+    if isinstance(answer, Prediction):
+        fields |= {
             "label": answer.label,
             "index": answer.index,
             "confidence": answer.confidence,
             "probabilities": answer.probabilities.tolist(),
         }
-    return {"embedding": answer.vector.tolist()}
+    if isinstance(answer, Understanding | Tagging):
+        fields["slots"] = msgspec.to_builtins(answer.slots)
+    return fields

@@ -16,7 +16,7 @@ from compactor.run.digest import file_digest
 from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.bundle import Bundle, open_bundle
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import Artifact, DecodeImage, ImagePre, InputPort, TextPre, ToFloat
+from compactor_runtimes.manifest import Artifact, BioPost, DecodeImage, ImagePre, InputPort, TextPre, ToFloat
 from compactor_runtimes.model import doubt_of_int8
 
 PIXEL_SCALE = 1 / 255  # of the pixels that all our image models take: float32 in [0, 1]
@@ -77,6 +77,11 @@ def build(
             f"model bundle:{name}: is for {manifest.task}, the task is {info.task}; name a bundle of it"
         )
     artifact = _artifact(bundle, name, options)
+    if any(isinstance(post, BioPost) for post in manifest.post):
+        raise UsageError(
+            f"model bundle:{name}: finds slots, expected classes or vectors, which alone can be taught; "
+            "name the model that it was exported from, with its weights"
+        )
     outputs, pre = manifest.main.outputs, manifest.pre[0] if len(manifest.pre) == 1 else None
     if len(outputs) != 1 or pre is None or any(port.min[0] != 1 for port in manifest.main.inputs):
         raise UsageError(

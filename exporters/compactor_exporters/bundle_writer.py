@@ -17,9 +17,10 @@ import msgspec
 from compactor_exporters.gates import raise_for_gates
 from compactor_exporters.readme import render_readme
 from compactor_exporters.source import ExportSource, forward
+from compactor_runtimes.answering import words_from
 from compactor_runtimes.bundle import MANIFEST, file_entry, resolve_inside
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
-from compactor_runtimes.golden_findings import Decoded, DecodedVector
+from compactor_runtimes.golden_findings import Decoded, DecodedSlots, DecodedVector
 from compactor_runtimes.manifest import (
     SCHEMA_VERSION,
     Artifact,
@@ -29,7 +30,7 @@ from compactor_runtimes.manifest import (
     Manifest,
     encode_manifest,
 )
-from compactor_runtimes.postprocess import Embedding, Prediction, decoder_from
+from compactor_runtimes.postprocess import Answer, Embedding, Prediction, Tagging, Understanding, decoder_from
 from compactor_runtimes.preprocess import feeds_from
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
 
     source = contents.source
     to_feeds, decode = feeds_from(source.pre, root), decoder_from(source.post, source.labels)
+    to_words = words_from(source.pre, source.post, root)
     tensors: dict[str, NDArray[Any]] = {}
     cases = []
     for index, raw in enumerate(contents.raws):
@@ -190,7 +192,7 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
                 "from a raw input"
             )
         outputs = forward(source, feeds)
-        decoded, arrays = _decoded(decode(outputs)[0], case_id)
+        decoded, arrays = _decoded(decode(outputs, to_words([copied]))[0], case_id)
         keys = {name: f"{case_id}.{name}" for name in feeds | outputs}
         arrays |= {keys[name]: values for name, values in (feeds | outputs).items()}
         tensors |= {
@@ -209,15 +211,17 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
     _write(root / _GOLDEN.cases, msgspec.json.format(msgspec.json.encode(cases), indent=1))
 
 
-def _decoded(
-    answer: Prediction | Embedding, case_id: str
-) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
+def _decoded(answer: Answer, case_id: str) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
     """What a golden case keeps of an answer, and the arrays that go with it."""
+    if isinstance(answer, Embedding):
+        key = f"{case_id}.decoded-vector"
+        return msgspec.to_builtins(DecodedVector(key)), {key: answer.vector[None]}
+    kept: dict[str, Any] = {}
     if isinstance(answer, Prediction):
-        kept = Decoded(answer.label, answer.index, answer.confidence)
-        return msgspec.to_builtins(kept), {}
-    key = f"{case_id}.decoded-vector"
-    return msgspec.to_builtins(DecodedVector(key)), {key: answer.vector[None]}
+        kept |= msgspec.to_builtins(Decoded(answer.label, answer.index, answer.confidence))
+    if isinstance(answer, Understanding | Tagging):
+        kept |= msgspec.to_builtins(DecodedSlots(answer.slots))
+    return kept, {}
 
 
 def _copy(source: Path, target: Path) -> None:

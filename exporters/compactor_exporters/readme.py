@@ -1,6 +1,6 @@
 """The README of a bundle, rendered from its manifest alone."""
 
-from compactor_runtimes.manifest import Artifact, EmbeddingPost, Manifest, TextPre
+from compactor_runtimes.manifest import Artifact, BioPost, EmbeddingPost, Manifest, SoftmaxPost, TextPre
 
 _LABELS_SHOWN = 12
 
@@ -55,13 +55,18 @@ the limits below. It needs neither torch nor a network.
 def _usage(manifest: Manifest) -> str:
     """How to predict from Python and from a shell, for what this bundle takes and gives."""
     text = any(isinstance(pre, TextPre) for pre in manifest.pre)
-    embeds = any(isinstance(post, EmbeddingPost) for post in manifest.post)
+    kinds = {type(post) for post in manifest.post}
     extra, given = ("text", "turn on the light") if text else ("image", "image.png")
     note = "\nA `str` is a text here, never a path; a list of texts gives a list.\n" if text else ""
+    code = f'print(model.predict("{given}").{"vector" if EmbeddingPost in kinds else "label"})'
+    if BioPost in kinds:
+        said = "answer.label, answer.confidence, answer.slots" if SoftmaxPost in kinds else "answer.slots"
+        code = f'answer = model.predict("{given}")\nprint({said})'
+        note += "Of a slot, `text[slot.start:slot.end] == slot.value`; `slot.name` says what it is.\n"
     return f"""```python
 from compactor_runtimes import load
 model = load("path/to/this/folder")
-print(model.predict("{given}").{"vector" if embeds else "label"})
+{code}
 ```
 {note}
 ```sh

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     )
     from compactor_runtimes.golden import verify_bundle
     from compactor_runtimes.model import Model, load
-    from compactor_runtimes.postprocess import Embedding, Prediction
+    from compactor_runtimes.postprocess import Embedding, Prediction, Tagging, Understanding
+    from compactor_runtimes.slots import Slot
 
 __all__ = [
     "AccuracyGateError",
@@ -34,6 +35,9 @@ __all__ = [
     "NumericGateError",
     "PerformanceGateError",
     "Prediction",
+    "Slot",
+    "Tagging",
+    "Understanding",
     "UnfitEnvironmentError",
     "UsageError",
     "load",
@@ -46,6 +50,9 @@ _MODULES = {
     "Model": "model",
     "Embedding": "postprocess",
     "Prediction": "postprocess",
+    "Slot": "slots",
+    "Tagging": "postprocess",
+    "Understanding": "postprocess",
     "open_bundle": "bundle",
     "verify_bundle": "golden",
 }

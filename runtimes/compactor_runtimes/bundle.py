@@ -12,16 +12,18 @@ import msgspec
 
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.manifest import (
+    BioPost,
+    EmbeddingPost,
     FileEntry,
     GoldenCase,
     ImagePre,
     InputPort,
     Manifest,
     OutputPort,
-    SoftmaxPost,
     TextPre,
     decode_manifest,
 )
+from compactor_runtimes.slots import is_bio
 
 MANIFEST = "manifest.json"
 
@@ -197,12 +199,13 @@ def _check_references(manifest: Manifest, *, where: str) -> None:
     outputs = [port.name for port in main.outputs]
     for post in manifest.post:
         need(post.output, outputs, "post-processed output")
-        if isinstance(post, SoftmaxPost):
+        if not isinstance(post, EmbeddingPost):
             need(post.labels, manifest.labels, "label list")
     for port in main.outputs:
         if port.labels is not None:
             need(port.labels, manifest.labels, "label list")
             _check_width(port, len(manifest.labels[port.labels]), where=where)
+    _check_slots(manifest, where=where)
 
 
 def _check_width(port: OutputPort, labels: int, *, where: str) -> None:
@@ -212,6 +215,25 @@ def _check_width(port: OutputPort, labels: int, *, where: str) -> None:
             f"{where}: output {port.name!r} has {width} classes, its label list {port.labels!r} {labels}; "
             "export the bundle again"
         )
+
+
+def _check_slots(manifest: Manifest, *, where: str) -> None:
+    """Check that slots can be read wherever they are decoded: of the tokens of a text, with BIO labels."""
+    axes = {port.name: port.axes for port in manifest.main.outputs}
+    for post in manifest.post:
+        if not isinstance(post, BioPost):
+            continue
+        wrong = [label for label in manifest.labels[post.labels] if not is_bio(label)]
+        if wrong:
+            raise IntegrityError(
+                f"{where}: labels {post.labels!r} of slots hold {wrong[:3]}, expected O, B-... and I-...; "
+                "export the bundle again"
+            )
+        if len(axes[post.output]) != 3 or not any(isinstance(pre, TextPre) for pre in manifest.pre):
+            raise IntegrityError(
+                f"{where}: slots are decoded of {post.output!r} with axes {axes[post.output]}, expected the "
+                "batch, tokens and labels of a text; export the bundle again"
+            )
 
 
 def _check_text_port(port: InputPort, pre: TextPre, *, where: str) -> None:

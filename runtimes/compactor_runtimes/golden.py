@@ -3,22 +3,32 @@
 The checks themselves are in `golden_checks.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
+from compactor_runtimes.answering import words_from
 from compactor_runtimes.bundle import Bundle, open_bundle, read_cases
-from compactor_runtimes.errors import IntegrityError, NumericGateError, UnfitEnvironmentError, needs_extra
+from compactor_runtimes.errors import (
+    IntegrityError,
+    NumericGateError,
+    UnfitEnvironmentError,
+    UsageError,
+    needs_extra,
+)
 from compactor_runtimes.golden_checks import check_artifact, check_preprocessing
-from compactor_runtimes.golden_findings import Case, Decoded, DecodedVector, Row
-from compactor_runtimes.manifest import Artifact, EmbeddingPost, GoldenCase
+from compactor_runtimes.golden_findings import Case, Decoded, DecodedSlots, DecodedVector, Row
+from compactor_runtimes.manifest import Artifact, BioPost, EmbeddingPost, GoldenCase, Post
 from compactor_runtimes.model import open_artifact
 from compactor_runtimes.runtime import CODE, OPENERS
+from compactor_runtimes.text import Words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from compactor_runtimes.golden_findings import Arrays
 
 
@@ -137,25 +147,38 @@ def read_golden(bundle: Bundle) -> list[Case]:
 
     main = bundle.manifest.main
     inputs, outputs = [port.name for port in main.inputs], [port.name for port in main.outputs]
+    to_words = words_from(bundle.manifest.pre, bundle.manifest.post, bundle.path)
     cases = []
     for case in read_cases(bundle):
         what = f"golden case {case.id!r}"
-        decoded = _read_decoded(bundle, case, what)
-        stored = (
-            pick({"the vector": decoded.vector}, ["the vector"], what)["the vector"]
-            if isinstance(decoded, DecodedVector)
-            else decoded
-        )
-        cases.append(Case(case, stored, pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)))
+        decoded: list[Decoded | DecodedSlots | NDArray[Any]] = []
+        for post in bundle.manifest.post:
+            stored = _read_decoded(bundle, case, post, what)
+            if isinstance(stored, DecodedVector):
+                decoded.append(pick({"the vector": stored.vector}, ["the vector"], what)["the vector"])
+            else:
+                decoded.append(stored)
+        feeds, expected = pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)
+        cases.append(Case(case, decoded, feeds, expected, _words_of(to_words, bundle.file(case.raw))))
     return cases
 
 
-def _read_decoded(bundle: Bundle, case: GoldenCase, what: str) -> Decoded | DecodedVector:
-    embeds = any(isinstance(post, EmbeddingPost) for post in bundle.manifest.post)
+def _words_of(read: Callable[[Sequence[Any]], list[Words]], raw: Path) -> Words | None:
     try:
-        return (
-            msgspec.convert(case.decoded, DecodedVector) if embeds else msgspec.convert(case.decoded, Decoded)
-        )
+        return next(iter(read([raw])), None)
+    except UsageError:  # the check on preprocessing tells it
+        return None
+
+
+def _read_decoded(
+    bundle: Bundle, case: GoldenCase, post: Post, what: str
+) -> Decoded | DecodedSlots | DecodedVector:
+    """Read what the case stores for one entry of `post`; several are stored side by side."""
+    kind: type[Decoded | DecodedSlots | DecodedVector] = Decoded
+    if isinstance(post, EmbeddingPost | BioPost):
+        kind = DecodedVector if isinstance(post, EmbeddingPost) else DecodedSlots
+    try:
+        return msgspec.convert(case.decoded, kind)
     except msgspec.ValidationError as error:
         raise IntegrityError(
             f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"

@@ -10,6 +10,8 @@ from msgspec import Struct
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.manifest import GoldenCase
 from compactor_runtimes.runtime import Runtime
+from compactor_runtimes.slots import Slot
+from compactor_runtimes.text import Words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +36,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Decoded(Struct, frozen=True):
-    """The stored result of a golden case after decoding."""
+    """What a golden case stores of a class, after decoding."""
 
     label: str
     index: int
@@ -50,14 +52,25 @@ class DecodedVector(Struct, frozen=True):
     vector: str
 
 
+class DecodedSlots(Struct, frozen=True):
+    """The same for the slots of a text, beside the class if it has one as well."""
+
+    slots: list[Slot]
+
+
 @dataclass(frozen=True)
 class Case:
-    """A golden case with its stored arrays by port name, each [1, ...], and its stored result."""
+    """A golden case with its stored arrays by port name, each [1, ...], and its stored results.
+
+    `decoded` has one result for each entry of the manifest's `post`. `words` are those of its text, as this
+    machine reads it; None where nothing needs them, or where the text cannot be read.
+    """
 
     case: GoldenCase
-    decoded: "Decoded | NDArray[Any]"
+    decoded: "list[Decoded | DecodedSlots | NDArray[Any]]"
     feeds: "Arrays"
     outputs: "Arrays"
+    words: Words | None = None
 
 
 @dataclass(frozen=True)

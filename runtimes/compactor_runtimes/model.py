@@ -5,17 +5,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+from compactor_runtimes.answering import Feeds, answers_from
 from compactor_runtimes.backends.tensorrt import file_for_this_gpu
 from compactor_runtimes.bundle import Bundle, open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import Artifact, ImagePre, InputPort, SoftmaxPost, TextPre
-from compactor_runtimes.postprocess import Answer, Answers, open_decoder
+from compactor_runtimes.manifest import Artifact, EmbeddingPost, ImagePre, InputPort, OutputPort, TextPre
+from compactor_runtimes.postprocess import Answer, Answers, decoder_from
 from compactor_runtimes.preprocess import ImagePipeline, Raw
 from compactor_runtimes.runtime import CODE, OPENERS, Runtime, open_runtime
 from compactor_runtimes.text import TextPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
@@ -109,50 +110,50 @@ def doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:
 
 
 class Model:
-    """Raw images or texts in, predictions or embeddings out. A context manager; threads may share it.
+    """Raw images or texts in, predictions, embeddings or slots out. A context manager; threads may share it.
 
     Attributes:
         takes: "text" for a bundle of a text model: there a str is a text, never a path.
-        labels: class names in the order of the logits; empty for an embedding model.
+        labels: class names in the order of the logits (of a model of intents and slots: the intents); empty
+            for an embedding model.
     """
 
     def __init__(self, bundle: Bundle, artifact: Artifact, runtime: Runtime) -> None:
         """Bind preprocessing, graph and decoding, so that a call looks nothing up.
 
         Raises:
-            UsageError: the bundle is not one image or text with one decoded output, or takes no batch of one.
+            UsageError: the bundle is not one image or text with an answer, or takes no batch of one.
             IntegrityError: the bundle's tokenizer is none.
         """
         manifest = bundle.manifest
         inputs, pre = manifest.main.inputs, manifest.pre[0] if manifest.pre else None
         fed = [pre.ids, pre.mask] if isinstance(pre, TextPre) else [pre.input] if pre else []
-        if len(manifest.pre) != 1 or len(manifest.post) != 1 or {port.name for port in inputs} != set(fed):
+        if len(manifest.pre) != 1 or {port.name for port in inputs} != set(fed):
             raise UsageError(
-                f"{bundle.path}: {len(inputs)} inputs, {len(manifest.pre)} pre and "
-                f"{len(manifest.post)} post entries found, one each expected by predict() (of a text: "
-                "ids and mask); run the graph with compactor_runtimes.model.open_artifact"
+                f"{bundle.path}: {len(inputs)} inputs and {len(manifest.pre)} pre entries found, one each "
+                "expected by predict() (of a text: ids and mask); run the graph with "
+                "compactor_runtimes.model.open_artifact"
             )
         ports = {port.name: port for port in inputs}
-        port, post = ports[fed[0]], manifest.post[0]
+        port = ports[fed[0]]
         if port.min[0] != 1:
             raise UsageError(
                 f"{bundle.path}: smallest batch is {port.min[0]}, expected 1; export it with a dynamic batch"
             )
-        output = next(each for each in manifest.main.outputs if each.name == post.output)
+        decode, first = decoder_from(manifest.post, manifest.labels), manifest.post[0]
         self.bundle = bundle
         self.artifact = artifact
         self.takes: Literal["image", "text"] = "text" if isinstance(pre, TextPre) else "image"
-        self.labels = manifest.labels[post.labels] if isinstance(post, SoftmaxPost) else []
+        self.labels = [] if isinstance(first, EmbeddingPost) else manifest.labels[first.labels]
         self._runtime = runtime
         self._run = runtime.run
-        self._feeds: Callable[[Sequence[Any]], dict[str, NDArray[Any]]]
+        self._feeds: Feeds
         if isinstance(pre, ImagePre):
             self._feeds, self._sample_axes = _image_feeds(pre, port), 3
         elif isinstance(pre, TextPre):
             self._feeds, self._sample_axes = TextPipeline(pre, bundle.path), 0
-        self._output = post.output
-        self._width = output.axes[-1] if isinstance(output.axes[-1], int) else len(self.labels)
-        self._decode = open_decoder(post, manifest.labels)
+        self._answer = answers_from(self._feeds, decode)
+        self._output = next(each for each in manifest.main.outputs if each.name == first.output)
         self._max_batch = min(each.max[0] for each in inputs)
 
     @overload
@@ -170,14 +171,21 @@ class Model:
                 UTF-8 bytes, or the Path of a text file; a text of more tokens than the model takes is cut.
 
         Returns:
-            A `Prediction` for each input, or an `Embedding` if the bundle is an embedding model.
+            A `Prediction` for each input, an `Embedding` if the bundle is an embedding model, and of a model
+            that finds slots a `Tagging`, or with an intent an `Understanding`.
 
         Raises:
             UsageError: an input that cannot be read, or an image of a size that the graph does not take.
         """
-        if self._is_batch(inputs):
-            return self._decode(self.logits(inputs))
-        return self._decode(self._logits([inputs]))[0]
+        if not self._is_batch(inputs):
+            return self._answer([inputs], self._run)[0]
+        parts = self._parts(inputs)
+        if len(parts) == 1:
+            return self._answer(parts[0], self._run)
+        answers: list[Any] = []
+        for part in parts:  # each is decoded by itself: it has a padding of its own
+            answers += self._answer(part, self._run)
+        return answers
 
     def logits(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "NDArray[Any]":
         """Compute raw logits [B, C], B = 1 for a single input; of an embedding model its raw output [B, D].
@@ -185,18 +193,34 @@ class Model:
         A long list runs in parts of the graph's largest batch.
 
         Raises:
+            UsageError: see `predict`; or the model finds slots, so that this is not all it has to say.
+        """
+        names = [port.name for port in self.bundle.manifest.main.outputs]
+        if len(names) > 1 or len(self._output.axes) > 2:
+            raise UsageError(
+                f"{self.bundle.path}: has outputs {names}, logits() gives a single one of a row a sample; "
+                "call outputs()"
+            )
+        return self.outputs(inputs)[self._output.name]
+
+    def outputs(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "dict[str, NDArray[Any]]":
+        """Compute all raw outputs [B, ...] by name, B = 1 for a single input.
+
+        A long list runs in parts of the graph's largest batch. Where parts of texts have different lengths,
+        outputs of tokens are filled up with zeros; what a graph says of padding means nothing either.
+
+        Raises:
             UsageError: see `predict`.
         """
-        import numpy as np
-
-        if not self._is_batch(inputs):
-            return self._logits([inputs])
-        raws: Any = inputs
-        if not len(raws):
-            return np.empty((0, self._width), np.float32)
-        size = self._max_batch
-        parts = [self._logits(raws[start : start + size]) for start in range(0, len(raws), size)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        raws = self._parts(inputs) if self._is_batch(inputs) else [[inputs]]
+        parts = [self._run(self._feeds(part)) for part in raws]
+        if len(parts) == 1:
+            return parts[0]
+        manifest = self.bundle.manifest
+        ports = manifest.main.outputs
+        if not parts:
+            return {port.name: _nothing(port, manifest.labels) for port in ports}
+        return {port.name: _joined([part[port.name] for part in parts]) for port in ports}
 
     def close(self) -> None:
         """Release the runtime; predicting afterwards is a UsageError."""
@@ -212,15 +236,43 @@ class Model:
         """Close the model."""
         self.close()
 
-    def _logits(self, raws: "Sequence[Any]") -> "NDArray[Any]":
-        return self._run(self._feeds(raws))[self._output]
+    def _parts(self, raws: Any) -> "list[Sequence[Any]]":
+        """Cut several inputs into parts of the graph's largest batch."""
+        size = self._max_batch
+        return [raws[start : start + size] for start in range(0, len(raws), size)]
 
     def _is_batch(self, inputs: Any) -> bool:
         """A list, a tuple, or an array with more axes than one sample has."""
         return isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) > self._sample_axes
 
 
-def _image_feeds(pre: ImagePre, port: InputPort) -> "Callable[[Sequence[Any]], dict[str, NDArray[Any]]]":
+def _nothing(port: OutputPort, labels: "Mapping[str, list[str]]") -> "NDArray[Any]":
+    """Return an output of no sample: named axes are empty, but for one of classes."""
+    import numpy as np
+
+    shape = [axis if isinstance(axis, int) else 0 for axis in port.axes]
+    if port.labels is not None:
+        shape[-1] = len(labels[port.labels])
+    return np.empty((0, *shape[1:]), np.float32)
+
+
+def _joined(parts: "list[NDArray[Any]]") -> "NDArray[Any]":
+    """Join the parts of an output along the batch; parts that are shorter along another axis get zeros."""
+    import numpy as np
+
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    shape = tuple(map(max, zip(*(part.shape[1:] for part in parts), strict=True)))
+    joined = np.zeros((sum(map(len, parts)), *shape), parts[0].dtype)
+    start = 0
+    for part in parts:
+        rows = slice(start, start + len(part))
+        joined[(rows, *(slice(size) for size in part.shape[1:]))] = part
+        start += len(part)
+    return joined
+
+
+def _image_feeds(pre: ImagePre, port: InputPort) -> Feeds:
     """Return the function from raw images to the graph's input, which refuses sizes that `port` excludes."""
     pipeline, name = ImagePipeline(pre), port.name
     lows, highs = tuple(port.min[1:]), tuple(port.max[1:])

@@ -5,15 +5,30 @@ Training reads its texts through the same class, so a model is served exactly th
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compactor_runtimes.errors import IntegrityError, UsageError, needs_extra
 from compactor_runtimes.manifest import TextPre
+from compactor_runtimes.slots import first_tokens, word_bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
+
+
+class Words(NamedTuple):
+    """A text with the bounds of its words in characters, its ids int64 [L], and its words' first tokens.
+
+    `first` int64 [W] holds places in `ids`, -1 for a word without a token.
+    """
+
+    ids: "NDArray[np.int64]"
+    bounds: list[tuple[int, int]]
+    first: "NDArray[np.int64]"
+    text: str
 
 
 class TextPipeline:
@@ -50,23 +65,35 @@ class TextPipeline:
         Raises:
             UsageError: not a text, or a text that gives no token at all.
         """
-        import numpy as np
+        return [_ids(text, each) for text, each in self._encoded(texts, self._tokenizer.encode_batch_fast)]
 
+    def encode_words(self, texts: Sequence[str]) -> list[Words]:
+        """Encode as `encode` does, and say where the words of each text are and which token begins each.
+
+        Raises:
+            UsageError: see `encode`.
+        """
+        found = []
+        # the fast one leaves offsets out
+        for text, each in self._encoded(texts, self._tokenizer.encode_batch):
+            bounds = word_bounds(text)
+            found.append(Words(_ids(text, each), bounds, first_tokens(bounds, each.offsets), text))
+        return found
+
+    def _encoded(
+        self, texts: Sequence[str], encode_batch: "Callable[[list[str]], list[Encoding]]"
+    ) -> "zip[tuple[str, Encoding]]":
         try:
             if len(texts) == 1:  # starting the library's threads costs more than one text
                 found = [self._tokenizer.encode(texts[0])]
             else:
-                found = self._tokenizer.encode_batch_fast(list(texts))
+                found = encode_batch(list(texts))
         except TypeError as error:  # also a lone surrogate, which no UTF-8 has
             kinds = ", ".join(sorted({type(text).__name__ for text in texts}))
             raise UsageError(
                 f"texts: the tokenizer takes none of these ({error}), got {kinds}; give valid str objects"
             ) from error
-        encoded = [np.array(each.ids, np.int64) for each in found]
-        for text, ids in zip(texts, encoded, strict=True):
-            if not len(ids):
-                raise UsageError(f"text {text[:40]!r}: gives no token, expected at least one; leave it out")
-        return encoded
+        return zip(texts, found, strict=True)
 
     def pad(self, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
         """Pad ids on the right to the longest: {ids: int64 [B, L], mask: int64 [B, L] of ones and zeros}."""
@@ -78,9 +105,7 @@ class TextPipeline:
         Raises:
             UsageError: no text, an unreadable one, or one without a token.
         """
-        if not len(raws):
-            raise UsageError("texts: got none, expected at least one")
-        return self.pad(self.encode([raw if isinstance(raw, str) else read_text(raw) for raw in raws]))
+        return self.pad(self.encode(read_texts(raws)))
 
 
 def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
@@ -93,6 +118,17 @@ def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str
         ids[row, : len(each)] = each
         mask[row, : len(each)] = 1
     return {pre.ids: ids, pre.mask: mask}
+
+
+def read_texts(raws: Sequence[Any]) -> list[str]:
+    """Return raw texts as str; see `read_text`.
+
+    Raises:
+        UsageError: no text, or an unreadable one.
+    """
+    if not len(raws):
+        raise UsageError("texts: got none, expected at least one")
+    return [raw if isinstance(raw, str) else read_text(raw) for raw in raws]
 
 
 def read_text(raw: Any) -> str:
@@ -116,6 +152,14 @@ def read_text(raw: Any) -> str:
             f"{shown}: cannot be read as UTF-8 text ({error}); give a whole text file"
         ) from error
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _ids(text: str, encoding: "Encoding") -> "NDArray[np.int64]":
+    import numpy as np
+
+    if not encoding.ids:
+        raise UsageError(f"text {text[:40]!r}: gives no token, expected at least one; leave it out")
+    return np.array(encoding.ids, np.int64)
 
 
 def _read_tokenizer(path: Path) -> "Tokenizer":

@@ -15,6 +15,7 @@ from PIL import Image
 from compactor.evaluation import stored_answers, student_answers
 from compactor.label_store.store import open_store
 from compactor.models.build import build_model, load_model_folder, save_model
+from compactor.models.bundled import build as build_bundle
 from compactor.progress import SilentReporter
 from compactor.propose.proposal import propose
 from compactor.recipe import LoadedRecipe, ModelSpec, load_recipe, parse_recipe
@@ -33,6 +34,7 @@ from compactor.torch_runtime import open_runtime
 from compactor_runtimes.errors import CompactorError, IntegrityError, UsageError
 from tests import toys
 from tests.compactor import text_toys
+from tests.runtimes.slot_bundles import write_slot_bundle
 
 NAMES = [f"class {number}" for number in range(10)]
 SIDE = 16  # of the pictures; the bundle's images are twice as large
@@ -141,6 +143,14 @@ def test_a_saved_teacher_reads_its_bundle_in_any_process(made: Path, tmp_path: P
     np.testing.assert_array_equal(found, teacher(pixels())["label"].numpy())
     artifact = tmp_path / "b" / "artifacts" / "fp32.onnx"
     assert weights_bytes(teacher, tmp_path / "kept") == artifact.stat().st_size
+
+
+@pytest.mark.parametrize("intents", [True, False])
+def test_a_bundle_that_finds_slots_cannot_teach(tmp_path: Path, intents: bool) -> None:
+    written = write_slot_bundle(tmp_path / "bundle", intents=intents)
+    info = DataInfo(written.manifest.task, written.manifest.labels)
+    with pytest.raises(UsageError, match=r"finds slots, expected classes or vectors.* with its weights$"):
+        build_bundle(str(written.path), info, {}, False, tmp_path)
 
 
 MAIN = ("components", "main")

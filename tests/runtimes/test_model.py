@@ -111,7 +111,9 @@ def test_a_graph_with_other_names_is_damage(bundle, make_classifier):
 def test_bundles_that_predict_cannot_serve_are_refused(bundle):
     good = bundle.manifest
     bundle.replace(post=good.post * 2)
-    with pytest.raises(UsageError, match="1 inputs, 1 pre and 2 post entries found, one each expected"):
+    with pytest.raises(
+        UsageError, match="post: softmax, softmax found, expected one entry, or softmax and bio"
+    ):
         load(bundle.path)
     bundle.replace(post=good.post)
     bundle.replace_main(inputs=[msgspec.structs.replace(good.main.inputs[0], min=[2, 3, 4, 4])])

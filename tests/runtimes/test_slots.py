@@ -2,7 +2,7 @@
 
 import pytest
 
-from compactor_runtimes.slots import Slot, first_tokens, slots, spans, word_bounds
+from compactor_runtimes.slots import Slot, first_tokens, is_bio, slots, spans, word_bounds
 
 
 def test_words_are_runs_without_white_space():
@@ -37,4 +37,51 @@ def test_slots_have_character_offsets():
     assert slots(text, word_bounds(text), labels) == [
         Slot("genre", 5, 9, "jazz"),
         Slot("room", 17, 28, "living room"),
+    ]
+
+
+def test_white_space_is_that_of_unicode():
+    assert word_bounds("\u3000play\u00a0jazz\n") == [(1, 5), (6, 10)]
+    assert word_bounds("") == word_bounds(" \t") == []
+
+
+@pytest.mark.parametrize(
+    ("offsets", "expected"),
+    [
+        # a token that begins with the space before its word, and one of spaces alone
+        ([(0, 4), (4, 5), (5, 10), (10, 14)], [0, 2, 3]),
+        # trimmed, an empty token between
+        ([(0, 4), (5, 5), (6, 10), (11, 14)], [0, 2, 3]),
+        # one token reaches into the next word, whose own rest is its first
+        ([(0, 8), (8, 10), (11, 14)], [0, 1, 2]),
+        ([(0, 10), (11, 14)], [0, -1, 1]),
+        # the tokenizer dropped a word
+        ([(0, 4), (11, 14)], [0, -1, 1]),
+        # two tokens of one character
+        ([(0, 1), (0, 1), (1, 4), (6, 10)], [0, 3, -1]),
+        ([], [-1, -1, -1]),
+    ],
+)
+def test_first_tokens_of_all_kinds_of_tokenizers(offsets, expected):
+    bounds = word_bounds("play  jazz now")
+    found = first_tokens(bounds, offsets)
+    assert found.tolist() == expected
+    assert found.dtype == "int64"
+
+
+def test_no_word_has_no_first_token():
+    assert first_tokens([], [(0, 0), (0, 1)]).shape == (0,)
+
+
+def test_a_slot_is_as_sure_as_its_least_sure_word():
+    text = "in the living room"
+    found = slots(text, word_bounds(text), "O O B-room I-room".split(), [0.1, 0.2, 0.9, 0.8])
+    assert found == [Slot("room", 7, 18, "living room", 0.8)]
+    assert slots(text, word_bounds(text), "O O B-room I-room".split())[0].confidence == 1.0
+
+
+def test_bio_labels():
+    assert [is_bio(label) for label in ("O", "B-a", "I-a-b", "B-", "I", "a", "o", "E-a")] == [
+        *(True, True, True),
+        *(False,) * 5,
     ]

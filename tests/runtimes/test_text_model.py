@@ -92,9 +92,9 @@ def test_a_vector_is_left_as_it_is_if_the_manifest_says_so():
     found = decoder_from([EmbeddingPost(output="e", normalize=False)], {})({"e": values})
     assert found[0].vector.tolist() == [3, 4]
     assert found[0].vector.dtype == np.float32
-    assert Embedder(EmbeddingPost(output="e"))(values)[0].vector.tolist() == pytest.approx([0.6, 0.8])
+    assert Embedder(EmbeddingPost(output="e"))({"e": values})[0].vector.tolist() == pytest.approx([0.6, 0.8])
     with pytest.raises(IntegrityError, match=r"shape \(1, 2, 1\) found, \[B, D\] expected"):
-        Embedder(EmbeddingPost(output="e"))(values[..., None])
+        Embedder(EmbeddingPost(output="e"))({"e": values[..., None]})
 
 
 def test_good_bundles_pass_every_check(texts, tmp_path):

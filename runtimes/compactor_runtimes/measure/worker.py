@@ -29,7 +29,7 @@ from compactor_runtimes.measure.records import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from compactor_runtimes.postprocess import Embedding, Prediction
+    from compactor_runtimes.postprocess import Answer as Said
 
     Feeds = dict[str, NDArray[Any]]
 
@@ -48,12 +48,13 @@ class Subject:
         self.runtime = open_runtime(candidate.runtime, Path(candidate.source), threads=job.threads)
         self.load_s = (perf_counter_ns() - begin) / 1e9
 
+        from compactor_runtimes.answering import answers_from
         from compactor_runtimes.manifest import TextPre
         from compactor_runtimes.postprocess import decoder_from
         from compactor_runtimes.preprocess import feeds_from
 
         self.to_feeds = feeds_from(candidate.pre, Path(candidate.assets))
-        self.decode = decoder_from(candidate.post, candidate.labels)
+        self.answer = answers_from(self.to_feeds, decoder_from(candidate.post, candidate.labels))
         self.is_ragged = any(isinstance(pre, TextPre) for pre in candidate.pre)
         self.raws: list[bytes] = []
         self.whole: Feeds = {}
@@ -92,14 +93,19 @@ class Subject:
             self.end_to_end(0, size)
 
     def end_to_end(self, index: int, size: int) -> list[str]:
-        """Turn `size` raw samples from `index` on into labels (of an embedding, how many numbers it has)."""
+        """Turn `size` raw samples from `index` on into labels.
+
+        Of an embedding it says how many numbers it has, of slots alone how many they are.
+        """
         start = index % (len(self.raws) - size + 1)
-        feeds = self.to_feeds(self.raws[start : start + size])
-        return [_said(one) for one in self.decode(self.runtime.run(feeds))]
+        raws = self.raws[start : start + size]
+        return [_said(one) for one in self.answer(raws, self.runtime.run)]
 
 
-def _said(answer: "Prediction | Embedding") -> str:
-    return f"{len(answer.vector)} numbers" if hasattr(answer, "vector") else answer.label
+def _said(answer: "Said") -> str:
+    if hasattr(answer, "label"):
+        return answer.label
+    return f"{len(answer.vector)} numbers" if hasattr(answer, "vector") else f"{len(answer.slots)} slots"
 
 
 def serve(subject: Subject, job: Job, commands: Callable[[], bytes], send: Send) -> None:

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from compactor.cli import cli
+from tests.runtimes.slot_bundles import DEVICE, write_slot_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
 
@@ -49,6 +50,28 @@ def test_embeddings_are_printed_as_json(tmp_path):
         {"text": "music", "embedding": [0, 0, 1]},
         {"text": "on", "embedding": [1, 0, 0]},
     ]
+
+
+def test_slots_are_printed_behind_the_intent_with_their_offsets(tmp_path):
+    path = str(write_slot_bundle(tmp_path / "bundle").path)
+    output = run("predict", path, "turn on the  light", "off")
+    assert output == "turn on the light\ton\t0.7870\tdevice[8:18]=the light\noff\toff\t0.7870\n"
+    (found,) = json.loads(run("predict", path, "turn on the light", "--json"))
+    assert (found["text"], found["label"], len(found["probabilities"])) == ("turn on the light", "on", 3)
+    (slot,) = found["slots"]
+    assert slot.pop("confidence") == pytest.approx(DEVICE, abs=1e-6)
+    assert slot == {"name": "device", "start": 8, "end": 17, "value": "the light"}
+    output = " ".join(run("inspect", path).split())
+    assert "after the graph: slot_logits -> one of the labels 'slot' for each word -> slots" in output
+
+
+def test_slots_alone_are_printed_without_an_intent(tmp_path):
+    path = str(write_slot_bundle(tmp_path / "bundle", intents=False).path)
+    assert run("predict", path, "music and the light", "off") == (
+        "music and the light\twhat[0:5]=music\tdevice[10:19]=the light\noff\n"
+    )
+    (found,) = json.loads(run("predict", path, "off", "--json"))
+    assert found == {"text": "off", "slots": []}
 
 
 def test_help_teaches_both_kinds_of_input():

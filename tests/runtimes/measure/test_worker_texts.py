@@ -12,6 +12,7 @@ from compactor_runtimes.measure.harness import measure
 from compactor_runtimes.measure.records import Candidate, FirstAnswer, Job, MemoryUse, Settings
 from compactor_runtimes.measure.worker import Subject
 from compactor_runtimes.runtime import OPENERS
+from tests.runtimes.slot_bundles import write_slot_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
 
@@ -86,6 +87,23 @@ def test_end_to_end_gives_labels_and_for_embeddings_their_width(bundle, samples,
     subject = Subject(job(candidate(vectors), samples))
     subject.read([str(path) for path in samples], at_least=1)
     assert subject.end_to_end(0, 1) == ["3 numbers"]
+
+
+def test_end_to_end_of_slots_decodes_them(bundle, samples, tmp_path, monkeypatch):
+    slots = write_slot_bundle(tmp_path / "slots")
+    subject = Subject(job(candidate(slots), samples))
+    subject.read([str(path) for path in samples], at_least=2)
+    subject.rehearse([1, 2])
+    said = []
+    monkeypatch.setattr("compactor_runtimes.measure.worker._said", said.append)
+    subject.end_to_end(0, 2)
+    assert [[slot.value for slot in answer.slots] for answer in said] == [["the light"], ["music"]]
+    monkeypatch.undo()
+    assert subject.end_to_end(1, 2) == ["music", "off"]
+    alone = write_slot_bundle(tmp_path / "alone", intents=False)
+    subject = Subject(job(candidate(alone), samples))
+    subject.read([str(path) for path in samples], at_least=1)
+    assert subject.end_to_end(0, 2) == ["1 slots", "1 slots"]
 
 
 def test_images_stay_views_of_one_array(tmp_path, monkeypatch):
