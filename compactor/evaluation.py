@@ -1,7 +1,7 @@
 """What torch models, teachers and artifacts answer on a split; `compactor.run.truth` compares the answers.
 
-Answers of a head of words are told by word, [N, W, S]: what a graph says of other tokens is left out, and a word
-without a token (cut off, or no word) has zeros, which read as the first label.
+Answers of a head of words are told by word, [N, W, S]: what a graph says of other tokens is left out, and a
+word without a token (cut off, or no word) has zeros, which read as the first label.
 """
 
 from collections.abc import Callable, Iterable
@@ -197,7 +197,7 @@ def _named(task: Task, split: Split, labels: NDArray[np.int64]) -> list[list[str
 
 
 def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
-    """Labels of a split's rows for the task's head, -100 where there is none; of words, those with a label."""
+    """Labels of a split's rows for the task's head, -100 where there is none; of words, all that are."""
     if task.answers == "embedding":
         return np.full(len(split), IGNORE, dtype=np.int64)
     labels = np.asarray(split.labels[task.head][split.rows])

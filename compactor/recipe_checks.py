@@ -1,6 +1,7 @@
 """What no type of a recipe can say: references to earlier stages, methods, options, and whose tokenizer."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -69,7 +70,7 @@ def _check_schedule(stage: StageSpec, at: str) -> None:
 
 
 def _check_task(recipe: Recipe, stage: StageSpec, at: str, tasks: dict[str, str]) -> None:
-    """Check a stage's task: known, of the recipe's kind of data, the same as its teachers', and its masking."""
+    """Check a stage's task (known, of the recipe's kind of data, as its teachers') and its masking."""
     from compactor.tasks import TASKS
 
     task = recipe.stage_task(stage)
@@ -77,20 +78,20 @@ def _check_task(recipe: Recipe, stage: StageSpec, at: str, tasks: dict[str, str]
         raise UsageError(f"{at}.task: got {task!r}; {nearest(task, TASKS)}")
     if task.startswith("image-") != recipe.task.startswith("image-"):
         raise UsageError(
-            f"{at}.task: {task!r} and the recipe's {recipe.task!r} read different kinds of data, expected texts "
-            "or images for both; name another task"
+            f"{at}.task: {task!r} and the recipe's {recipe.task!r} read different kinds of data, expected "
+            "texts or images for both; name another task"
         )
     if stage is recipe.stages[-1] and task != recipe.task:
         raise UsageError(
-            f"{at}.task: {task!r} found, but what the last stage trains is shipped for task {recipe.task!r}; add "
-            "a stage of that task after it"
+            f"{at}.task: {task!r} found, but what the last stage trains is shipped for task {recipe.task!r}; "
+            "add a stage of that task after it"
         )
     for teacher in recipe.stage_teachers(stage):
         other = tasks.get(teacher.removeprefix(STAGE)) if isinstance(teacher, str) else None
         if other not in (None, task) and _is_taught(recipe, stage):
             raise UsageError(
-                f"{at}.teachers: {teacher!r} was trained for {other}, the stage is for {task}; name a stage of "
-                "the same task"
+                f"{at}.teachers: {teacher!r} was trained for {other}, the stage is for {task}; name a stage "
+                "of the same task"
             )
     masking = stage.masking
     if task != MASKED_LM and masking != MaskingSpec():
@@ -113,8 +114,8 @@ def _check_whole(recipe: Recipe) -> None:
     _check_student(recipe.student, "recipe student")
     if recipe.task == MASKED_LM:
         raise UsageError(
-            f"recipe task: {MASKED_LM} trains encoders and ships nothing; give the task of the model to ship here, "
-            f"and task: {MASKED_LM} to the stages that train its encoder"
+            f"recipe task: {MASKED_LM} trains encoders and ships nothing; give the task of the model to ship "
+            f"here, and task: {MASKED_LM} to the stages that train its encoder"
         )
     if not recipe.stages and (recipe.student is None or recipe.student.weights is None):
         raise UsageError(
@@ -190,8 +191,8 @@ def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspe
         return
     if task in (MASKED_LM, "intent-slots", "token-classification"):
         raise UsageError(
-            f"{at}.labels: a label store keeps one label a sample, task {task} answers for every token; remove "
-            "labels to learn from live teachers"
+            f"{at}.labels: a label store keeps one label a sample, task {task} answers for every token; "
+            "remove labels to learn from live teachers"
         )
     if method.build_stored is None:
         able = [name for name in METHODS if method_named(name, at).build_stored]
@@ -265,7 +266,7 @@ def with_tokenizers(recipe: Recipe) -> Recipe:
     if recipe.task.startswith("image-"):
         return recipe
 
-    def filled(data: DataSpec, models: list[ModelSpec | str | None], at: str) -> DataSpec:
+    def filled(data: DataSpec, models: Sequence[ModelSpec | str | None], at: str) -> DataSpec:
         if data.tokenizer is not None:
             return data
         for model in models:

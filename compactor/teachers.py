@@ -44,10 +44,10 @@ class Teachers:
 
 
 class RememberedTeachers(Teachers):
-    """Teachers of samples that look the same in every epoch: each is answered once, in order, before training.
+    """Teachers of samples that look the same in every epoch: they are asked once, before training.
 
-    That costs one epoch of teachers instead of all, and N * C floats of memory (of words N * L * C). Answers are
-    those of the teachers up to rounding, and the same after an interruption. They have no features.
+    That costs one epoch of teachers instead of all, and N * C floats of memory (of words N * L * C). Answers
+    are those of the teachers up to rounding, and the same after an interruption. They have no features.
     """
 
     def __init__(self, teachers: Teachers, batches: Iterable[Batch]) -> None:

@@ -15,7 +15,7 @@ MASKS = ("[MASK]", "<mask>")
 
 @dataclass(frozen=True)
 class Masker:
-    """Hide tokens: `mask_id` takes their place; `special` bool [V] says which ids are never chosen or drawn."""
+    """Hide tokens: `mask_id` takes their place; ids of `special` bool [V] are never chosen or drawn."""
 
     spec: MaskingSpec
     mask_id: int
@@ -26,9 +26,9 @@ class Masker:
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Hide tokens of a padded batch.
 
-        Every token that is neither special nor padding is chosen with probability `rate`; a text of which none
-        is chosen gives one of them. Of the chosen, `keep` stay, `random` become another ordinary token drawn
-        uniformly, the others the mask token.
+        Every token that is neither special nor padding is chosen with probability `rate`; a text of which
+        none is chosen gives one of them. Of the chosen, `keep` stay, `random` become another ordinary token
+        drawn uniformly, the others the mask token.
 
         Args:
             ids: int64 [B, L].
@@ -66,8 +66,8 @@ def masker_for(tokenizer: Path, spec: MaskingSpec) -> Masker:
     mask_id = next((known[name] for name in MASKS if name in known), None)
     if mask_id is None:
         raise UsageError(
-            f"tokenizer {tokenizer}: has no {' or '.join(MASKS)}, so nothing can be hidden; masked-lm needs the "
-            "tokenizer of a masked language model"
+            f"tokenizer {tokenizer}: has no {' or '.join(MASKS)}, so nothing can be hidden; masked-lm needs "
+            "the tokenizer of a masked language model"
         )
     special = np.zeros(max(known.values()) + 1, dtype=bool)
     special[list(added.values())] = True

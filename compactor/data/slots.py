@@ -42,8 +42,8 @@ def checked_tags(tags: Tags, texts: NDArray[Any], source: str) -> Tags:
         words = word_bounds(text)
         if len(found) != len(words):
             raise UsageError(
-                f"{source}, row {row}: {len(found)} slot labels found for {len(words)} words, expected one for "
-                f"each run without white space of {text[:60]!r}; correct the row"
+                f"{source}, row {row}: {len(found)} slot labels found for {len(words)} words, expected one "
+                f"for each run without white space of {text[:60]!r}; correct the row"
             )
         for tag in found:
             if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and len(tag) > 2):

@@ -216,8 +216,8 @@ class TableSource:
                     cell = cell.split() if isinstance(cell, str) else cell
                     if cell is not None and not all(isinstance(tag, str) and tag for tag in cell):
                         raise UsageError(
-                            f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a word: "
-                            "a list of texts, or a text with spaces; set data.slots_column"
+                            f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a "
+                            "word: a list of texts, or a text with spaces; set data.slots_column"
                         )
                     found.append(cell)
                 first += file.rows

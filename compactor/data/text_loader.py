@@ -102,6 +102,7 @@ def by_length(
         lengths: int64 [n], in the order in which the sampler visits them.
         batch_size: samples of a batch.
         rng: shuffles the full batches.
+        window: number of successive batches that are sorted together.
 
     Returns:
         int64 [n], a permutation.

@@ -10,8 +10,8 @@ import numpy as np
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.mixed_texts import mixed
+from compactor.data.slots import Tags, checked_tags, number_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
-from compactor.data.slots import checked_tags, number_tags, with_words
 from compactor.data.splits import Dataset, WordHead, build_dataset
 from compactor.data.table_files import SUFFIXES
 from compactor.data.tables import TableSource
@@ -56,7 +56,7 @@ def open_texts(
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
-    tags: dict[SplitName, list[list[str] | None]] = {}
+    tags: dict[SplitName, Tags] = {}
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
         source = text_source(parts[name], spec, classes)
         if head is None:

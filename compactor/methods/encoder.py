@@ -20,9 +20,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the method.
 
     loss = hard_weight * cross-entropy(hidden tokens, or labels) + soft_weight * divergence(teacher, student;
-    temperature) * temperature^2 + hidden_weight * distance of the last hidden states. Where widths differ, hidden
-    states are compared through a linear map without bias that is trained with the student and thrown away.
-    `head_weights` multiply the losses of single heads.
+    temperature) * temperature^2 + hidden_weight * distance of the last hidden states. Where widths differ,
+    hidden states are compared through a linear map without bias that is trained with the student and thrown
+    away. `head_weights` multiply the losses of single heads.
 
     Which positions are compared on masked-lm is the stage's `masking.positions`.
     """
@@ -43,8 +43,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         if self.soft_weight == self.hidden_weight == 0:
             raise ValueError(
-                "soft_weight and hidden_weight are both 0, so nothing is learned from the teacher; use method "
-                "supervised"
+                "soft_weight and hidden_weight are both 0, so nothing is learned from the teacher; use "
+                "method supervised"
             )
 
 

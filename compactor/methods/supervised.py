@@ -11,8 +11,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the method.
 
     With `class_weights: balanced` a sample's loss is multiplied by n / (C * n_c): n training samples with
-    labels, n_c of them of its class, C classes that occur. `head_weights` multiply the losses of single heads,
-    such as {slot: 4}.
+    labels, n_c of them of its class, C classes that occur. `head_weights` multiply the losses of single
+    heads, such as {slot: 4}.
     """
 
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0

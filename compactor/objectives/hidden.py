@@ -1,8 +1,8 @@
-"""Match of last hidden states, token by token (DistilBERT, arXiv 1910.01108; TinyBERT, arXiv 1909.10351, eq. 8).
+"""Match of last hidden states, token by token (DistilBERT, arXiv 1910.01108; TinyBERT, arXiv 1909.10351).
 
-L = mean over real tokens of (1 / d_t) * |W h_s - h_t|^2, or of 1 - cos(W h_s, h_t). W: d_s -> d_t has no bias,
-serves training alone, and is left out where widths are equal. Of pre-LayerNorm encoders the states are those
-after the last LayerNorm.
+L = mean over real tokens of (1 / d_t) * |W h_s - h_t|^2, or of 1 - cos(W h_s, h_t). W: d_s -> d_t has no
+bias, serves training alone, and is left out where widths are equal. Of pre-LayerNorm encoders the states are
+those after the last LayerNorm.
 """
 
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def _width(model: nn.Module, role: str) -> int:
     width = getattr(encoder, "width", None)
     if not isinstance(width, int):
         raise UsageError(
-            f"options.hidden_weight: the {role} has no hidden states to compare, expected an encoder with heads "
-            "(tasks masked-lm, intent-slots, token-classification); set it to 0"
+            f"options.hidden_weight: the {role} has no hidden states to compare, expected an encoder with "
+            "heads (tasks masked-lm, intent-slots, token-classification); set it to 0"
         )
     return width

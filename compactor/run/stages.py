@@ -244,7 +244,7 @@ def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:
 
 
 def answer_bytes(data: Dataset) -> int:
-    """Memory of float32 logits on all training samples, words counted as if every text were cut to its limit."""
+    """Memory of float32 logits on all training samples; texts count as if they were as long as can be."""
     width = sum(len(names) for names in data.info.classes.values()) or VECTOR
     words = any(labels.ndim == 2 for labels in data.train.labels.values())
     tokens = data.info.text.max_tokens if words and data.info.text else 1

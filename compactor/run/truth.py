@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.splits import Split
 from compactor.evaluation import (
     artifact_answers,
     gold_labels,

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compactor.data.loader import part_of
 from compactor.data.masking import Masker, masker_for
 from compactor.data.splits import Split
 from compactor.data.text_loader import TextLoader

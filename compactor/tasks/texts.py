@@ -1,7 +1,7 @@
 """What the text tasks share: opening texts, batching token ids, raw .txt files, the tokenizer's record."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class TextSplit(Split):
     """A split of texts that knows how they are cut, and the names of its labels of words."""
 
     text: TextInfo
-    word_names: list[str]
+    word_names: list[str] = field(default_factory=list, kw_only=True)
 
 
 class TextTask:

@@ -1,6 +1,6 @@
 """What taggers score: spans found, exact matches, and how errors change against a reference.
 
-Spans are read from BIO labels as `compactor_runtimes.slots.spans` does, which is conlleval's and seqeval's way.
+Spans are read from BIO labels as `compactor_runtimes.slots.spans` does, as conlleval and seqeval do.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ def f1_interval(counts: "NDArray[np.int64]", *, seed: int = 0) -> Interval:
 
 
 def relative_error_change(error: float, reference: float) -> float | None:
-    """(E_new - E_ref) / E_ref, negative is better (arXiv 2206.07808); None where the reference makes no error."""
+    """(E_new - E_ref) / E_ref, negative is better (arXiv 2206.07808); None if the reference has no error."""
     return (error - reference) / reference if reference > 0 else None
 
 

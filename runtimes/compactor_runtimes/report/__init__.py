@@ -59,6 +59,7 @@ __all__ = [
     "render_html",
     "render_markdown",
     "render_terminal",
+    "score_rows",
     "report_files",
     "write_pages",
     "write_report",

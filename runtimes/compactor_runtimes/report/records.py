@@ -44,8 +44,8 @@ class ScoreRow(Record, frozen=True):
     """What a subject scores on intents and slots, a share with its 95% interval over the `n` samples.
 
     `metric` is `intent accuracy`, `slot F1` (spans, micro) or `exact match`. `relative_error_change` is
-    (error - teacher's error) / teacher's error, negative is better; None for the teacher, without one, or where it
-    makes no error.
+    (error - teacher's error) / teacher's error, negative is better; None for the teacher, without one, or
+    where it makes no error.
     """
 
     subject: str

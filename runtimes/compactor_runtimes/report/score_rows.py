@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SlotAnswers:
-    """What a subject said of N texts: whether each intent is right (None: none is asked), and words' labels."""
+    """What a subject said of N texts: which intents are right (None: none is asked), and words' labels."""
 
     intent_right: "NDArray[np.bool_] | None"
     labels: Labels
@@ -84,7 +84,7 @@ def score_table(report: "Report") -> Table:
         ["subject", *(heading for one in metrics for heading in (f"{one} [95%]", "error change"))], []
     )
     for subject in dict.fromkeys(row.subject for row in report.scores):
-        found = {row.metric: row for row in report.scores if row.subject == subject}
+        found = {str(row.metric): row for row in report.scores if row.subject == subject}
         cells = [subject_cell(subject, report, next(iter(found.values())).kind)]
         for metric in metrics:
             row = found[metric]
@@ -95,7 +95,7 @@ def score_table(report: "Report") -> Table:
         table.rows.append(cells)
     splits = unique(row.split for row in report.scores)
     table.notes.append(
-        f"Samples: {splits}, n {report.scores[0].n:,}. Slot F1: whole spans, micro. Exact match: intent and all "
-        "labels right. Error change: against the teacher's error, negative is better."
+        f"Samples: {splits}, n {report.scores[0].n:,}. Slot F1: whole spans, micro. Exact match: intent and "
+        "all labels right. Error change: against the teacher's error, negative is better."
     )
     return table
