@@ -42,7 +42,7 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         report: Path of a separate report split (table, folder of tables, or image folder).
         image_column: Column of encoded images: bytes, a struct with a field `bytes`, or (CSV, JSONL) paths
             relative to the table's folder.
-        text_column: Column of texts, for text tasks.
+        text_column: Column of texts, for text tasks; lists of words are joined by spaces.
         label_column: Column of labels: integers 0..C-1, or class names. Absent from the table = unlabelled.
         classes: Class names in label order, or their number (then they are called "0", "1", ...); absent =
             those that the data state, or the sorted names found in train.

@@ -166,7 +166,7 @@ class TableSource:
                 first += file.rows
 
     def texts(self) -> list[str]:
-        """Read the texts.
+        """Read the texts; a list of words is joined by spaces.
 
         Raises:
             UsageError: a damaged file, no such column, another type than text, a row without text, or no row.
@@ -179,12 +179,14 @@ class TableSource:
             with opened(path) as file:
                 _check_column(path, file.schema, self.column, self.column_key)
                 kind = file.schema.field(self.column).type
+                kind = kind.value_type if pa.types.is_list(kind) else kind
                 if file.rows and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
                     raise UsageError(
                         f"{path}: column {self.column!r} holds {kind}, expected texts; "
                         f"set data.{self.column_key}"
                     )
-                for row, text in file.cells(self.column, self._wanted(first, file.rows)):
+                for row, cell in file.cells(self.column, self._wanted(first, file.rows)):
+                    text = " ".join(cell) if isinstance(cell, list) else cell
                     if not text or not text.strip():
                         raise UsageError(
                             f"{path}, column {self.column!r}, row {row}: holds no text, expected some in "
