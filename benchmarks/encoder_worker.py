@@ -11,28 +11,29 @@ from typing import Any
 import numpy as np
 
 BATCH, STEPS, WARMUP = 32, 60, 10
-CALLS = 300
 MEMORY = {"batch": 64, "tokens": 32, "model": "encoder:4x256"}
 
 
 def latency(subject: str) -> dict[str, Any]:
-    """Single texts of select through an exported graph (ONNX Runtime), or through torch; seconds of a call."""
+    """Single texts of select through an exported graph, or through torch: seconds of each call."""
     from benchmarks.arms import CACHE
-    from benchmarks.suites.encoder import NAME, trained
-    from compactor.tasks.intent_slots import TASK
-    from compactor_runtimes.backends.ort import open_runtime
 
-    found = trained("snips", subject.removesuffix("_torch"), 0)
-    ids = found.data.select.rows[:CALLS]
-    feeds = [TASK.batch(found.data.select, ids[at : at + 1], None).x for at in range(len(ids))]
+    folder = CACHE / "encoder" / "exported"
+    ids = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+    feeds = [np.array(one, np.int64) for one in ids]
+    arrays = [{"input_ids": one, "attention_mask": np.ones_like(one)} for one in feeds]
     if subject.endswith("_torch"):
         import torch
 
+        from compactor.models.build import load_model_folder
+
+        model = load_model_folder(folder / subject.removesuffix("_torch") / "model")
+        tensors = [{name: torch.from_numpy(value) for name, value in one.items()} for one in arrays]
         with torch.inference_mode():
-            return {"call_s": _times(lambda x: found.student(**x), feeds)}
-    runtime = open_runtime(CACHE / NAME / "exported" / subject / "fp32.onnx")
-    arrays = [{name: value.numpy() for name, value in x.items()} for x in feeds]
-    return {"call_s": _times(runtime.run, arrays)}
+            return {"call_s": _times(lambda x: model(**x), tensors)}
+    from compactor_runtimes.backends.ort import open_runtime
+
+    return {"call_s": _times(open_runtime(folder / subject / "fp32.onnx").run, arrays)}
 
 
 def _times(call: Any, feeds: list[Any]) -> list[float]:

@@ -1,5 +1,6 @@
 """The seam of tasks: one contract for every entry, and a student with two inputs and two heads through it."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from compactor.data.spec import DataSpec
+from compactor.data.text_loader import FIRST
 from compactor.evaluation import artifact_answers, student_answers
 from compactor.models.build import build_model
 from compactor.models.student import Student
+from compactor.models.text import IDS
 from compactor.recipe import ModelSpec
 from compactor.records import Batch, DataInfo
 from compactor.tasks import TASKS, task_named
@@ -24,7 +27,7 @@ from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.verify import verify_artifact
 from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort, SoftmaxPost
+from compactor_runtimes.manifest import BioPost, ExportSpec, InputPort, OutputPort, SoftmaxPost
 from compactor_runtimes.preprocess import feeds_from
 from tests import toys
 from tests.compactor.text_toys import CLASSES, WORDS, text_info, write_tokenizer
@@ -41,14 +44,32 @@ def sentences(folder: Path) -> DataSpec:
     return DataSpec(dataset=str(folder / "table.csv"), tokenizer=str(tokenizer), max_tokens=6)
 
 
+def requests(folder: Path) -> DataSpec:
+    """A table of texts with an intent each and a BIO label for each word."""
+    lines = []
+    for row in range(60):
+        words = [WORDS[(row * step) % len(WORDS)] for step in range(1, row % 8 + 2)]
+        slots = [["O", "B-thing", "I-thing"][(row + at) % 3] for at in range(len(words))]
+        lines.append(json.dumps({"text": " ".join(words), "intent": CLASSES[row % 3], "slots": slots}))
+    (folder / "table.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    tokenizer = write_tokenizer(folder / "tokenizer", [*WORDS, "[MASK]"])
+    return DataSpec(
+        dataset=str(folder / "table.jsonl"), tokenizer=str(tokenizer), max_tokens=6, label_column="intent"
+    )
+
+
 EXAMPLES: dict[str, Callable[[Path], DataSpec]] = {
     "image-classification": lambda folder: DataSpec(dataset="digits"),
     "text-classification": sentences,
     "embedding": sentences,
+    "masked-lm": requests,
+    "intent-slots": requests,
+    "token-classification": requests,
 }
+SERVED = [name for name in TASKS if name != "masked-lm"]  # which trains encoders, and serves nobody
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", SERVED)
 def test_what_is_served_is_what_was_trained_on(name: str, tmp_path: Path) -> None:
     """Raw files through the manifest's preprocessing give the very arrays of the batches."""
     task = task_named(name)
@@ -68,8 +89,9 @@ def test_what_is_served_is_what_was_trained_on(name: str, tmp_path: Path) -> Non
     edges = task.edge_raws(data.select, tmp_path / "edges")
     assert {len(values) for values in to_feeds(edges).values()} == {len(edges)}
     if task.answers == "classes":
-        posts = [post for post in task.post(data.info) if isinstance(post, SoftmaxPost)]
-        assert {post.labels for post in posts} == set(data.info.classes) == {task.head}
+        posts = [post for post in task.post(data.info) if isinstance(post, SoftmaxPost | BioPost)]
+        assert {post.labels for post in posts} == set(data.info.classes)
+        assert set(data.info.classes) == {task.head, task.word_head} - {None}
     else:
         assert [post.output for post in task.post(data.info)] == [task.head] == ["embedding"]
 
@@ -79,13 +101,22 @@ def test_a_model_of_the_task_takes_its_batches(name: str, tmp_path: Path) -> Non
     """Training batches go through a student that answers under the task's head."""
     task = task_named(name)
     data = task.open(EXAMPLES[name](tmp_path), base=tmp_path)
-    kind = "toys:Mlp" if name == "image-classification" else "compactor.text_toys:Bag"
-    model = build_model(ModelSpec(model=f"module:tests.{kind}"), data.info, base=tmp_path)
+    kind = {
+        "image-classification": "module:tests.toys:Mlp",
+        "text-classification": "module:tests.compactor.text_toys:Bag",
+        "embedding": "module:tests.compactor.text_toys:Bag",
+    }.get(name, "encoder:1x32")
+    model = build_model(ModelSpec(model=kind), data.info, base=tmp_path)
     loader = task.loader(data.train, toys.stage(batch_size=7), seed=0, rank=0, world=1)
     batch = next(loader.epoch(0, np.arange(len(loader))))
     answers = model(**batch.x)
-    assert list(answers) == [task.head]
-    assert len(answers[task.head]) == batch.size == 7
+    assert set(answers) == {task.head, task.word_head} - {None}
+    if task.answers == "masked":
+        assert len(answers[task.head]) == len(batch.x["positions"]) >= batch.size == 7
+    else:
+        assert {len(values) for values in answers.values()} == {batch.size} == {7}
+    if task.word_head:
+        assert answers[task.word_head].shape[:2] == batch.y[task.word_head].shape == batch.x[IDS].shape
     assert {port.name for port in model.inputs} == set(batch.x)
 
 
@@ -181,7 +212,11 @@ def test_two_heads_go_from_student_to_artifact_by_name(tmp_path: Path) -> None:
     artifact = verify_artifact(source, artifact, tmp_path, feeds=feeds)
     assert artifact.status == "verified", artifact.reason
     assert set(artifact.limits) == {"intent_logits", "slot_logits"}
-    batches = [Batch(student.example(size), {}, torch.arange(size)) for size in (3, 2)]
+    words = torch.arange(5)  # every token is the first of a word
+    batches = [
+        Batch(student.example(size), {}, torch.arange(size), aux={FIRST: words.expand(size, -1)})
+        for size in (3, 2)
+    ]
     expected = student_answers(student, batches)
     runtime = open_runtime(tmp_path / artifact.files[0].path)
     found = artifact_answers(runtime, student.outputs, batches)
