@@ -290,8 +290,8 @@ def with_tokenizers(recipe: Recipe) -> Recipe:
             found = msgspec.structs.replace(found, vocabulary=data.vocabulary)
         return found
 
-    stage_models = [model for stage in recipe.stages for model in (stage.student, *(stage.teachers or []))]
-    data = filled(recipe.data, [recipe.student, *stage_models, *recipe.teachers], "data")
+    every = [recipe.student, *(stage.student for stage in recipe.stages), *recipe.teachers]
+    data = filled(recipe.data, every, "data")
     stages = [
         msgspec.structs.replace(stage, data=of_stage(stage, index))
         for index, stage in enumerate(recipe.stages)

@@ -21,7 +21,7 @@ def unlabelled() -> Any:
 
 
 def test_labels_are_the_truth_and_the_teachers_where_there_are_none() -> None:
-    teacher = {"label": np.eye(3, dtype=np.float32)[[2, 0, 1, 2, 0, 1]]}
+    teacher = np.eye(3, dtype=np.float32)[[2, 0, 1, 2, 0, 1]]
     labelled = toys.split(6)
     assert truth_labels(IMAGES, labelled, teacher).tolist() == [0, 1, 2, 0, 1, 2]
     assert truth_labels(IMAGES, unlabelled(), teacher).tolist() == [2, 0, 1, 2, 0, 1]

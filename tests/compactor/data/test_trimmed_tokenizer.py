@@ -48,8 +48,8 @@ def test_the_train_texts_of_a_folder_say_what_is_kept(spec: DataSpec, tmp_path: 
     assert sorted(path.name for path in text.tokenizer.parent.iterdir()) == ["kept.json", "tokenizer.json"]
     data = open_texts(spec, task="text-classification", base=tmp_path, cache=tmp_path / "cache")
     assert data.info.text == text
-    ids = {data.train.inputs[row]: found.tolist() for row, found in encode(data.report, text).items()} | {
-        data.train.inputs[row]: found.tolist() for row, found in encode(data.train, text).items()
+    ids = {data.train.inputs[row]: found.ids.tolist() for row, found in encode(data.report, text).items()} | {
+        data.train.inputs[row]: found.ids.tolist() for row, found in encode(data.train, text).items()
     }
     expected = {"zzz": [5, 0, 2, 6], "a": [5, 8, 6], "za a": [5, 7, 8, 6]}  # zzz is zz ##z now
     assert ids == {key: expected[key] for key in ids}
