@@ -10,7 +10,7 @@ from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
 SUITES = {
     "bench": ["foundation", "label_store", "export"],
-    "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop", "meal_v2"],
+    "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop", "meal_v2", "encoder"],
 }
 # suites whose single runs are worth a table of their own
 RUN_TABLES = {"label_store": store_sizes.table, "export": export_table.table}

