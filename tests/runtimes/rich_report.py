@@ -16,11 +16,13 @@ from compactor_runtimes.report import (
     Curve,
     Example,
     Report,
+    SlotAnswers,
     accuracy_row,
     artifact_name,
     choose,
     paired_row,
     recommend,
+    score_rows,
 )
 
 SCRIPT = "<script>alert(1)</script>"
@@ -56,6 +58,35 @@ def logits_of(labels, errors, seed):
     wrong = np.random.default_rng(99).random(len(labels)) < errors  # nested: who errs less errs on a part
     logits[np.flatnonzero(wrong), (labels[wrong] + 1 + (labels[wrong] % 2)) % len(NAMES)] += 9.0
     return logits
+
+
+def tags_of(errors):
+    """BIO labels of each text's six words; on a share of the texts the second slot is missed."""
+    said = []
+    for number, wrong in enumerate(np.random.default_rng(7).random(SAMPLES) < errors):  # nested as logits are
+        first = ["B-place", "I-place"] if number % 3 else ["O", "B-time"]
+        said.append(["O", *first, "O", "O" if wrong else "B-day", "O"])
+    return said
+
+
+def scores(right):
+    """Intents and slots of every subject, against the teacher's."""
+    said = {
+        name: SlotAnswers(right[name], tags_of(errors))
+        for name, errors in zip(SUBJECTS, (0.10, 0.20, 0.20, 0.20, 0.10, 0.24), strict=True)
+    }
+    return [
+        row
+        for number, name in enumerate(SUBJECTS)
+        for row in score_rows(
+            name,
+            ("teacher", "student", "artifact")[min(number, 2)],
+            said[name],
+            tags_of(0),
+            teacher=said[SUBJECTS[0]] if number else None,
+            split="report",
+        )
+    ]
 
 
 def measurement(subject, scope, scenario, median_ns, n, seed, **changes):
@@ -243,6 +274,7 @@ def rich_report():
         ],
         artifacts=artifacts(),
         recommendation="",
+        scores=scores(right),
         curves=[
             Curve(
                 stage="distil",

@@ -211,7 +211,7 @@ def test_strings_that_look_like_lists_are_kept(report, tmp_path):
     [
         (b"{", "is not a report"),
         (b"[]", "is not a report"),
-        (b'{"schema_version": 99}', "schema version 99 found, this release reads 1 and 2"),
+        (b'{"schema_version": 99}', "schema version 99 found, this release reads 1 to 3"),
         (b'{"schema_version": 1}', "damaged"),
     ],
 )
@@ -261,8 +261,9 @@ def test_verdicts_and_reasons_are_in_words(report):
 def test_a_report_of_version_1_is_read_and_its_variants_have_the_verdicts_that_it_kept(report, tmp_path):
     path = write_report(msgspec.structs.replace(report, shipped="onnx fp32"), tmp_path)
     old = msgspec.json.decode(path.read_bytes())
-    assert old.pop("schema_version") == 2
+    assert old.pop("schema_version") == 3
     assert old.pop("choice") == []
+    assert old.pop("scores") == []
     for gate in old["gates"]:
         del gate["observed"]
     for artifact in old["artifacts"]:  # as that version wrote them
@@ -290,7 +291,7 @@ def test_variants_fit_and_no_number_is_cut(width):
     assert "fp32-fused chosen: 1.5 times as fast as fp32 [1.4, 1.5]" in said
     assert "int8-static not chosen: OVERRIDDEN: the demo needs a small file (failed: min-agreement" in said
     assert "student (torch) → onnx int8-static (OVERRIDDEN)" in said
-    assert said.count("OVERRIDDEN") == 5  # truth, steps, variants (status and reason), cost
+    assert said.count("OVERRIDDEN") == 6  # truth, scores, steps, variants (status and reason), cost
     assert "tensorrt-rtx-fp16 not run: no GPU of sm89 here" in said
 
 

@@ -17,6 +17,7 @@ SECTIONS = [
     "recommendation",
     "trade-off",
     "truth",
+    "scores",
     "steps",
     "latency",
     "cost",
@@ -144,7 +145,9 @@ def test_each_variant_has_its_numbers_its_verdict_and_the_reason(page):
 
 def test_an_overridden_artifact_says_so_wherever_its_numbers_stand(report):
     page = render_html(report)
-    for section in ("recommendation", "trade-off", "variants", "truth", "steps", "latency", "cost"):
+    for section in (
+        "recommendation", "trade-off", "variants", "truth", "scores", "steps", "latency", "cost",
+    ):  # fmt: skip
         part = page[page.index(f'id="{section}"') :]
         part = part.partition("<nav" if section == "recommendation" else "</section>")[0]
         assert "OVERRIDDEN" in part, section
@@ -168,14 +171,14 @@ def test_the_worst_class_is_first(page):
 def test_sections_without_data_say_so_or_vanish(report):
     bare = msgspec.structs.replace(
         report, accuracy=[], paired=[], measurements=[], gates=[], artifacts=[], curves=[], classes=[],
-        confusion=None, examples=[], shipped="", recommendation="",
+        scores=[], confusion=None, examples=[], shipped="", recommendation="",
     )  # fmt: skip
     page = render_html(bare)
     seen, text = Seen(page), words(page)
     assert text.count("Not measured.") == 4
     assert "none judged" in text
     assert "passed" not in text
-    assert not {"training", "classes", "confusion", "examples"} & set(seen.ids)
+    assert not {"scores", "training", "classes", "confusion", "examples"} & set(seen.ids)
     assert "Not measured." in render_markdown(bare)
 
 
@@ -231,6 +234,7 @@ def test_markdown_escapes_what_tables_and_html_would_take(report):
     for title in (
         "Recommendation",
         "Truth",
+        "Intent and slots",
         "What each step changed",
         "Latency",
         "Variants",

@@ -59,8 +59,8 @@ __all__ = [
     "render_html",
     "render_markdown",
     "render_terminal",
-    "score_rows",
     "report_files",
+    "score_rows",
     "write_pages",
     "write_report",
 ]
@@ -137,7 +137,7 @@ def read_report(path: Path) -> Report:
     if version not in READABLE_VERSIONS:
         raise IntegrityError(
             f"{path}: schema version {version!r} found, this release reads "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}; "
+            f"{READABLE_VERSIONS[0]} to {READABLE_VERSIONS[-1]}; "
             "use the compactor-toolkit release that wrote it"
         )
     if version == 1:

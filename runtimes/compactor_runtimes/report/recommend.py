@@ -15,6 +15,7 @@ from compactor_runtimes.report.format import (
     times,
     unit,
 )
+from compactor_runtimes.report.score_rows import slot_loss
 
 if TYPE_CHECKING:
     from compactor_runtimes.manifest import Artifact, Check
@@ -101,6 +102,7 @@ def recommend(report: "Report") -> str:
         *_overridden(known),
         *_chosen(report),
         *_accuracy(known),
+        *slot_loss(report),
         *_doubts(known),
         *_left_out(report),
     ]

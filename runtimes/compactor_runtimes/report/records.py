@@ -9,8 +9,8 @@ from compactor_runtimes.manifest import Artifact, Check, Record
 from compactor_runtimes.measure.records import Measurement
 from compactor_runtimes.metrics import Verdict
 
-REPORT_VERSION = 2  # 2 added the choice among variants; what 1 wrote is read as well
-READABLE_VERSIONS = (1, 2)
+REPORT_VERSION = 3  # 2 added the choice among variants, 3 the scores of intents and slots; all are read
+READABLE_VERSIONS = (1, 2, 3)
 Kind = Literal["teacher", "student", "artifact"]
 Decision = Literal["chosen", "not chosen", "rejected", "not run"]
 
@@ -45,7 +45,8 @@ class ScoreRow(Record, frozen=True):
 
     `metric` is `intent accuracy`, `slot F1` (spans, micro) or `exact match`. `relative_error_change` is
     (error - teacher's error) / teacher's error, negative is better; None for the teacher, without one, or
-    where it makes no error.
+    where it makes no error. Its 95% interval is from `relative_low` to `relative_high`, which is None where
+    the teacher errs so rarely that there is no bound.
     """
 
     subject: str
@@ -57,6 +58,8 @@ class ScoreRow(Record, frozen=True):
     n: int
     split: str
     relative_error_change: float | None = None
+    relative_low: float | None = None
+    relative_high: float | None = None
 
 
 class PairedRow(Record, frozen=True):

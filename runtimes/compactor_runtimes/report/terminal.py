@@ -26,7 +26,7 @@ from compactor_runtimes.report.format import (
     unique,
 )
 from compactor_runtimes.report.score_rows import score_table
-from compactor_runtimes.report.terminal_variants import render_variants
+from compactor_runtimes.report.terminal_variants import STYLES, render_variants
 from compactor_runtimes.result_table import subject_table
 from compactor_runtimes.units import scaled
 
@@ -102,12 +102,20 @@ def _truth_table(report: "Report") -> Table:
 
 def _score_table(report: "Report") -> Table:
     scores = score_table(report)
-    table = _table("Intent and slots; error change against the teacher's, negative is better")
+    table = _table("Intent and slots, text by text; error change against the teacher's, negative is better")
+    table.caption = scores.notes[0]
     for heading in scores.headings[1:]:
-        table.add_column(heading.replace(" ", "\n"), justify="right")
-    for row in scores.rows:
+        table.add_column(
+            heading.replace("[95%]", "").strip().replace(" ", "\n"), justify="right", no_wrap=True
+        )
+    for subject, *numbers in scores.rows:
+        name = Text.assemble(subject.text, (f"\n{subject.note.split(',')[0]}", "dim"))
         table.add_row(
-            *(Text.assemble(cell.text, (f"\n{cell.note}" if cell.note else "", "dim")) for cell in row)
+            name + Text.assemble(_overridden(subject.text, report)),
+            *(
+                Text.assemble((cell.text, STYLES[cell.style]), (f"\n{cell.note}" if cell.note else "", "dim"))
+                for cell in numbers
+            ),
         )
     return table
 

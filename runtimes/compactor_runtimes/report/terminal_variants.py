@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from compactor_runtimes.report.records import Report
     from compactor_runtimes.report.tables import Cell
 
-_STYLES = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "strong": "bold", "": ""}
+STYLES = {"good": "green", "bad": "red", "warn": "yellow", "dim": "dim", "strong": "bold", "": ""}
 # of the eight number columns, broken so that 80 columns hold them all
 _HEADINGS = (
     "\nsize",
@@ -32,7 +32,7 @@ def render_variants(report: "Report") -> list[RenderableType]:
     for heading in _HEADINGS:
         table.add_column(heading, justify="right", no_wrap=True)
     for artifact, status, *numbers, _ in found.rows:
-        name, verdict = ((cell.text, _STYLES[cell.style]) for cell in (artifact, status))
+        name, verdict = ((cell.text, STYLES[cell.style]) for cell in (artifact, status))
         table.add_row(Text.assemble(name, "\n", verdict), *(_number(cell) for cell in numbers))
     table.caption = (
         f"{found.headings[4]}, by the extreme block medians; grey is inside the noise · ≥ and ≤: one-sided "
@@ -40,7 +40,7 @@ def render_variants(report: "Report") -> list[RenderableType]:
     )
     lines = []
     for subject, decision, reason in variant_words(report):
-        verdict = (decision, _STYLES[DECISION_STYLES[decision]])
+        verdict = (decision, STYLES[DECISION_STYLES[decision]])
         said = Text.assemble(f"{subject} ", verdict, f": {reason}" if reason else "")
         lines.append(Padding(said, (0, 0, 0, 2)))
     return [table, *lines]
@@ -49,4 +49,4 @@ def render_variants(report: "Report") -> list[RenderableType]:
 def _number(cell: "Cell") -> Text:
     """The number with its remark below, its parts a line each; an interval stays whole."""
     below = cell.note if cell.note.startswith("[") else cell.note.replace("× ", "×\n").replace(", ", "\n")
-    return Text.assemble((cell.text, _STYLES[cell.style]), (f"\n{below}" if below else "", "dim"))
+    return Text.assemble((cell.text, STYLES[cell.style]), (f"\n{below}" if below else "", "dim"))
