@@ -17,6 +17,7 @@ from compactor.evaluation import (
     word_labels,
 )
 from compactor.models.student import parameter_count
+from compactor.records import IGNORE
 from compactor.run.cost import known_parameters, torch_name, weights_bytes
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
@@ -158,7 +159,7 @@ def accuracy_rows(
 def slot_rows(
     subjects: list[Subject], labels: NDArray[np.int64], *, task: Task, teacher: Subject | None, split: Split
 ) -> list[ScoreRow]:
-    """Score what every subject said of words, and of whole samples; none where the split has no such labels.
+    """Score what every subject said of words, and of whole samples that have all labels; none without any.
 
     Args:
         subjects: who answered.
@@ -167,15 +168,16 @@ def slot_rows(
         teacher: all teachers together, or None; errors are compared with its.
         split: holds the labels of words.
     """
-    gold = gold_labels(task, split)
-    if not any(gold):
+    every, is_joint = gold_labels(task, split), task.head != task.word_head
+    known = [at for at, row in enumerate(every) if row and (not is_joint or labels[at] != IGNORE)]
+    gold = [every[at] for at in known]
+    if not gold:
         return []
-    is_joint = task.head != task.word_head
 
     def answers(subject: Subject) -> SlotAnswers:
         assert subject.tags is not None
-        right = correct(subject.logits, labels) if is_joint else None
-        return SlotAnswers(right, subject.tags)
+        right = (subject.logits.argmax(-1) == labels)[known] if is_joint else None
+        return SlotAnswers(right, [subject.tags[at] for at in known])
 
     reference = None if teacher is None else answers(teacher)
     return [
