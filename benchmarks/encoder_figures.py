@@ -63,7 +63,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     if ("hwu64", "teacher_off") in read:
         found |= _stage2(read["hwu64", "teacher_off"], read["hwu64", "teacher"])
     results = [(run["settings"], run["result"]) for run in runs]
-    for part, make in (("size", _sizes), ("latency", _latency), ("step", _step), ("memory", _memory)):
+    for part, make in (("size", _sizes), ("latency", _latency), ("step", _step)):
         mine = [(key, result) for key, result in results if key["part"] == part]
         found |= make(mine) if mine else {}
     for key, result in results:
@@ -214,22 +214,6 @@ def _step(runs: list[Any]) -> dict[str, Figure]:
     values = [times["bare", one] / times["fit", one] for one in blocks]
     about = "a hand-written loop's step over the trainer's (with its batching); 4x256, batches of 32 of SNIPS"
     return {"step_ratio": spread(values, "", about, ">= 0.95")} if values else {}
-
-
-def _memory(runs: list[Any]) -> dict[str, Figure]:
-    peak = {key["subject"]: result["peak_bytes"] for key, result in runs}
-    if set(peak) != {"gathered", "dense", "before"}:
-        return {}
-    dense, gathered = (peak[one] - peak["before"] for one in ("dense", "gathered"))
-    about = "memory of a masked-lm step above the loaded model, 64 x 32 tokens, 30,522 ids, 4x256"
-    return {
-        "projection_memory_gathered": Figure(
-            gathered / 1e6, "MB", 1, gathered / 1e6, gathered / 1e6, f"{about}: hidden tokens alone"
-        ),
-        "projection_memory_dense": Figure(
-            dense / 1e6, "MB", 1, dense / 1e6, dense / 1e6, f"{about}: every token"
-        ),
-    }
 
 
 def _padding(result: dict[str, Any]) -> dict[str, Figure]:

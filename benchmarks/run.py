@@ -9,7 +9,7 @@ from benchmarks import export_table, store_sizes
 from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
 SUITES = {
-    "bench": ["foundation", "label_store", "export"],
+    "bench": ["foundation", "label_store", "export", "encoder_memory"],
     "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop", "meal_v2", "encoder"],
 }
 # suites whose single runs are worth a table of their own
