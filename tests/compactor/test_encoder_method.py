@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from compactor.data.text_loader import FIRST
 from compactor.evaluation import gold_labels, headline, of_words, select_figures, word_labels
+from compactor.methods import supervised
 from compactor.methods.encoder import Options, build
 from compactor.models.build import build_model, load_model_folder
 from compactor.progress import SilentReporter
@@ -24,7 +25,10 @@ from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner
 from compactor.tasks import task_named
 from compactor.teachers import RememberedTeachers, Teachers
+from compactor.trainer.fit import accelerator_for
+from compactor.trainer.stepper import Stepper
 from compactor_runtimes.errors import InterruptedRun, UsageError
+from tests import toys
 from tests.compactor.test_tasks import requests
 
 STEP = Step(0, 10, 0, 1)
@@ -280,3 +284,53 @@ def test_stages_read_texts_as_the_recipe_does():
     for stage in recipe.stages:
         assert recipe.stage_data(stage).tokenizer == recipe.data.tokenizer
         assert recipe.stage_data(stage).vocabulary == recipe.data.vocabulary
+
+
+def test_weights_of_heads_multiply_their_own_terms_alone(tmp_path: Path):
+    task, data = opened(tmp_path)
+    stage = toys.stage(method="supervised", steps=1, batch_size=8)
+    batch = task.batch(data.train, data.train.rows[:8], None)
+
+    def total(**weights: float) -> float:
+        student = build_model(ModelSpec(model="encoder:1x32"), data.info, base=tmp_path).eval()
+        preset = supervised.build(supervised.Options(head_weights=weights))
+        stepper = Stepper(accelerator_for("fp32"), student, preset, None, stage, seed=0)
+        output = Outputs(logits=student(**batch.x))
+        target = preset.target.make(batch, None, STEP)
+        return stepper.reduce(output, None, target, batch, STEP).item()
+
+    both, no_slot, no_intent = total(), total(slot=0.0), total(intent=0.0)
+    assert both == pytest.approx(no_slot + no_intent, rel=1e-6)
+    assert total(slot=3.0) == pytest.approx(no_slot + 3 * no_intent, rel=1e-6)
+    assert min(no_slot, no_intent) > 0.1
+
+
+def test_hidden_tokens_are_gathered_before_the_vocabulary(tmp_path: Path):
+    task, data = opened(tmp_path, "masked-lm")
+    model = build_model(ModelSpec(model="encoder:1x32"), data.info, base=tmp_path).eval()
+    batch = next(task.batches(data.select))
+    ids, positions = batch.x["input_ids"], batch.x["positions"]
+    every = model(**(batch.x | {"positions": torch.arange(ids.numel())}))["mlm"]
+    torch.testing.assert_close(model(**batch.x)["mlm"], every[positions])
+    loss = F.cross_entropy(model(**batch.x)["mlm"], batch.y["mlm"])
+    dense = torch.full((ids.numel(),), -100)
+    dense[positions] = batch.y["mlm"]
+    torch.testing.assert_close(loss, F.cross_entropy(every, dense, ignore_index=-100))
+
+
+def test_what_is_hidden_depends_on_seed_epoch_and_step_alone(tmp_path: Path):
+    task, data = opened(tmp_path, "masked-lm")
+
+    def epoch(number: int, start: int = 0):
+        stage = toys.stage(batch_size=8, task="masked-lm")
+        loader = task.loader(data.train, stage, seed=3, rank=0, world=1)
+        return [one.x["input_ids"] for one in loader.epoch(number, np.arange(len(loader)), start=start)]
+
+    first, again, later, other = epoch(0), epoch(0), epoch(0, start=2), epoch(1)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(first[2:], later, strict=True))
+    assert not all(
+        one.shape == two.shape and torch.equal(one, two) for one, two in zip(first, other, strict=False)
+    )
+    held = [[one.x["input_ids"] for one in task.batches(data.select)] for _ in range(2)]
+    assert all(torch.equal(one, two) for one, two in zip(*held, strict=True))
