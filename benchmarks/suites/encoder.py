@@ -38,8 +38,8 @@ MAIN = ("teacher", "student", "nodistill", "tiny")
 OTHERS = ("task", "tiny_nodistill", "tiny_task")
 # steps of each stage, batches of 32; pretraining's are shared by all arms of its size
 STEPS = {
-    "snips": {"stage2": 300, "hop-domain": 500, "teacher": 600, "distil": 1200},
-    "atis": {"stage2": 140, "hop-domain": 250, "teacher": 300, "distil": 700},
+    "snips": {"stage2": 300, "hop-domain": 500, "teacher": 800, "distil": 1200},
+    "atis": {"stage2": 140, "hop-domain": 250, "teacher": 450, "distil": 700},
     "hwu64": {
         "stage1": 250,
         "stage2": 250,

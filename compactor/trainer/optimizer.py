@@ -33,5 +33,6 @@ def make_optimizer(
         group: dict[str, object] = {"params": list(module.parameters()), "weight_decay": 0.0}
         groups.append({**group, "base_lr": stage.lr if lr is None else lr, "scheduled": lr is None})
     if stage.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=stage.lr)
+        # fused: one pass over a model's memory where the default makes eight, also on CPUs
+        return torch.optim.AdamW(groups, lr=stage.lr, fused=True)
     return torch.optim.SGD(groups, lr=stage.lr, momentum=stage.momentum, nesterov=stage.nesterov)
