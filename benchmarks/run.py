@@ -1,11 +1,10 @@
 """`python -m benchmarks.run bench|acceptance|results`: run suites, or recompute figures and tables."""
 
-import json
 import sys
 from importlib import import_module
 from typing import Any
 
-from benchmarks import export_table, store_sizes
+from benchmarks import encoder_table, export_table, store_sizes
 from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 
 SUITES = {
@@ -13,7 +12,12 @@ SUITES = {
     "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop", "meal_v2", "encoder"],
 }
 # suites whose single runs are worth a table of their own
-RUN_TABLES = {"label_store": store_sizes.table, "export": export_table.table}
+RUN_TABLES = {
+    "label_store": store_sizes.table,
+    "export": export_table.table,
+    "encoder": encoder_table.table,
+}
+RUNS = ":runs"  # how such a table is called, behind its suite's name
 START, END = "<!-- results:{} -->", "<!-- /results:{} -->"
 
 
@@ -40,13 +44,13 @@ def write_tables() -> None:
         content = refresh(suite)
         if content:
             tables[name] = _table(content, stale=is_stale(suite, content))
+            if name in RUN_TABLES:
+                tables[name + RUNS] = RUN_TABLES[name](content["runs"])
             if hasattr(suite, "plot"):
                 suite.plot(content["runs"], RESULTS)
     page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"
     for name, table in tables.items():
-        page += f"\n## {name}\n\n{table}"
-        if name in RUN_TABLES:
-            page += f"\n{RUN_TABLES[name](json.loads((RESULTS / f'{name}.json').read_text())['runs'])}"
+        page += f"\n{table}" if name.endswith(RUNS) else f"\n## {name}\n\n{table}"
     (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")

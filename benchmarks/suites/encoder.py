@@ -45,7 +45,7 @@ STEPS = {
         "stage2": 250,
         "hop-generic": 250,
         "hop-domain": 250,
-        "teacher": 500,
+        "teacher": 800,
         "distil": 900,
     },
 }
