@@ -38,7 +38,7 @@ MAIN = ("teacher", "student", "nodistill", "tiny")
 OTHERS = ("task", "tiny_nodistill", "tiny_task")
 # steps of each stage, batches of 32; pretraining's are shared by all arms of its size
 STEPS = {
-    "snips": {"stage2": 300, "hop-domain": 500, "teacher": 800, "distil": 1200},
+    "snips": {"stage2": 300, "hop-domain": 500, "teacher": 800, "distil": 1800},
     "atis": {"stage2": 140, "hop-domain": 250, "teacher": 450, "distil": 700},
     "hwu64": {
         "stage1": 250,
@@ -60,21 +60,21 @@ SETTINGS = {
         "atis": "BERT 97.87/95.59/88.24, DistilBERT 97.76/95.50/87.68 (JointBERT)",
     },
 }
-LATENCY, BLOCKS = ("teacher", "student", "tiny", "teacher_torch"), 3
+LATENCY, BLOCKS = ("teacher", "student", "tiny", "teacher_torch"), 5
 STEP = ("fit", "bare")
 TEXTS = 300  # of select, on which a call is timed
 
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
-    """The main arms with the first seed, sizes and timings, the other seeds, then the other arms."""
+    """SNIPS with its seeds, with sizes and timings between, the other sets, then the other arms."""
     todo = [_run("snips", arm, 0) for arm in MAIN] + [{"part": "size", "dataset": "snips"}]
     for block in range(BLOCKS):
         order = 1 if block % 2 == 0 else -1
         todo += [{"part": "latency", "subject": one, "block": block} for one in LATENCY[::order]]
         todo += [{"part": "step", "subject": one, "block": block} for one in STEP[::order]]
     todo += [{"part": "padding", "dataset": "snips"}]
-    todo += [_run("hwu64", arm, 0) for arm in (*MAIN, "teacher_off")] + [_run("atis", arm, 0) for arm in MAIN]
     todo += [_run("snips", arm, seed) for seed in SEEDS["snips"][1:] for arm in MAIN[:3]]
+    todo += [_run("hwu64", arm, 0) for arm in (*MAIN, "teacher_off")] + [_run("atis", arm, 0) for arm in MAIN]
     todo += [_run("snips", arm, 0) for arm in OTHERS] + [{"part": "vocabulary", "dataset": "snips"}]
     todo += [_run("snips", arm, seed) for seed in SEEDS["snips"][1:] for arm in ("tiny", *OTHERS)]
     return todo + [_run(dataset, arm, 0) for dataset in ("hwu64", "atis") for arm in OTHERS]
