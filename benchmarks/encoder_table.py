@@ -1,4 +1,4 @@
-"""The table of all arms of the encoder suite, with what is published of BERT, for README.md and RESULTS.md."""
+"""The table of the encoder suite's arms, with what is published of BERT, for README.md and RESULTS.md."""
 
 from typing import Any
 
@@ -38,17 +38,16 @@ def table(runs: list[dict[str, Any]]) -> str:
                 run["settings"].get("dataset") == dataset and run["settings"].get("arm") == arm
                 for run in runs
             )
+            errors = [
+                _change(one.value, found, f"{dataset}_teacher_{what}")
+                for one, what in zip(each, SCORES[:2], strict=False)
+            ]
             lines.append(
                 _line(
                     f"{dataset}, n {each[0].n:,}" if number == 0 else "",
                     ARMS[arm] + (f" ({seeds} seeds)" if seeds > 1 else ""),
-                    *(
-                        f"{100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f})" for one in each
-                    ),
-                    *(
-                        "" if arm == "teacher" else _change(each[at].value, found, f"{dataset}_teacher_{what}")
-                        for at, what in enumerate(SCORES[:2])
-                    ),
+                    *(f"{100 * one.value:.1f} ({100 * one.low:.1f} to {100 * one.high:.1f})" for one in each),
+                    *(["", ""] if arm == "teacher" else errors),
                 )
             )
         for name, scores in PUBLISHED.get(dataset, {}).items() if arms else ():
