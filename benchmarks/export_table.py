@@ -6,10 +6,10 @@ RANDOM = "random weights"  # the metric of a model that has no trained ones
 HEADINGS = ("model", "variant", "size", "compute", "agreement", "metric", "verdict")
 
 
-def table(runs: list[dict[str, Any]]) -> str:
+def table(content: dict[str, Any]) -> str:
     """Render Markdown: one line a variant; what random weights cannot tell is n/a."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
-    for run in runs:
+    for run in content["runs"]:
         if run["settings"]["part"] != "variants":
             continue
         found = run["result"]

@@ -45,7 +45,7 @@ def write_tables() -> None:
         if content:
             tables[name] = _table(content, stale=is_stale(suite, content))
             if name in RUN_TABLES:
-                tables[name + RUNS] = RUN_TABLES[name](content["runs"])
+                tables[name + RUNS] = RUN_TABLES[name](content)
             if hasattr(suite, "plot"):
                 suite.plot(content["runs"], RESULTS)
     page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"

@@ -3,9 +3,9 @@
 from typing import Any
 
 
-def table(runs: list[dict[str, Any]]) -> str:
+def table(content: dict[str, Any]) -> str:
     """Bytes of a crop (all files over crops) and KL(teachers' mean || label as it is read), in nats."""
-    result = next(run["result"] for run in runs if run["settings"]["subject"] == "size")
+    result = next(run["result"] for run in content["runs"] if run["settings"]["subject"] == "size")
     by_kind: dict[tuple[str, int, str], dict[str, dict[str, Any]]] = {}
     for row in result["rows"]:
         kind = (row["quantization"], row["k"], row["probabilities"])
