@@ -7,7 +7,7 @@ trained on.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -121,6 +121,13 @@ def text_batches(split: Split, text: TextInfo, batch_size: int) -> Iterator[Batc
     pre, encoded = pre_of(text), encode(split, text)
     for start in range(0, len(split), batch_size):
         yield _batch(split, encoded, pre, split.rows[start : start + batch_size], slice(None))
+
+
+def shortest_first(split: Split, text: TextInfo) -> Split:
+    """The same split with its rows by length in tokens, for who reads every text once, in whatever order."""
+    encoded = encode(split, text)
+    lengths = [len(encoded[number].ids) for number in split.rows.tolist()]
+    return replace(split, rows=split.rows[np.argsort(lengths, kind="stable")])
 
 
 def text_batch(split: Split, text: TextInfo, ids: NDArray[np.int64]) -> Batch:

@@ -194,7 +194,7 @@ def train_stage(
             seed=seed,
             folder=folder,
             teachers=teachers,
-            in_order=lambda: task.batches(opened.train),
+            each_once=lambda: task.each_once(opened.train),
             ask_once=task.is_fixed and answer_bytes(opened) <= MOST_ANSWER_BYTES,
             evaluate=select_figures(task, opened.select, _taught(task, opened.select, teachers, store)),
             reporter=reporter,

@@ -65,6 +65,9 @@ class Task(Protocol):
     def batches(self, split: "Split") -> Iterator[Batch]:
         """Yield all samples in order, as they are deployed: without augmentation."""
 
+    def each_once(self, split: "Split") -> Iterator[Batch]:
+        """Yield what `batches` yields, in the order that costs least."""
+
     def batch(self, split: "Split", ids: "NDArray[np.int64]", crops: Crops | None) -> Batch:
         """Make one batch of the samples `ids` [B], cut as recorded, or whole where nothing is."""
 

@@ -49,6 +49,10 @@ class ImageClassification:
         """Yield whole images in order."""
         return eval_batches(split, EVAL_BATCH)
 
+    def each_once(self, split: Split) -> Iterator[Batch]:
+        """Yield whole images in order: all are of one size."""
+        return self.batches(split)
+
     def batch(self, split: Split, ids: NDArray[np.int64], crops: Crops | None) -> Batch:
         """Cut the images as recorded, to the stored size."""
         height, width = split.inputs.shape[1:3]

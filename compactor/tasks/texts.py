@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, Split
-from compactor.data.text_loader import TextLoader, text_batch, text_batches
+from compactor.data.text_loader import TextLoader, shortest_first, text_batch, text_batches
 from compactor.data.texts import open_texts
 from compactor.models.text import IDS, MASK, MAX_BATCH, text_info_of
 from compactor.recipe import StageSpec
@@ -72,6 +72,10 @@ class TextTask:
     def batches(self, split: Split) -> Iterator[Batch]:
         """Yield texts in order, each batch padded to its longest."""
         return text_batches(split, text_of(split), MAX_BATCH)
+
+    def each_once(self, split: Split) -> Iterator[Batch]:
+        """Yield texts of like length together, because padding is computed like everything else."""
+        return self.batches(shortest_first(split, text_of(split)))
 
     def batch(self, split: Split, ids: NDArray[np.int64], crops: Crops | None) -> Batch:
         """Pad the texts to the longest of them; texts have no views."""

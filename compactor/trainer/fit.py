@@ -79,7 +79,7 @@ def fit(
     seed: int,
     folder: Path,
     teachers: Teachers | None = None,
-    in_order: Callable[[], Iterator[Batch]] | None = None,
+    each_once: Callable[[], Iterator[Batch]] | None = None,
     ask_once: bool = False,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     reporter: Reporter | None = None,
@@ -96,7 +96,8 @@ def fit(
         seed: seed of data order, views and dropout.
         folder: where the checkpoint lies.
         teachers: frozen teachers, where the method learns from any.
-        in_order: all training samples without augmentation, for objectives that need statistics.
+        each_once: yields all training samples without augmentation, in any order; for objectives that need
+            statistics, and for teachers that are asked once.
         ask_once: samples look the same in every epoch, so the teachers are asked about each of them but once.
         evaluate: figures on select samples, computed after every epoch by the main process.
         reporter: where progress goes.
@@ -115,15 +116,15 @@ def fit(
     stepper = Stepper(accelerator, student, preset, teachers, stage, seed=seed)
     for objective in stepper.objectives:
         if objective.needs.statistics:
-            assert in_order is not None
-            objective.fit(stepper.teachers, in_order())
+            assert each_once is not None
+            objective.fit(stepper.teachers, each_once())
     reporter = reporter or SilentReporter()
     asked_s = 0.0
     if ask_once and stepper.teachers is not None and not stepper.needs_teacher:
-        assert in_order is not None
+        assert each_once is not None
         with reporter.bar(f"teachers of {stage.id}", len(loader)) as bar:
             started_s = time.perf_counter()
-            stepper.teachers = RememberedTeachers(stepper.teachers, counted(in_order(), bar))
+            stepper.teachers = RememberedTeachers(stepper.teachers, counted(each_once(), bar))
             asked_s = time.perf_counter() - started_s
     run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None))
     with (

@@ -124,7 +124,7 @@ def train(folder: Path, *, stop: int = -1, **settings: object) -> list[torch.Ten
         stage=toys.stage(**settings),
         seed=0,
         folder=folder,
-        in_order=lambda: eval_batches(data, 7),
+        each_once=lambda: eval_batches(data, 7),
     )
     return list(student.parameters())
 

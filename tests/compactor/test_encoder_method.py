@@ -114,7 +114,7 @@ def test_teachers_that_are_asked_once_say_the_same(tmp_path: Path):
     models = [build_model(ModelSpec(model="encoder:1x32"), data.info, base=tmp_path, seed=s) for s in (0, 1)]
     for chosen in (models[:1], models):
         live = Teachers(chosen)
-        once = RememberedTeachers(live, task.batches(data.train))
+        once = RememberedTeachers(live, task.each_once(data.train))
         batch = task.batch(data.train, data.train.rows[[5, 0, 9]], None)
         ours, theirs = once(batch), live(batch)
         assert ours.log_probs is not None
@@ -124,6 +124,15 @@ def test_teachers_that_are_asked_once_say_the_same(tmp_path: Path):
             torch.testing.assert_close(  # up to a constant, of which a softmax knows nothing
                 ours.logits[head][real].softmax(-1), theirs.logits[head][real].softmax(-1)
             )
+
+
+def test_texts_that_are_read_once_come_by_length(tmp_path: Path):
+    task, data = opened(tmp_path)
+    batches = list(task.each_once(data.train))
+    lengths = torch.cat([batch.x["attention_mask"].sum(1) for batch in batches]).tolist()
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) > 1
+    assert sorted(torch.cat([batch.id for batch in batches]).tolist()) == data.train.rows.tolist()
 
 
 def recipe(tmp_path: Path, **changes):

@@ -441,7 +441,7 @@ def test_an_objective_may_see_all_samples_before_training(tmp_path: Path) -> Non
         seed=0,
         folder=tmp_path,
         teachers=Teachers([teacher]),
-        in_order=lambda: eval_batches(data, 7),
+        each_once=lambda: eval_batches(data, 7),
     )
     pixels = torch.from_numpy(data.inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
     logits = teacher(pixels)["label"]
