@@ -30,8 +30,8 @@ def table(content: dict[str, Any]) -> str:
                 )
             )
         for name, published in content["settings"]["published"].get(dataset, {}).items():
-            scores = (f"{score:.1f}" for score in published)
-            lines.append(_line(dataset, f"{name}, published", *scores, "", ""))
+            cells = (f"{score:.1f}" for score in published)
+            lines.append(_line(dataset, f"{name}, published", *cells, "", ""))
     return "\n".join(lines) + "\n"
 
 
