@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from compactor.data.splits import Dataset
     from compactor.models.student import Student
-    from compactor.recipe import LoadedRecipe
+    from compactor.recipe.load import LoadedRecipe
 
 CACHE = Path(__file__).parent / ".cache"
 
@@ -46,11 +46,11 @@ def train_recorded(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher"
 
     So are label stores, which lie in the suite's cache under a key of their own contents.
     """
+    from compactor.cache.folder import DONE
+    from compactor.cache.journal import Journal
     from compactor.models.build import load_model_folder
     from compactor.progress import SilentReporter
     from compactor.run.data import DataSets
-    from compactor.run.folder import DONE
-    from compactor.run.journal import Journal
     from compactor.run.plan import make_plan
     from compactor.run.stages import TARGETS, StageRunner
 
@@ -85,7 +85,7 @@ def train_recorded(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher"
 def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:
     """Accuracy on select, and which report samples are answered rightly (a string of 0 and 1)."""
     from compactor.evaluation import split_labels, student_answers
-    from compactor_runtimes.metrics import correct
+    from compactor_runtimes.stats.metrics import correct
 
     right = [
         correct(student_answers(student, task.batches(split))[task.head], split_labels(task, split))
@@ -128,7 +128,7 @@ def top1(right: "NDArray[np.bool_]", about: str) -> Figure:
 
 def gain(before: "NDArray[np.bool_]", after: "NDArray[np.bool_]", about: str) -> Figure:
     """Points gained, seed-averaged, with a 95% bootstrap interval over the samples."""
-    from compactor_runtimes.metrics import bootstrap_difference
+    from compactor_runtimes.stats.metrics import bootstrap_difference
 
     found = bootstrap_difference(before, after)
     return Figure(

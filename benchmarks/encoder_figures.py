@@ -75,7 +75,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
 
 
 def _scores(dataset: str, arm: str, one: Arm) -> dict[str, Figure]:
-    from compactor_runtimes.sequence_metrics import bootstrap
+    from compactor_runtimes.stats.sequences import bootstrap
 
     n, seeds = one.intent.shape[1], len(one.intent)
     about = f"{dataset}, {WHAT[arm]}; {seeds} seed{'s' if seeds > 1 else ''}, test texts"
@@ -95,7 +95,7 @@ def _scores(dataset: str, arm: str, one: Arm) -> dict[str, Figure]:
 
 def _errors(dataset: str, arms: dict[str, Arm]) -> dict[str, Figure]:
     """Errors over the teacher's, and gains of distillation over none on the same texts."""
-    from compactor_runtimes.sequence_metrics import bootstrap
+    from compactor_runtimes.stats.sequences import bootstrap
 
     found = {}
     for size in ("student", "tiny"):
@@ -137,7 +137,7 @@ def _errors(dataset: str, arms: dict[str, Arm]) -> dict[str, Figure]:
 
 
 def _stage2(off: Arm, on: Arm) -> dict[str, Figure]:
-    from compactor_runtimes.sequence_metrics import bootstrap
+    from compactor_runtimes.stats.sequences import bootstrap
 
     pair = _paired(off, on)
     about = (
@@ -232,7 +232,7 @@ def _padding(result: dict[str, Any]) -> dict[str, Figure]:
 
 
 def _vocabulary(result: dict[str, Any]) -> dict[str, Figure]:
-    from compactor_runtimes.sequence_metrics import bootstrap
+    from compactor_runtimes.stats.sequences import bootstrap
 
     pair = _paired(Arm([result["whole"]]), Arm([result["trimmed"]]))
     n = len(pair)

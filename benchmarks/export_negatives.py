@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.export_models import MINILM, recipe_of
-from compactor_runtimes.manifest import Artifact, ExportSpec
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 
 if TYPE_CHECKING:
     import onnx
 
-    from compactor_exporters.reference import Reference
     from compactor_exporters.source import ExportSource
+    from compactor_exporters.verify.reference import Reference
 
 INT8 = ExportSpec(precision="int8", quantization="static")
 FP16 = ExportSpec(precision="fp16")
@@ -46,7 +46,7 @@ class Bench:
 def negatives() -> dict[str, Any]:
     """Try every case; `caught_by` is the first check that failed, or the error; None where nothing did."""
     from compactor_exporters import export_artifact
-    from compactor_exporters.reference import Reference
+    from compactor_exporters.verify.reference import Reference
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -101,7 +101,7 @@ def _swapped_outputs(bench: Bench) -> Caught:
     from torch import nn
 
     from compactor_exporters import export_artifact
-    from compactor_exporters.reference import Reference
+    from compactor_exporters.verify.reference import Reference
 
     class Both(nn.Module):
         def __init__(self, model: nn.Module) -> None:
@@ -171,8 +171,8 @@ CASES: dict[str, Callable[[Bench], Caught]] = {
 
 def _another_tokenizer(bundle: Path) -> Caught:
     """The words in alphabetical order, as another model numbers them; the digests tell nothing."""
-    from compactor_runtimes.bundle import MANIFEST, file_entry, open_bundle
-    from compactor_runtimes.manifest import encode_manifest
+    from compactor_runtimes.bundle.manifest import encode_manifest
+    from compactor_runtimes.bundle.open import MANIFEST, file_entry, open_bundle
 
     manifest = open_bundle(bundle).manifest
     path = bundle / "assets" / "tokenizer.json"
@@ -191,7 +191,7 @@ def _damaged(bench: Bench, name: str, damage: "Callable[[onnx.ModelProto], None]
     """Verify a damaged copy of an artifact."""
     import onnx
 
-    from compactor_runtimes.bundle import file_entry
+    from compactor_runtimes.bundle.open import file_entry
 
     artifact, folder = bench.artifacts[name], bench.folder / "damaged"
     shutil.rmtree(folder, ignore_errors=True)
@@ -220,9 +220,9 @@ def _change(tensor: "onnx.TensorProto", change: Callable[[NDArray[Any]], NDArray
 
 def _caught(bench: Bench, artifact: Artifact) -> Caught:
     """What of verification and of the agreement gate, as a recipe has them by default, an artifact fails."""
-    from compactor.recipe import GatesSpec
-    from compactor_exporters.gates import judge_agreement
-    from compactor_exporters.verify import verify_against
+    from compactor.recipe.spec import GatesSpec
+    from compactor_exporters.verify.artifact import verify_against
+    from compactor_exporters.verify.gates import judge_agreement
     from compactor_runtimes.backends.ort import open_runtime
     from compactor_runtimes.errors import CompactorError
 
@@ -245,7 +245,7 @@ def _caught(bench: Bench, artifact: Artifact) -> Caught:
 def _caught_in(bundle: Path) -> Caught:
     """What `compactor verify` says."""
     from compactor_runtimes.errors import CompactorError
-    from compactor_runtimes.golden import verify_bundle
+    from compactor_runtimes.golden.verify import verify_bundle
 
     try:
         failed = [row for row in verify_bundle(bundle).rows if not row.passed]
@@ -258,9 +258,9 @@ def _resnet20() -> "tuple[ExportSource, dict[str, NDArray[Any]]]":
     """The source, calibrated on train, and real samples of select."""
     from compactor.models.build import build_model
     from compactor.progress import SilentReporter
-    from compactor.run.calibration import arrays_of
+    from compactor.release.artifacts import export_source
+    from compactor.release.calibration import arrays_of
     from compactor.run.data import DataSets
-    from compactor.run.ship import export_source
     from compactor.tasks import task_named
 
     loaded = recipe_of("resnet20")
@@ -273,8 +273,8 @@ def _resnet20() -> "tuple[ExportSource, dict[str, NDArray[Any]]]":
 
 def _minilm_bundle(place: Path) -> Path:
     from compactor.progress import SilentReporter
-    from compactor.run.export import export_model
-    from compactor.run.variants import parse_variants
+    from compactor.release.export_model import export_model
+    from compactor.release.variants import parse_variants
 
     export_model(MINILM, specs=parse_variants("fp32"), bundle=place, reporter=SilentReporter())
     return place

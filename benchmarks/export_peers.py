@@ -75,8 +75,8 @@ def _traced(name: str, folder: Path) -> tuple[Any, Path]:
     """A model of the table as the exporters see it, and its canonical graph."""
     from compactor.models.build import build_model
     from compactor.progress import SilentReporter
+    from compactor.release.artifacts import export_source
     from compactor.run.data import DataSets
-    from compactor.run.ship import export_source
     from compactor_exporters.onnx_fp32 import canonical_graph
 
     loaded = recipe_of(name)

@@ -28,7 +28,7 @@ def synthetic_split(n: int) -> Any:
 def synthetic_model(name: str = "cifar:resnet20") -> Any:
     """A classifier of 32 x 32 images with random weights."""
     from compactor.models.build import build_model
-    from compactor.recipe import ModelSpec
+    from compactor.recipe.spec import ModelSpec
     from compactor.records import DataInfo, ImageInfo
 
     info = DataInfo(
@@ -41,7 +41,7 @@ def trainer_step() -> dict[str, Any]:
     """Steps of fit() with hard labels, augmentation included."""
     from compactor.methods import Preset
     from compactor.objectives.hard_ce import HardCrossEntropy
-    from compactor.recipe import StageSpec
+    from compactor.recipe.spec import StageSpec
     from compactor.samplers.shuffle import Shuffle
     from compactor.targets import TargetPolicy
 
@@ -131,13 +131,14 @@ def _bundle(folder: Path) -> Path:
     from compactor.data.datasets import open_dataset
     from compactor.data.spec import DataSpec
     from compactor.models.build import build_model, save_model
-    from compactor.recipe import ModelSpec, load_recipe
-    from compactor.run.ship import export_source
+    from compactor.recipe.load import load_recipe
+    from compactor.recipe.spec import ModelSpec
+    from compactor.release.artifacts import export_source
     from compactor.tasks.image_classification import TASK
     from compactor_exporters import export_artifact
     from compactor_exporters.bundle_writer import BundleContents, write_bundle
-    from compactor_exporters.verify import verify_artifact
-    from compactor_runtimes.manifest import ExportSpec
+    from compactor_exporters.verify.artifact import verify_artifact
+    from compactor_runtimes.bundle.manifest import ExportSpec
 
     recipe = load_recipe("digits").recipe
     data = open_dataset(DataSpec(dataset="digits"), base=None)
@@ -165,7 +166,7 @@ def predict() -> dict[str, Any]:
     from PIL import Image
 
     from compactor_runtimes.backends.ort import open_runtime
-    from compactor_runtimes.model import load
+    from compactor_runtimes.predict.model import load
 
     with tempfile.TemporaryDirectory() as name:
         bundle = _bundle(Path(name))
@@ -191,10 +192,10 @@ def predict() -> dict[str, Any]:
 
 def export() -> dict[str, Any]:
     """Export resnet20 and compare it with torch on samples spread over [0, 1]."""
-    from compactor.run.ship import export_source
+    from compactor.release.artifacts import export_source
     from compactor_exporters import export_artifact
-    from compactor_exporters.verify import verify_artifact
-    from compactor_runtimes.manifest import ExportSpec
+    from compactor_exporters.verify.artifact import verify_artifact
+    from compactor_runtimes.bundle.manifest import ExportSpec
 
     model = synthetic_model().eval()
     feeds = {"pixel_values": np.random.default_rng(1).random((256, 3, 32, 32), dtype=np.float32)}

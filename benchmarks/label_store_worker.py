@@ -17,19 +17,19 @@ import torch
 
 from benchmarks.arms import CACHE
 from benchmarks.peers.bare_loop import step_seconds
+from compactor.cache.journal import Journal
+from compactor.data.spec import Quantization
 from compactor.data.splits import Dataset
 from compactor.label_store.make import make_labels
 from compactor.label_store.quantization import compress
-from compactor.label_store.records import Quantization
 from compactor.label_store.store import LabelStore, StorePart, open_store
 from compactor.label_store.write import StoreWriter
 from compactor.methods import Preset
 from compactor.models.build import build_model
 from compactor.progress import SilentReporter
-from compactor.recipe import LoadedRecipe, load_recipe
+from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.records import Soft
 from compactor.run.data import DataSets
-from compactor.run.journal import Journal
 from compactor.run.labels import LabelJob
 from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner, open_teacher, train_stage

@@ -17,7 +17,7 @@ STEPS = 24
 def live_step() -> list[float]:
     """Steps of fit() with two live teachers and the discriminator, augmentation included."""
     from compactor.methods.meal_v2 import DiscriminatorOptions, Options, build
-    from compactor.recipe import StageSpec
+    from compactor.recipe.spec import StageSpec
     from compactor.teachers import Teachers
 
     preset = build(Options(discriminator=DiscriminatorOptions(reduction=2)))

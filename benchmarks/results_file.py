@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from compactor.run.digest import TOOLS, digest_of, source_digest, tool_versions
+from compactor.cache.digest import TOOLS, digest_of, source_digest, tool_versions
 from compactor_runtimes.environment import describe
 
 ROOT = Path(__file__).parents[1]

@@ -6,19 +6,19 @@ Everything heavy is imported on first use: `import compactor` loads neither torc
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from compactor.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from compactor.recipe import LoadedRecipe as LoadedRecipe
-    from compactor.recipe import load_recipe as load_recipe
+    from compactor.recipe.load import LoadedRecipe as LoadedRecipe
+    from compactor.recipe.load import load_recipe as load_recipe
     from compactor.run.pipeline import RunResult as RunResult
     from compactor.run.pipeline import run_recipe as run_recipe
     from compactor.run.plan import Plan as Plan
     from compactor.run.plan import make_plan as make_plan
 
 _PUBLIC = {
-    "LoadedRecipe": "compactor.recipe",
-    "load_recipe": "compactor.recipe",
+    "LoadedRecipe": "compactor.recipe.load",
+    "load_recipe": "compactor.recipe.load",
     "Plan": "compactor.run.plan",
     "make_plan": "compactor.run.plan",
     "RunResult": "compactor.run.pipeline",

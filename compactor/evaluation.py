@@ -1,4 +1,4 @@
-"""What torch models, teachers and artifacts answer on a split; `compactor.run.truth` compares the answers.
+"""What torch models, teachers and artifacts answer on a split; `compactor.release.scores` compares them.
 
 Answers of a head of words are told by word, [N, W, S]: what a graph says of other tokens is left out, and a
 word without a token (cut off, or no word) has zeros, which read as the first label.
@@ -13,19 +13,19 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
+from compactor.data.spec import Quantization
 from compactor.data.splits import Split
 from compactor.data.text_loader import FIRST
-from compactor.label_store.records import Quantization
 from compactor.label_store.store import LabelStore
 from compactor.records import IGNORE, Batch
 from compactor.tasks import Answers, Task
 from compactor.tasks.texts import TextSplit
 from compactor.teachers import Teachers
+from compactor_runtimes.backends import Runtime
+from compactor_runtimes.bundle.manifest import OutputPort
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import OutputPort
-from compactor_runtimes.metrics import accuracy, cosines, macro_f1, rank_correlation
-from compactor_runtimes.runtime import Runtime
-from compactor_runtimes.sequence_metrics import exact_match, f1_of, span_counts
+from compactor_runtimes.stats.metrics import accuracy, cosines, macro_f1, rank_correlation
+from compactor_runtimes.stats.sequences import exact_match, f1_of, span_counts
 
 Progress = Callable[[int], None]
 UNSEEN = "(not in train)"

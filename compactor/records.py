@@ -5,17 +5,27 @@ for plain classification, `intent` and `slot` for joint tasks; the exported outp
 `<head>_logits`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from msgspec import Meta, Struct
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
 IGNORE = -100  # the label of a position without ground truth
+GAMMA = 0.1
+
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Schedule = Literal["cosine", "cosine-epochs", "step", "constant"]
 
 
 @dataclass(frozen=True)
@@ -205,3 +215,59 @@ class ImageInfo:
     height: int
     width: int
     channels: int
+
+
+class StopSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """End a stage when its select figure is flat.
+
+    `figure` is one that the stage reports after each epoch, such as `loss` (lower is better) or `accuracy`
+    (higher is better). It is flat when `patience` epochs in a row were not better than the best before by
+    more than `min_delta`.
+    """
+
+    figure: str = "loss"
+    patience: Count = 2
+    min_delta: NonNegative = 0.0
+
+
+class Training(Struct, frozen=True, kw_only=True):
+    """How a student learns: for how long, with which optimiser, rate and schedule; a stage has it flat.
+
+    `schedule: step` multiplies the learning rate by `gamma` at each epoch of `milestones` (counted from 0).
+    """
+
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Count = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.1
+    momentum: NonNegative = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+    schedule: Schedule = "cosine"
+    milestones: list[Count] = []
+    gamma: Positive = GAMMA
+    warmup_epochs: NonNegative = 0.0
+    clip_norm: Positive | None = None
+    stop: StopSpec | None = None
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
+class Loader(Protocol):
+    """What the training loop asks of a data loader."""
+
+    def epoch(
+        self,
+        epoch: int,
+        positions: "NDArray[np.int64]",
+        *,
+        start: int = 0,
+        crops: "Callable[[NDArray[np.int64], int], Crops] | None" = None,
+    ) -> Iterator[Batch]:
+        """Yield this rank's part of every global batch from the `start`-th on."""
+
+    def steps(self, n: int) -> int:
+        """Number of global batches for n samples."""
+
+    def __len__(self) -> int:
+        """Number of samples."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compactor.data.splits import Split
 from compactor.models.classifier import Backbone, ImageClassifier
-from compactor.recipe import StageSpec
+from compactor.recipe.spec import StageSpec
 from compactor.records import DataInfo, ImageInfo
 
 CLASSES = ["circle", "square", "star"]

@@ -48,7 +48,7 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Train one student; keep what it gets right, and how its exported form agrees with it."""
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.tasks.image_classification import TASK
 
     overrides = [f"seed={settings['seed']}", f"stages.0.lr={settings['lr']}"]
@@ -64,10 +64,10 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
 def _onnx_agreement(student: Any, data: Any, task: Any) -> int:
     """Of how many report samples the exported graph's top class is the torch student's."""
     from compactor.evaluation import artifact_answers, same_answers, student_answers
-    from compactor.run.ship import export_source
+    from compactor.release.artifacts import export_source
     from compactor_exporters import export_artifact
     from compactor_runtimes.backends.ort import open_runtime
-    from compactor_runtimes.manifest import ExportSpec
+    from compactor_runtimes.bundle.manifest import ExportSpec
 
     with tempfile.TemporaryDirectory() as scratch:
         source = export_source(student, NAME, data.task)
@@ -79,7 +79,7 @@ def _onnx_agreement(student: Any, data: Any, task: Any) -> int:
 
 def figures(runs: list[Run]) -> dict[str, Figure]:
     """Accuracy of each arm at its own best rate, the paired gain, and the exported student's agreement."""
-    from compactor_runtimes.metrics import wilson
+    from compactor_runtimes.stats.metrics import wilson
 
     right, rates = {}, {}
     for arm in ARMS:

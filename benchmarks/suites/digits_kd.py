@@ -46,7 +46,7 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Train one student; keep which report samples it gets right."""
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.tasks.image_classification import TASK
 
     overrides = [

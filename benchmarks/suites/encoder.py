@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.arms import CACHE, train_recorded
 from benchmarks.results_file import ROOT, Figure, Run
 from benchmarks.workers import worker_result
-from compactor.run.digest import digest_of
+from compactor.cache.digest import digest_of
 
 NAME = "encoder"
 COMMAND = "make acceptance"
@@ -100,7 +100,8 @@ def arm_recipe(dataset: str, arm: str, seed: int) -> Any:
     """The shipped recipe with the stages that an arm needs; the last one is what it is about."""
     import msgspec
 
-    from compactor.recipe import ModelSpec, load_recipe
+    from compactor.recipe.load import load_recipe
+    from compactor.recipe.spec import ModelSpec
 
     replace = msgspec.structs.replace
     loaded = load_recipe(f"{dataset}-encoder", ["seed=0"])
@@ -194,8 +195,8 @@ def _train(settings: dict[str, Any]) -> dict[str, Any]:
 def answers(student: Any, data: Any, task: Any) -> dict[str, Any]:
     """Which intents and whole texts of report are right (strings of 0 and 1), and the spans of each text."""
     from compactor.evaluation import gold_labels, split_labels, student_answers, word_labels
-    from compactor_runtimes.metrics import correct
-    from compactor_runtimes.sequence_metrics import exact_match, span_counts
+    from compactor_runtimes.stats.metrics import correct
+    from compactor_runtimes.stats.sequences import exact_match, span_counts
 
     said = student_answers(student, task.batches(data.report))
     right = correct(said[task.head], split_labels(task, data.report))
@@ -213,12 +214,13 @@ def _sizes(dataset: str) -> dict[str, Any]:
     from compactor.models.build import build_model, save_model
     from compactor.models.parameter_parts import parameter_parts
     from compactor.progress import SilentReporter
-    from compactor.recipe import ModelSpec, load_recipe
+    from compactor.recipe.load import load_recipe
+    from compactor.recipe.spec import ModelSpec
+    from compactor.release.artifacts import export_source
     from compactor.run.data import DataSets
-    from compactor.run.ship import export_source
     from compactor.tasks.intent_slots import TASK as INTENTS
     from compactor_exporters import export_artifact
-    from compactor_runtimes.manifest import ExportSpec
+    from compactor_runtimes.bundle.manifest import ExportSpec
 
     folder = CACHE / NAME / "exported"
     found: dict[str, Any] = {}
@@ -251,9 +253,9 @@ def _vocabulary(dataset: str) -> dict[str, Any]:
     """Fine-tune the teacher with its whole vocabulary, then trim it: what does that change by itself?"""
     import msgspec
 
-    from compactor.models.hf_vocabulary import keep_tokens
+    from compactor.models.hf.vocabulary import keep_tokens
     from compactor.progress import SilentReporter
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.run.data import DataSets
     from compactor.tasks.intent_slots import TASK
 

@@ -13,7 +13,7 @@ NAME = "export"
 COMMAND = "make bench"
 SOURCES = (
     "compactor.run.pipeline",  # two of the models are trained here
-    "compactor.run.export",
+    "compactor.release.export_model",
     "compactor.cli.export_command",
     "compactor.models.cifar",
     "compactor.models.hf",
@@ -23,8 +23,8 @@ SOURCES = (
     "compactor.tasks.image_classification",
     "compactor.tasks.text_classification",
     "compactor_exporters.onnx_fp32",
-    "compactor_exporters.onnx_fp16",
-    "compactor_exporters.onnx_int8",
+    "compactor_exporters.fp16.export",
+    "compactor_exporters.int8.export",
     "compactor_exporters.onnx_fused",
     "benchmarks.export_models",
     "benchmarks.export_peers",

@@ -101,7 +101,7 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Make the labels, or train one student and keep its curve and what it gets right."""
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.run.label import label_recipe
     from compactor.tasks.image_classification import TASK
 
@@ -155,7 +155,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
 
 
 def _on_select(runs: list[Run], arms: dict[str, list[Run]]) -> dict[str, Figure]:
-    from compactor_runtimes.metrics import wilson
+    from compactor_runtimes.stats.metrics import wilson
 
     rate = arms["fkd_n4"][0]["settings"]["lr"]
     firsts = {"fkd_n4": arms["fkd_n4"][0], "ferkd": arms["ferkd"][0]}
@@ -170,7 +170,7 @@ def _on_select(runs: list[Run], arms: dict[str, list[Run]]) -> dict[str, Figure]
 
 
 def _bins(run: Run) -> dict[str, Figure]:
-    from compactor_runtimes.metrics import wilson
+    from compactor_runtimes.stats.metrics import wilson
 
     calibration = run["result"]["calibration"]
     views, found = calibration["views"], {}

@@ -22,7 +22,7 @@ SOURCES = (
     "compactor.methods.kd",
     "compactor.models.cifar",
     "compactor.cli",
-    "compactor_runtimes.model",
+    "compactor_runtimes.predict.model",
     "compactor_runtimes.backends.ort",
     "compactor_runtimes.measure.worker",
     "benchmarks.foundation_worker",

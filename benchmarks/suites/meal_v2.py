@@ -93,7 +93,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
 def _train(settings: dict[str, Any]) -> dict[str, Any]:
     import msgspec
 
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.tasks.image_classification import TASK
 
     overrides = [
@@ -126,7 +126,7 @@ def _imagenet_smoke() -> dict[str, Any]:
     import torch
     from safetensors.torch import save_model
 
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
 
     recipe = load_recipe("imagenet-meal-v2").recipe
     assert recipe.student is not None

@@ -46,9 +46,9 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
     from rich.console import Console
 
     from compactor.progress import RichReporter
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor.run.pipeline import run_recipe
-    from compactor_runtimes.predictions import PREDICTIONS_FILE, read_predictions
+    from compactor_runtimes.stats.predictions import PREDICTIONS_FILE, read_predictions
 
     loaded = load_recipe(settings["recipe"], [f"seed={settings['seed']}"])
     result = run_recipe(loaded, runs=CACHE / NAME, reporter=RichReporter(Console(stderr=True)))
@@ -77,7 +77,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
 
 def figures(runs: list[Run]) -> dict[str, Figure]:
     """Accuracy of teacher and student, and agreement of the exported student with the torch one."""
-    from compactor_runtimes.metrics import wilson
+    from compactor_runtimes.stats.metrics import wilson
 
     result = runs[0]["result"]
     n = result["n"]

@@ -49,10 +49,10 @@ def command(
     compactor clean --keep 3 --keep-bundles --yes
     compactor clean --cache --max-size 5GB --yes
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
+    from compactor.clean import Limits, carry_out, parse_size, plan_clean
+    from compactor.clean.items import cache_root
+    from compactor.clean.terminal import clean_table, command_line, summary, to_json
     from compactor.cli import emit_json, result_console
-    from compactor.run.clean import Limits, carry_out, parse_size, plan_clean
-    from compactor.run.clean.items import cache_root
-    from compactor.run.clean.terminal import clean_table, command_line, summary, to_json
 
     limits = Limits(
         keep=keep,

@@ -34,7 +34,7 @@ def _check_gpu(bundle: Path | None, *, trust: bool, as_json: bool) -> None:
     from rich.table import Table
 
     from compactor.cli import emit_json, result_console
-    from compactor.gpu_check import check_gpu
+    from compactor.gpu.check import check_gpu
 
     def tell(text: str) -> None:
         if not as_json:

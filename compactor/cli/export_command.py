@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from compactor.progress import Reporter
-    from compactor.recipe import LoadedRecipe
-    from compactor.run.export import Exported
-    from compactor_runtimes.manifest import ExportSpec
+    from compactor.recipe.load import LoadedRecipe
+    from compactor.release.export_model import Exported
+    from compactor_runtimes.bundle.manifest import ExportSpec
 
 
 @click.command("export")
@@ -116,7 +116,7 @@ def command(
     reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
     specs = None
     if variants is not None:
-        from compactor.run.variants import parse_variants
+        from compactor.release.variants import parse_variants
 
         specs = parse_variants(variants)
     if data is not None:
@@ -133,7 +133,7 @@ def command(
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with _little_garbage_collection():
         with needs_extra("train"):
-            from compactor.run.export import export_model
+            from compactor.release.export_model import export_model
         exported = export_model(
             model,
             task=task,
@@ -179,13 +179,13 @@ def _with_data(
 
     from compactor.cli.run_command import print_result, propose_into
     from compactor.propose.models import read_model
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.models.student import EMBEDDING
-        from compactor.run.export import check_place
-        from compactor.run.model_info import task_of
+        from compactor.release.export_model import check_place
+        from compactor.release.model_info import task_of
         from compactor.run.pipeline import run_recipe
         from compactor_exporters.bundle_writer import move_into_place
     if output is not None:
@@ -219,7 +219,7 @@ def _export_keys(
     """Options as `--set` of the recipe, so that the command which goes on with the run repeats them."""
     import msgspec
 
-    from compactor.run.variants import with_overrides
+    from compactor.release.variants import with_overrides
 
     keys = [] if measured else ["measure.scenarios=[]"]
     if specs is not None or reasons:
@@ -231,14 +231,14 @@ def _export_keys(
 def _print(exported: "Exported", as_json: bool) -> None:
     """Print what became of each variant, where the bundle lies, and what to do next."""
     from compactor.cli import emit_json, result_console
-    from compactor_runtimes.result_table import subject_table
+    from compactor_runtimes.report.draw.result_table import subject_table
     from compactor_runtimes.units import scaled
 
     if as_json:
         emit_json(exported.to_json())
         return
-    from compactor_runtimes.percentiles import format_ns
     from compactor_runtimes.report import artifact_name
+    from compactor_runtimes.stats.percentiles import format_ns
 
     timed = {
         one.subject: format_ns(one.median_ns) + ("" if one.valid else " *")

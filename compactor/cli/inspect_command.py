@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from compactor_runtimes.manifest import ImageStep, Manifest, Post, Pre
+    from compactor_runtimes.bundle.manifest import ImageStep, Manifest, Post, Pre
 
 MOST_FACTS = 6  # of a list that is printed whole
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -25,7 +25,7 @@ def command(bundle: Path, as_json: bool) -> None:
     from rich.table import Table
 
     from compactor.cli import emit_json, result_console
-    from compactor_runtimes.bundle import open_bundle
+    from compactor_runtimes.bundle.open import open_bundle
 
     manifest = open_bundle(bundle).manifest
     if as_json:
@@ -110,7 +110,7 @@ def _fact(value: "Any", *, nested: bool = False) -> str:
 
 def _pre(pre: "Pre") -> str:
     """What happens to a raw input, in words."""
-    from compactor_runtimes.manifest import ImagePre
+    from compactor_runtimes.bundle.manifest import ImagePre
 
     if isinstance(pre, ImagePre):
         return f"image -> {', '.join(_step(step) for step in pre.steps)} -> {pre.input}"
@@ -121,7 +121,7 @@ def _pre(pre: "Pre") -> str:
 
 
 def _step(step: "ImageStep") -> str:
-    from compactor_runtimes.manifest import CenterCrop, DecodeImage, Resize
+    from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
 
     match step:
         case DecodeImage():
@@ -137,7 +137,7 @@ def _step(step: "ImageStep") -> str:
 
 def _post(post: "Post") -> str:
     """What happens to a graph output, in words."""
-    from compactor_runtimes.manifest import BioPost, SoftmaxPost
+    from compactor_runtimes.bundle.manifest import BioPost, SoftmaxPost
 
     if isinstance(post, SoftmaxPost):
         return f"{post.output} -> softmax -> one of the labels {post.labels!r}"

@@ -51,7 +51,7 @@ def command(
 
     from compactor.cli import emit_json
     from compactor.progress import RichReporter, SilentReporter
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor_runtimes.errors import needs_extra
 
     reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))

@@ -10,9 +10,9 @@ from compactor.cli.recipe_options import recipe_options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compactor.recipe import LoadedRecipe
-    from compactor.run.training_cost import StageCost
-    from compactor_runtimes.measure.records import ProfileName
+    from compactor.recipe.load import LoadedRecipe
+    from compactor.sizes.training_cost import StageCost
+    from compactor_runtimes.measure.measurement import ProfileName
 
 
 @click.command("plan")
@@ -62,7 +62,7 @@ def command(
     from rich.table import Table
 
     from compactor.cli import emit_json, result_console
-    from compactor.recipe import load_recipe
+    from compactor.recipe.load import load_recipe
     from compactor_runtimes.errors import UsageError
 
     for option, given in (("--candidate", candidates), ("--profile", profile)):
@@ -105,7 +105,7 @@ def _costs(loaded: "LoadedRecipe") -> "list[StageCost]":
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
-        from compactor.run.training_cost import training_costs
+        from compactor.sizes.training_cost import training_costs
     return training_costs(loaded, DataSets(loaded, RichReporter(Console(stderr=True))))
 
 
@@ -166,10 +166,10 @@ def _sizes(
 
     from compactor.cli import emit_json, result_console
     from compactor.progress import RichReporter
-    from compactor.run.sizes import measure_sizes
-    from compactor.run.sizes.files import SizesFiles, sizes_command
-    from compactor.run.sizes.ladder import parse_candidate
-    from compactor.run.sizes.table import hint, render_sizes
+    from compactor.sizes import measure_sizes
+    from compactor.sizes.files import SizesFiles, sizes_command
+    from compactor.sizes.ladder import parse_candidate
+    from compactor.sizes.table import hint, render_sizes
     from compactor_runtimes.errors import InterruptedRun
 
     reporter = RichReporter(Console(stderr=True))

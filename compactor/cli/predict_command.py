@@ -8,7 +8,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from compactor_runtimes.postprocess import Answer
+    from compactor_runtimes.predict.answers import Answer
 
 
 @click.command("predict")
@@ -32,8 +32,8 @@ def command(
     compactor predict runs/clinc-intents/latest/bundle - < texts.txt
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json
-    from compactor_runtimes.model import load
-    from compactor_runtimes.postprocess import Embedding
+    from compactor_runtimes.predict.answers import Embedding
+    from compactor_runtimes.predict.model import load
 
     with load(bundle, artifact=artifact, threads=threads) as model:
         takes = model.takes
@@ -65,7 +65,7 @@ def _one_line(text: str) -> str:
 
 def _words(answer: "Answer") -> "Iterator[str]":
     """Yield what is printed of an answer."""
-    from compactor_runtimes.postprocess import Prediction, Tagging, Understanding
+    from compactor_runtimes.predict.answers import Prediction, Tagging, Understanding
 
     if isinstance(answer, Prediction):
         yield answer.label
@@ -77,7 +77,7 @@ def _words(answer: "Answer") -> "Iterator[str]":
 def _fields(answer: "Answer") -> dict[str, Any]:
     import msgspec
 
-    from compactor_runtimes.postprocess import Embedding, Prediction, Tagging, Understanding
+    from compactor_runtimes.predict.answers import Embedding, Prediction, Tagging, Understanding
 
     if isinstance(answer, Embedding):
         return {"embedding": answer.vector.tolist()}

@@ -9,7 +9,7 @@ import click
 def command(as_json: bool, show: str | None) -> None:
     """List the recipes that ship with Compactor."""
     from compactor.cli import emit_json
-    from compactor.recipe import load_recipe, recipe_names, to_yaml
+    from compactor.recipe.load import load_recipe, recipe_names, to_yaml
 
     if show:
         click.echo(to_yaml(load_recipe(show).recipe), nl=False)

@@ -61,7 +61,7 @@ def writable_folder(report: Path) -> Path:
     Raises:
         UsageError: it does.
     """
-    from compactor_runtimes.bundle import MANIFEST
+    from compactor_runtimes.bundle.open import MANIFEST
     from compactor_runtimes.errors import UsageError
 
     for folder in (report.parent, report.parent.parent):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from compactor.recipe import LoadedRecipe
+    from compactor.recipe.load import LoadedRecipe
     from compactor.run.pipeline import RunResult
     from compactor.run.seeds import SeedsRun
 
@@ -66,8 +66,8 @@ def command(
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from rich.console import Console
 
-    from compactor import recipe as recipes
     from compactor.progress import RichReporter, SilentReporter
+    from compactor.recipe import spec as recipes
     from compactor_runtimes.errors import needs_extra
 
     reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))

@@ -7,6 +7,6 @@ import click
 def command() -> None:
     """Print the JSON schema of a recipe, for editors and checkers."""
     from compactor.cli import emit_json
-    from compactor.recipe import schema
+    from compactor.recipe.load import schema
 
     emit_json(schema())

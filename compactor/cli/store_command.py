@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from compactor.label_store.agreement import Evaluation
     from compactor.label_store.thresholds import Thresholds
     from compactor.progress import Reporter
+    from compactor.release.agreement import Evaluation
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
 JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
@@ -174,7 +174,7 @@ def agreement(
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
-        from compactor.label_store.agreement import stored_agreement
+        from compactor.release.agreement import stored_agreement
     found = stored_agreement(store, bundle, split=split, data=data, reporter=_reporter(quiet))
     if as_json:
         emit_json(found.to_json())

@@ -20,7 +20,7 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     from rich.table import Table
 
     from compactor.cli import emit_json, result_console
-    from compactor_runtimes.golden import verify_bundle
+    from compactor_runtimes.golden.verify import verify_bundle
 
     result = verify_bundle(bundle, threads=threads)
     if as_json:

@@ -22,13 +22,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.few_rows import handful
 from compactor.data.labels import Labels
 from compactor.data.spec import DataSpec
-from compactor.data.thin import handful
 from compactor.records import DataInfo
+from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImageStep, Resize
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import CenterCrop, DecodeImage, ImageStep, Resize
-from compactor_runtimes.preprocess import to_uint8
+from compactor_runtimes.predict.images import to_uint8
 
 FORMAT = 1
 CACHE_VARIABLE = "COMPACTOR_CACHE"

@@ -2,7 +2,7 @@
 
 from compactor.data.cache import Opening
 from compactor.data.datasets import open_files
-from compactor.data.locate import locate_published
+from compactor.data.files import locate_published
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset
 

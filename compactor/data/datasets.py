@@ -4,11 +4,11 @@ import warnings
 from pathlib import Path
 
 from compactor.data.cache import Opening, Progress, Source, Stored, decode_steps, image_steps, store
+from compactor.data.files import find_data
 from compactor.data.image_folder import find_folder_splits, open_folder
-from compactor.data.locate import find_data
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, Split, build_dataset
-from compactor.data.tables import SUFFIXES, TableSource, find_table_splits, tables_in
+from compactor.data.table_source import SUFFIXES, TableSource, find_table_splits, tables_in
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup
 

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Opening, Stored, decode_steps
+from compactor.data.few_rows import handful
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, build_dataset
-from compactor.data.thin import handful
 from compactor_runtimes.errors import needs_extra
-from compactor_runtimes.preprocess import to_uint8
+from compactor_runtimes.predict.images import to_uint8
 
 HIGHEST_VALUE = 16  # of scikit-learn's pixels
 SELECT_ROWS = 270  # 15%

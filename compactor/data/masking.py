@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.recipe import MaskingSpec
+from compactor.data.spec import MaskingSpec
 from compactor_runtimes.errors import UsageError
 
 MASKS = ("[MASK]", "<mask>")

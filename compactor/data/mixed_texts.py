@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Opening
+from compactor.data.few_rows import spread_rows
 from compactor.data.more_texts import further_texts, naming
 from compactor.data.spec import MixSpec
 from compactor.data.splits import Dataset
-from compactor.data.thin import spread_rows
 from compactor.records import IGNORE
 
 KEY = "data.also.dataset"

@@ -7,7 +7,7 @@ from pathlib import Path
 from compactor.data.cache import Opening
 from compactor.data.datasets import find_parts
 from compactor.data.spec import DataSpec
-from compactor.data.tables import SUFFIXES, TableSource
+from compactor.data.table_source import SUFFIXES, TableSource
 from compactor_runtimes.errors import UsageError
 
 

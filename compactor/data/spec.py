@@ -8,6 +8,8 @@ Color = Literal["rgb", "grey"]
 Rows = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 SplitName = Literal["train", "select", "report"]
+Quantization = Literal["full", "hard", "smoothing", "marginal-smoothing", "marginal-renorm"]
+"""How the soft labels of a store are kept and read (label_store/quantization.py)."""
 
 
 class MixSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,3 +131,17 @@ class AugmentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError(f"scale: got {list(self.scale)}, expected 0 < low <= high <= 1")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio: got {list(self.ratio)}, expected 0 < low <= high")
+
+
+class MaskingSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which tokens of `task: masked-lm` are to be guessed, anew in every epoch.
+
+    `rate` of all tokens but special ones is chosen (at least one a text); of these the share `keep` stays as
+    it is, `random` becomes any other token, the rest the mask token. `positions` says where teacher and
+    student are compared: at the chosen tokens, or at all that are no padding.
+    """
+
+    rate: Annotated[float, Meta(gt=0, lt=1)] = 0.15
+    keep: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    random: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    positions: Literal["masked", "all"] = "masked"

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
+from compactor.data.few_rows import balanced_quota
 from compactor.data.spec import DataSpec, SplitName
-from compactor.data.thin import balanced_quota
 from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor_runtimes.errors import UsageError
 

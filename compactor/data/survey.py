@@ -15,11 +15,11 @@ import numpy as np
 
 from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
+from compactor.data.few_rows import spread_rows
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, select_count
-from compactor.data.tables import TableSource
+from compactor.data.table_source import TableSource
 from compactor.data.texts import text_source
-from compactor.data.thin import spread_rows
 from compactor_runtimes.errors import UsageError, needs_extra
 
 LOOKED_AT = 200  # images whose size is read

@@ -1,6 +1,6 @@
 """Parquet, CSV and JSONL files: which of a folder make a split, and reading their columns.
 
-What the columns mean is in compactor.data.tables.
+What the columns mean is in compactor.data.table_source.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.locate import SPLIT_NAMES, assign_splits
+from compactor.data.files import SPLIT_NAMES, assign_splits
 from compactor.data.spec import SplitName
 from compactor_runtimes.errors import UsageError, needs_extra
 

@@ -2,8 +2,8 @@
 
 Training batches hold texts of like length, because padding is computed like everything else.
 
-The encoding is the runtime's own (`compactor_runtimes.text`), so that a model is served the ids it was
-trained on.
+The encoding is the runtime's own (`compactor_runtimes.predict.text`), so that a model is served the ids it
+was trained on.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from compactor.data.loader import part_of
 from compactor.data.splits import Split
 from compactor.records import IGNORE, Batch, Crops, TextInfo
-from compactor_runtimes.manifest import TextPre
-from compactor_runtimes.text import TextPipeline, pad_texts
+from compactor_runtimes.bundle.manifest import TextPre
+from compactor_runtimes.predict.text import TextPipeline, pad_texts
 
 FIRST = "first"  # of Batch.aux: int64 [B, W], position of each word's first token, -1 for none
 BUCKET_BATCHES = 32  # batches among which texts are sorted by length; more would tie batches to lengths

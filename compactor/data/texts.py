@@ -9,13 +9,13 @@ import numpy as np
 
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
+from compactor.data.few_rows import handful
 from compactor.data.mixed_texts import mixed
 from compactor.data.slots import Tags, checked_tags, number_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordHead, build_dataset
 from compactor.data.table_files import SUFFIXES
-from compactor.data.tables import TableSource
-from compactor.data.thin import handful
+from compactor.data.table_source import TableSource
 from compactor.data.tokenizer import text_info
 from compactor_runtimes.errors import UsageError
 

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import TextPre
-from compactor_runtimes.text import TextPipeline
+from compactor_runtimes.predict.text import TextPipeline
 
 if TYPE_CHECKING:
     import numpy as np

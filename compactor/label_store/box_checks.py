@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from compactor.data.augment import SNAP_PIXELS, pixels_from_boxes
 from compactor.data.spec import AugmentSpec, SplitName
-from compactor.label_store.records import Header
+from compactor.label_store.header import Header
 from compactor.label_store.store import Records
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from compactor.data.spec import SplitName
 from compactor.label_store.calibrate import Calibration, bin_shares, calibrate, confidences
+from compactor.label_store.header import Header, record_dtype
 from compactor.label_store.labelled_data import images_task, open_labelled, specs_of_store
-from compactor.label_store.records import Header, record_dtype
 from compactor.label_store.store import LabelStore, StorePart, open_store
 from compactor.label_store.thresholds import Thresholds
 from compactor.label_store.unfinished import require_finished

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from compactor.label_store.calibrate import BINS
+from compactor.label_store.header import Header
 from compactor.label_store.inspect import (
     EDGES,
     QUANTILES,
@@ -16,8 +17,7 @@ from compactor.label_store.inspect import (
     Confidences,
     Inspection,
 )
-from compactor.label_store.records import Header
-from compactor_runtimes.result_table import result_table
+from compactor_runtimes.report.draw.result_table import result_table
 from compactor_runtimes.units import scaled
 
 BAR_WIDTH = 40

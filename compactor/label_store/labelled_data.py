@@ -15,13 +15,13 @@ import numpy as np
 from compactor.data.datasets import DATASETS
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
-from compactor.label_store.records import Header
+from compactor.label_store.header import Header
 from compactor.label_store.store import StorePart
 from compactor.progress import Bar, Reporter
 from compactor.tasks import Task, task_named
-from compactor_runtimes.bundle import Bundle
+from compactor_runtimes.bundle.manifest import TextPre
+from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import TextPre
 
 
 def open_labelled(part: StorePart, task: Task, specs: list[DataSpec], *, reporter: Reporter) -> Split:
@@ -118,7 +118,7 @@ def _spec(entry: dict[str, Any]) -> DataSpec | None:
 
 
 def _with_tokenizer(spec: DataSpec, header: Header, bundle: Bundle, pre: TextPre) -> DataSpec:
-    from compactor.run.digest import file_digest
+    from compactor.cache.digest import file_digest
 
     path = bundle.file(pre.tokenizer)
     found = (file_digest(path), pre.max_tokens)

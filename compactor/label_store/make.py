@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from compactor.data.augment import pixels_from_boxes, sample_crops
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor.data.splits import Split
+from compactor.label_store.header import Header
 from compactor.label_store.quantization import compress
-from compactor.label_store.records import Header
 from compactor.label_store.write import Job, StoreWriter
 from compactor.progress import Bar, Reporter
 from compactor.records import Batch, Crops

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from compactor.label_store.records import (
+from compactor.label_store.header import (
     STORE_FILE,
     UNFINISHED_FILE,
     Header,

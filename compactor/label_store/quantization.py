@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compactor.label_store.records import Payload, Quantization
+from compactor.data.spec import Quantization
+from compactor.label_store.header import Payload
 from compactor.records import Soft
 from compactor_runtimes.errors import UsageError
 

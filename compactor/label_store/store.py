@@ -10,21 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compactor.cache.digest import file_digest
 from compactor.data.augment import boxes_from_pixels
-from compactor.data.spec import SplitName
+from compactor.data.spec import Quantization, SplitName
+from compactor.label_store.header import STORE_FILE, Header, Part, Shard, read_header, record_dtype
 from compactor.label_store.quantization import recover
-from compactor.label_store.records import (
-    STORE_FILE,
-    Header,
-    Part,
-    Quantization,
-    Shard,
-    read_header,
-    record_dtype,
-)
 from compactor.progress import Reporter, SilentReporter
 from compactor.records import Crops, Soft
-from compactor.run.digest import file_digest
 from compactor_runtimes.errors import IntegrityError, UsageError
 
 Records = NDArray[Any]  # structured, see record_dtype

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from compactor.label_store.records import STORE_FILE, UNFINISHED_FILE, Header, read_header
+from compactor.label_store.header import STORE_FILE, UNFINISHED_FILE, Header, read_header
 from compactor.label_store.write import Job
 from compactor_runtimes.errors import IntegrityError, UsageError
 

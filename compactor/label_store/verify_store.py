@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compactor.label_store.box_checks import boxes_in_pixels, may_flip, outside_frame
+from compactor.label_store.header import STORE_FILE, Head, Header, Part, read_header
 from compactor.label_store.quantization import recover
-from compactor.label_store.records import STORE_FILE, Head, Header, Part, read_header
 from compactor.label_store.store import Records, read_ids, read_shard
 from compactor.label_store.unfinished import require_finished
 from compactor.progress import Reporter, SilentReporter

@@ -21,8 +21,9 @@ import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from compactor.cache.digest import file_digest
 from compactor.data.spec import SplitName
-from compactor.label_store.records import (
+from compactor.label_store.header import (
     STORE_FILE,
     UNFINISHED_FILE,
     Header,
@@ -32,7 +33,6 @@ from compactor.label_store.records import (
     record_dtype,
     same_identity,
 )
-from compactor.run.digest import file_digest
 from compactor_runtimes.errors import UsageError
 
 LOCK_FILE = ".lock"

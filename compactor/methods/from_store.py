@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from compactor.data.splits import Split
     from compactor.label_store.store import StorePart
     from compactor.label_store.thresholds import Thresholds
-    from compactor.recipe import LabelsSpec, StageSpec
+    from compactor.recipe.spec import LabelsSpec, StageSpec
     from compactor.targets.calibrated import CalibratedLabels
     from compactor.targets.stored import Mixing, StoredLabels
 

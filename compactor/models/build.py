@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from compactor.cache.folder import CONFIG, WEIGHTS
 from compactor.locate import locate
 from compactor.models import FAMILIES, WRAPPERS
 from compactor.models.student import Student
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
-from compactor.run.folder import CONFIG, WEIGHTS
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.tables import lookup
 

@@ -8,16 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compactor.cache.digest import file_digest
 from compactor.locate import locate
 from compactor.models.classifier import Backbone
 from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo
-from compactor.run.digest import file_digest
 from compactor_runtimes.backends.ort import open_runtime
-from compactor_runtimes.bundle import Bundle, open_bundle
+from compactor_runtimes.bundle.manifest import (
+    Artifact,
+    BioPost,
+    DecodeImage,
+    ImagePre,
+    InputPort,
+    TextPre,
+    ToFloat,
+)
+from compactor_runtimes.bundle.open import Bundle, open_bundle
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import Artifact, BioPost, DecodeImage, ImagePre, InputPort, TextPre, ToFloat
-from compactor_runtimes.model import doubt_of_int8
+from compactor_runtimes.predict.model import doubt_of_int8
 
 PIXEL_SCALE = 1 / 255  # of the pixels that all our image models take: float32 in [0, 1]
 

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.models.student import Student
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import InputPort, OutputPort
 
 MAX_BATCH = 256
 PIXELS = "pixel_values"  # the name that Hugging Face's image models and their runtimes use

@@ -5,9 +5,9 @@ from torch import Tensor
 from compactor.models.heads import SLOT
 from compactor.models.joint import EncoderWithHeads
 from compactor.models.text import TextBackbone, TextStudent, check_fits
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
-from compactor_runtimes.manifest import OutputPort
+from compactor_runtimes.bundle.manifest import OutputPort
 
 
 class IntentSlots(TextStudent):

@@ -6,9 +6,9 @@ from torch import Tensor
 from compactor.models.heads import MLM
 from compactor.models.joint import EncoderWithHeads
 from compactor.models.text import IDS, MASK, MAX_BATCH, TextBackbone, TextStudent, check_fits
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
-from compactor_runtimes.manifest import InputPort, OutputPort
+from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 
 HEAD, POSITIONS = MLM, "positions"
 

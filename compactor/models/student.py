@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from compactor.records import DataInfo
-from compactor_runtimes.manifest import InputPort, OutputPort
+from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 
 EMBEDDING = "embedding"  # the head, and the graph's output, of models that answer with a vector
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from compactor.models.student import Student
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, TextInfo
+from compactor_runtimes.bundle.manifest import InputPort
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import InputPort
 
 IDS, MASK = "input_ids", "attention_mask"  # the names that Hugging Face's text models and runtimes use
 MAX_BATCH = 64

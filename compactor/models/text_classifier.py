@@ -3,10 +3,10 @@
 from torch import Tensor
 
 from compactor.models.text import TextBackbone, TextStudent, check_fits
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
+from compactor_runtimes.bundle.manifest import OutputPort
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import OutputPort
 
 
 class TextClassifier(TextStudent):

@@ -67,7 +67,7 @@ def find_data(data: str, wishes: Wishes, base: Path | None) -> Found:
     """
     from compactor.data.cache import Opening
     from compactor.data.datasets import DATASETS
-    from compactor.data.locate import find_data as find_data_path
+    from compactor.data.files import find_data as find_data_path
     from compactor.data.survey import survey
 
     columns: list[Column] | None = None
@@ -114,7 +114,7 @@ def _is_local(name: str) -> bool:
 
 
 def _is_image_folder(path: Path) -> bool:
-    from compactor.data.tables import SUFFIXES, tables_in
+    from compactor.data.table_source import SUFFIXES, tables_in
 
     if path.is_dir():
         return not tables_in(path)

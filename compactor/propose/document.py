@@ -147,6 +147,6 @@ def _rest(found: Found, cast: "Cast") -> Entries:
 
 def _check(text: str) -> None:
     """What the recipe's own reader refuses is refused here, before anything is written."""
-    from compactor.recipe import parse_recipe
+    from compactor.recipe.load import parse_recipe
 
     parse_recipe(yaml.safe_load(text))

@@ -51,8 +51,8 @@ def variants(found: Found) -> list[Entries]:
 
 def needed_rows(precision: str, task: str) -> int:
     """Select rows from which on the default gates can be passed at all."""
-    from compactor.recipe import VsStudentGate
-    from compactor_runtimes.metrics import samples_needed
+    from compactor.recipe.spec import VsStudentGate
+    from compactor_runtimes.stats.metrics import samples_needed
 
     gate = VsStudentGate()
     needed = samples_needed({str(key): value for key, value in gate.min_agreement.items()}[precision])

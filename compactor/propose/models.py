@@ -12,9 +12,9 @@ import yaml
 from compactor.models import TEACH_ONLY
 from compactor.propose.paths import path_in_recipe
 from compactor.propose.weights import Known, classes_of_config, classes_of_file
-from compactor_runtimes.bundle import open_bundle
+from compactor_runtimes.bundle.manifest import TextPre
+from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.manifest import TextPre
 from compactor_runtimes.tables import nearest
 
 PRETRAINED = "pretrained"

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from compactor.cache.digest import digest_of
 from compactor.data.spec import DataSpec
 from compactor.progress import Reporter
-from compactor.recipe import LoadedRecipe
-from compactor.run.digest import digest_of
+from compactor.recipe.load import LoadedRecipe
 from compactor_runtimes.errors import UsageError, needs_extra
 
 if TYPE_CHECKING:

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compactor.cache.journal import Journal
 from compactor.progress import Reporter, SilentReporter
-from compactor.recipe import STAGE, LoadedRecipe, StageSpec
+from compactor.recipe.load import LoadedRecipe
+from compactor.recipe.spec import STAGE, StageSpec
 from compactor.run.data import DataSets
-from compactor.run.journal import Journal
 from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner
 from compactor.trainer.processes import is_main_process

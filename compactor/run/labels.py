@@ -8,24 +8,17 @@ from typing import Any
 
 import msgspec
 
+from compactor.cache.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
+from compactor.cache.folder import WEIGHTS, RunFolders
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor.data.splits import Dataset, Split
-from compactor.label_store.records import (
-    STORE_FILE,
-    Head,
-    Header,
-    Part,
-    Payload,
-    Transform,
-    read_header,
-)
+from compactor.label_store.header import STORE_FILE, Head, Header, Part, Payload, Transform, read_header
 from compactor.label_store.write import forecast_bytes, ids_file, shard_rows_of
 from compactor.locate import locate
 from compactor.models import WRAPPERS
-from compactor.recipe import STAGE, LabelsSpec, LoadedRecipe, ModelSpec, StageSpec
-from compactor.run.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
-from compactor.run.folder import WEIGHTS, RunFolders
-from compactor.run.references import model_digest, model_sources, reference_digest
+from compactor.models.references import model_digest, model_sources, reference_digest
+from compactor.recipe.load import LoadedRecipe
+from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, StageSpec
 from compactor.tasks import TASKS
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.units import scaled

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
+from compactor.cache.folder import RunFolders, link_stage
+from compactor.cache.journal import Journal
 from compactor.label_store.store import LabelStore
 from compactor.progress import Reporter, SilentReporter
-from compactor.recipe import LoadedRecipe, to_yaml
+from compactor.recipe.load import LoadedRecipe, to_yaml
+from compactor.release.finish import Finish
 from compactor.run.data import DataSets
-from compactor.run.finish import Finish
-from compactor.run.folder import RunFolders, link_stage
-from compactor.run.journal import Journal
 from compactor.run.plan import Plan, make_plan
 from compactor.run.stages import StageRunner
 from compactor.trainer.processes import is_main_process

@@ -6,20 +6,21 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from compactor.label_store.records import UNFINISHED_FILE, read_header
+from compactor.cache.digest import TOOLS, digest_of, source_digest, tool_versions
+from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
+from compactor.label_store.header import UNFINISHED_FILE, read_header
 from compactor.methods import METHODS, method_named
 from compactor.models import WRAPPERS
+from compactor.models.references import model_digest, model_sources, reference_digest
 from compactor.progress import SilentReporter
-from compactor.recipe import LoadedRecipe, ModelSpec, StageSpec
+from compactor.recipe.load import LoadedRecipe
+from compactor.recipe.spec import ModelSpec, StageSpec
 from compactor.run.data import DataSets
-from compactor.run.digest import TOOLS, digest_of, source_digest, tool_versions
-from compactor.run.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.run.labels import LabelJob, label_job, require_fit
-from compactor.run.references import model_digest, model_sources, reference_digest
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
+from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
-from compactor_runtimes.manifest import Calibration, ExportSpec
 
 ALWAYS = ("compactor.trainer.fit", "compactor.models.build")
 

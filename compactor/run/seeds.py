@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from compactor.cache.folder import RunFolders
 from compactor.progress import Reporter
-from compactor.recipe import LoadedRecipe, load_recipe
-from compactor.run.folder import RunFolders
+from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.run.pipeline import RunResult, run_recipe
 from compactor_runtimes.errors import InterruptedRun, UsageError
-from compactor_runtimes.metrics import bootstrap_difference
-from compactor_runtimes.predictions import PREDICTIONS_FILE, read_predictions
+from compactor_runtimes.stats.metrics import bootstrap_difference
+from compactor_runtimes.stats.predictions import PREDICTIONS_FILE, read_predictions
 
 SEEDS_FILE = "seeds.json"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, RunFolders, only_one
+from compactor.cache.journal import Journal
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
 from compactor.label_store.make import make_labels
@@ -18,11 +20,10 @@ from compactor.methods.from_store import Stored
 from compactor.models.build import build_model, load_encoder, load_model_folder, load_weights, save_model
 from compactor.models.student import Student
 from compactor.progress import Reporter
-from compactor.recipe import STAGE, LoadedRecipe, ModelSpec, Recipe, StageSpec
+from compactor.recipe.load import LoadedRecipe
+from compactor.recipe.spec import STAGE, ModelSpec, Recipe, StageSpec
 from compactor.records import DataInfo
 from compactor.run.data import DataSets
-from compactor.run.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, RunFolders, only_one
-from compactor.run.journal import Journal
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.plan import Plan
 from compactor.samplers.mix import mixed_sampler

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compactor.data.spec import Quantization
 from compactor.label_store.calibrate import HARD, TOO_EASY, TOO_HARD, Calibration
-from compactor.label_store.records import Quantization
 from compactor.label_store.store import Records, StorePart
 from compactor.records import IGNORE, Soft
 from compactor.targets.stored import Mixing, StoredLabels

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compactor.label_store.records import Quantization
+from compactor.data.spec import Quantization
 from compactor.label_store.store import Records, StorePart
 from compactor.records import Batch, Crops, Outputs, Soft, Step, Target
 from compactor.targets import TargetPolicy

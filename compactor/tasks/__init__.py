@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compactor.data.spec import DataSpec
 from compactor.records import Batch, Crops, DataInfo
-from compactor_runtimes.manifest import Post, Pre
+from compactor_runtimes.bundle.manifest import Post, Pre
 from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from compactor.data.splits import Dataset, Split
-    from compactor.recipe import StageSpec
-    from compactor.trainer.fit import Loader
+    from compactor.recipe.spec import StageSpec
+    from compactor.records import Loader
 
 TASKS = {
     "image-classification": "compactor.tasks.image_classification:TASK",

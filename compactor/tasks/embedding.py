@@ -5,7 +5,7 @@ from typing import Literal
 from compactor.models.student import EMBEDDING
 from compactor.records import DataInfo
 from compactor.tasks.texts import TextTask
-from compactor_runtimes.manifest import EmbeddingPost, Post
+from compactor_runtimes.bundle.manifest import EmbeddingPost, Post
 
 
 class Embedding(TextTask):

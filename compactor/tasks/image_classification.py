@@ -13,9 +13,9 @@ from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
 from compactor.models.classifier import PIXELS
-from compactor.recipe import StageSpec
+from compactor.recipe.spec import StageSpec
 from compactor.records import Batch, Crops, DataInfo
-from compactor_runtimes.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
+from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
 
 EVAL_BATCH = 256
 

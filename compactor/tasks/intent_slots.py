@@ -4,7 +4,7 @@ from typing import Literal
 
 from compactor.records import DataInfo
 from compactor.tasks.texts import TextTask
-from compactor_runtimes.manifest import BioPost, Post, SoftmaxPost
+from compactor_runtimes.bundle.manifest import BioPost, Post, SoftmaxPost
 
 INTENT, SLOT = "intent", "slot"
 

@@ -12,15 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from compactor.data.masking import Masker, masker_for
+from compactor.data.spec import MaskingSpec
 from compactor.data.splits import Split
 from compactor.data.text_loader import TextLoader
 from compactor.models.masked_lm import HEAD, POSITIONS
 from compactor.models.text import IDS, MASK
-from compactor.recipe import MaskingSpec, StageSpec
+from compactor.recipe.spec import StageSpec
 from compactor.records import IGNORE, Batch, DataInfo
 from compactor.tasks.texts import TextTask, text_of
+from compactor_runtimes.bundle.manifest import Post
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import Post
 
 SELECT_SEED = 0  # what is hidden of select is the same in every epoch and run
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from compactor.records import DataInfo
 from compactor.tasks.texts import TextTask
-from compactor_runtimes.manifest import Post, SoftmaxPost
+from compactor_runtimes.bundle.manifest import Post, SoftmaxPost
 
 
 class TextClassification(TextTask):

@@ -12,9 +12,9 @@ from compactor.data.splits import Dataset, Split
 from compactor.data.text_loader import TextLoader, shortest_first, text_batch, text_batches
 from compactor.data.texts import open_texts
 from compactor.models.text import IDS, MASK, MAX_BATCH, text_info_of
-from compactor.recipe import StageSpec
+from compactor.recipe.spec import StageSpec
 from compactor.records import Batch, Crops, DataInfo, TextInfo
-from compactor_runtimes.manifest import Pre, TextPre
+from compactor_runtimes.bundle.manifest import Pre, TextPre
 
 TOKENIZER_ASSET = "assets/tokenizer.json"
 # shortest that is still a text, far longer than any model reads, and letters of one to four bytes

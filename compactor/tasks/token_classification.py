@@ -5,7 +5,7 @@ from typing import Literal
 from compactor.records import DataInfo
 from compactor.tasks.intent_slots import SLOT
 from compactor.tasks.texts import TextTask
-from compactor_runtimes.manifest import BioPost, Post
+from compactor_runtimes.bundle.manifest import BioPost, Post
 
 
 class TokenClassification(TextTask):

@@ -8,22 +8,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
-from numpy.typing import NDArray
 from torch import nn
 
+from compactor.cache.folder import CHECKPOINT
+from compactor.cache.journal import Journal
 from compactor.methods import Preset
 from compactor.progress import Bar, Reporter, SilentReporter
-from compactor.recipe import StageSpec
-from compactor.records import Batch, Crops, Step
-from compactor.run.folder import CHECKPOINT
-from compactor.run.journal import Journal
+from compactor.recipe.spec import StageSpec
+from compactor.records import Batch, Step
 from compactor.teachers import RememberedTeachers, Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
 from compactor.trainer.interrupt import StopWish, stop_on_signal
@@ -34,26 +33,6 @@ from compactor_runtimes.errors import InterruptedRun, UsageError
 CHECKPOINT_EVERY_S = 60.0
 SHOW_EVERY_S = 0.25
 SELECT = "select_"  # how the figures on select are called in an epoch's record
-
-
-class Loader(Protocol):
-    """What the loop asks of a data loader."""
-
-    def epoch(
-        self,
-        epoch: int,
-        positions: NDArray[np.int64],
-        *,
-        start: int = 0,
-        crops: Callable[[NDArray[np.int64], int], Crops] | None = None,
-    ) -> Iterator[Batch]:
-        """Yield this rank's part of every global batch from the `start`-th on."""
-
-    def steps(self, n: int) -> int:
-        """Number of global batches for n samples."""
-
-    def __len__(self) -> int:
-        """Number of samples."""
 
 
 @dataclass

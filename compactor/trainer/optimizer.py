@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from compactor.recipe import StageSpec
+from compactor.recipe.spec import StageSpec
 
 
 def make_optimizer(

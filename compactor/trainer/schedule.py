@@ -4,8 +4,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from compactor.recipe import Schedule
-from compactor.records import Step
+from compactor.records import Schedule, Step
 
 
 def lr_factor(

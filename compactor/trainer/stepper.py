@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compactor.methods import Preset
 from compactor.models.features import capture
-from compactor.recipe import StageSpec
+from compactor.recipe.spec import StageSpec
 from compactor.records import Batch, Outputs, Step, Target
 from compactor.teachers import Teachers
 from compactor.trainer.optimizer import make_optimizer

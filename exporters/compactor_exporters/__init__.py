@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from compactor_exporters.source import ExportSource, check_deploy_weights
+from compactor_runtimes.backends import CODE
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError
-from compactor_runtimes.manifest import Artifact, ExportSpec
-from compactor_runtimes.runtime import CODE
 from compactor_runtimes.tables import nearest
 
 __all__ = ["EXPORTERS", "ExportSource", "can_export", "export_artifact"]
@@ -23,16 +23,16 @@ EXPORTERS = {
     "onnx/fp32": "compactor_exporters.onnx_fp32",
     "onnx/fp32/fused": "compactor_exporters.onnx_fused",
     "onnx/fp32/optimum": "compactor_exporters.onnx_optimum",
-    "onnx/fp16": "compactor_exporters.onnx_fp16",
-    "onnx/int8/dynamic": "compactor_exporters.onnx_int8",
-    "onnx/int8/dynamic/fused": "compactor_exporters.onnx_int8",
-    "onnx/int8/static": "compactor_exporters.onnx_int8",
-    "tensorrt/fp32": "compactor_exporters.tensorrt_engine",
-    "tensorrt/fp16": "compactor_exporters.tensorrt_engine",
-    "tensorrt/int8": "compactor_exporters.tensorrt_engine",
-    "tensorrt-rtx/fp32": "compactor_exporters.tensorrt_engine",
-    "tensorrt-rtx/fp16": "compactor_exporters.tensorrt_engine",
-    "tensorrt-rtx/int8": "compactor_exporters.tensorrt_engine",
+    "onnx/fp16": "compactor_exporters.fp16.export",
+    "onnx/int8/dynamic": "compactor_exporters.int8.export",
+    "onnx/int8/dynamic/fused": "compactor_exporters.int8.export",
+    "onnx/int8/static": "compactor_exporters.int8.export",
+    "tensorrt/fp32": "compactor_exporters.tensorrt.engine",
+    "tensorrt/fp16": "compactor_exporters.tensorrt.engine",
+    "tensorrt/int8": "compactor_exporters.tensorrt.engine",
+    "tensorrt-rtx/fp32": "compactor_exporters.tensorrt.engine",
+    "tensorrt-rtx/fp16": "compactor_exporters.tensorrt.engine",
+    "tensorrt-rtx/int8": "compactor_exporters.tensorrt.engine",
 }
 
 _EXPORT_PACKAGES = ("torch", "onnx", "onnx_ir", "onnxscript", "onnxslim")

@@ -1,7 +1,7 @@
 """Write a bundle: everything in a temporary sibling folder, the manifest last, then one rename into place.
 
-What a bundle means is `compactor_runtimes.manifest`; whether it holds is `compactor_runtimes.golden`, run
-afterwards by whoever called this.
+What a bundle means is `compactor_runtimes.bundle.manifest`; whether it holds is
+`compactor_runtimes.golden.verify`, run afterwards by whoever called this.
 """
 
 import os
@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from compactor_exporters.gates import raise_for_gates
 from compactor_exporters.readme import render_readme
 from compactor_exporters.source import ExportSource, forward
-from compactor_runtimes.answering import words_from
-from compactor_runtimes.bundle import MANIFEST, file_entry, resolve_inside
-from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
-from compactor_runtimes.golden_findings import Decoded, DecodedSlots, DecodedVector
-from compactor_runtimes.manifest import (
+from compactor_exporters.verify.gates import raise_for_gates
+from compactor_runtimes.bundle.manifest import (
     SCHEMA_VERSION,
     Artifact,
     Component,
@@ -30,8 +26,19 @@ from compactor_runtimes.manifest import (
     Manifest,
     encode_manifest,
 )
-from compactor_runtimes.postprocess import Answer, Embedding, Prediction, Tagging, Understanding, decoder_from
-from compactor_runtimes.preprocess import feeds_from
+from compactor_runtimes.bundle.open import MANIFEST, file_entry, resolve_inside
+from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
+from compactor_runtimes.golden.findings import Decoded, DecodedSlots, DecodedVector
+from compactor_runtimes.predict.answering import words_from
+from compactor_runtimes.predict.answers import (
+    Answer,
+    Embedding,
+    Prediction,
+    Tagging,
+    Understanding,
+    decoder_from,
+)
+from compactor_runtimes.predict.images import feeds_from
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

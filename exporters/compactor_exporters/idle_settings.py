@@ -1,6 +1,6 @@
 """Settings of an export entry that would have no effect are refused, not ignored."""
 
-from compactor_runtimes.manifest import ExportSpec
+from compactor_runtimes.bundle.manifest import ExportSpec
 
 
 def refuse_idle(spec: ExportSpec, *names: str) -> str | None:

@@ -15,13 +15,13 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compactor_exporters.graph import check_graph
-from compactor_exporters.graph_rules import graph_rules
+from compactor_exporters.graph.checks import check_graph
+from compactor_exporters.graph.rules import graph_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.source import ExportSource
-from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
-from compactor_runtimes.manifest import Artifact, ExportSpec
 
 if TYPE_CHECKING:
     import onnx

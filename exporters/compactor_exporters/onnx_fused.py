@@ -15,15 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compactor_exporters.graph import check_ports
+from compactor_exporters.graph.checks import check_ports
+from compactor_exporters.graph.packed_projections import packed_projection_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.onnx_fp32 import canonical_graph, drop_shapes
-from compactor_exporters.packed_projections import packed_projection_rules
 from compactor_exporters.source import ExportSource
 from compactor_runtimes.backends.ort import open_runtime
-from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
-from compactor_runtimes.manifest import Artifact, ExportSpec
 
 if TYPE_CHECKING:
     import onnx_ir as ir

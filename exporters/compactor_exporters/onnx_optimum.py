@@ -18,13 +18,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from compactor_exporters import optimum_child
-from compactor_exporters.graph import check_ports, check_weights
+from compactor_exporters.graph.checks import check_ports, check_weights
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.onnx_fp32 import OPSET
 from compactor_exporters.source import ExportSource
-from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, InputPort, OutputPort
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError, UsageError, needs_extra
-from compactor_runtimes.manifest import Artifact, ExportSpec, InputPort, OutputPort
 
 if TYPE_CHECKING:
     import onnx

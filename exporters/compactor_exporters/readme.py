@@ -1,6 +1,13 @@
 """The README of a bundle, rendered from its manifest alone."""
 
-from compactor_runtimes.manifest import Artifact, BioPost, EmbeddingPost, Manifest, SoftmaxPost, TextPre
+from compactor_runtimes.bundle.manifest import (
+    Artifact,
+    BioPost,
+    EmbeddingPost,
+    Manifest,
+    SoftmaxPost,
+    TextPre,
+)
 
 _LABELS_SHOWN = 12
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compactor_runtimes.bundle.manifest import Calibration, InputPort, OutputPort, Post, Pre
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.manifest import Calibration, InputPort, OutputPort, Post, Pre
 
 if TYPE_CHECKING:
     import torch
 
-    from compactor_exporters.findings import Arrays
+    from compactor_exporters.verify.findings import Arrays
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compactor_runtimes.bundle import open_bundle
+    from compactor_runtimes.bundle.open import open_bundle
     from compactor_runtimes.errors import (
         AccuracyGateError,
         CompactorError,
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
         UnfitEnvironmentError,
         UsageError,
     )
-    from compactor_runtimes.golden import verify_bundle
-    from compactor_runtimes.model import Model, load
-    from compactor_runtimes.postprocess import Embedding, Prediction, Tagging, Understanding
-    from compactor_runtimes.slots import Slot
+    from compactor_runtimes.golden.verify import verify_bundle
+    from compactor_runtimes.predict.answers import Embedding, Prediction, Tagging, Understanding
+    from compactor_runtimes.predict.model import Model, load
+    from compactor_runtimes.predict.slots import Slot
 
 __all__ = [
     "AccuracyGateError",
@@ -46,15 +46,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "load": "model",
-    "Model": "model",
-    "Embedding": "postprocess",
-    "Prediction": "postprocess",
-    "Slot": "slots",
-    "Tagging": "postprocess",
-    "Understanding": "postprocess",
-    "open_bundle": "bundle",
-    "verify_bundle": "golden",
+    "load": "predict.model",
+    "Model": "predict.model",
+    "Embedding": "predict.answers",
+    "Prediction": "predict.answers",
+    "Slot": "predict.slots",
+    "Tagging": "predict.answers",
+    "Understanding": "predict.answers",
+    "open_bundle": "bundle.open",
+    "verify_bundle": "golden.verify",
 }
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor.data.splits import Split
+from compactor.label_store.header import Head, Header, Part, Payload, Transform
 from compactor.label_store.make import make_labels
-from compactor.label_store.records import Head, Header, Part, Payload, Transform
 from compactor.label_store.store import LabelStore, open_store
 from compactor.label_store.write import ids_file
 from compactor.models.classifier import Backbone, ImageClassifier

@@ -12,22 +12,23 @@ import torch
 import yaml
 from PIL import Image
 
+from compactor.cache.digest import file_digest
 from compactor.evaluation import stored_answers, student_answers
 from compactor.label_store.store import open_store
 from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.models.bundled import build as build_bundle
+from compactor.models.references import model_digest
 from compactor.progress import SilentReporter
 from compactor.propose.proposal import propose
-from compactor.recipe import LoadedRecipe, ModelSpec, load_recipe, parse_recipe
+from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
+from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, DataInfo
-from compactor.run.cost import weights_bytes
+from compactor.release.export_model import export_model
+from compactor.release.measured import weights_bytes
+from compactor.release.variants import parse_variants
 from compactor.run.data import DataSets
-from compactor.run.digest import file_digest
-from compactor.run.export import export_model
 from compactor.run.label import label_recipe
 from compactor.run.pipeline import run_recipe
-from compactor.run.references import model_digest
-from compactor.run.variants import parse_variants
 from compactor.tasks.image_classification import TASK
 from compactor.teachers import Teachers
 from compactor.torch_runtime import open_runtime

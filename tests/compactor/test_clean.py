@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from compactor.cache.folder import RunFolders, link_stage
+from compactor.clean import Limits, carry_out, parse_size, plan_clean
+from compactor.clean.items import find_cache, find_runs, tree_size
+from compactor.clean.terminal import age, command_line
 from compactor.cli.clean_command import command
-from compactor.run.clean import Limits, carry_out, parse_size, plan_clean
-from compactor.run.clean.items import find_cache, find_runs, tree_size
-from compactor.run.clean.terminal import age, command_line
-from compactor.run.folder import RunFolders, link_stage
 from compactor_runtimes.errors import UsageError
 
 NOW = 2_000_000_000.0
@@ -135,7 +135,7 @@ def test_bundles_can_stay(runs: Path) -> None:
 
 def test_a_stage_in_training_stays_and_so_does_its_recipe(runs: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from compactor.run.folder import only_one\n"
+        "import sys; from pathlib import Path; from compactor.cache.folder import only_one\n"
         "with only_one(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()\n"
     )
     stage = runs / "toy" / "stages" / STAGE_C

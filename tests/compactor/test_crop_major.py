@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from compactor.cache.journal import Journal
 from compactor.data.loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.methods import Preset
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.records import Step
-from compactor.run.journal import Journal
 from compactor.samplers.crop_major import CropMajor
 from compactor.targets.ground_truth import GroundTruth
 from compactor.trainer import stepper

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from compactor.recipe import LoadedRecipe, load_recipe
-from compactor.run import digest as module
-from compactor.run.digest import digest_of, source_closure
+from compactor.cache import digest as module
+from compactor.cache.digest import digest_of, source_closure
+from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.run.plan import make_plan
 from tests.compactor.test_recipe import MINIMAL
 

@@ -12,7 +12,7 @@ from compactor.mixers.mean import MeanMixer
 from compactor.models.build import build_model
 from compactor.objectives.cosine import Cosine
 from compactor.objectives.similarity import Similarity
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, Outputs, Step, Target
 from compactor.teachers import Teachers
 from compactor.trainer.fit import fit

@@ -10,17 +10,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from compactor.cache.folder import DONE
+from compactor.cache.journal import Journal
 from compactor.data.text_loader import FIRST
 from compactor.evaluation import gold_labels, headline, of_words, select_figures, word_labels
 from compactor.methods import supervised
 from compactor.methods.encoder import Options, build
 from compactor.models.build import build_model, load_model_folder
 from compactor.progress import SilentReporter
-from compactor.recipe import LoadedRecipe, ModelSpec, load_recipe, parse_recipe
+from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
+from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, Outputs, Step
 from compactor.run.data import DataSets
-from compactor.run.folder import DONE
-from compactor.run.journal import Journal
 from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner
 from compactor.tasks import task_named

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from compactor.models.build import build_model, load_encoder, load_model_folder, save_model
 from compactor.models.heads import DropoutLinear, pool
 from compactor.models.student import parameter_count
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
 from compactor_exporters import export_artifact
-from compactor_exporters.graph import check_ports
+from compactor_exporters.graph.checks import check_ports
 from compactor_runtimes.backends.ort import open_runtime as open_ort
+from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import ExportSpec
 from tests.compactor.test_text_models import source_of
 from tests.compactor.text_toys import CLASSES, IDS, bert_folder, text_info
 

@@ -2,7 +2,7 @@
 
 import json
 
-from compactor.engine_layers import layer_types
+from compactor.gpu.engine_layers import layer_types
 
 
 def layer(said, *, key="Format/Datatype", ends=("Inputs", "Outputs")):

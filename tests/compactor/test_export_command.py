@@ -12,16 +12,16 @@ from compactor.cli import cli
 from compactor.progress import SilentReporter
 from compactor.propose.models import Known, Named, read_model
 from compactor.records import DataInfo, ImageInfo
-from compactor.run import export
-from compactor.run.export import check_place, export_model
-from compactor.run.model_info import class_names, info_of
-from compactor.run.sample_inputs import photo_crops, sentences
-from compactor.run.variants import known_variants, parse_variants, with_overrides
+from compactor.release import export_model as export
+from compactor.release.export_model import check_place, export_model
+from compactor.release.model_info import class_names, info_of
+from compactor.release.sample_inputs import photo_crops, sentences
+from compactor.release.variants import known_variants, parse_variants, with_overrides
 from compactor_exporters import EXPORTERS
 from compactor_runtimes import load
-from compactor_runtimes.bundle import open_bundle
+from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import AccuracyGateError, InterruptedRun, UsageError
-from compactor_runtimes.golden import verify_bundle
+from compactor_runtimes.golden.verify import verify_bundle
 from tests.compactor.text_toys import bert_folder, write_tokenizer
 
 NAMES = {0: "calm", 1: "glad", 2: "sad"}

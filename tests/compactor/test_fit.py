@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from compactor.cache.folder import CHECKPOINT
 from compactor.data.loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.methods import Preset, method_named, parse_options
 from compactor.objectives import LogitObjective
 from compactor.objectives.hard_ce import HardCrossEntropy
-from compactor.recipe import StageSpec
+from compactor.recipe.spec import StageSpec
 from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
-from compactor.run.folder import CHECKPOINT
 from compactor.samplers import Sampler
 from compactor.samplers.shuffle import Shuffle
 from compactor.targets import TargetPolicy
@@ -133,7 +133,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int,
 
 def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
     from compactor.models.build import build_model
-    from compactor.recipe import ModelSpec
+    from compactor.recipe.spec import ModelSpec
 
     def make() -> nn.Module:
         return build_model(ModelSpec(model="cifar:resnet8", options={"width": 4}), toys.info(), base=tmp_path)
@@ -238,7 +238,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_teachers_stay_as_they_are(tmp_path: Path) -> None:
     """Eval mode, no gradient, buffers untouched, outside the student and its optimiser."""
     from compactor.models.build import build_model
-    from compactor.recipe import ModelSpec
+    from compactor.recipe.spec import ModelSpec
 
     teacher = build_model(ModelSpec(model="cifar:resnet8", options={"width": 4}), toys.info(), base=tmp_path)
     before = weights(teacher)

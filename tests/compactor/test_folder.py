@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compactor.run.folder import RunFolders, only_one
+from compactor.cache.folder import RunFolders, only_one
 from compactor_runtimes.errors import UsageError
 
 
@@ -21,7 +21,7 @@ def test_two_runs_in_one_second_get_two_folders_and_latest_moves(tmp_path: Path)
 
 def test_a_second_process_is_kept_out_and_a_dead_one_leaves_no_lock(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from compactor.run.folder import only_one\n"
+        "import sys; from pathlib import Path; from compactor.cache.folder import only_one\n"
         "with only_one(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()\n"
     )
     child = subprocess.Popen(

@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from compactor.cli import cli
-from compactor.gpu_check import GpuReport, Step, check_engine, check_gpu
-from compactor.gpu_subjects import bundle_subjects, tiny_subject
+from compactor.gpu.check import GpuReport, Step, check_engine, check_gpu
+from compactor.gpu.subjects import bundle_subjects, tiny_subject
+from compactor_runtimes.backends.gpu import nvidia_gpu
 from compactor_runtimes.backends.ort import open_runtime
-from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError
-from compactor_runtimes.gpu import nvidia_gpu
-from compactor_runtimes.manifest import Artifact, ExportSpec
 from tests.runtimes.conftest import write_bundle
 
 FP32_LAYERS = json.dumps({"Layers": [{"Inputs": [{"Format/Datatype": "Row major linear FP32"}]}] * 3})

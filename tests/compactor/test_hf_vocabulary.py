@@ -11,12 +11,12 @@ import torch
 from compactor.data.tokenizer import find_tokenizer
 from compactor.data.vocabulary import pieces, trim
 from compactor.models.build import build_model, load_model_folder, save_model
-from compactor.models.hf_vocabulary import keep_tokens, trim_config
-from compactor.recipe import ModelSpec
+from compactor.models.hf.vocabulary import keep_tokens, trim_config
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, TextInfo
+from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import TextPre
-from compactor_runtimes.text import TextPipeline
+from compactor_runtimes.predict.text import TextPipeline
 from tests.compactor.test_text_models import MINILM, needs_minilm
 from tests.compactor.text_toys import IDS, bert_config, bert_folder, write_tokenizer
 

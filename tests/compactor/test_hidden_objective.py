@@ -12,7 +12,7 @@ from torch import nn
 from compactor.models.build import build_model
 from compactor.models.features import capture
 from compactor.objectives.hidden import STATES, HiddenMatch
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, Outputs, Step, Target
 from compactor.teachers import Teachers
 from compactor_runtimes.errors import UsageError

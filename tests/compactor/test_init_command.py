@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from compactor.cli.init_command import command
-from compactor.recipe import load_recipe
+from compactor.recipe.load import load_recipe
 from compactor_runtimes.errors import CompactorError
 
 

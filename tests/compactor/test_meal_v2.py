@@ -16,7 +16,8 @@ from compactor.methods import method_named, parse_options
 from compactor.mixers.mean import MeanMixer
 from compactor.objectives.discriminator import Adversary, Discriminator
 from compactor.objectives.soft_ce import SoftCrossEntropy
-from compactor.recipe import StageSpec, parse_recipe
+from compactor.recipe.load import parse_recipe
+from compactor.recipe.spec import StageSpec
 from compactor.records import Batch, Outputs, Soft, Step, Target
 from compactor.targets.live_teacher import LiveTeacher
 from compactor.targets.mixing import LAM, PARTNER

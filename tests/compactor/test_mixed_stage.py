@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from compactor.cache.folder import STUDENT
+from compactor.cache.journal import Journal
 from compactor.models.build import load_model_folder
 from compactor.progress import SilentReporter
-from compactor.recipe import LoadedRecipe, parse_recipe
+from compactor.recipe.load import LoadedRecipe, parse_recipe
 from compactor.run import stages
 from compactor.run.data import DataSets
-from compactor.run.folder import STUDENT
-from compactor.run.journal import Journal
 from compactor.run.plan import make_plan
 from compactor.samplers.mix import Mixed
 from compactor.samplers.shuffle import Shuffle

@@ -14,7 +14,7 @@ from compactor.evaluation import split_labels, student_answers
 from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.models.classifier import Backbone, ImageClassifier
 from compactor.models.student import parameter_count
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.tasks.image_classification import TASK
 from compactor_runtimes.errors import IntegrityError, UsageError
 from tests import toys

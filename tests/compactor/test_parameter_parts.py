@@ -8,7 +8,7 @@ import torch
 from compactor.models.build import build_model
 from compactor.models.parameter_parts import parameter_parts
 from compactor.models.student import parameter_count
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from tests import toys
 from tests.compactor.test_encoder_models import build, every_norm, info_of
 from tests.compactor.text_toys import IDS, bert_folder, text_info

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compactor.recipe import load_recipe
+from compactor.recipe.load import load_recipe
 from compactor.run.plan import make_plan
 from compactor_runtimes.errors import UnfitEnvironmentError
 

@@ -7,7 +7,7 @@ from compactor.data.survey import Survey
 from compactor.propose.data import EMBEDDING, IMAGES, TEXTS, Found
 from compactor.propose.export import needed_rows, variants
 from compactor_exporters import EXPORTERS
-from compactor_runtimes.manifest import Calibration, ExportSpec
+from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 
 
 def proposed(task: str, select: int) -> list[ExportSpec]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compactor.recipe import load_recipe, parse_recipe, recipe_names, schema, smoke, to_yaml
+from compactor.recipe.load import load_recipe, parse_recipe, recipe_names, schema, smoke, to_yaml
 from compactor_runtimes.errors import UsageError
 
 MINIMAL: dict[str, Any] = {

@@ -7,11 +7,11 @@ import pytest
 
 from compactor.evaluation import student_answers
 from compactor.progress import SilentReporter
-from compactor.recipe import GatesSpec
-from compactor.run.ship import Shipment, export_and_judge, export_source
+from compactor.recipe.spec import GatesSpec
+from compactor.release.artifacts import Shipment, export_and_judge, export_source
 from compactor.tasks import task_named
+from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import ExportSpec
 from tests.toys import classifier, split
 
 TASK = "image-classification"

@@ -9,19 +9,20 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+from compactor import sizes
 from compactor.cli import cli
 from compactor.progress import SilentReporter
-from compactor.recipe import LoadedRecipe, ModelSpec, parse_recipe
-from compactor.run import sizes
-from compactor.run.sizes import drift_reason, groups, joined, measure_sizes, student_and_teachers
-from compactor.run.sizes import steps as sizes_steps
-from compactor.run.sizes.ladder import default_ladder, display_name, parse_candidate, timm_siblings
-from compactor.run.sizes.plot import plot_sizes, quartiles_ns
-from compactor.run.sizes.records import SizeRow, Sizes
-from compactor.run.sizes.steps import Workshop, count_flops
-from compactor.run.sizes.table import hint
+from compactor.recipe.load import LoadedRecipe, parse_recipe
+from compactor.recipe.spec import ModelSpec
+from compactor.sizes import drift_reason, groups, joined, measure_sizes, student_and_teachers
+from compactor.sizes import steps as sizes_steps
+from compactor.sizes.candidates import SizeRow, Sizes
+from compactor.sizes.ladder import default_ladder, display_name, parse_candidate, timm_siblings
+from compactor.sizes.plot import plot_sizes, quartiles_ns
+from compactor.sizes.steps import Workshop, count_flops
+from compactor.sizes.table import hint
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.measure.records import Candidate, Measurement
+from compactor_runtimes.measure.measurement import Candidate, Measurement
 
 TINY = "cifar:resnet8?width=2"
 RECIPE: dict[str, Any] = {

@@ -10,16 +10,17 @@ import msgspec
 import pytest
 import yaml
 
+from compactor.cache.journal import Journal
 from compactor.cli.label_command import _share
 from compactor.data.spec import AugmentSpec
-from compactor.label_store.records import STORE_FILE, Header, Payload
+from compactor.label_store.header import STORE_FILE, Header, Payload
 from compactor.label_store.store import open_store
 from compactor.progress import SilentReporter
-from compactor.recipe import LabelsSpec, LoadedRecipe, load_recipe, parse_recipe
+from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
+from compactor.recipe.spec import LabelsSpec
 from compactor.run import labels as module
 from compactor.run import stages
 from compactor.run.data import DataSets
-from compactor.run.journal import Journal
 from compactor.run.label import label_recipe
 from compactor.run.labels import LabelJob, require_fit
 from compactor.run.pipeline import run_recipe

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from compactor.data.loader import ImageLoader
 from compactor.data.spec import AugmentSpec
-from compactor.label_store.records import Head, Payload, record_dtype
+from compactor.label_store.header import Head, Payload, record_dtype
 from compactor.label_store.store import StorePart
 from compactor.methods import Preset, method_named, parse_options
 from compactor.methods.from_store import Stored
 from compactor.models.classifier import Backbone, ImageClassifier
-from compactor.recipe import LabelsSpec, StageSpec
+from compactor.recipe.spec import LabelsSpec, StageSpec
 from compactor.records import Batch, Outputs, Soft, Step, Target
 from compactor.samplers.shuffle import Shuffle
 from compactor.targets import TargetPolicy, mixing

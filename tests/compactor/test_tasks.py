@@ -18,17 +18,17 @@ from compactor.evaluation import artifact_answers, student_answers
 from compactor.models.build import build_model
 from compactor.models.student import Student
 from compactor.models.text import IDS
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, DataInfo
 from compactor.tasks import TASKS, task_named
 from compactor.tasks.text_classification import TASK as TEXT_TASK
 from compactor.tasks.texts import TextSplit
 from compactor_exporters import ExportSource, export_artifact
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters.verify.artifact import verify_artifact
 from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.bundle.manifest import BioPost, ExportSpec, InputPort, OutputPort, SoftmaxPost
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import BioPost, ExportSpec, InputPort, OutputPort, SoftmaxPost
-from compactor_runtimes.preprocess import feeds_from
+from compactor_runtimes.predict.images import feeds_from
 from tests import toys
 from tests.compactor.text_toys import CLASSES, WORDS, text_info, write_tokenizer
 

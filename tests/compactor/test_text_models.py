@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.models.student import parameter_count
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.torch_runtime import open_runtime, write_ensemble
 from compactor_exporters import ExportSource, export_artifact
-from compactor_exporters.graph import check_ports
+from compactor_exporters.graph.checks import check_ports
 from compactor_runtimes.backends.ort import open_runtime as open_ort
+from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import ExportSpec
 from tests import toys
 from tests.compactor.text_toys import IDS, WORDS, bert_folder, text_info, write_tokenizer
 

@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from compactor.cli import cli
 from compactor.progress import SilentReporter
-from compactor.recipe import load_recipe
+from compactor.recipe.load import load_recipe
 from compactor.run.data import DataSets
-from compactor.run.sizes import steps
-from compactor.run.training_cost import StageCost, training_costs
+from compactor.sizes import steps
+from compactor.sizes.training_cost import StageCost, training_costs
 from tests.compactor.test_encoder_models import build, every_norm, info_of
 from tests.compactor.test_tasks import sentences
 from tests.compactor.text_toys import IDS, bert_folder, text_info

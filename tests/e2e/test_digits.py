@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from compactor_runtimes.bundle import file_entry, open_bundle
-from compactor_runtimes.manifest import encode_manifest
-from compactor_runtimes.model import load
+from compactor_runtimes.bundle.manifest import encode_manifest
+from compactor_runtimes.bundle.open import file_entry, open_bundle
+from compactor_runtimes.predict.model import load
 from compactor_runtimes.report import read_report
 from tests.conftest import DIGITS, Finished, compactor
 
@@ -128,7 +128,7 @@ def rewrite_hash(bundle: Path, relative: str) -> None:
 
 
 def open_manifest(bundle: Path):
-    from compactor_runtimes.manifest import decode_manifest
+    from compactor_runtimes.bundle.manifest import decode_manifest
 
     return decode_manifest((bundle / "manifest.json").read_bytes(), where="test")
 

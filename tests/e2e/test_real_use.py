@@ -11,9 +11,9 @@ from PIL import Image
 
 from compactor.run.pipeline import RunResult
 from compactor.run.seeds import aggregate
-from compactor_runtimes.model import load
-from compactor_runtimes.predictions import read_predictions, write_predictions
+from compactor_runtimes.predict.model import load
 from compactor_runtimes.report import read_report
+from compactor_runtimes.stats.predictions import read_predictions, write_predictions
 from tests.conftest import Finished, compactor
 
 
@@ -57,7 +57,7 @@ def result_of(run: Path) -> RunResult:
 def test_a_student_trained_elsewhere_ships_from_unlabelled_images(tmp_path: Path) -> None:
     """No stage and no label: the teacher is the judge, and the student's own weights are exported."""
     from compactor.models.build import build_model, save_model
-    from compactor.recipe import ModelSpec
+    from compactor.recipe.spec import ModelSpec
     from tests.toys import info
 
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compactor_exporters import ExportSource, export_artifact
-from compactor_runtimes.manifest import (
+from compactor_runtimes.bundle.manifest import (
     Artifact,
     DecodeImage,
     ExportSpec,

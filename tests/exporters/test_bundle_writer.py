@@ -15,12 +15,12 @@ from safetensors.numpy import load_file
 
 from compactor_exporters import bundle_writer, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
-from compactor_exporters.reference import Reference
-from compactor_exporters.verify import verify_against, verify_artifact
+from compactor_exporters.verify.artifact import verify_against, verify_artifact
+from compactor_exporters.verify.reference import Reference
 from compactor_runtimes import load, open_bundle, verify_bundle
-from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import AccuracyGateError, IntegrityError, NumericGateError, UsageError
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec
 
 
 @pytest.fixture

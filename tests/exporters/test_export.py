@@ -10,10 +10,10 @@ from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
 from compactor_exporters import EXPORTERS, can_export, export_artifact
-from compactor_exporters.graph import check_graph
+from compactor_exporters.graph.checks import check_graph
 from compactor_exporters.onnx_fp32 import canonical_graph
+from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.manifest import Calibration, ExportSpec
 from compactor_runtimes.tables import resolve
 
 

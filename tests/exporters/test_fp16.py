@@ -16,11 +16,13 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, can_export, export_artifact, fp16_overflow, onnx_fp16
-from compactor_exporters.graph import check_ports
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters import ExportSource, can_export, export_artifact
+from compactor_exporters.fp16 import export as onnx_fp16
+from compactor_exporters.fp16 import overflow as fp16_overflow
+from compactor_exporters.graph.checks import check_ports
+from compactor_exporters.verify.artifact import verify_artifact
+from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.errors import NumericGateError
-from compactor_runtimes.manifest import Artifact, Calibration, ExportSpec
 
 FP16 = ExportSpec(precision="fp16")
 PIXELS = np.random.default_rng(0).random((12, 1, 8, 8), dtype=np.float32)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from compactor_exporters import ExportSource, can_export, export_artifact
 from compactor_exporters.onnx_fused import fused_graph
-from compactor_exporters.samples import MOST_TOKENS, shape_grid
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters.verify.artifact import verify_artifact
+from compactor_exporters.verify.samples import MOST_TOKENS, shape_grid
+from compactor_runtimes.bundle.manifest import ExportSpec, InputPort, OutputPort
 from compactor_runtimes.errors import UnfitEnvironmentError
-from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort
 from tests.exporters.conftest import MaskedAttention
 
 FUSED = ExportSpec(fused=True)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from compactor_exporters.gates import judge_agreement, judge_drop, raise_for_gates
+from compactor_exporters.verify.gates import judge_agreement, judge_drop, raise_for_gates
+from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UsageError
-from compactor_runtimes.manifest import Check
 
 
 def flags(true: int, false: int) -> np.ndarray:

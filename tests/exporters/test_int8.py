@@ -9,14 +9,15 @@ import pytest
 import torch
 from onnx.numpy_helper import to_array
 
-from compactor_exporters import can_export, export_artifact, onnx_int8
-from compactor_exporters.int8_calibration import Reader, sample_digests, without_common_padding
-from compactor_exporters.int8_scheme import SCHEMES, dynamic_candidates, static_candidates
-from compactor_exporters.text_samples import TextPorts
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters import can_export, export_artifact
+from compactor_exporters.int8 import export as onnx_int8
+from compactor_exporters.int8.calibration import Reader, sample_digests, without_common_padding
+from compactor_exporters.int8.scheme import SCHEMES, dynamic_candidates, static_candidates
+from compactor_exporters.verify.artifact import verify_artifact
+from compactor_exporters.verify.text_samples import TextPorts
+from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
-from compactor_runtimes.manifest import Artifact, Calibration, ExportSpec
-from compactor_runtimes.report.slow_reason import slow_reason
+from compactor_runtimes.report.decide.slow_reason import slow_reason
 
 STATIC = ExportSpec(precision="int8", quantization="static")
 DYNAMIC = ExportSpec(precision="int8", quantization="dynamic")

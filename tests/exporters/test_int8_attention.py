@@ -12,9 +12,9 @@ from onnx.numpy_helper import from_array, to_array
 from torch import Tensor, nn
 
 from compactor_exporters import ExportSource, export_artifact
-from compactor_exporters.int8_attention import split_attention
-from compactor_exporters.verify import verify_artifact
-from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort
+from compactor_exporters.int8.attention import split_attention
+from compactor_exporters.verify.artifact import verify_artifact
+from compactor_runtimes.bundle.manifest import ExportSpec, InputPort, OutputPort
 from tests.exporters.conftest import MaskedAttention
 
 WIDTH, HEADS = 16, 2

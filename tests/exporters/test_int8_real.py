@@ -13,17 +13,18 @@ from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
 from compactor.models.build import build_model
 from compactor.progress import RichReporter
-from compactor.recipe import LoadedRecipe, ModelSpec, parse_recipe
-from compactor.run.calibration import arrays_of
+from compactor.recipe.load import LoadedRecipe, parse_recipe
+from compactor.recipe.spec import ModelSpec
+from compactor.release.artifacts import export_source
+from compactor.release.calibration import arrays_of
 from compactor.run.data import DataSets
-from compactor.run.ship import export_source
 from compactor.tasks import task_named
 from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters.graph.weight_types import judge_precision
 from compactor_exporters.source import forward
-from compactor_exporters.weight_types import judge_precision
 from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 from compactor_runtimes.environment import has_int8_dot, isa_flags
-from compactor_runtimes.manifest import Calibration, ExportSpec
 from tests.real_data import needs_data
 
 HERE = Path(__file__).parent

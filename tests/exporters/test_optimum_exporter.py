@@ -14,9 +14,9 @@ from torch import nn
 
 from compactor_exporters import can_export, export_artifact
 from compactor_exporters.onnx_optimum import PYTHON
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters.verify.artifact import verify_artifact
+from compactor_runtimes.bundle.manifest import ExportSpec, InputPort, OutputPort
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError
-from compactor_runtimes.manifest import ExportSpec, InputPort, OutputPort
 
 SPEC = ExportSpec(exporter="optimum")
 needs_optimum = pytest.mark.skipif(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from compactor_exporters.output_errors import output_errors
-from compactor_runtimes.manifest import OutputPort
+from compactor_exporters.verify.output_errors import output_errors
+from compactor_runtimes.bundle.manifest import OutputPort
 
 PORTS = [OutputPort(name="logits", dtype="float32", axes=["batch", 2], role="logits")]
 

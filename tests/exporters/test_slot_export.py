@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
+from compactor_exporters.graph.weight_types import weight_bytes
 from compactor_exporters.readme import render_readme
-from compactor_exporters.reference import Reference
-from compactor_exporters.verify import verify_against
-from compactor_exporters.weight_types import weight_bytes
+from compactor_exporters.verify.artifact import verify_against
+from compactor_exporters.verify.reference import Reference
 from compactor_runtimes import load, open_bundle, verify_bundle
-from compactor_runtimes.manifest import (
+from compactor_runtimes.bundle.manifest import (
     BioPost,
     ExportSpec,
     InputPort,
@@ -27,8 +27,8 @@ from compactor_runtimes.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from compactor_runtimes.slots import spans
-from compactor_runtimes.text import TextPipeline
+from compactor_runtimes.predict.slots import spans
+from compactor_runtimes.predict.text import TextPipeline
 from tests.runtimes.text_bundles import write_tokenizer
 
 VOCABULARY, WIDTH = 8000, 32

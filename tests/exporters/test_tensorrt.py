@@ -11,12 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from compactor_exporters import can_export, export_artifact, tensorrt_engine
-from compactor_exporters.tensorrt_build import build_engine, configure, network_flags, profile_of
-from compactor_exporters.tensorrt_progress import Watch, monitor
+from compactor_exporters import can_export, export_artifact
+from compactor_exporters.tensorrt import engine as tensorrt_engine
+from compactor_exporters.tensorrt.build import build_engine, configure, network_flags, profile_of
+from compactor_exporters.tensorrt.progress import Watch, monitor
+from compactor_runtimes.backends.tensorrt_product import one_line, open_product, quiet_logger
+from compactor_runtimes.bundle.manifest import Calibration, ExportSpec, InputPort
 from compactor_runtimes.errors import UnfitEnvironmentError
-from compactor_runtimes.manifest import Calibration, ExportSpec, InputPort
-from compactor_runtimes.tensorrt_product import one_line, open_product, quiet_logger
 
 PROFILE = {"x": ([1, 4], [8, 4], [16, 4])}
 

@@ -12,14 +12,21 @@ from torch import Tensor, nn
 
 from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
-from compactor_exporters.samples import edge_samples
 from compactor_exporters.source import check_deploy_weights
-from compactor_exporters.text_samples import padded_pairs, real_tokens, text_ports
-from compactor_exporters.verify import verify_artifact
+from compactor_exporters.verify.artifact import verify_artifact
+from compactor_exporters.verify.samples import edge_samples
+from compactor_exporters.verify.text_samples import padded_pairs, real_tokens, text_ports
 from compactor_runtimes import load, open_bundle, verify_bundle
+from compactor_runtimes.bundle.manifest import (
+    EmbeddingPost,
+    ExportSpec,
+    InputPort,
+    OutputPort,
+    SoftmaxPost,
+    TextPre,
+)
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import EmbeddingPost, ExportSpec, InputPort, OutputPort, SoftmaxPost, TextPre
-from compactor_runtimes.text import TextPipeline
+from compactor_runtimes.predict.text import TextPipeline
 from tests.runtimes.text_bundles import write_tokenizer
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *(f"w{number}" for number in range(96))]
@@ -218,8 +225,8 @@ def contents(source, artifact, folder, tmp_path) -> BundleContents:
 
 
 def rehash(bundle) -> None:
-    from compactor_runtimes.bundle import file_entry
-    from compactor_runtimes.manifest import decode_manifest, encode_manifest
+    from compactor_runtimes.bundle.manifest import decode_manifest, encode_manifest
+    from compactor_runtimes.bundle.open import file_entry
 
     path = bundle / "manifest.json"
     manifest = decode_manifest(path.read_bytes(), where="here")

@@ -14,13 +14,13 @@ import torch
 from onnx.numpy_helper import from_array, to_array
 from torch import nn
 
-from compactor_exporters.reference import Reference
-from compactor_exporters.samples import edge_samples, shape_grid
-from compactor_exporters.verify import concluded, top1_matches, verify_against, verify_artifact
-from compactor_runtimes.bundle import file_entry
+from compactor_exporters.verify.artifact import concluded, top1_matches, verify_against, verify_artifact
+from compactor_exporters.verify.reference import Reference
+from compactor_exporters.verify.samples import edge_samples, shape_grid
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.environment import isa_flags
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec
 
 
 def named(artifact: Artifact) -> dict[str, Check]:

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.numpy_helper import from_array
 
-from compactor_exporters.weight_types import judge_precision, weight_bytes
+from compactor_exporters.graph.weight_types import judge_precision, weight_bytes
 
 
 def graph(path, *arrays: np.ndarray):

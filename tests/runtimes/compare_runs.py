@@ -3,10 +3,10 @@
 import msgspec
 import numpy as np
 
-from compactor_runtimes.measure.records import Measurement
-from compactor_runtimes.metrics import wilson
-from compactor_runtimes.predictions import Predictions, write_predictions
+from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import AccuracyRow, Report
+from compactor_runtimes.stats.metrics import wilson
+from compactor_runtimes.stats.predictions import Predictions, write_predictions
 
 N = 100
 LABELS = np.zeros(N, np.int64)

@@ -11,8 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from safetensors.numpy import save_file
 
-from compactor_runtimes.bundle import file_entry
-from compactor_runtimes.manifest import (
+from compactor_runtimes.bundle.manifest import (
     Artifact,
     Component,
     DecodeImage,
@@ -27,6 +26,7 @@ from compactor_runtimes.manifest import (
     ToFloat,
     encode_manifest,
 )
+from compactor_runtimes.bundle.open import file_entry
 
 LABELS = ["red", "green", "blue"]
 # Each class adds up its own colour plane: logits are the sums over 16 pixels of value / 255.

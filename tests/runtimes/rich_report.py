@@ -7,9 +7,8 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from compactor_runtimes import class_metrics
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec, FileEntry, OutputErrors
-from compactor_runtimes.measure.records import Measurement
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec, FileEntry, OutputErrors
+from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import (
     ClassRow,
     Confusion,
@@ -21,9 +20,10 @@ from compactor_runtimes.report import (
     artifact_name,
     choose,
     paired_row,
-    recommend,
     score_rows,
 )
+from compactor_runtimes.report.decide import recommend
+from compactor_runtimes.stats import classes as class_metrics
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = [

@@ -6,7 +6,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 
-from compactor_runtimes.manifest import BioPost, OutputPort, SoftmaxPost
+from compactor_runtimes.bundle.manifest import BioPost, OutputPort, SoftmaxPost
 from tests.runtimes.text_bundles import CASES, graph, write_text_bundle
 
 BIO = ["O", "B-device", "I-device", "B-what"]

@@ -5,9 +5,9 @@ import sys
 import msgspec
 import pytest
 
-from compactor_runtimes.bundle import file_entry, open_bundle, read_cases
+from compactor_runtimes.bundle.manifest import FileEntry, Golden, SoftmaxPost
+from compactor_runtimes.bundle.open import file_entry, open_bundle, read_cases
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import FileEntry, Golden, SoftmaxPost
 
 
 def test_a_valid_bundle_opens_and_names_its_files(bundle):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from compactor_runtimes import class_metrics
-from compactor_runtimes.metrics import macro_f1
+from compactor_runtimes.stats import classes as class_metrics
+from compactor_runtimes.stats.metrics import macro_f1
 
 # class 2 is never answered, class 3 neither there nor answered; the last sample has no label
 LABELS = [0, 0, 0, 1, 1, 2, -100]

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from compactor_runtimes.bundle import file_entry
+from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.compare import compare, render_comparison
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.metrics import wilson
 from compactor_runtimes.report import Report, write_report
+from compactor_runtimes.stats.metrics import wilson
 from tests.runtimes import compare_runs
 from tests.runtimes.compare_runs import ENVIRONMENT, SHIPPED, N, answers, row, timing
 

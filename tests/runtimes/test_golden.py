@@ -6,8 +6,8 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from compactor_runtimes import verify_bundle
+from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ExportSpec, Resize, ToFloat
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UnfitEnvironmentError
-from compactor_runtimes.manifest import CenterCrop, DecodeImage, ExportSpec, Resize, ToFloat
 
 
 def failed(bundle):

@@ -6,8 +6,7 @@ import msgspec
 import pytest
 
 from compactor_runtimes import open_bundle
-from compactor_runtimes.errors import IntegrityError
-from compactor_runtimes.manifest import (
+from compactor_runtimes.bundle.manifest import (
     SCHEMA_VERSION,
     Artifact,
     Calibration,
@@ -16,6 +15,7 @@ from compactor_runtimes.manifest import (
     decode_manifest,
     encode_manifest,
 )
+from compactor_runtimes.errors import IntegrityError
 
 ERRORS = OutputErrors(n=3, maximum=0.2, mean=0.1, p99=0.19, cosine=0.99, snr_db=20.0, worst_sample=1)
 ADDED = {

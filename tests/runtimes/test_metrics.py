@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from compactor_runtimes import metrics
-from compactor_runtimes.metrics import Interval
+from compactor_runtimes.stats import metrics
+from compactor_runtimes.stats.metrics import Interval
 
 
 def logits_of(*classes, num_classes=3):
@@ -254,7 +254,7 @@ def test_rank_correlation_agrees_with_scipy(ties):
 
 def test_rank_correlation_bootstrap_is_that_of_repeated_samples():
     """Weighing a pair by how often its samples were drawn equals repeating it, ties included."""
-    from compactor_runtimes.embedding_metrics import weighted_spearman
+    from compactor_runtimes.stats.embeddings import weighted_spearman
 
     stats = pytest.importorskip("scipy.stats")
     rng = np.random.default_rng(5)

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from compactor_runtimes import environment, load
+from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import ExportSpec
 
 BLUE = np.zeros((4, 4, 3), np.uint8)
 BLUE[:, :, 2] = 51  # 16 pixels of 51 / 255 = 0.2: logits 0, 0, 3.2

@@ -3,9 +3,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from compactor_runtimes.backends import ort
+from compactor_runtimes.backends import OPENERS, open_runtime, ort
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
-from compactor_runtimes.runtime import OPENERS, open_runtime
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from compactor_runtimes.percentiles import (
+from compactor_runtimes.stats.percentiles import (
     format_ns,
     licence,
     log_binomial_pmf,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, SoftmaxPost
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import BioPost, EmbeddingPost, SoftmaxPost
-from compactor_runtimes.postprocess import (
+from compactor_runtimes.predict.answers import (
     Decoder,
     Embedder,
     Tagger,
@@ -12,8 +12,8 @@ from compactor_runtimes.postprocess import (
     softmax,
     word_classes,
 )
-from compactor_runtimes.slots import word_bounds
-from compactor_runtimes.text import Words
+from compactor_runtimes.predict.slots import word_bounds
+from compactor_runtimes.predict.text import Words
 
 POST = SoftmaxPost(output="logits", labels="label")
 

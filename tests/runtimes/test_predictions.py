@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compactor_runtimes.errors import IntegrityError
-from compactor_runtimes.predictions import Predictions, read_predictions, write_predictions
+from compactor_runtimes.stats.predictions import Predictions, read_predictions, write_predictions
 
 
 def test_answers_come_back_and_only_labelled_samples_are_judged(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImagePre, Resize, ToFloat
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import CenterCrop, DecodeImage, ImagePre, Resize, ToFloat
-from compactor_runtimes.preprocess import ImagePipeline, decode_image, to_uint8
+from compactor_runtimes.predict.images import ImagePipeline, decode_image, to_uint8
 
 # 2 x 3 pixels, RGB, every value different
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 10

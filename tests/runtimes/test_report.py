@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.errors import IntegrityError
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec
-from compactor_runtimes.measure.records import Measurement
+from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import (
     Report,
     accuracy_row,

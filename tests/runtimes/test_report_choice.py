@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec, FileEntry
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec, FileEntry
 from compactor_runtimes.report import artifact_name, choose
 from tests.runtimes.test_report import measurement
 

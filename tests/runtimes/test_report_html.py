@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from compactor_runtimes.manifest import Check
+from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.report import Confusion, render_html, render_markdown, write_pages, write_report
 from tests.runtimes.rich_report import NAMES, SCRIPT, rich_report
 

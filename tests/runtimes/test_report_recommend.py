@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from compactor_runtimes.manifest import Artifact, Check, ExportSpec
-from compactor_runtimes.report import AccuracyRow, PairedRow, Report, Variant, recommend
-from compactor_runtimes.report.tiles import tiles
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
+from compactor_runtimes.report import AccuracyRow, PairedRow, Report, Variant
+from compactor_runtimes.report.decide import recommend
+from compactor_runtimes.report.draw.tiles import tiles
 from tests.runtimes.test_report import measurement
 
 

@@ -12,13 +12,13 @@ from compactor_runtimes.report import (
     ScoreRow,
     SlotAnswers,
     read_report,
-    recommend,
     render_html,
     render_markdown,
     render_terminal,
     score_rows,
     write_report,
 )
+from compactor_runtimes.report.decide import recommend
 from compactor_runtimes.report.score_rows import score_table
 from tests.runtimes.rich_report import rich_report
 

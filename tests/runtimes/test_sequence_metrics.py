@@ -7,8 +7,9 @@ import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from compactor_runtimes.metrics import Interval
-from compactor_runtimes.sequence_metrics import (
+from compactor_runtimes.predict.slots import spans
+from compactor_runtimes.stats.metrics import Interval
+from compactor_runtimes.stats.sequences import (
     bootstrap,
     exact_match,
     f1_interval,
@@ -19,7 +20,6 @@ from compactor_runtimes.sequence_metrics import (
     slot_error_rate,
     span_counts,
 )
-from compactor_runtimes.slots import spans
 
 # names with a dash and an I- that follows nothing, O or another name are among them
 LABELS = ["O", "O", "B-a", "I-a", "B-b", "I-b", "B-date-time", "I-date-time"]

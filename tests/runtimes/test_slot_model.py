@@ -11,10 +11,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from compactor_runtimes import load, verify_bundle
-from compactor_runtimes.bundle import open_bundle
+from compactor_runtimes.bundle.manifest import DecodeImage, ExportSpec, ImagePre
+from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import DecodeImage, ExportSpec, ImagePre
-from compactor_runtimes.postprocess import Prediction, Tagging, Understanding
+from compactor_runtimes.predict.answers import Prediction, Tagging, Understanding
 from tests.runtimes.slot_bundles import (
     BIO,
     DEVICE,

@@ -8,14 +8,14 @@ import onnx
 import pytest
 
 from compactor_runtimes import load
+from compactor_runtimes.backends import CODE, OPENERS, open_runtime
+from compactor_runtimes.backends.gpu import call, nvidia_gpu, open_cuda
 from compactor_runtimes.backends.ort import open_runtime as open_onnx
 from compactor_runtimes.backends.tensorrt import file_for_this_gpu, open_tensorrt_rtx
-from compactor_runtimes.bundle import file_entry, open_bundle
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
+from compactor_runtimes.bundle.open import file_entry, open_bundle
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.gpu import call, nvidia_gpu, open_cuda
-from compactor_runtimes.manifest import Artifact, ExportSpec, FileEntry
-from compactor_runtimes.model import open_artifact
-from compactor_runtimes.runtime import CODE, OPENERS, open_runtime
+from compactor_runtimes.predict.model import open_artifact
 
 
 def why_no_gpu():
@@ -38,7 +38,7 @@ def rtx():
 @pytest.fixture
 def engine(rtx, bundle):
     """An engine of the bundle's graph, really built, listed in the manifest as built and not run."""
-    from compactor_exporters.tensorrt_build import build_engine, profile_of
+    from compactor_exporters.tensorrt.build import build_engine, profile_of
 
     path = bundle.path / "artifacts/rtx.engine"
     content, _ = build_engine(

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import TextPre
-from compactor_runtimes.preprocess import feeds_from
-from compactor_runtimes.text import TextPipeline, read_text, read_texts
+from compactor_runtimes.predict.images import feeds_from
+from compactor_runtimes.predict.text import TextPipeline, read_text, read_texts
 from tests.runtimes.text_bundles import CASES, PRE, write_tokenizer
 
 

@@ -12,10 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from compactor_runtimes import load, verify_bundle
-from compactor_runtimes.bundle import open_bundle
+from compactor_runtimes.bundle.manifest import EmbeddingPost, ExportSpec, TextPre
+from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.manifest import EmbeddingPost, ExportSpec, TextPre
-from compactor_runtimes.postprocess import Embedder, decoder_from
+from compactor_runtimes.predict.answers import Embedder, decoder_from
 from tests.runtimes.text_bundles import PRE, TABLE, WORDS, graph, write_text_bundle, write_tokenizer
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from compactor_runtimes.percentiles import spread
-from compactor_runtimes.time_ratio import Timing, time_ratio, timing_of
+from compactor_runtimes.stats.percentiles import spread
+from compactor_runtimes.stats.time_ratio import Timing, time_ratio, timing_of
 
 
 @pytest.mark.parametrize(

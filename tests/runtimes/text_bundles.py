@@ -8,8 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
-from compactor_runtimes.bundle import file_entry
-from compactor_runtimes.manifest import (
+from compactor_runtimes.bundle.manifest import (
     Artifact,
     Component,
     EmbeddingPost,
@@ -23,6 +22,7 @@ from compactor_runtimes.manifest import (
     TextPre,
     encode_manifest,
 )
+from compactor_runtimes.bundle.open import file_entry
 
 # The ids are the places in this list; [CLS] and [SEP] are put around a text.
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "turn", "on", "off", "the", "light", "music"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from compactor_runtimes.backends.gpu import Gpu, call, nvidia_gpu, open_cuda
+from compactor_runtimes.backends.tensorrt_product import first_error, open_product, quiet_logger
+from compactor_runtimes.bundle.manifest import FileEntry
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.gpu import Gpu, call, nvidia_gpu, open_cuda
-from compactor_runtimes.manifest import FileEntry
-from compactor_runtimes.tensorrt_product import first_error, open_product, quiet_logger
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

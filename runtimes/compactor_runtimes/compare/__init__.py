@@ -8,9 +8,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
-from compactor_runtimes import metrics
 from compactor_runtimes.compare.advice import advise
-from compactor_runtimes.compare.records import Comparison, Cost, Difference, Pair, Ratio, Score, Side
+from compactor_runtimes.compare.comparison import Comparison, Cost, Difference, Pair, Ratio, Score, Side
 from compactor_runtimes.compare.sources import (
     Source,
     machine_difference,
@@ -22,7 +21,8 @@ from compactor_runtimes.compare.terminal import render_comparison
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.report import Kind
 from compactor_runtimes.report.format import RANK_CORRELATION
-from compactor_runtimes.time_ratio import Timing, time_ratio
+from compactor_runtimes.stats import metrics
+from compactor_runtimes.stats.time_ratio import Timing, time_ratio
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

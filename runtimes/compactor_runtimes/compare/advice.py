@@ -1,6 +1,6 @@
 """Which of two to ship, in one sentence: by what is better beyond the noise, never by what is inside it."""
 
-from compactor_runtimes.compare.records import Difference, Ratio
+from compactor_runtimes.compare.comparison import Difference, Ratio
 from compactor_runtimes.report.format import RANK_CORRELATION
 
 SAME_SIZE = 0.05  # sizes that differ by less than this share decide nothing

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from compactor_runtimes.bundle import MANIFEST, open_bundle
+from compactor_runtimes.bundle.open import MANIFEST, open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.measure.records import Measurement
-from compactor_runtimes.predictions import PREDICTIONS_FILE, Predictions, read_predictions
+from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import REPORT_FILE, AccuracyRow, Kind, Report, read_report
 from compactor_runtimes.report.format import RANK_CORRELATION
+from compactor_runtimes.stats.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 
 RUN_REPORTS, BUNDLE_REPORTS = "report", "reports"
 SEEDS_FILE = "seeds.json"

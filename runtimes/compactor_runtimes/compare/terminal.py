@@ -5,10 +5,10 @@ from rich.table import Table
 from rich.text import Text
 
 from compactor_runtimes.compare.advice import change
-from compactor_runtimes.compare.records import Comparison, Cost, Pair, Side
-from compactor_runtimes.percentiles import format_ns
+from compactor_runtimes.compare.comparison import Comparison, Cost, Pair, Side
+from compactor_runtimes.report.draw.result_table import result_table
 from compactor_runtimes.report.format import NO_VALUE, RANK_CORRELATION, VERDICT_WORDS, p_value
-from compactor_runtimes.result_table import result_table
+from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
 
 _STYLE = {"noise": "dim", "better": "green", "worse": "red"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.harness import measure
-    from compactor_runtimes.measure.records import Candidate, Measurement, Settings
+    from compactor_runtimes.measure.measurement import Candidate, Measurement, Settings
 
 __all__ = ["Candidate", "Measurement", "Settings", "measure"]
 

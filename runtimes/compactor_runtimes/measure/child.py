@@ -14,7 +14,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from compactor_runtimes.errors import UnfitEnvironmentError
-from compactor_runtimes.measure.records import Answer, Command, Job, Quit
+from compactor_runtimes.measure.measurement import Answer, Command, Job, Quit
 
 # RAYON: the tokenizers library
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")

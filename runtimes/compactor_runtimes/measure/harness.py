@@ -21,7 +21,7 @@ import msgspec
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import MissingDependency, UsageError
 from compactor_runtimes.measure.child import Child
-from compactor_runtimes.measure.records import (
+from compactor_runtimes.measure.measurement import (
     PROFILES,
     BlockResult,
     Budget,

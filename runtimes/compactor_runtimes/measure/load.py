@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from compactor_runtimes.errors import needs_extra
-from compactor_runtimes.measure.records import Budget, Scenario
+from compactor_runtimes.measure.measurement import Budget, Scenario
 
 WARM_UP_NS = 30_000_000
 WARM_UP_QUERIES = 2

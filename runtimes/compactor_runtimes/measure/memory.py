@@ -4,7 +4,7 @@ import resource
 import sys
 from pathlib import Path
 
-from compactor_runtimes.measure.records import MemoryUse
+from compactor_runtimes.measure.measurement import MemoryUse
 
 PROC_SELF = Path("/proc/self")
 

@@ -9,8 +9,8 @@
 
 from compactor_runtimes.environment import usable_cores
 from compactor_runtimes.errors import needs_extra
-from compactor_runtimes.measure.records import Scope
-from compactor_runtimes.percentiles import licence, spread
+from compactor_runtimes.measure.measurement import Scope
+from compactor_runtimes.stats.percentiles import licence, spread
 
 MAX_DRIFT: dict[Scope, float] = {"compute": 0.25, "end-to-end": 0.25, "cold-start": 0.5}
 MIN_COLD_STARTS = 3

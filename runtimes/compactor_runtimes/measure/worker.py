@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from compactor_runtimes.measure.memory import read_memory
-from compactor_runtimes.measure.records import (
+from compactor_runtimes.measure.measurement import (
     Answer,
     BlockResult,
     Command,
@@ -25,11 +24,12 @@ from compactor_runtimes.measure.records import (
     Ready,
     RunBlock,
 )
+from compactor_runtimes.measure.memory import read_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from compactor_runtimes.postprocess import Answer as Said
+    from compactor_runtimes.predict.answers import Answer as Said
 
     Feeds = dict[str, NDArray[Any]]
 
@@ -41,17 +41,17 @@ class Subject:
 
     def __init__(self, job: Job) -> None:
         """Open the runtime; `load_s` covers the import of its libraries."""
-        from compactor_runtimes.runtime import open_runtime
+        from compactor_runtimes.backends import open_runtime
 
         begin = perf_counter_ns()
         candidate = job.candidate
         self.runtime = open_runtime(candidate.runtime, Path(candidate.source), threads=job.threads)
         self.load_s = (perf_counter_ns() - begin) / 1e9
 
-        from compactor_runtimes.answering import answers_from
-        from compactor_runtimes.manifest import TextPre
-        from compactor_runtimes.postprocess import decoder_from
-        from compactor_runtimes.preprocess import feeds_from
+        from compactor_runtimes.bundle.manifest import TextPre
+        from compactor_runtimes.predict.answering import answers_from
+        from compactor_runtimes.predict.answers import decoder_from
+        from compactor_runtimes.predict.images import feeds_from
 
         self.to_feeds = feeds_from(candidate.pre, Path(candidate.assets))
         self.answer = answers_from(self.to_feeds, decoder_from(candidate.post, candidate.labels))

@@ -10,14 +10,9 @@ from pathlib import Path
 
 import msgspec
 
+from compactor_runtimes.bundle.manifest import drop_parents
 from compactor_runtimes.errors import IntegrityError, MissingDependency
-from compactor_runtimes.manifest import drop_parents
-from compactor_runtimes.report.choice import Choice, choose
-from compactor_runtimes.report.format import artifact_bytes, artifact_name
-from compactor_runtimes.report.html import render_html
-from compactor_runtimes.report.markdown import render_markdown
-from compactor_runtimes.report.recommend import recommend
-from compactor_runtimes.report.records import (
+from compactor_runtimes.report.contents import (
     READABLE_VERSIONS,
     AccuracyRow,
     ClassRow,
@@ -30,9 +25,14 @@ from compactor_runtimes.report.records import (
     ScoreRow,
     Variant,
 )
+from compactor_runtimes.report.decide.choice import Choice, choose
+from compactor_runtimes.report.decide.recommend import recommend
+from compactor_runtimes.report.draw.html import render_html
+from compactor_runtimes.report.draw.markdown import render_markdown
+from compactor_runtimes.report.draw.terminal import render_terminal
+from compactor_runtimes.report.format import artifact_bytes, artifact_name
 from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
 from compactor_runtimes.report.score_rows import SlotAnswers, score_rows
-from compactor_runtimes.report.terminal import render_terminal
 
 __all__ = [
     "AccuracyRow",

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from compactor_runtimes.manifest import Artifact, Check
+from compactor_runtimes.bundle.manifest import Artifact, Check
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
-    from compactor_runtimes.measure.records import Measurement
-    from compactor_runtimes.report.records import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.measure.measurement import Measurement
+    from compactor_runtimes.report.contents import AccuracyRow, PairedRow, Report
 
 RANK_CORRELATION = "rank correlation"
 NO_VALUE = "-"

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from compactor_runtimes import metrics
-from compactor_runtimes.report.records import AccuracyRow, Kind, PairedRow
+from compactor_runtimes.report.contents import AccuracyRow, Kind, PairedRow
+from compactor_runtimes.stats import metrics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from compactor_runtimes.metrics import Interval, wilson
+from compactor_runtimes.report.contents import Kind, ScoreRow
+from compactor_runtimes.report.draw.text_tables import Cell, Style, Table, number_cell, subject_cell
 from compactor_runtimes.report.format import overridden_notes, unique
-from compactor_runtimes.report.records import Kind, ScoreRow
-from compactor_runtimes.report.tables import Cell, Style, Table, number_cell, subject_cell
-from compactor_runtimes.sequence_metrics import (
+from compactor_runtimes.stats.metrics import Interval, wilson
+from compactor_runtimes.stats.sequences import (
     Labels,
     exact_match,
     f1_interval,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from compactor_runtimes.report.records import Report
+    from compactor_runtimes.report.contents import Report
 
 Metric = Literal["intent accuracy", "slot F1", "exact match"]
 INTENT: Metric = "intent accuracy"

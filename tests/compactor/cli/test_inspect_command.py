@@ -6,8 +6,7 @@ import msgspec
 from click.testing import CliRunner
 
 from compactor.cli.inspect_command import command
-from compactor_runtimes.bundle import MANIFEST
-from compactor_runtimes.manifest import (
+from compactor_runtimes.bundle.manifest import (
     Artifact,
     ExportSpec,
     Manifest,
@@ -15,6 +14,7 @@ from compactor_runtimes.manifest import (
     decode_manifest,
     encode_manifest,
 )
+from compactor_runtimes.bundle.open import MANIFEST
 from tests.runtimes.text_bundles import write_text_bundle
 
 ERRORS = OutputErrors(n=256, maximum=0.3125, mean=0.02, p99=0.1, cosine=0.9938, snr_db=31.0, worst_sample=12)

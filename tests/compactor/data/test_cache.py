@@ -10,9 +10,9 @@ from PIL import Image
 from compactor.data.cache import IMAGES_PER_JOB, Opening, image_steps, store
 from compactor.data.image_folder import open_folder
 from compactor.records import DataInfo, ImageInfo
+from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import CenterCrop, DecodeImage, Resize
-from compactor_runtimes.preprocess import to_uint8
+from compactor_runtimes.predict.images import to_uint8
 
 GREY = [DecodeImage(mode="L")]
 COUNT = 2 * IMAGES_PER_JOB + 10  # three jobs

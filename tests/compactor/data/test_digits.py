@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from compactor.data.datasets import image_steps, open_dataset
 from compactor.data.spec import DataSpec
 from compactor.records import ImageInfo
-from compactor_runtimes.manifest import CenterCrop, DecodeImage, Resize
+from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
 
 
 def digits(**settings):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from compactor.data.masking import Masker, masker_for
-from compactor.recipe import MaskingSpec
+from compactor.data.spec import MaskingSpec
 from compactor.records import IGNORE, Batch
 from compactor.tasks.masked_lm import masked
 from compactor_runtimes.errors import UsageError

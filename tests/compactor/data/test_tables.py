@@ -12,7 +12,7 @@ from PIL import Image
 
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
-from compactor.data.tables import TableSource, find_table_splits
+from compactor.data.table_source import TableSource, find_table_splits
 from compactor_runtimes.errors import UsageError
 
 

@@ -6,10 +6,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from compactor.data.datasets import open_dataset
+from compactor.data.few_rows import handful, spread_rows
 from compactor.data.image_folder import open_folder
 from compactor.data.spec import DataSpec
-from compactor.data.tables import TableSource
-from compactor.data.thin import handful, spread_rows
+from compactor.data.table_source import TableSource
 
 
 def test_rows_are_spread_from_the_first_to_the_last():

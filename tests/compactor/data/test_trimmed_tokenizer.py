@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
+from compactor.cache.digest import file_digest
 from compactor.data import trimmed_tokenizer
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec, VocabularySpec
@@ -15,9 +16,8 @@ from compactor.data.texts import open_texts
 from compactor.data.tokenizer import text_info
 from compactor.label_store.labelled_data import _with_tokenizer
 from compactor.models.text import tokenizer_ids
-from compactor.run.digest import file_digest
+from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import TextPre
 from tests.compactor.data.test_mixed_texts import write_jsonl
 from tests.compactor.text_toys import write_wordpiece
 

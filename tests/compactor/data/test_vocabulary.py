@@ -14,9 +14,9 @@ from tokenizers import Tokenizer
 
 from compactor.data.tokenizer import find_tokenizer
 from compactor.data.vocabulary import TrimmedVocabulary, pieces, trim
+from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.manifest import TextPre
-from compactor_runtimes.text import TextPipeline
+from compactor_runtimes.predict.text import TextPipeline
 
 TEXTS = ["turn on the living room lights", "what's the weather in são paulo?", "wake me at 6:30 tomorrow"]
 needs_minilm = pytest.mark.skipif(

@@ -16,13 +16,13 @@ from click.testing import CliRunner
 from compactor.cli.store_command import command
 from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
-from compactor.label_store.agreement import stored_agreement
+from compactor.label_store.header import Head, Part, Payload, Transform
 from compactor.label_store.quantization import compress
-from compactor.label_store.records import Head, Part, Payload, Transform
 from compactor.label_store.write import StoreWriter, ids_file
+from compactor.release.agreement import stored_agreement
 from compactor.tasks import task_named
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.metrics import wilson
+from compactor_runtimes.stats.metrics import wilson
 from tests.compactor import label_toys
 from tests.runtimes.conftest import LABELS, write_bundle
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compactor.label_store.calibrate import BINS, HARD, KEPT, TOO_EASY, TOO_HARD, calibrate, confidences
-from compactor.label_store.records import Head, Payload, record_dtype
+from compactor.label_store.header import Head, Payload, record_dtype
 from compactor.label_store.store import StorePart
 from compactor.label_store.thresholds import Thresholds
 from compactor.records import Batch, Crops, Step, Target

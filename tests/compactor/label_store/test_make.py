@@ -18,7 +18,7 @@ from compactor.data.augment import apply_crops
 from compactor.data.loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.label_store import write
-from compactor.label_store.records import STORE_FILE, Payload
+from compactor.label_store.header import STORE_FILE, Payload
 from compactor.label_store.store import StorePart, open_store
 from compactor.label_store.write import UNFINISHED_FILE
 from compactor.progress import Bar, SilentReporter

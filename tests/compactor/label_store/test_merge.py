@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from compactor.cli.store_command import command
+from compactor.label_store.header import UNFINISHED_FILE
 from compactor.label_store.merge import difference, merge_stores
-from compactor.label_store.records import UNFINISHED_FILE
 from compactor.label_store.unfinished import jobs_of, name_shards, shares_of
 from compactor_runtimes.errors import IntegrityError, UsageError
 from tests.compactor import label_toys

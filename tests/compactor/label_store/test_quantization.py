@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from compactor.data.spec import Quantization
+from compactor.label_store.header import Payload
 from compactor.label_store.quantization import compress, payload_of, recover
-from compactor.label_store.records import Payload, Quantization
 from compactor_runtimes.errors import UsageError
 
 GOLDEN = torch.tensor([3, 2.5, 1, 0.2, 0, 0, -0.1, -0.3, -0.5, -1])

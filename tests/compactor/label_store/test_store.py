@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from compactor.label_store.header import STORE_FILE, Head, Header, Payload, read_header, record_dtype
 from compactor.label_store.quantization import compress
-from compactor.label_store.records import STORE_FILE, Head, Header, Payload, read_header, record_dtype
 from compactor.label_store.store import LabelStore, open_store, read_shard
 from compactor.label_store.write import StoreWriter
 from compactor_runtimes.errors import IntegrityError, UsageError

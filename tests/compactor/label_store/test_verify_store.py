@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from compactor.cache.digest import file_digest
 from compactor.cli.store_command import command
 from compactor.label_store import verify_store as module
-from compactor.label_store.records import STORE_FILE, Payload
+from compactor.label_store.header import STORE_FILE, Payload
 from compactor.label_store.verify_store import verify_store
-from compactor.run.digest import file_digest
 from compactor_runtimes.errors import IntegrityError
 from tests.compactor import label_toys
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from compactor.label_store import write
-from compactor.label_store.records import STORE_FILE, Payload, read_header
+from compactor.label_store.header import STORE_FILE, Payload, read_header
 from compactor.label_store.store import open_store
 from compactor.label_store.write import UNFINISHED_FILE, StoreWriter, forecast_bytes, shard_rows_of
 from compactor_runtimes.errors import IntegrityError, UsageError

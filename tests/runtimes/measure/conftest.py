@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from compactor_runtimes.manifest import DecodeImage, ImagePre, SoftmaxPost, ToFloat
-from compactor_runtimes.measure.records import Candidate
+from compactor_runtimes.bundle.manifest import DecodeImage, ImagePre, SoftmaxPost, ToFloat
+from compactor_runtimes.measure.measurement import Candidate
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.measure import Settings, measure
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import sample_set_digest, turns
-from compactor_runtimes.measure.records import FirstAnswer, Job, MemoryUse
+from compactor_runtimes.measure.measurement import FirstAnswer, Job, MemoryUse
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("mlperf_loadgen")
@@ -139,7 +139,7 @@ def test_cold_start_answers_with_the_label_of_the_first_sample(candidate, sample
 
 @pytest.mark.slow
 def test_idle_worker_uses_no_cpu_and_silence_has_a_deadline(candidate, samples, tmp_path):
-    from compactor_runtimes.measure.records import Ready
+    from compactor_runtimes.measure.measurement import Ready
 
     with Child(job(candidate("fast"), samples), tmp_path, python=sys.executable) as child:
         child.receive(Ready, seconds=60)

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from compactor_runtimes.measure.load import complaints, run_load, warm_up
-from compactor_runtimes.measure.records import Budget
+from compactor_runtimes.measure.measurement import Budget
 
 pytest.importorskip("mlperf_loadgen")
 

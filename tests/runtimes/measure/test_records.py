@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from compactor_runtimes.measure import Measurement, Settings
-from compactor_runtimes.measure.records import PROFILES, Answer, Command, Quit, RunBlock
+from compactor_runtimes.measure.measurement import PROFILES, Answer, Command, Quit, RunBlock
 
 
 def measurement(**changes):

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compactor_runtimes.manifest import DecodeImage, ImagePre, SoftmaxPost, ToFloat
+from compactor_runtimes.backends import OPENERS
+from compactor_runtimes.bundle.manifest import DecodeImage, ImagePre, SoftmaxPost, ToFloat
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import measure
-from compactor_runtimes.measure.records import Candidate, FirstAnswer, Job, MemoryUse, Settings
+from compactor_runtimes.measure.measurement import Candidate, FirstAnswer, Job, MemoryUse, Settings
 from compactor_runtimes.measure.worker import Subject
-from compactor_runtimes.runtime import OPENERS
 from tests.runtimes.slot_bundles import write_slot_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 

@@ -1,0 +1,1 @@
+"""Check engines on the NVIDIA GPU of this machine."""

@@ -1,0 +1,68 @@
+"""Image classifiers of Hugging Face transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from compactor.models.cifar import IMAGENET_MEAN, IMAGENET_STD
+from compactor.models.classifier import Backbone
+from compactor.models.hf.source import SAVED, Source, load, read_config, saved_config
+from compactor.records import DataInfo
+from compactor_runtimes.errors import UsageError, needs_extra
+
+
+class HfImageClassifier(nn.Module):
+    """A transformers image classifier whose forward returns plain logits."""
+
+    def __init__(self, model: Any) -> None:
+        """Wrap an AutoModelForImageClassification."""
+        super().__init__()
+        self.model = model
+
+    def saved_options(self) -> dict[str, Any]:
+        """Options from which the same architecture is built again, without the folder it came from."""
+        return {SAVED: saved_config(self.model)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map normalised pixels [B, C, H, W] to logits [B, num_classes]."""
+        logits: Tensor = self.model(pixel_values=x).logits
+        return logits
+
+
+def build_image_classifier(source: Source, info: DataInfo, options: dict[str, Any]) -> Backbone:
+    """Build an image classifier with its own weights, or with random ones for the data's classes.
+
+    Raises:
+        UsageError: its weights are for another number of classes, or are not those of this architecture.
+        UnfitEnvironmentError: it is no local folder and the hub cannot be reached.
+    """
+    with needs_extra("train"):
+        from transformers import AutoModelForImageClassification
+    config = read_config(source, options)
+    if source.pretrained and config.num_labels != info.num_classes():
+        raise UsageError(
+            f"model {source.model}: its weights tell {config.num_labels} classes apart, "
+            f"the data has {info.num_classes()}; "
+            "use data with its classes, or leave weights out to start from random ones"
+        )
+    config.num_labels = info.num_classes()
+    loaded = load(AutoModelForImageClassification, source, config)
+    unfit = [*loaded.missing, *loaded.misshapen]
+    if unfit:
+        raise UsageError(
+            f"model {source.model}: its weights hold no {', '.join(unfit[:2])} of the model's shape; "
+            "take the options back that change shapes, or leave weights out to start from random ones"
+        )
+    mean, std = _normalisation(source.folder)
+    return Backbone(HfImageClassifier(loaded.model), mean[: info.channels], std[: info.channels])
+
+
+def _normalisation(folder: Path | None) -> tuple[list[float], list[float]]:
+    """Mean and std of the folder's preprocessor, ImageNet's where it has none."""
+    path = folder / "preprocessor_config.json" if folder else None
+    if path is None or not path.is_file():
+        return IMAGENET_MEAN, IMAGENET_STD
+    config = json.loads(path.read_text(encoding="utf-8"))
+    return list(config.get("image_mean", IMAGENET_MEAN)), list(config.get("image_std", IMAGENET_STD))

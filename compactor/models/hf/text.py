@@ -1,0 +1,176 @@
+"""Text models of Hugging Face transformers, for texts cut by their own tokenizer."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from compactor.models.heads import pool
+from compactor.models.hf.layers import keep_layers, position_count
+from compactor.models.hf.pooling import POOLINGS, folder_pooling
+from compactor.models.hf.source import SAVED, Loaded, Source, load, read_config, saved_config
+from compactor.models.hf.vocabulary import keep_tokens, trim_config
+from compactor.models.joint import SHARED_ENCODER, with_heads
+from compactor.models.text import TextBackbone, text_info_of
+from compactor.records import DataInfo
+from compactor_runtimes.errors import UsageError, needs_extra
+
+ATTENTION = "attn_implementation"
+EAGER = "eager"  # plain matrix products: every exporter and every profiler knows them
+DROPOUT = 0.1  # where a configuration says nothing
+
+
+class HfText(nn.Module):
+    """What both kinds share: the wrapped model and the options that build it again."""
+
+    def __init__(self, model: Any, **options: Any) -> None:
+        """Wrap a transformers model; `options` are those beside its configuration."""
+        super().__init__()
+        self.model, self.options = model, options
+
+    def saved_options(self) -> dict[str, Any]:
+        """Options from which the same architecture is built again, without the folder it came from."""
+        return {SAVED: saved_config(self.model), **self.options}
+
+
+class HfTextClassifier(HfText):
+    """A transformers sequence classifier whose forward returns plain logits."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map token ids and mask [B, L] to logits [B, num_classes]."""
+        logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+        return logits
+
+
+class HfTextEncoder(HfText):
+    """A transformers encoder whose last hidden states are pooled into one vector a text."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map token ids and mask [B, L] to the mean of its tokens, or the first one, [B, D]."""
+        hidden: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return pool(hidden, attention_mask, self.options["pooling"])
+
+
+def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) -> TextBackbone:
+    """Build a classifier, for `task: embedding` an encoder, for other text tasks an encoder with new heads.
+
+    Options `layers`, `pooling` (not for text-classification) and `attn_implementation` are ours; the others
+    override the model's configuration.
+
+    Raises:
+        UsageError: an option that has no effect or no meaning, or weights that do not fit.
+        UnfitEnvironmentError: it is no local folder and the hub cannot be reached.
+    """
+    rest = dict(options)
+    layers, pooling, attention = (
+        rest.pop("layers", None),
+        rest.pop("pooling", None),
+        rest.pop(ATTENTION, EAGER),
+    )
+    if layers is not None and "num_hidden_layers" in rest:
+        raise UsageError(
+            f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
+        )
+    is_classifier = info.task == "text-classification"
+    if is_classifier and pooling is not None:
+        raise UsageError(f"model {source.model}: options.pooling has no effect for {info.task}; remove it")
+    config = read_config(source, rest)
+    if config.is_encoder_decoder:
+        raise UsageError(
+            f"model {source.model}: {config.model_type} is encoder and decoder, expected an encoder alone"
+        )
+    text = text_info_of(info)
+    if not source.pretrained:
+        trim_config(config, text)
+    own = {ATTENTION: attention}
+    if is_classifier:
+        found = _classifier(source, config, attention, info)
+    else:
+        found = _encoder(source, config, attention)
+        own["pooling"] = _pooling(source, pooling, info.task)
+    keep_tokens(found.model, text, name=source.model)
+    if layers is not None:
+        keep_layers(found.model, layers, name=source.model)
+    if info.task in SHARED_ENCODER:
+        return with_heads(
+            found.model,
+            info,
+            dropout=_head_dropout(config),
+            pooling=own["pooling"],
+            options={SAVED: saved_config(found.model), **own},
+            pretrained=source.pretrained,
+        )
+    return TextBackbone(
+        (HfTextClassifier if is_classifier else HfTextEncoder)(found.model, **own),
+        width=info.num_classes() if is_classifier else config.hidden_size,
+        vocab_size=found.model.get_input_embeddings().num_embeddings,
+        max_tokens=position_count(found.model),
+        untrained=found.missing,
+    )
+
+
+def _head_dropout(config: Any) -> float:
+    """What the configuration says of classifiers, else of hidden states."""
+    named = (getattr(config, key, None) for key in ("classifier_dropout", "hidden_dropout_prob", "dropout"))
+    return float(next((value for value in named if value is not None), DROPOUT))
+
+
+def _encoder(source: Source, config: Any, attention: str) -> Loaded:
+    """The bare encoder; every weight must come from the checkpoint."""
+    with needs_extra("train"):
+        from transformers import AutoModel
+    loaded = load(AutoModel, source, config, attn_implementation=attention)
+    if getattr(loaded.model, "pooler", None) is not None:
+        loaded.model.pooler = None  # its output is not used, and its weights would be shipped
+    missing = [name for name in loaded.missing if "pooler" not in name.split(".")]
+    _refuse(source, [*missing, *loaded.misshapen])
+    return Loaded(loaded.model, [], {})
+
+
+def _classifier(source: Source, config: Any, attention: str, info: DataInfo) -> Loaded:
+    """The classifier; a checkpoint without a head gets a new one, drawn from torch's generator."""
+    with needs_extra("train"):
+        from transformers import AutoModelForSequenceClassification
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    if config.num_labels != info.num_classes():
+        config.num_labels = info.num_classes()
+    loaded = load(AutoModelForSequenceClassification, source, config, attn_implementation=attention)
+    prefix = f"{loaded.model.base_model_prefix}."
+
+    def is_encoder(name: str) -> bool:
+        return name.startswith(prefix) and "pooler" not in name.split(".")
+
+    _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if is_encoder(name)])
+    if loaded.misshapen:
+        raise UsageError(
+            f"model {source.model}: its weights tell {len(names)} classes apart, "
+            f"the data has {info.num_classes()}; "
+            "use data with its classes, or leave weights out to start from random ones"
+        )
+    classes = info.classes["label"]
+    if source.pretrained and not loaded.missing and names != classes and sorted(names) == sorted(classes):
+        raise UsageError(
+            f"model {source.model}: its weights tell the data's classes apart in another order; "
+            f"set data.classes to [{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}]"
+        )
+    return loaded
+
+
+def _refuse(source: Source, unfit: list[str]) -> None:
+    if unfit:
+        raise UsageError(
+            f"model {source.model}: its weights hold no {', '.join(unfit[:2])} of the model's shape "
+            f"({len(unfit)} such weights); take the options back that change shapes, or leave weights out to "
+            "start from random ones"
+        )
+
+
+def _pooling(source: Source, wanted: object, task: str) -> str:
+    """The pooling asked for, else the folder's own, else the mean."""
+    if wanted is None:
+        return folder_pooling(source.folder, source.model) if source.folder else POOLINGS[0]
+    known = POOLINGS if task == "embedding" else (*POOLINGS, "max")
+    if wanted not in known:
+        raise UsageError(
+            f"model {source.model}: options.pooling: got {wanted!r}, expected {' or '.join(known)}"
+        )
+    return str(wanted)

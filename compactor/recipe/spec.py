@@ -1,0 +1,156 @@
+"""The recipe: typed records of one YAML file; how it is found, overridden and checked is `recipe.load`.
+
+What a recipe leads to is decided in `compactor.run`.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, Quantization
+from compactor.records import Count, Positive, Training
+from compactor_runtimes.bundle.manifest import ExportSpec
+
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+STAGE = "stage:"
+
+
+class RecipePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of all parts of a recipe: frozen, keyword-only, unknown keys are errors."""
+
+
+class ModelSpec(RecipePart, frozen=True):
+    """A model by name.
+
+    `cifar:resnet20`, `timm:NAME`, `hf:ID_OR_PATH`, `package:IMPORT/RESOURCE` (a model folder inside an
+    installed package) or `module:package.module:attr`. `options` are the family's own (README, "The recipe").
+
+    `weights` is a safetensors file, `pretrained` for the source's own weights, or absent for a random start.
+    `mean` and `std` replace the model's own input normalisation (per channel, for pixels in [0, 1]).
+
+    `bundle:PATH` is a bundle whose ONNX artifact teaches; it has its weights, size and normalisation.
+    `image_size` is the side in pixels that images are resized to (bilinear, antialias) before this teacher;
+    absent = as they come.
+    """
+
+    model: str
+    weights: str | None = None
+    options: dict[str, Any] = {}
+    mean: list[float] | None = None
+    std: list[Positive] | None = None
+    image_size: Count | None = None
+
+    @property
+    def family(self) -> str:
+        """`hf` of `hf:NAME`."""
+        return self.model.partition(":")[0]
+
+
+class LabelsSpec(RecipePart, frozen=True):
+    """A label store in the place of live teachers: what they said of recorded crops, kept on disk.
+
+    `crops` are recorded of each training sample, cut as the stage's `augment` says. `quantization` and `k`
+    say how labels are kept and read: `full`, `hard`, `smoothing`, `marginal-smoothing` (the k largest classes
+    keep their probabilities, the others share the rest) or `marginal-renorm`. `boxes`: int16 pixels or
+    float32 fractions. `evaluation` labels the select and report splits too, so that agreement can be told
+    later without the teachers. `seed` is the crops' own, so that runs with different seeds share a store.
+
+    `store` is the folder of a finished store to use instead of making one: only `quantization` and `k` then
+    have an effect. With `teachers: []` its teachers are taken as they are; named ones must be the same.
+    """
+
+    crops: Annotated[int, Meta(ge=1, le=100_000)] = 1
+    quantization: Quantization = "marginal-smoothing"
+    k: Count = 5
+    probabilities: Literal["float16", "float32"] = "float16"
+    boxes: Literal["pixels", "relative"] = "pixels"
+    evaluation: bool = True
+    seed: Annotated[int, Meta(ge=0)] = 0
+    store: str | None = None
+
+
+class StageSpec(Training, RecipePart, frozen=True):
+    """One training stage. `student`, `teachers`, `data` and `task` default to the recipe's own.
+
+    How it learns (epochs or steps, optimiser, schedule, precision) is `compactor.records.Training`.
+    """
+
+    id: Identifier
+    method: str
+    task: str | None = None
+    options: dict[str, Any] = {}
+    student: ModelSpec | None = None
+    teachers: list[ModelSpec | str] | None = None
+    data: DataSpec | None = None
+    labels: LabelsSpec | None = None
+    init: str | None = None
+    augment: AugmentSpec = AugmentSpec()
+    masking: MaskingSpec = MaskingSpec()
+    seed: int | None = None
+
+
+class VsStudentGate(RecipePart, frozen=True):
+    """How far an artifact may fall behind the torch student, on select samples."""
+
+    max_drop_points: Positive = 0.5
+    min_agreement: dict[Literal["fp32", "fp16", "int8"], Annotated[float, Meta(ge=0, le=1)]] = msgspec.field(
+        default_factory=lambda: {"fp32": 0.9999, "fp16": 0.995, "int8": 0.98}
+    )
+
+
+class VsTeacherGate(RecipePart, frozen=True):
+    """How far the student may fall behind its teachers, on select samples; absent means no gate."""
+
+    max_drop_points: Positive | None = None
+
+
+class GatesSpec(RecipePart, frozen=True):
+    """What the results must reach; a failed gate is an exit code."""
+
+    artifact_vs_student: VsStudentGate = VsStudentGate()
+    student_vs_teacher: VsTeacherGate = VsTeacherGate()
+
+
+class MeasureSpec(RecipePart, frozen=True):
+    """Which load to measure under, and how long."""
+
+    scenarios: list[Literal["single-stream", "offline"]] = msgspec.field(
+        default_factory=lambda: ["single-stream", "offline"]
+    )
+    profile: Literal["smoke", "quick", "full"] = "quick"
+    threads: Count | None = None
+
+
+class Recipe(RecipePart, frozen=True):
+    """One job from teachers to a bundle; without stages, the student is shipped with the weights it has."""
+
+    name: Identifier
+    task: str
+    data: DataSpec
+    stages: list[StageSpec]
+    teachers: list[ModelSpec | str] = []
+    student: ModelSpec | None = None
+    seed: int = 0
+    export: list[ExportSpec] = msgspec.field(default_factory=lambda: [ExportSpec(required=True)])
+    gates: GatesSpec = GatesSpec()
+    measure: MeasureSpec = MeasureSpec()
+    licences: dict[str, str] = {}
+
+    def stage_student(self, stage: StageSpec) -> ModelSpec:
+        """The student that a stage trains: its own, else the recipe's."""
+        student = stage.student or self.student
+        assert student is not None  # checked when the recipe was loaded
+        return student
+
+    def stage_teachers(self, stage: StageSpec) -> list[ModelSpec | str]:
+        """The teachers that a stage learns from: its own, else the recipe's."""
+        return self.teachers if stage.teachers is None else stage.teachers
+
+    def stage_data(self, stage: StageSpec) -> DataSpec:
+        """The data that a stage trains on: its own, else the recipe's."""
+        return stage.data or self.data
+
+    def stage_task(self, stage: StageSpec) -> str:
+        """The task that a stage trains for: its own, else the recipe's."""
+        return stage.task or self.task

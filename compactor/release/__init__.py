@@ -1,0 +1,1 @@
+"""From a finished student to a bundle and a report: export, gates, measurement, truth, packing."""

@@ -1,0 +1,225 @@
+"""The truth: teachers, torch student and artifacts on the same samples, and which step lost what."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compactor.data.splits import Split
+from compactor.evaluation import (
+    artifact_answers,
+    gold_labels,
+    headline,
+    student_answers,
+    teacher_answers,
+    word_labels,
+)
+from compactor.models.student import parameter_count
+from compactor.records import IGNORE
+from compactor.release.measured import known_parameters, torch_name, weights_bytes
+from compactor.tasks import Answers, Task
+from compactor.teachers import Teachers
+from compactor_runtimes.backends import OPENERS, open_runtime
+from compactor_runtimes.bundle.manifest import Artifact
+from compactor_runtimes.report import (
+    AccuracyRow,
+    Kind,
+    PairedRow,
+    ScoreRow,
+    SlotAnswers,
+    accuracy_row,
+    artifact_bytes,
+    artifact_name,
+    fidelity_row,
+    paired_row,
+    score_rows,
+)
+from compactor_runtimes.stats.metrics import correct, softmax
+from compactor_runtimes.stats.predictions import Predictions
+
+if TYPE_CHECKING:
+    from compactor.release.finish import Finish
+
+
+STORED_TEACHERS = "teachers (label store)"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that answered the samples: its logits [N, C], its size, and the step that led to it.
+
+    `tags` are the BIO labels that it gave each word of each sample, where the task has any.
+    """
+
+    name: str
+    kind: Kind
+    logits: NDArray[np.floating[Any]]
+    parameters: int | None
+    size_bytes: int | None
+    step: str = ""
+    tags: list[list[str]] | None = None
+
+
+def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) -> list[Subject]:
+    """Read the report split: each teacher, all of them together, the student, the artifacts."""
+    split, task = run.data.report, run.task
+    rounds = len(teachers) + (len(teachers) > 1) + 2 + len(artifacts)
+    subjects: list[Subject] = []
+    with run.reporter.bar("truth on report", rounds * len(split)) as bar:
+
+        def progress(done: int) -> None:
+            bar.at(len(subjects) * len(split) + done)
+
+        def add(
+            name: str,
+            kind: Kind,
+            answers: Answers,
+            parameters: int | None,
+            size: int | None,
+            step: str = "",
+        ) -> None:
+            tags = None if task.word_head is None else word_labels(task, split, answers)
+            logits = headline(task, split, answers)
+            subjects.append(Subject(name, kind, logits, parameters, size, step, tags))
+
+        for name, model, folder in zip(teachers, run.teachers, run.teacher_folders, strict=True):
+            answers = student_answers(model, run.task.batches(split), progress=progress)
+            size = weights_bytes(model, folder)
+            add(torch_name([name]), "teacher", answers, known_parameters([model]), size)
+        if len(teachers) > 1:
+            answers = teacher_answers(Teachers(run.teachers), run.task.batches(split), progress=progress)
+            size = sum(map(weights_bytes, run.teachers, run.teacher_folders))
+            add(torch_name(teachers), "teacher", answers, known_parameters(run.teachers), size)
+        if not teachers and (said := run.stored(split)) is not None:
+            add(STORED_TEACHERS, "teacher", said, None, None)
+        answers = student_answers(run.student, run.task.batches(split), progress=progress)
+        parameters, size = parameter_count(run.student), weights_bytes(run.student, run.student_folder)
+        add(torch_name(["student"]), "student", answers, parameters, size, "distillation")
+        for artifact in artifacts:
+            path = run.run / "artifacts" / artifact.files[0].path
+            with closing(open_runtime(OPENERS[artifact.spec.format], path)) as runtime:
+                answers = artifact_answers(
+                    runtime, run.student.outputs, run.task.batches(split), progress=progress
+                )
+            step = f"export {artifact.name}"
+            add(artifact_name(artifact), "artifact", answers, None, artifact_bytes(artifact), step)
+    return subjects
+
+
+def accuracy_rows(
+    subjects: list[Subject],
+    labels: NDArray[np.int64],
+    *,
+    task: Task,
+    teacher: Subject | None,
+    split: str,
+    labelled: bool,
+) -> list[AccuracyRow]:
+    """Score every subject; agreement and KL are against `teacher`, all teachers together.
+
+    Args:
+        subjects: who answered.
+        labels: int64 [N], the teachers' top classes where there are no labels.
+        task: says whether answers are classes or embeddings.
+        teacher: all teachers together, or None.
+        split: name of the split, for the rows.
+        labelled: whether `labels` are the data's own.
+    """
+    rows = []
+    for subject in subjects:
+        about: dict[str, Any] = {
+            "parameters": subject.parameters,
+            "size_bytes": subject.size_bytes,
+            "split": split,
+        }
+        if task.answers == "embedding":
+            reference = (
+                teacher or subject
+            ).logits  # without a teacher, a subject can only be compared with itself
+            row = fidelity_row(
+                subject.name, subject.kind, embeddings=subject.logits, teacher_embeddings=reference, **about
+            )
+        else:
+            compared = None if teacher is None or subject.kind == "teacher" else teacher.logits
+            row = accuracy_row(
+                subject.name,
+                subject.kind,
+                logits=subject.logits,
+                labels=labels,
+                teacher_logits=compared,
+                labelled=labelled,
+                **about,
+            )
+        rows.append(row)
+    return rows
+
+
+def slot_rows(
+    subjects: list[Subject], labels: NDArray[np.int64], *, task: Task, teacher: Subject | None, split: Split
+) -> list[ScoreRow]:
+    """Score what every subject said of words, and of whole samples that have all labels; none without any.
+
+    Args:
+        subjects: who answered.
+        labels: int64 [N] of the headline.
+        task: says which heads there are.
+        teacher: all teachers together, or None; errors are compared with its.
+        split: holds the labels of words.
+    """
+    every, is_joint = gold_labels(task, split), task.head != task.word_head
+    known = [at for at, row in enumerate(every) if row and (not is_joint or labels[at] != IGNORE)]
+    gold = [every[at] for at in known]
+    if not gold:
+        return []
+
+    def answers(subject: Subject) -> SlotAnswers:
+        assert subject.tags is not None
+        right = (subject.logits.argmax(-1) == labels)[known] if is_joint else None
+        return SlotAnswers(right, [subject.tags[at] for at in known])
+
+    reference = None if teacher is None else answers(teacher)
+    return [
+        row
+        for subject in subjects
+        for row in score_rows(
+            subject.name,
+            subject.kind,
+            answers(subject),
+            gold,
+            teacher=None if subject is teacher else reference,
+            split=split.name,
+        )
+    ]
+
+
+def step_rows(
+    student: Subject, artifacts: list[Subject], labels: NDArray[np.int64], *, teacher: Subject | None
+) -> list[PairedRow]:
+    """Compare teacher with student, and student with each artifact, sample by sample (classes only)."""
+    pairs = [] if teacher is None else [(teacher, student)]
+    pairs += [(student, artifact) for artifact in artifacts]
+    return [
+        paired_row(
+            before.name,
+            after.name,
+            step=after.step,
+            correct_a=correct(before.logits, labels),
+            correct_b=correct(after.logits, labels),
+        )
+        for before, after in pairs
+    ]
+
+
+def predictions_of(
+    subjects: list[Subject], labels: NDArray[np.int64], ids: NDArray[np.int64], digest: str
+) -> Predictions:
+    """Keep what every subject answered: its top class and how sure it was."""
+    return Predictions(
+        digest,
+        ids,
+        labels,
+        {subject.name: subject.logits.argmax(-1).astype(np.int64) for subject in subjects},
+        {subject.name: softmax(subject.logits).max(-1).astype(np.float32) for subject in subjects},
+    )

@@ -1,0 +1,111 @@
+"""What training would cost, counted before it starts: parameters, and FLOPs of a sample and in all."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from msgspec import Struct
+
+from compactor.data.splits import Dataset
+from compactor.methods import method_named
+from compactor.models import TEACH_ONLY
+from compactor.models.parameter_parts import PARTS
+from compactor.recipe.load import LoadedRecipe
+from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
+from compactor.run.data import DataSets
+from compactor.sizes.steps import Counts, Workshop
+
+BACKWARD = 2  # a backward pass does two products for each of the forward pass
+
+
+class StageCost(Struct, frozen=True, kw_only=True):
+    """One stage; FLOPs count a multiply-add as 2, `training_flops` is all of a sample's in one step.
+
+    A step is a student's forward and backward pass, and a forward pass of each live teacher. Teachers that
+    label a store see each recorded crop once, which is `label_flops` in all. Nothing counts a `bundle:`,
+    which is no torch module: figures that it enters are None. `..._parts` are the parameters of text encoders
+    by part (compactor.models.parameter_parts), None where a model is something else.
+    """
+
+    stage: str
+    student: str
+    student_parameters: int
+    student_parts: dict[str, int] | None
+    student_flops: int
+    teachers: list[str]
+    teacher_parameters: int | None
+    teacher_parts: dict[str, int] | None
+    teacher_flops: int | None
+    samples: int
+    training_flops: int | None
+    label_flops: int | None
+
+    @property
+    def total_flops(self) -> int | None:
+        """All of the stage."""
+        if self.training_flops is None or self.label_flops is None:
+            return None
+        return self.samples * self.training_flops + self.label_flops
+
+
+def training_costs(loaded: LoadedRecipe, data: DataSets) -> list[StageCost]:
+    """Count every stage of a recipe on random weights, or none for text encoders; nothing is trained.
+
+    Raises:
+        UsageError: a model cannot be built, or does not take the data.
+    """
+    counted: dict[str, Counts] = {}
+    costs = []
+    with TemporaryDirectory() as scratch:
+        for stage in loaded.recipe.stages:
+            opened = data.open(loaded.recipe.stage_data(stage), loaded.recipe.stage_task(stage))
+            costs.append(_cost(loaded, stage, opened, Workshop(loaded, opened, Path(scratch)), counted))
+    return costs
+
+
+def _cost(
+    loaded: LoadedRecipe, stage: StageSpec, data: Dataset, workshop: Workshop, counted: dict[str, Counts]
+) -> StageCost:
+    recipe = loaded.recipe
+    student = workshop.count(recipe.stage_student(stage))
+    counted[stage.id] = student
+    is_taught = method_named(stage.method, stage.id).learns_from_teachers
+    references = recipe.stage_teachers(stage) if is_taught else []
+    teachers = [_teacher(one, workshop, counted) for one in references]
+    flops = None if None in teachers else sum(one.flops for one in teachers if one)
+    live, labels = stage.labels is None, stage.labels
+    crops = 0
+    if labels is not None and labels.store is None:
+        others = len(data.select) + len(data.report) if labels.evaluation else 0
+        crops = labels.crops * len(data.train) + others
+    return StageCost(
+        stage=stage.id,
+        student=recipe.stage_student(stage).model,
+        student_parameters=student.parameters,
+        student_parts=student.parts,
+        student_flops=student.flops,
+        teachers=[one if isinstance(one, str) else one.model for one in references],
+        teacher_parameters=None if None in teachers else sum(one.parameters for one in teachers if one),
+        teacher_parts=_parts(teachers),
+        teacher_flops=flops,
+        samples=(stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * len(data.train),
+        training_flops=_sum((1 + BACKWARD) * student.flops, flops if live else 0),
+        label_flops=None if crops and flops is None else crops * (flops or 0),
+    )
+
+
+def _teacher(reference: ModelSpec | str, workshop: Workshop, counted: dict[str, Counts]) -> Counts | None:
+    if isinstance(reference, str):
+        return counted[reference.removeprefix(STAGE)]
+    return None if reference.family in TEACH_ONLY else workshop.count(reference)
+
+
+def _parts(teachers: list[Counts | None]) -> dict[str, int] | None:
+    """Of all teachers together; None without any, or where one has no such parts."""
+    found = [one.parts for one in teachers if one is not None and one.parts is not None]
+    if not found or len(found) < len(teachers):
+        return None
+    return {part: sum(one[part] for one in found) for part in PARTS}
+
+
+def _sum(first: int, second: int | None) -> int | None:
+    return None if second is None else first + second

@@ -1,0 +1,1 @@
+"""16-bit artifacts: conversion, and what would overflow."""

@@ -1,0 +1,1 @@
+"""8-bit artifacts: number types, calibration, placement, export."""

@@ -1,0 +1,1 @@
+"""Whether an artifact computes what the student computes, and is accurate enough to ship."""

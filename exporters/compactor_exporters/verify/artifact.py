@@ -1,0 +1,240 @@
+"""Verify an artifact: what it computes beside the student's own torch output.
+
+1. The grid of shapes, 2. all real samples and 3. edge samples of `samples.py` are run on both sides.
+4. Texts are padded: neither the student nor the artifact may answer differently than without padding.
+5. fp32: the limit of each output is `MARGIN` times the noise measured on the student itself; see `noise.py`.
+6. fp16 and int8 differ by design: agreement and accuracy judge them (`gates.py`). Their limit is
+   `REDUCED_MARGIN` times the largest difference found here, and never tighter than that of fp32; a bundle
+   that is copied to another CPU is held to it. Padding must stay inside it.
+   So is an fp32 artifact that ships by an override although its limit was not kept.
+7. NaN, infinity and a shape that does not run fail everywhere, and no override ships them.
+8. The weights really have the precision that was asked for, and ranges that samples set say which ones.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+from math import inf, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from compactor_exporters.graph.weight_types import judge_precision
+from compactor_exporters.int8.calibration import judge_calibration
+from compactor_exporters.source import ExportSource
+from compactor_exporters.verify.findings import Arrays, Finding, gap
+from compactor_exporters.verify.noise import judge_noise
+from compactor_exporters.verify.output_errors import output_errors
+from compactor_exporters.verify.reference import SHAPE_GRID, Known, Progress, Reference
+from compactor_exporters.verify.samples import size
+from compactor_exporters.verify.text_samples import without_padding
+from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.bundle.manifest import Artifact, Check, OutputPort
+from compactor_runtimes.environment import isa_flags
+from compactor_runtimes.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Run = Callable[[Arrays], Arrays]
+
+REDUCED_MARGIN = 2.0
+
+
+def verify_artifact(
+    source: ExportSource,
+    artifact: Artifact,
+    folder: Path,
+    *,
+    feeds: Arrays,
+    progress: Progress | None = None,
+) -> Artifact:
+    """Verify one artifact; several of one student share a `Reference`, see `verify_against`.
+
+    Raises:
+        UsageError: feeds that do not fit the ports.
+        IntegrityError: ONNX Runtime cannot read the file.
+    """
+    return verify_against(Reference(source, feeds, progress=progress), artifact, folder)
+
+
+def verify_against(reference: Reference, artifact: Artifact, folder: Path) -> Artifact:
+    """Compare an artifact with the student and record what was checked.
+
+    Args:
+        reference: the student's answers.
+        artifact: what an exporter returned; its first file is opened.
+        folder: where the artifact's files lie.
+
+    Returns:
+        The artifact with checks, limits and error statistics: "verified", "overridden" where the recipe says
+        so, or "rejected" with the reason.
+
+    Raises:
+        IntegrityError: ONNX Runtime cannot read the file.
+    """
+    path = folder / artifact.files[0].path
+    exact = artifact.spec.precision == "fp32"
+    found: dict[str, list[Arrays | UsageError]] = {}
+    with closing(open_runtime(path)) as deployed:
+        for name, group in reference.groups.items():
+            reference.tell(f"{artifact.name}: {name}")
+            found[name] = [_attempt(deployed.run, each.feeds) for each in group]
+        padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
+    checks = [] if exact else [judge_precision(path, artifact.spec.precision)]
+    checks += [judge_calibration(artifact)] if artifact.spec.quantization == "static" else []
+    refused = [
+        Check(name=name, passed=False, detail=_refusal(each, answer))
+        for name, group in reference.groups.items()
+        for each, answer in zip(group, found[name], strict=True)
+        if isinstance(answer, UsageError)
+    ]
+    refused += [
+        Check(name="padding", passed=False, detail=_refusal(each.padded, answer))
+        for each, answer in zip(reference.padding, padded, strict=True)
+        if isinstance(answer, UsageError)
+    ]
+    if refused:
+        return _concluded(artifact, [*checks, *refused], {})
+    compared = {
+        name: [
+            (each, answer)
+            for each, answer in zip(group, found[name], strict=True)
+            if not isinstance(answer, UsageError)
+        ]
+        for name, group in reference.groups.items()
+    }
+    limits = reference.noise_limits(folder)
+    if not exact:
+        limits = _observed_limits(compared, limits)
+    compared |= _compare_padding(reference, padded)
+    checks += [_judge(name, group, limits) for name, group in compared.items() if group]
+    if exact:
+        checks.append(judge_noise(reference.noise(folder), limits, reference.scales))
+    outputs = reference.source.outputs
+    if any(port.role == "logits" for port in outputs):
+        same = int(
+            sum(
+                top1_matches(known.outputs, answer, outputs).sum()
+                for known, answer in compared["real-samples"]
+            )
+        )
+        n = reference.samples
+        detail = f"{same} of {n} real samples have the same top class as the torch student"
+        checks.append(Check(name="agreement", passed=True, value=same / n, n=n, detail=detail))
+    if artifact.spec.override is not None and not all(check.passed for check in checks):
+        limits = _observed_limits(compared, limits)
+    errors = output_errors([(each.outputs, answer) for each, answer in compared["real-samples"]], outputs)
+    return _concluded(replace(artifact, errors=errors), checks, limits)
+
+
+def top1_matches(reference: Arrays, found: Arrays, outputs: list[OutputPort]) -> "NDArray[np.bool_]":
+    """Tell for each sample whether the top class of all logits outputs and positions agrees: bool [N]."""
+    import numpy as np
+
+    matches = np.ones(len(next(iter(reference.values()))), dtype=bool)
+    for port in outputs:
+        if port.role == "logits":
+            same = reference[port.name].argmax(-1) == found[port.name].argmax(-1)
+            matches &= same.reshape(len(same), -1).all(axis=1)
+    return matches
+
+
+def concluded(artifact: Artifact) -> Artifact:
+    """Set status and reason by the checks: an override ships what merely differs, never what does not run."""
+    failed = [check for check in artifact.checks if not check.passed]
+    if not failed:
+        return replace(artifact, status="verified", reason="")
+    reason = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+    if artifact.spec.override is not None and all(check.value is not None for check in failed):
+        return replace(artifact, status="overridden", reason=f"{artifact.spec.override} (failed: {reason})")
+    return replace(artifact, status="rejected", reason=reason)
+
+
+def _attempt(run: "Run", feeds: Arrays) -> Arrays | UsageError:
+    """Run the graph; one that refuses a shape of its own ports is a finding, not a mistake."""
+    try:
+        return run(feeds)
+    except UsageError as error:
+        return error
+
+
+def _refusal(known: Known, error: UsageError) -> str:
+    return f"the graph does not run on {known.shape}, which its ports allow ({error})"
+
+
+def _observed_limits(
+    compared: dict[str, list[tuple[Known, Arrays]]], least: dict[str, float]
+) -> dict[str, float]:
+    """Rule 6; `least` is what fp32 is allowed."""
+    pairs = [pair for group in compared.values() for pair in group]
+    return {
+        name: max(
+            REDUCED_MARGIN * max(_gap(known.outputs[name], answer[name]) for known, answer in pairs), floor
+        )
+        for name, floor in least.items()
+    }
+
+
+def _gap(one: "NDArray[Any]", other: "NDArray[Any]") -> float:
+    return gap(one, other) if one.shape == other.shape else inf
+
+
+def _compare_padding(
+    reference: Reference, padded: list[Arrays | UsageError]
+) -> dict[str, list[tuple[Known, Arrays]]]:
+    """Rule 4: answers to padded texts, of student and artifact, beside the student's to the plain ones."""
+    groups: dict[str, list[tuple[Known, Arrays]]] = {"student-padding": [], "padding": []}
+    for each, found in zip(reference.padding, padded, strict=True):
+        assert reference.texts is not None
+        assert not isinstance(found, UsageError)  # refusals have been told already
+        for name, answer in (("student-padding", each.padded.outputs), ("padding", found)):
+            cut = without_padding(answer, reference.source.outputs, reference.texts, each.pair.length)
+            groups[name].append((Known(each.padded.feeds, each.plain), cut))
+    return groups
+
+
+def _judge(name: str, group: list[tuple[Known, Arrays]], limits: dict[str, float]) -> Check:
+    """Rules 1 to 7: the worst difference of a group of feeds, over all outputs and samples."""
+    findings = [
+        _worst_sample(known, answer, output, limit)
+        for known, answer in group
+        for output, limit in limits.items()
+    ]
+    worst = max(findings, key=lambda finding: finding.severity)
+    return Check(
+        name=name,
+        passed=all(finding.passed for finding in findings),
+        value=worst.difference if isfinite(worst.difference) else None,
+        limit=worst.limit if isfinite(worst.limit) else None,
+        n=len(group) if name == SHAPE_GRID else sum(size(known.feeds) for known, _ in group),
+        detail=worst.detail,
+    )
+
+
+def _worst_sample(known: Known, answer: Arrays, output: str, limit: float) -> Finding:
+    """Compare one output; the sample is the index in its batch."""
+    import numpy as np
+
+    reference, found = known.outputs[output], answer[output]
+    where = f"output {output!r} on {known.shape}"
+    if reference.shape != found.shape:
+        return Finding(inf, limit, f"{where}: shape {found.shape} found, {reference.shape} expected")
+    for values, whose in ((reference, "student"), (found, "artifact")):
+        finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if not finite.all():
+            first = int(finite.argmin())
+            return Finding(inf, limit, f"{where}: NaN or infinity from the {whose}, first in sample {first}")
+    gaps = np.abs(found.astype(np.float64) - reference).reshape(len(found), -1).max(axis=1, initial=0.0)
+    sample = int(gaps.argmax())
+    difference = float(gaps[sample])
+    return Finding(
+        difference, limit, f"{where}: difference {difference:.3g}, limit {limit:.3g}, in sample {sample}"
+    )
+
+
+def _concluded(artifact: Artifact, checks: list[Check], limits: dict[str, float]) -> Artifact:
+    """Attach checks, limits and the CPU's instruction sets, and conclude."""
+    finite = {name: limit for name, limit in limits.items() if isfinite(limit)}
+    return concluded(replace(artifact, checks=checks, limits=finite, isa=isa_flags()))

@@ -1,0 +1,1 @@
+"""The bundle: what its manifest says, and opening it safely."""

@@ -1,0 +1,109 @@
+"""The records of a comparison; every difference and ratio says what B is against A."""
+
+from compactor_runtimes.bundle.manifest import Record
+from compactor_runtimes.report import Kind
+from compactor_runtimes.stats.metrics import McNemar, Verdict
+
+
+class Score(Record, frozen=True):
+    """What one subject of a side scores on `n` samples, share in [0, 1] with its 95% interval.
+
+    Over several seeds it is their mean, `seed_low` and `seed_high` the worst and the best of them.
+    """
+
+    kind: Kind
+    subject: str
+    value: float
+    low: float
+    high: float
+    n: int
+    seed_low: float
+    seed_high: float
+
+
+class Cost(Record, frozen=True):
+    """Time of a query (offline: of a batch): median, lowest and highest of the block medians, in ns."""
+
+    scope: str
+    scenario: str
+    batch: int
+    median_ns: float
+    low_ns: float
+    high_ns: float
+    blocks: int
+    n: int
+    valid: bool
+
+
+class Side(Record, frozen=True):
+    """One of those compared; `other_machine` and `other_plan` say how it differs from the first one.
+
+    `size_bytes` is the shipped artifact's, None if it differs between seeds; `rss_bytes` the process's peak.
+    """
+
+    letter: str
+    path: str
+    title: str
+    recipe: str
+    runs: int
+    shipped: str
+    scores: list[Score]
+    costs: list[Cost]
+    size_bytes: int | None
+    rss_bytes: int | None
+    other_machine: str
+    other_plan: str
+
+
+class Difference(Record, frozen=True):
+    """Shipped b minus shipped a in points, with a 95% interval; `mcnemar` where each side is one run.
+
+    Not `paired` means that only the two intervals were compared, which shows less than there may be.
+    """
+
+    points: float
+    low: float
+    high: float
+    n: int
+    mcnemar: McNemar | None
+    verdict: Verdict
+    paired: bool
+
+
+class Ratio(Record, frozen=True):
+    """Time of b over time of a: below 1 is faster; `low` to `high` from the extreme block medians.
+
+    `noise` if the block medians overlap; `valid` if both measurements are.
+    """
+
+    scope: str
+    scenario: str
+    value: float
+    low: float
+    high: float
+    verdict: Verdict
+    valid: bool
+
+
+class Pair(Record, frozen=True):
+    """b against a: `difference` is None without labels; `times` and `rss` only on one machine and plan."""
+
+    a: str
+    b: str
+    difference: Difference | None
+    agreement: float | None
+    times: list[Ratio]
+    size: float | None
+    rss: float | None
+    recommendation: str
+
+
+class Comparison(Record, frozen=True):
+    """Everything that `compare` found; `samples` is the digest of the report samples of all sides."""
+
+    task: str
+    metric: str
+    samples: str
+    sides: list[Side]
+    pairs: list[Pair]
+    notes: list[str]

@@ -1,0 +1,70 @@
+"""The checks on golden cases, each a row with its verdict; reading the cases is `golden.py`.
+
+1. Raw file -> pipeline equals the stored feeds: exactly, or within 2 grey levels where there is a resize,
+   which may differ between releases of PIL. Token ids and masks have no tolerance.
+2. Stored feeds -> graph equals the stored outputs within the artifact's limits, one by one and as batches.
+3. What is decoded from them is what was stored (`golden_decoded.py`).
+"""
+
+from collections.abc import Sequence
+from math import nan
+from pathlib import Path
+
+from compactor_runtimes.backends import Runtime
+from compactor_runtimes.bundle.manifest import Artifact, ImagePre, Manifest, Pre, Resize, TextPre, ToFloat
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.golden.batches import check_batches
+from compactor_runtimes.golden.decoded import check_decoding
+from compactor_runtimes.golden.findings import Case, Finding, Row, attempt, compare, summarise, worst
+from compactor_runtimes.predict.images import feeds_from
+
+
+def check_preprocessing(pre: Pre, assets: Path, raws: list[Path], cases: Sequence[Case]) -> Row:
+    """Rule 1, once for a bundle; `raws` are the raw files of `cases`, `assets` is the bundle's folder.
+
+    Raises:
+        IntegrityError: a tokenizer that cannot be read.
+    """
+    inputs = (pre.ids, pre.mask) if isinstance(pre, TextPre) else (pre.input,)
+    limit, to_feeds = _preprocessing_limit(pre), feeds_from([pre], assets)
+    findings = []
+    for raw, each in zip(raws, cases, strict=True):
+        what = f"case {each.case.id!r} ({each.case.raw})"
+        try:
+            found = to_feeds([raw])
+        except UsageError as error:
+            findings.append(Finding(False, nan, limit, f"{what}: {error}"))
+        else:
+            findings.append(
+                worst(
+                    [
+                        compare(found[name], each.feeds[name], limit, f"{what}, input {name!r}")
+                        for name in inputs
+                    ]
+                )
+            )
+    return summarise("bundle", f"preprocessing of {' and '.join(inputs)}", findings)
+
+
+def check_artifact(runtime: Runtime, manifest: Manifest, artifact: Artifact, cases: list[Case]) -> list[Row]:
+    """Rules 2 and 3 for one opened artifact."""
+    rows = []
+    singles = [attempt(runtime, each.feeds) for each in cases]
+    for port in manifest.main.outputs:
+        limit = artifact.limits[port.name]
+        findings = []
+        for each, ran in zip(cases, singles, strict=True):
+            what = f"case {each.case.id!r}, output {port.name!r}"
+            if isinstance(ran, UsageError):
+                findings.append(Finding(False, nan, limit, f"{what}: {ran}"))
+            else:
+                findings.append(compare(ran[port.name], each.outputs[port.name], limit, what))
+        rows.append(summarise(artifact.name, f"output {port.name}", findings))
+    rows += check_batches(runtime, manifest, artifact, cases)
+    return rows + check_decoding(singles, manifest, artifact, cases)
+
+
+def _preprocessing_limit(pre: Pre) -> float:
+    if not isinstance(pre, ImagePre) or not any(isinstance(step, Resize) for step in pre.steps):
+        return 0.0
+    return 2 * next(step.scale for step in pre.steps if isinstance(step, ToFloat))

@@ -1,0 +1,185 @@
+"""Re-run a bundle's golden cases on this machine, through every artifact that can run here.
+
+The checks themselves are in `golden_checks.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
+
+from compactor_runtimes.backends import CODE, OPENERS
+from compactor_runtimes.bundle.manifest import Artifact, BioPost, EmbeddingPost, GoldenCase, Post
+from compactor_runtimes.bundle.open import Bundle, open_bundle, read_cases
+from compactor_runtimes.errors import (
+    IntegrityError,
+    NumericGateError,
+    UnfitEnvironmentError,
+    UsageError,
+    needs_extra,
+)
+from compactor_runtimes.golden.checks import check_artifact, check_preprocessing
+from compactor_runtimes.golden.findings import Case, Decoded, DecodedSlots, DecodedVector, Row
+from compactor_runtimes.predict.answering import words_from
+from compactor_runtimes.predict.model import open_artifact
+from compactor_runtimes.predict.text import Words
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from compactor_runtimes.golden.findings import Arrays
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """The verdict on a bundle's golden cases; true if all passed. `not_run` names artifacts not tried."""
+
+    bundle: str
+    name: str
+    rows: list[Row]
+    not_run: list[str] = []
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(row.passed for row in self.rows)
+
+    def __bool__(self) -> bool:
+        """The verdict is the truth value."""
+        return self.passed
+
+    def raise_for_gate(self) -> None:
+        """Turn a failed verification into an error.
+
+        Raises:
+            NumericGateError: a check failed; the message names artifact, case, output, found and limit.
+        """
+        failed = [row for row in self.rows if not row.passed]
+        if failed:
+            more = f" (and {len(failed) - 1} more failed checks)" if len(failed) > 1 else ""
+            first = failed[0]
+            raise NumericGateError(
+                f"{self.bundle}: artifact {first.artifact!r}, {first.check}: {first.detail}{more}; "
+                "do not serve this bundle here, export it again on a machine where it verifies"
+            )
+
+
+def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verification:
+    """Open a bundle and run its golden cases through every verified artifact that this machine can run.
+
+    Args:
+        path: the bundle's folder.
+        threads: threads within one operator; None leaves it to the runtime.
+
+    Returns:
+        the verdict on each check, failed ones included: a difference is a result here, and an error only in
+        `raise_for_gate`.
+
+    Raises:
+        UsageError: no such folder.
+        IntegrityError: the bundle is damaged or states no limit for an output.
+        UnfitEnvironmentError: no verified artifact can run here, so nothing would be verified.
+    """
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    formats = sorted(OPENERS.keys() - CODE)  # nobody has said that this bundle's engines are to be trusted
+    runnable = [each for each in manifest.main.artifacts if each.ships and each.spec.format in formats]
+    # A rejected artifact was left out of the bundle: there is nothing that another machine could run.
+    tried = [artifact.name for artifact in runnable]
+    not_run = [
+        each.name for each in manifest.main.artifacts if each.status != "rejected" and each.name not in tried
+    ]
+    if not runnable:
+        raise UnfitEnvironmentError(
+            f"{bundle.path}: holds no verified artifact of a format that runs here ({', '.join(formats)}), "
+            f"not run: {', '.join(not_run) or 'none'}; verify it on the machine it is meant for"
+        )
+    cases = read_golden(bundle)
+    rows = []
+    for pre in manifest.pre:
+        raws = [bundle.file(each.case.raw) for each in cases]
+        rows.append(check_preprocessing(pre, bundle.path, raws, cases))
+    for artifact in runnable:
+        _need_limits(bundle, artifact)
+        runtime = open_artifact(bundle, artifact, threads=threads)
+        try:
+            rows += check_artifact(runtime, manifest, artifact, cases)
+        finally:
+            runtime.close()
+    return Verification(bundle=str(bundle.path), name=manifest.name, rows=rows, not_run=not_run)
+
+
+def _need_limits(bundle: Bundle, artifact: Artifact) -> None:
+    for port in bundle.manifest.main.outputs:
+        if port.name not in artifact.limits:
+            raise IntegrityError(
+                f"{bundle.path}: artifact {artifact.name!r} states no limit for output {port.name!r}; "
+                "export the bundle again"
+            )
+
+
+def read_golden(bundle: Bundle) -> list[Case]:
+    """Read the golden cases with their arrays.
+
+    Raises:
+        IntegrityError: arrays that are damaged, missing or of another shape.
+    """
+    with needs_extra("ort"):
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+    path = bundle.file(bundle.manifest.golden.tensors)
+    try:
+        tensors: Arrays = load_file(path)
+    except SafetensorError as error:
+        raise IntegrityError(f"{path}: is not a safetensors file ({error}); export it again") from error
+
+    def pick(keys: Mapping[str, str], names: list[str], what: str) -> "Arrays":
+        for name in names:
+            shape = tensors[keys[name]].shape if keys.get(name) in tensors else None
+            if shape is None or shape[:1] != (1,):
+                found = "no array" if shape is None else f"shape {list(shape)}"
+                raise IntegrityError(
+                    f"{path}: {found} found for {name!r} of {what}, [1, ...] expected; export it again"
+                )
+        return {name: tensors[keys[name]] for name in names}
+
+    main = bundle.manifest.main
+    inputs, outputs = [port.name for port in main.inputs], [port.name for port in main.outputs]
+    to_words = words_from(bundle.manifest.pre, bundle.manifest.post, bundle.path)
+    cases = []
+    for case in read_cases(bundle):
+        what = f"golden case {case.id!r}"
+        decoded: list[Decoded | DecodedSlots | NDArray[Any]] = []
+        for post in bundle.manifest.post:
+            stored = _read_decoded(bundle, case, post, what)
+            if isinstance(stored, DecodedVector):
+                decoded.append(pick({"the vector": stored.vector}, ["the vector"], what)["the vector"])
+            else:
+                decoded.append(stored)
+        feeds, expected = pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)
+        cases.append(Case(case, decoded, feeds, expected, _words_of(to_words, bundle.file(case.raw))))
+    return cases
+
+
+def _words_of(read: Callable[[Sequence[Any]], list[Words]], raw: Path) -> Words | None:
+    try:
+        return next(iter(read([raw])), None)
+    except UsageError:  # the check on preprocessing tells it
+        return None
+
+
+def _read_decoded(
+    bundle: Bundle, case: GoldenCase, post: Post, what: str
+) -> Decoded | DecodedSlots | DecodedVector:
+    """Read what the case stores for one entry of `post`; several are stored side by side."""
+    kind: type[Decoded | DecodedSlots | DecodedVector] = Decoded
+    if isinstance(post, EmbeddingPost | BioPost):
+        kind = DecodedVector if isinstance(post, EmbeddingPost) else DecodedSlots
+    try:
+        return msgspec.convert(case.decoded, kind)
+    except msgspec.ValidationError as error:
+        raise IntegrityError(
+            f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"
+        ) from error

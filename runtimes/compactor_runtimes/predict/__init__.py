@@ -1,0 +1,1 @@
+"""From raw images and texts to answers, with little Python before the graph."""

@@ -1,0 +1,1 @@
+"""What a report concludes: which variant is loaded, and what to ship."""

@@ -1,0 +1,206 @@
+"""What to ship, why, and how sure: the facts behind a recommendation, and the sentences that say them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compactor_runtimes.report.format import (
+    OVERRIDDEN,
+    RANK_CORRELATION,
+    artifact_name,
+    change,
+    change_interval,
+    interval,
+    share,
+    times,
+    unit,
+)
+from compactor_runtimes.report.score_rows import slot_loss
+from compactor_runtimes.stats.percentiles import format_ns
+
+if TYPE_CHECKING:
+    from compactor_runtimes.bundle.manifest import Artifact, Check
+    from compactor_runtimes.measure.measurement import Measurement
+    from compactor_runtimes.report.contents import AccuracyRow, PairedRow, Report
+
+
+_PLAIN = {"noise": "inside the noise", "better": "a real gain", "worse": "a real loss"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a report says of the shipped subject and of its teacher (all teachers together); None = unknown.
+
+    `steps` are the paired comparisons that lead from the teacher to the shipped subject, `latency` and
+    `teacher_latency` the compute times of one sample, `checks` the report's gates and what was checked of the
+    shipped artifact.
+    """
+
+    shipped: "AccuracyRow | None"
+    teacher: "AccuracyRow | None"
+    artifact: "Artifact | None"
+    steps: "list[PairedRow]"
+    latency: "Measurement | None"
+    teacher_latency: "Measurement | None"
+    checks: "list[Check]"
+
+    @property
+    def speed_up(self) -> float | None:
+        """Teacher's median over the shipped one's."""
+        if self.latency is None or self.teacher_latency is None:
+            return None
+        return self.teacher_latency.median_ns / max(self.latency.median_ns, 1e-9)
+
+    @property
+    def size_ratio(self) -> float | None:
+        """Teacher's bytes over the shipped one's."""
+        if self.shipped is None or self.teacher is None:
+            return None
+        if not self.shipped.size_bytes or not self.teacher.size_bytes:
+            return None
+        return self.teacher.size_bytes / self.shipped.size_bytes
+
+
+def facts(report: "Report") -> Facts:
+    """Collect what the recommendation rests on."""
+    rows = {row.subject: row for row in report.accuracy}
+    teachers = [row for row in report.accuracy if row.kind == "teacher"]
+    teacher = teachers[-1] if teachers else None  # the last one is all of them together
+    artifact = next((one for one in report.artifacts if artifact_name(one) == report.shipped), None)
+    return Facts(
+        shipped=rows.get(report.shipped),
+        teacher=teacher,
+        artifact=artifact,
+        steps=_steps(report.paired, report.shipped, None if teacher is None else teacher.subject),
+        latency=compute_latency(report.measurements, report.shipped),
+        teacher_latency=None if teacher is None else compute_latency(report.measurements, teacher.subject),
+        checks=[*report.gates, *(artifact.checks if artifact is not None else [])],
+    )
+
+
+def compute_latency(measurements: "list[Measurement]", subject: str) -> "Measurement | None":
+    """The measured runtime calls of one sample, if there are any."""
+    for one in measurements:
+        if (one.subject, one.scope, one.scenario) == (subject, "compute", "single-stream") and one.n:
+            return one
+    return None
+
+
+def recommend(report: "Report") -> str:
+    """Say in a few sentences what to ship, why, and how sure that is; `report.shipped` names it."""
+    failed = [gate for gate in report.gates if not gate.passed]
+    if not report.shipped:
+        why = [f"gate {gate.name} failed" for gate in failed]
+        why += [
+            f"artifact {one.name} {one.status}{f' ({one.reason})' if one.reason else ''}"
+            for one in report.artifacts
+            if not one.ships
+        ]
+        return f"Ship nothing: {'; '.join(why) or 'no artifact was chosen'}."
+    known = facts(report)
+    sentences = [
+        _headline(report.shipped, known),
+        *_overridden(known),
+        *_chosen(report),
+        *_accuracy(known),
+        *slot_loss(report),
+        *_doubts(known),
+        *_left_out(report),
+    ]
+    if failed:
+        sentences.append(f"Not before gate {failed[0].name} is settled: it failed.")
+    return " ".join(sentences)
+
+
+def _headline(shipped: str, known: Facts) -> str:
+    """Name it with its speed-up and size ratio, as far as they are known."""
+    why = []
+    if known.latency is not None and known.teacher_latency is not None and known.speed_up is not None:
+        medians = f"{format_ns(known.latency.median_ns)} against {format_ns(known.teacher_latency.median_ns)}"
+        counts = f"n {known.latency.n:,} and {known.teacher_latency.n:,}"
+        assert known.teacher is not None
+        why.append(
+            f"{times(known.speed_up)} times as fast as {known.teacher.subject} "
+            f"(median compute of one sample {medians}, {counts})"
+        )
+    if known.size_ratio is not None:
+        why.append(
+            f"{times(known.size_ratio)} times smaller"
+            if known.size_ratio >= 1
+            else f"{times(1 / known.size_ratio)} times larger"
+        )
+    return f"Ship {shipped}" + (f": {' and '.join(why)}." if why else ".")
+
+
+def _overridden(known: Facts) -> list[str]:
+    """Never ship quietly what failed a gate."""
+    if known.artifact is None or known.artifact.status != "overridden":
+        return []
+    return [f"{OVERRIDDEN}: it ships although a gate failed: {known.artifact.reason}."]
+
+
+def _chosen(report: "Report") -> list[str]:
+    """Why this one among the variants."""
+    chosen = next((one for one in report.choice if one.decision == "chosen"), None)
+    if chosen is None or len(report.choice) < 2:
+        return []
+    return [f"Of {len(report.choice)} variants {chosen.artifact} was chosen: {chosen.reason}."]
+
+
+def _left_out(report: "Report") -> list[str]:
+    """What was rejected and why, and what nobody has run."""
+    sentences = []
+    for decision, word in (("rejected", "Rejected"), ("not run", "Not run here")):
+        named = [f"{one.artifact} ({one.reason})" for one in report.choice if one.decision == decision]
+        sentences += [f"{word}: {'; '.join(named)}."] if named else []
+    return sentences
+
+
+def _accuracy(known: Facts) -> list[str]:
+    sentences = []
+    row = known.shipped
+    if row is not None:
+        against = {RANK_CORRELATION: " with the teacher's similarities", "agreement": " with the teacher"}
+        sentences.append(
+            f"Its {row.metric}{against.get(row.metric, '')} is {share(row.value, row)}{unit(row)} "
+            f"{interval(row)} on {row.n:,} samples."
+        )
+    for step in known.steps:
+        text = f"{step.step[:1].upper()}{step.step[1:]}: {in_words(step)}."
+        sentences.append(text)
+    return sentences
+
+
+def in_words(step: "PairedRow") -> str:
+    """A step's change, its interval, the verdict, and how large a loss the samples cannot rule out."""
+    if step.difference_points == step.low == step.high == 0:
+        return f"no answer turned from right to wrong or back (n {step.n:,})"
+    text = f"{change(step)} {change_interval(step)}, n {step.n:,}, {_PLAIN[step.verdict]}"
+    if step.verdict == "noise" and step.low < 0:
+        text += f", though a loss of up to {-step.low:.2f} points cannot be ruled out"
+    return text
+
+
+def _doubts(known: Facts) -> list[str]:
+    """What the headline's numbers lack."""
+    measured = [one for one in (known.latency, known.teacher_latency) if one is not None]
+    invalid = [one for one in measured if not one.valid]
+    if invalid:
+        reasons = "; ".join(dict.fromkeys(reason for one in invalid for reason in one.reasons))
+        return [f"The latency of {' and '.join(one.subject for one in invalid)} is INVALID: {reasons}."]
+    return [] if measured else ["Its latency was not measured."]
+
+
+def _steps(paired: "list[PairedRow]", shipped: str, teacher: str | None) -> "list[PairedRow]":
+    """The direct comparison of teacher and shipped if there is one, else the chain that ends in shipped."""
+    direct = [row for row in paired if row.b == shipped and row.a == teacher]
+    if direct:
+        return direct[:1]
+    chain: list[PairedRow] = []
+    wanted = shipped
+    while wanted != teacher:
+        row = next((row for row in paired if row.b == wanted and row not in chain), None)
+        if row is None:
+            break
+        chain.insert(0, row)
+        wanted = row.a
+    return chain

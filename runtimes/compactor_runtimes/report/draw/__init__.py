@@ -1,0 +1,1 @@
+"""How a report is drawn: terminal, Markdown, HTML and their charts."""
