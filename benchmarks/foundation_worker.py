@@ -39,11 +39,10 @@ def synthetic_model(name: str = "cifar:resnet20") -> Any:
 
 def trainer_step() -> dict[str, Any]:
     """Steps of fit() with hard labels, augmentation included."""
-    from compactor.methods import Preset
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.recipe.spec import StageSpec
     from compactor.samplers.shuffle import Shuffle
-    from compactor.targets import TargetPolicy
+    from compactor.trainer.contracts import Preset, TargetPolicy
 
     stage = StageSpec(id="bench", method="supervised", steps=STEPS + 1, batch_size=BATCH)
     preset = Preset([(HardCrossEntropy(), 1.0)], TargetPolicy(), Shuffle())

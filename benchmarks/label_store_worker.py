@@ -24,7 +24,6 @@ from compactor.label_store.make import make_labels
 from compactor.label_store.quantization import compress
 from compactor.label_store.store import LabelStore, StorePart, open_store
 from compactor.label_store.write import StoreWriter
-from compactor.methods import Preset
 from compactor.models.build import build_model
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, load_recipe
@@ -35,6 +34,7 @@ from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner, open_teacher, train_stage
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
+from compactor.trainer.contracts import Preset
 from compactor.trainer.memory import keep_freed_memory
 
 NAME = "label_store"

@@ -15,9 +15,8 @@ from torch import nn
 
 from compactor.data.spec import Quantization
 from compactor.data.splits import Split
-from compactor.data.text_loader import FIRST
 from compactor.label_store.store import LabelStore
-from compactor.records import IGNORE, Batch
+from compactor.records import FIRST, IGNORE, Batch
 from compactor.tasks import Answers, Task
 from compactor.tasks.texts import TextSplit
 from compactor.teachers import Teachers

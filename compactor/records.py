@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORE = -100  # the label of a position without ground truth
+
+# names of heads
+LABEL, INTENT, SLOT, EMBEDDING, MLM = "label", "intent", "slot", "embedding", "mlm"
+# names of inputs, those that Hugging Face's models and their runtimes use
+PIXELS, IDS, MASK, POSITIONS = "pixel_values", "input_ids", "attention_mask", "positions"
+# keys of Batch.aux: int64 [B, W], position of each word's first token, -1 for none; how views were mixed
+FIRST, PARTNER, LAM = "first", "mix.partner", "mix.lam"
+
 GAMMA = 0.1
 
 Positive = Annotated[float, Meta(gt=0)]

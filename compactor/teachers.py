@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from compactor.mixers import TeacherMixer
 from compactor.mixers.mean import MeanMixer
 from compactor.models.features import capture
-from compactor.models.text import MASK
-from compactor.records import Batch, Outputs
+from compactor.records import MASK, Batch, Outputs
 
 
 class Teachers:

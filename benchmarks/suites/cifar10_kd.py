@@ -22,7 +22,7 @@ SOURCES = (
     "compactor.methods.kd",
     "compactor.models.cifar",
     "compactor.tasks.image_classification",
-    "compactor.data.cifar10",
+    "compactor.data.named",
 )
 SEEDS, RATES, ARMS = (0, 1, 2), (0.05, 0.1, 0.2), ("supervised", "kd")
 SETTINGS = {

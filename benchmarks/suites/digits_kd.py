@@ -19,7 +19,7 @@ SOURCES = (
     "compactor.methods.kd",
     "compactor.models.cifar",
     "compactor.tasks.image_classification",
-    "compactor.data.digits",
+    "compactor.data.named",
 )
 SEEDS, RATES, ROWS = (0, 1, 2), (0.03, 0.1, 0.3), (60, 200, 1168)
 SETTINGS = {

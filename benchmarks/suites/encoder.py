@@ -22,7 +22,7 @@ SOURCES = (
     "compactor.run.stages",
     "compactor.methods.supervised",
     "compactor.methods.encoder",
-    "compactor.objectives.soft_ce",
+    "compactor.objectives.divergences",
     "compactor.models.hf",
     "compactor.models.encoder",
     "compactor.models.masked_lm",

@@ -22,10 +22,10 @@ SOURCES = (
     "compactor.methods.kd",
     "compactor.methods.fkd",
     "compactor.methods.ferkd",
-    "compactor.objectives.soft_ce",
+    "compactor.objectives.divergences",
     "compactor.models.cifar",
     "compactor.tasks.image_classification",
-    "compactor.data.cifar10",
+    "compactor.data.named",
     "benchmarks.arms",
 )
 SEEDS, RATES = (0, 1, 2), (0.05, 0.1, 0.2)

@@ -24,10 +24,10 @@ SOURCES = (
     "compactor.methods.supervised",
     "compactor.methods.kd",
     "compactor.methods.fkd",
-    "compactor.objectives.soft_ce",
+    "compactor.objectives.divergences",
     "compactor.models.cifar",
     "compactor.tasks.image_classification",
-    "compactor.data.cifar10",
+    "compactor.data.named",
     "benchmarks.label_store_worker",
     "benchmarks.peers.bare_loop",
 )

@@ -31,7 +31,7 @@ SOURCES = (
     "compactor.objectives.discriminator",
     "compactor.models.cifar",
     "compactor.tasks.image_classification",
-    "compactor.data.cifar10",
+    "compactor.data.named",
     "benchmarks.arms",
     "benchmarks.meal_v2_worker",
 )

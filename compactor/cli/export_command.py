@@ -183,7 +183,7 @@ def _with_data(
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
-        from compactor.models.student import EMBEDDING
+        from compactor.records import EMBEDDING
         from compactor.release.export_model import check_place
         from compactor.release.model_info import task_of
         from compactor.run.pipeline import run_recipe

@@ -67,7 +67,7 @@ def command(
     from rich.console import Console
 
     from compactor.progress import RichReporter, SilentReporter
-    from compactor.recipe import spec as recipes
+    from compactor.recipe import load as recipes
     from compactor_runtimes.errors import needs_extra
 
     reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))

@@ -25,9 +25,9 @@ __all__ = [
 
 # name -> function (DataSpec, Opening) -> Dataset
 DATASETS = {
-    "cifar10": "compactor.data.cifar10:load",
-    "digits": "compactor.data.digits:load",
-    "imagenette96": "compactor.data.imagenette96:load",
+    "cifar10": "compactor.data.named:load_cifar10",
+    "digits": "compactor.data.named:load_digits",
+    "imagenette96": "compactor.data.named:load_imagenette96",
 }
 
 # What a split is read from: tables, or a folder of images.

@@ -4,9 +4,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from compactor.data.spec import SplitName
+from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor.locate import locate
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "COMPACTOR_DATA"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(:[\w.-]+)?")
-SPLIT_NAMES: dict[str, Literal["train", "select", "validation", "report"]] = {
-    "train": "train",
-    "select": "select",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "report",
-    "report": "report",
-}
 
 T = TypeVar("T")
 

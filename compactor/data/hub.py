@@ -9,7 +9,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from compactor.data.files import SPLIT_NAMES
+from compactor.data.spec import SPLIT_NAMES
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 
 SECONDS = 5.0  # until the hub counts as unreachable

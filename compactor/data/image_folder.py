@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.files import SPLIT_NAMES, assign_splits
+from compactor.data.files import assign_splits
 from compactor.data.labels import Labels, labels_from_names
-from compactor.data.spec import SplitName
+from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 

@@ -8,6 +8,17 @@ Color = Literal["rgb", "grey"]
 Rows = Annotated[int, Meta(ge=1)]
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 SplitName = Literal["train", "select", "report"]
+SPLIT_NAMES: dict[str, Literal["train", "select", "validation", "report"]] = {
+    "train": "train",
+    "select": "select",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "report",
+    "report": "report",
+}
+"""How files and folders call their splits; a published validation split is select or report (files.py)."""
+
 Quantization = Literal["full", "hard", "smoothing", "marginal-smoothing", "marginal-renorm"]
 """How the soft labels of a store are kept and read (label_store/quantization.py)."""
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.files import SPLIT_NAMES, assign_splits
-from compactor.data.spec import SplitName
+from compactor.data.files import assign_splits
+from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor_runtimes.errors import UsageError, needs_extra
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from compactor.data.loader import part_of
 from compactor.data.splits import Split
-from compactor.records import IGNORE, Batch, Crops, TextInfo
+from compactor.records import FIRST, IGNORE, Batch, Crops, TextInfo
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.predict.text import TextPipeline, pad_texts
 
-FIRST = "first"  # of Batch.aux: int64 [B, W], position of each word's first token, -1 for none
 BUCKET_BATCHES = 32  # batches among which texts are sorted by length; more would tie batches to lengths
 
 

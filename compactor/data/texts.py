@@ -9,8 +9,8 @@ import numpy as np
 
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
+from compactor.data.extra_texts import mixed
 from compactor.data.few_rows import handful
-from compactor.data.mixed_texts import mixed
 from compactor.data.slots import Tags, checked_tags, number_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordHead, build_dataset

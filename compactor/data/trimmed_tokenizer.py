@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from compactor.data.cache import CACHE_VARIABLE, Opening, cache_root
-from compactor.data.more_texts import further_texts, naming
+from compactor.data.extra_texts import further_texts, naming
 from compactor.data.spec import VocabularySpec
 from compactor.data.vocabulary import pieces, trim
 from compactor_runtimes.errors import UsageError

@@ -3,7 +3,7 @@
 A new method is one file with a METHOD, one line in METHODS and one test.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +14,7 @@ from compactor_runtimes.tables import lookup, nearest
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
-    from compactor.objectives import Objective
-    from compactor.records import Step
-    from compactor.samplers import Sampler
-    from compactor.targets import TargetPolicy
+    from compactor.trainer.contracts import Preset
 
 METHODS = {
     "supervised": "compactor.methods.supervised:METHOD",
@@ -28,22 +25,6 @@ METHODS = {
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
 }
-
-
-Weighted = tuple["Objective", "float | Callable[[Step], float]"]
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits.
-
-    `head_weights` multiply the terms of single heads, where there are several (absent: 1).
-    """
-
-    objectives: list[Weighted]
-    target: "TargetPolicy"
-    sampler: "Sampler"
-    head_weights: "Mapping[str, float]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset, Weighted
+from compactor.methods import Method
+from compactor.trainer.contracts import Preset, Weighted
 
 Weight = Annotated[float, Meta(ge=0)]
 
@@ -32,10 +33,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def build(options: Options) -> Preset:
     """Make the preset; a term of weight 0 is left out."""
-    from compactor.objectives.cosine import Cosine
-    from compactor.objectives.similarity import Similarity
+    from compactor.objectives.embedding import Cosine, Similarity
     from compactor.samplers.shuffle import Shuffle
-    from compactor.targets import TargetPolicy
+    from compactor.trainer.contracts import TargetPolicy
 
     weighted: list[Weighted] = [(Cosine(), options.cosine_weight), (Similarity(), options.similarity_weight)]
     return Preset([pair for pair in weighted if pair[1]], TargetPolicy(), Shuffle())

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset, Weighted
-from compactor.methods.kd import DIVERGENCES
+from compactor.methods import Method
+from compactor.trainer.contracts import Preset, Weighted
 
 Weight = Annotated[float, Meta(ge=0)]
 
@@ -50,13 +50,13 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def build(options: Options) -> Preset:
     """Make the preset; a term of weight 0 is left out."""
+    from compactor.objectives.divergences import DIVERGENCES
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.objectives.hidden import HiddenMatch
     from compactor.samplers.shuffle import Shuffle
     from compactor.targets.live_teacher import LiveTeacher
-    from compactor_runtimes.tables import lookup
 
-    divergence = lookup(DIVERGENCES, options.divergence, "divergence")(temperature=options.temperature)
+    divergence = DIVERGENCES[options.divergence](temperature=options.temperature)
     square = 1.0 if divergence.scaled else options.temperature**2  # the others multiply by it themselves
     weighted: list[Weighted] = [
         (HardCrossEntropy(), options.hard_weight),
@@ -66,4 +66,4 @@ def build(options: Options) -> Preset:
     return Preset([pair for pair in weighted if pair[1]], LiveTeacher(), Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True, sources=tuple(DIVERGENCES.values()))
+METHOD = Method(options=Options, build=build, learns_from_teachers=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from compactor.label_store.thresholds import Thresholds
-from compactor.methods import Method, Preset, fkd
+from compactor.methods import Method, fkd
+from compactor.trainer.contracts import Preset
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored

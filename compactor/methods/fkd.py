@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset
+from compactor.methods import Method
+from compactor.trainer.contracts import Preset
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
-    from compactor.targets import TargetPolicy
+    from compactor.trainer.contracts import TargetPolicy
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +38,7 @@ def build(options: Options, stored: "Stored") -> Preset:
 def preset(options: Options, stored: "Stored", target: "TargetPolicy") -> Preset:
     """What FKD and FerKD share: the objective and the order of crops."""
     from compactor.methods.from_store import require_views
-    from compactor.objectives.soft_ce import SoftCrossEntropy
+    from compactor.objectives.divergences import SoftCrossEntropy
     from compactor.samplers.crop_major import CropMajor
 
     require_views(stored.stage, options.crops_per_image, stored.part.views)

@@ -7,18 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset, Weighted
+from compactor.methods import Method
+from compactor.trainer.contracts import Preset, Weighted
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
-    from compactor.targets import TargetPolicy
-
-DIVERGENCES = {
-    "kl": "compactor.objectives.kl:Kl",
-    "soft_ce": "compactor.objectives.soft_ce:SoftCrossEntropy",
-    "sym_kl": "compactor.objectives.sym_kl:SymmetricKl",
-    "js": "compactor.objectives.js:JensenShannon",
-}
+    from compactor.trainer.contracts import TargetPolicy
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,11 +65,11 @@ def build_stored(options: Options, stored: "Stored") -> Preset:
 
 def _preset(options: Options, target: "TargetPolicy") -> Preset:
     """Without a hard share the ground truth is never read, so unlabelled data will do."""
+    from compactor.objectives.divergences import DIVERGENCES
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.samplers.shuffle import Shuffle
-    from compactor_runtimes.tables import lookup
 
-    divergence = lookup(DIVERGENCES, options.divergence, "divergence")(temperature=options.temperature)
+    divergence = DIVERGENCES[options.divergence](temperature=options.temperature)
     hard = HardCrossEntropy(class_weights=options.class_weights)
     share = 1.0 - options.soft_weight
     objectives: list[Weighted] = [(divergence, options.soft_weight)]
@@ -84,10 +78,4 @@ def _preset(options: Options, target: "TargetPolicy") -> Preset:
     return Preset(objectives, target, Shuffle(), options.head_weights)
 
 
-METHOD = Method(
-    options=Options,
-    build=build,
-    build_stored=build_stored,
-    learns_from_teachers=True,
-    sources=tuple(DIVERGENCES.values()),
-)
+METHOD = Method(options=Options, build=build, build_stored=build_stored, learns_from_teachers=True)

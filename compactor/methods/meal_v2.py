@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset, Weighted
+from compactor.methods import Method
+from compactor.trainer.contracts import Preset, Weighted
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
@@ -97,8 +98,8 @@ def build_stored(options: Options, stored: "Stored") -> Preset:
 
 
 def _objectives(options: Options, *, published: Literal["logits", "probabilities"]) -> list[Weighted]:
+    from compactor.objectives.divergences import SoftCrossEntropy
     from compactor.objectives.hard_ce import HardCrossEntropy
-    from compactor.objectives.soft_ce import SoftCrossEntropy
 
     objectives: list[Weighted] = [(SoftCrossEntropy(), 1.0)]
     if options.discriminator is not None:

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method, Preset
+from compactor.methods import Method
+from compactor.trainer.contracts import Preset, TargetPolicy
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,10 +25,9 @@ def build(options: Options) -> Preset:
     """Make the preset."""
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.samplers.shuffle import Shuffle
-    from compactor.targets.ground_truth import GroundTruth
 
     hard = HardCrossEntropy(options.label_smoothing, class_weights=options.class_weights)
-    return Preset([(hard, 1.0)], GroundTruth(), Shuffle(), options.head_weights)
+    return Preset([(hard, 1.0)], TargetPolicy(), Shuffle(), options.head_weights)
 
 
 METHOD = Method(options=Options, build=build, learns_from_teachers=False)

@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compactor.models.student import EMBEDDING
-from compactor.records import Outputs
+from compactor.records import EMBEDDING, Outputs
 from compactor_runtimes.errors import UsageError
 
 

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo, ImageInfo
+from compactor.records import PIXELS, DataInfo, ImageInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
 
 MAX_BATCH = 256
-PIXELS = "pixel_values"  # the name that Hugging Face's image models and their runtimes use
 
 
 @dataclass(frozen=True)

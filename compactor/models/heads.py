@@ -4,9 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.models.text import text_info_of, tokenizer_ids
-from compactor.records import DataInfo
+from compactor.records import MLM, DataInfo
 
-MLM, SLOT, LABEL = "mlm", "slot", "label"  # heads by name
 INIT_STD = 0.02
 NORM_EPS = 1e-12  # BERT's
 PADDED = -1e4  # below every state of a normalised encoder, and still a number in fp16

@@ -2,11 +2,10 @@
 
 from torch import Tensor
 
-from compactor.models.heads import SLOT
 from compactor.models.joint import EncoderWithHeads
 from compactor.models.text import TextBackbone, TextStudent, check_fits
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo
+from compactor.records import SLOT, DataInfo
 from compactor_runtimes.bundle.manifest import OutputPort
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from compactor.models.heads import LABEL, new_heads, pool
+from compactor.models.heads import new_heads, pool
 from compactor.models.hf.layers import position_count
 from compactor.models.text import TextBackbone
-from compactor.records import DataInfo
+from compactor.records import LABEL, DataInfo
 
 SHARED_ENCODER = (
     "masked-lm",

@@ -3,14 +3,11 @@
 import torch
 from torch import Tensor
 
-from compactor.models.heads import MLM
 from compactor.models.joint import EncoderWithHeads
-from compactor.models.text import IDS, MASK, MAX_BATCH, TextBackbone, TextStudent, check_fits
+from compactor.models.text import MAX_BATCH, TextBackbone, TextStudent, check_fits
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo
+from compactor.records import IDS, MASK, MLM, POSITIONS, DataInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
-
-HEAD, POSITIONS = MLM, "positions"
 
 
 class MaskedLm(TextStudent):
@@ -26,7 +23,7 @@ class MaskedLm(TextStudent):
         """Guess."""
         hidden = self.backbone.encoder(input_ids, attention_mask)
         chosen = hidden.flatten(0, 1).index_select(0, positions)
-        return {HEAD: self.backbone.heads[HEAD](chosen, self.backbone.encoder.words.weight)}
+        return {MLM: self.backbone.heads[MLM](chosen, self.backbone.encoder.words.weight)}
 
     @property
     def inputs(self) -> list[InputPort]:
@@ -41,7 +38,7 @@ class MaskedLm(TextStudent):
     def outputs(self) -> list[OutputPort]:
         """Raw logits over the vocabulary."""
         axes: list[str | int] = [POSITIONS, self.vocab_size]
-        return [OutputPort(name=f"{HEAD}_logits", dtype="float32", axes=axes, role="logits", labels=HEAD)]
+        return [OutputPort(name=f"{MLM}_logits", dtype="float32", axes=axes, role="logits", labels=MLM)]
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:
         """Texts of which every second token that is no padding is to be guessed."""

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from compactor.records import DataInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 
-EMBEDDING = "embedding"  # the head, and the graph's output, of models that answer with a vector
-
 
 class Student(nn.Module):
     """A model of a task; `backbone` holds all weights that are saved, under the keys of its family.

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo, TextInfo
+from compactor.records import IDS, MASK, DataInfo, TextInfo
 from compactor_runtimes.bundle.manifest import InputPort
 from compactor_runtimes.errors import UsageError
 
-IDS, MASK = "input_ids", "attention_mask"  # the names that Hugging Face's text models and runtimes use
 MAX_BATCH = 64
 MIN_TOKENS = 2
 EXAMPLE_TOKENS = 8

@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from compactor.models.student import EMBEDDING
 from compactor.models.text import TextBackbone, TextStudent, check_fits
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo
+from compactor.records import EMBEDDING, DataInfo
 from compactor_runtimes.bundle.manifest import OutputPort
 
 

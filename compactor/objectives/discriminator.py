@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from compactor.models.student import Student
 from compactor.objectives import LogitObjective
-from compactor.records import Batch, Hard, Outputs, Soft, Step, Target, Term
-from compactor.targets.mixing import LAM, PARTNER
+from compactor.records import LAM, PARTNER, Batch, Hard, Outputs, Soft, Step, Target, Term
 from compactor_runtimes.errors import UsageError
 
 STUDENT, TEACHER = (1.0, 0.0), (0.0, 1.0)  # what the two outputs are to say of a row

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch.nn.functional as F
 from torch import nn
 
-from compactor.models.text import MASK
-from compactor.records import Batch, Needs, Outputs, Step, Target, Term
+from compactor.records import MASK, Batch, Needs, Outputs, Step, Target, Term
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:

@@ -43,8 +43,7 @@ from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, UsageError
 from compactor_runtimes.golden.verify import verify_bundle
-from compactor_runtimes.report import Report, artifact_name, choose, write_report
-from compactor_runtimes.report.decide import recommend
+from compactor_runtimes.report import Report, artifact_name, choose, recommend, write_report
 from compactor_runtimes.stats.predictions import write_predictions
 
 GOLDEN_SAMPLES = 8

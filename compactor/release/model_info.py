@@ -7,9 +7,8 @@ from typing import Any
 
 from compactor.data.spec import DataSpec
 from compactor.data.tokenizer import FILE, text_info
-from compactor.models.student import EMBEDDING
 from compactor.propose.models import FOLDERS, Named
-from compactor.records import DataInfo, ImageInfo
+from compactor.records import EMBEDDING, DataInfo, ImageInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 

@@ -35,7 +35,7 @@ def sample_split(info: DataInfo) -> Split:
 
 def sentences() -> "NDArray[np.object_]":
     """The packaged sentences: questions, commands, reviews and prose of 1 to 20 words."""
-    text = (files("compactor.run") / "sentences.yaml").read_text(encoding="utf-8")
+    text = (files("compactor.release") / "sentences.yaml").read_text(encoding="utf-8")
     return np.array(yaml.safe_load(text), dtype=object)
 
 

@@ -15,7 +15,7 @@ from compactor.evaluation import select_figures, stored_answers, teacher_answers
 from compactor.label_store.make import make_labels
 from compactor.label_store.store import LabelStore, open_store
 from compactor.locate import locate
-from compactor.methods import Preset, method_named, parse_options
+from compactor.methods import method_named, parse_options
 from compactor.methods.from_store import Stored
 from compactor.models.build import build_model, load_encoder, load_model_folder, load_weights, save_model
 from compactor.models.student import Student
@@ -29,6 +29,7 @@ from compactor.run.plan import Plan
 from compactor.samplers.mix import mixed_sampler
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers
+from compactor.trainer.contracts import Preset
 from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError

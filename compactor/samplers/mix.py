@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.samplers import Sampler
 from compactor.samplers.shuffle import Shuffle
+from compactor.trainer.contracts import Sampler
 from compactor_runtimes.errors import UsageError
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.samplers import Sampler
+from compactor.trainer.contracts import Sampler
 
 
 class Shuffle(Sampler):

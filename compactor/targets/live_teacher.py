@@ -3,8 +3,8 @@
 from typing import Literal
 
 from compactor.records import Batch, Outputs, Soft, Step, Target
-from compactor.targets import TargetPolicy
 from compactor.targets.mixing import mix_batch
+from compactor.trainer.contracts import TargetPolicy
 
 
 class LiveTeacher(TargetPolicy):

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compactor.records import Batch
+from compactor.records import LAM, PARTNER, Batch
 
-PARTNER, LAM = "mix.partner", "mix.lam"
 MIXUP_ALPHA, CUTMIX_ALPHA, SWITCH = 0.8, 1.0, 0.5
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from compactor.data.spec import Quantization
 from compactor.label_store.store import Records, StorePart
-from compactor.records import Batch, Crops, Outputs, Soft, Step, Target
-from compactor.targets import TargetPolicy
-from compactor.targets.mixing import LAM, PARTNER, mix_batch
+from compactor.records import LAM, PARTNER, Batch, Crops, Outputs, Soft, Step, Target
+from compactor.targets.mixing import mix_batch
+from compactor.trainer.contracts import TargetPolicy
 from compactor_runtimes.errors import UsageError
 
 Mixing = Literal["none", "self", "batch", "cutmix"]

@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from compactor.models.student import EMBEDDING
-from compactor.records import DataInfo
+from compactor.records import EMBEDDING, DataInfo
 from compactor.tasks.texts import TextTask
 from compactor_runtimes.bundle.manifest import EmbeddingPost, Post
 

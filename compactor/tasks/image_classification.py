@@ -12,9 +12,8 @@ from compactor.data.loader import ImageLoader, eval_batches, make_batch
 from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
-from compactor.models.classifier import PIXELS
 from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Crops, DataInfo
+from compactor.records import PIXELS, Batch, Crops, DataInfo
 from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
 
 EVAL_BATCH = 256

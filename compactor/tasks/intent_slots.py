@@ -2,11 +2,9 @@
 
 from typing import Literal
 
-from compactor.records import DataInfo
+from compactor.records import INTENT, SLOT, DataInfo
 from compactor.tasks.texts import TextTask
 from compactor_runtimes.bundle.manifest import BioPost, Post, SoftmaxPost
-
-INTENT, SLOT = "intent", "slot"
 
 
 class IntentSlots(TextTask):

@@ -15,10 +15,8 @@ from compactor.data.masking import Masker, masker_for
 from compactor.data.spec import MaskingSpec
 from compactor.data.splits import Split
 from compactor.data.text_loader import TextLoader
-from compactor.models.masked_lm import HEAD, POSITIONS
-from compactor.models.text import IDS, MASK
 from compactor.recipe.spec import StageSpec
-from compactor.records import IGNORE, Batch, DataInfo
+from compactor.records import IDS, IGNORE, MASK, MLM, POSITIONS, Batch, DataInfo
 from compactor.tasks.texts import TextTask, text_of
 from compactor_runtimes.bundle.manifest import Post
 from compactor_runtimes.errors import UsageError
@@ -42,7 +40,7 @@ class MaskedLm(TextTask):
     """See compactor.tasks.Task."""
 
     name = "masked-lm"
-    head = HEAD
+    head = MLM
     label_head = None
     is_fixed = False
     answers: Literal["classes", "embedding", "masked"] = "masked"
@@ -77,7 +75,7 @@ def masked(batch: Batch, masker: Masker, rng: np.random.Generator, part: slice) 
     return replace(
         batch,
         x={name: torch.from_numpy(values) for name, values in x.items()},
-        y={HEAD: torch.from_numpy(labels)},
+        y={MLM: torch.from_numpy(labels)},
         id=batch.id[part],
     )
 

@@ -11,9 +11,9 @@ from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, Split
 from compactor.data.text_loader import TextLoader, shortest_first, text_batch, text_batches
 from compactor.data.texts import open_texts
-from compactor.models.text import IDS, MASK, MAX_BATCH, text_info_of
+from compactor.models.text import MAX_BATCH, text_info_of
 from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Crops, DataInfo, TextInfo
+from compactor.records import IDS, MASK, Batch, Crops, DataInfo, TextInfo
 from compactor_runtimes.bundle.manifest import Pre, TextPre
 
 TOKENIZER_ASSET = "assets/tokenizer.json"

@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from compactor.records import DataInfo
-from compactor.tasks.intent_slots import SLOT
+from compactor.records import SLOT, DataInfo
 from compactor.tasks.texts import TextTask
 from compactor_runtimes.bundle.manifest import BioPost, Post
 

@@ -19,12 +19,12 @@ from torch import nn
 
 from compactor.cache.folder import CHECKPOINT
 from compactor.cache.journal import Journal
-from compactor.methods import Preset
 from compactor.progress import Bar, Reporter, SilentReporter
 from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Step
+from compactor.records import Batch, Loader, Step
 from compactor.teachers import RememberedTeachers, Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
+from compactor.trainer.contracts import Preset
 from compactor.trainer.interrupt import StopWish, stop_on_signal
 from compactor.trainer.memory import keep_freed_memory
 from compactor.trainer.stepper import Stepper

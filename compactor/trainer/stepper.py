@@ -6,11 +6,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from compactor.methods import Preset
 from compactor.models.features import capture
 from compactor.recipe.spec import StageSpec
 from compactor.records import Batch, Outputs, Step, Target
 from compactor.teachers import Teachers
+from compactor.trainer.contracts import Preset
 from compactor.trainer.optimizer import make_optimizer
 from compactor.trainer.schedule import lr_factor
 

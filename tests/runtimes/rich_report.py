@@ -20,9 +20,9 @@ from compactor_runtimes.report import (
     artifact_name,
     choose,
     paired_row,
+    recommend,
     score_rows,
 )
-from compactor_runtimes.report.decide import recommend
 from compactor_runtimes.stats import classes as class_metrics
 
 SCRIPT = "<script>alert(1)</script>"

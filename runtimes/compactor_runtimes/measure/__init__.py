@@ -17,6 +17,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    part = "harness" if name == "measure" else "records"
+    part = "harness" if name == "measure" else "measurement"
     value = globals()[name] = getattr(import_module(f"{__name__}.{part}"), name)
     return value

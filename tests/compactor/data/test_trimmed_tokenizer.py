@@ -18,7 +18,7 @@ from compactor.label_store.labelled_data import _with_tokenizer
 from compactor.models.text import tokenizer_ids
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import UsageError
-from tests.compactor.data.test_mixed_texts import write_jsonl
+from tests.compactor.data.test_extra_texts import write_jsonl
 from tests.compactor.text_toys import write_wordpiece
 
 

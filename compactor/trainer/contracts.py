@@ -1,0 +1,113 @@
+"""What the training loop runs: objectives, a target policy and a sampler, put together by a method.
+
+Those who implement these contracts stand above the trainer, one file each, found by name through a table.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
+
+if TYPE_CHECKING:  # a method's options are checked where torch is not installed
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from compactor.teachers import Teachers
+
+
+class Objective(Protocol):
+    """The contract of an objective."""
+
+    needs: Needs
+    lr: float | None
+    """Constant learning rate of the train-only module; None = the student's at every step."""
+
+    def setup(self, student: "nn.Module", teachers: "list[nn.Module]") -> "nn.Module | None":
+        """Make the train-only module (a projector, a critic), which is optimised but never exported."""
+
+    def fit(self, teachers: "Teachers | None", batches: Iterator[Batch]) -> None:
+        """See every training sample once, in order and without augmentation, if `needs.statistics`."""
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
+    ) -> dict[str, Term]:
+        """Return the named, unreduced, unweighted losses."""
+
+
+class TargetPolicy:
+    """Where soft labels come from; this one makes none, for objectives that read the labels of the batch.
+
+    It leaves the batch alone and keeps no state; others override what they need.
+    """
+
+    crops: "Callable[[NDArray[np.int64], int], Crops] | None" = None
+    """Replays recorded views: (ids of a global batch, epoch) -> their crops; None lets the loader draw."""
+
+    def summary(self) -> dict[str, Any]:
+        """What is worth keeping about the targets, known before training: plain values for a JSON file."""
+        return {}
+
+    def note(self) -> str:
+        """The same in a line for the screen."""
+        return ""
+
+    def transform(self, batch: Batch) -> Batch:
+        """Change the batch before any forward; it may grow."""
+        return batch
+
+    def make(self, batch: Batch, teacher: Outputs | None, step: Step) -> Target:
+        """Make the target of a batch from the mixed teachers' outputs."""
+        return Target()
+
+    def observe(self, batch: Batch, student: Outputs) -> None:
+        """See the student's outputs after the forward, without gradient."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to keep in a checkpoint: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the state of a checkpoint back."""
+
+
+class Sampler:
+    """Every sample once, in stored order, all weights one; others override what they need.
+
+    All methods must be functions of their arguments alone, so that a resumed run repeats them.
+    """
+
+    def span(self, epoch: int) -> int:
+        """Return for how many epochs the pass that begins with `epoch` counts."""
+        return 1
+
+    def samples(self, n: int, epoch: int = 0) -> int:
+        """Return how many samples that pass visits, which sets the length of training."""
+        return n
+
+    def positions(self, epoch: int, n: int, rng: "np.random.Generator") -> "NDArray[np.int64]":
+        """Return positions 0..n-1 to visit, in order; `rng` depends on the seed and the epoch alone."""
+        import numpy as np
+
+        return np.arange(n, dtype=np.int64)
+
+    def weights(self, name: str, term: Term, student: Outputs, batch: Batch, step: Step) -> "Tensor | None":
+        """Return weights >= 0 of the term's shape (None: ones), for sum(w * loss) / valid count."""
+        return None
+
+
+Weighted = tuple[Objective, float | Callable[[Step], float]]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits.
+
+    `head_weights` multiply the terms of single heads, where there are several (absent: 1).
+    """
+
+    objectives: list[Weighted]
+    target: TargetPolicy
+    sampler: Sampler
+    head_weights: Mapping[str, float] = field(default_factory=dict)
