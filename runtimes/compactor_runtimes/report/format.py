@@ -8,7 +8,7 @@ from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.measurement import Measurement
-    from compactor_runtimes.report.contents import AccuracyRow, PairedRow, Report
+    from compactor_runtimes.report.contents import AccuracyRow, PairedRow, Report, ScoreRow
 
 RANK_CORRELATION = "rank correlation"
 NO_VALUE = "-"
@@ -45,6 +45,19 @@ def change(row: "PairedRow") -> str:
 def change_interval(row: "PairedRow") -> str:
     """The 95% interval of a difference in points: `[-1.67, +0.56]`."""
     return f"[{_signed(row.low)}, {_signed(row.high)}]"
+
+
+def error_change(row: "ScoreRow") -> str:
+    """A relative change of errors in percent: `-12.5%`, or nothing where there is none."""
+    change = row.relative_error_change
+    return "" if change is None else f"{_percent(change, 1)}%"
+
+
+def error_change_interval(row: "ScoreRow") -> str:
+    """Its 95% interval in percent, open where the teacher errs too rarely: `[-20, +3]`, `[-20, ∞]`."""
+    assert row.relative_low is not None
+    high = "∞" if row.relative_high is None else _percent(row.relative_high)
+    return f"[{_percent(row.relative_low)}, {high}]"
 
 
 def p_value(p: float) -> str:
@@ -142,3 +155,9 @@ def invalid_reasons(measurements: "list[Measurement]") -> list[str]:
 def _signed(value: float) -> str:
     """Two decimals with a sign, and none where they are all zero."""
     return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    """A share in percent with its sign, and none where it is 0 after rounding."""
+    shown = f"{100 * share:+.{digits}f}"
+    return shown if float(shown) else shown[1:]

@@ -17,7 +17,7 @@ from compactor_exporters.verify.artifact import verify_artifact
 from compactor_exporters.verify.text_samples import TextPorts
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
-from compactor_runtimes.report.decide.slow_reason import slow_reason
+from compactor_runtimes.report.decide.choice import slow_reason
 
 STATIC = ExportSpec(precision="int8", quantization="static")
 DYNAMIC = ExportSpec(precision="int8", quantization="dynamic")

@@ -19,7 +19,7 @@ from compactor_runtimes.report import (
     score_rows,
     write_report,
 )
-from compactor_runtimes.report.score_rows import score_table
+from compactor_runtimes.report.draw.scores import scores_table
 from tests.runtimes.rich_report import rich_report
 
 GOLD = [["O", "B-room", "I-room"], ["B-day", "O", "O"], ["O", "O", "B-day"], ["B-room", "O", "O"]]
@@ -109,7 +109,7 @@ def test_table_has_a_row_a_subject_and_says_what_is_noise(rich):
         row(subject="other", **change | {"relative_low": -0.004, "relative_high": None}),
         row(subject="other", metric="intent accuracy"),
     )
-    table = score_table(report)
+    table = scores_table(report)
     assert table.headings == [
         "subject",
         "intent accuracy [95%]",

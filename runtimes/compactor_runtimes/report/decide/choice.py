@@ -11,8 +11,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compactor_runtimes.environment import has_int8_dot
 from compactor_runtimes.report.contents import Variant
-from compactor_runtimes.report.decide.slow_reason import slow_reason
 from compactor_runtimes.report.format import artifact_bytes, artifact_name, times
 from compactor_runtimes.stats.time_ratio import TimeRatio, time_ratio, timing_of
 
@@ -192,3 +192,23 @@ def _size(smaller: float | None) -> str:
     if smaller is None or abs(smaller - 1) < SAME_SIZE:
         return ""
     return f"{times(smaller)} times smaller" if smaller > 1 else f"{times(1 / smaller)} times larger"
+
+
+def slow_reason(artifact: "Artifact") -> str:
+    """Say from its record why an 8-bit artifact may be slower than fp32 on this machine, or nothing."""
+    if artifact.spec.precision != "int8":
+        note = artifact.made.get("note", "")
+        return str(note)
+    reasons = []
+    if artifact.isa and not has_int8_dot(artifact.isa):
+        reasons.append("no 8-bit dot products (VNNI) on this CPU")
+    placed = artifact.made.get("placement", {})
+    pairs = placed.get("unfused_pairs")
+    if pairs and artifact.spec.quantization == "static":  # the other kind has no pairs to fuse
+        reasons.append(f"{pairs} QDQ {'pair' if pairs == 1 else 'pairs'} not fused")
+    if placed.get("float_ops"):
+        total = placed["float_ops"] + placed.get("int8_ops", 0)
+        reasons.append(f"{placed['float_ops']} of {total} products in float")
+    if artifact.spec.quantization == "dynamic":
+        reasons.append("ranges are computed at every run")
+    return ", ".join(reasons)

@@ -9,12 +9,14 @@ from compactor_runtimes.report.format import (
     artifact_name,
     change,
     change_interval,
+    error_change,
+    error_change_interval,
     interval,
     share,
     times,
     unit,
 )
-from compactor_runtimes.report.score_rows import slot_loss
+from compactor_runtimes.report.score_rows import SLOTS
 from compactor_runtimes.stats.percentiles import format_ns
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def recommend(report: "Report") -> str:
         *_overridden(known),
         *_chosen(report),
         *_accuracy(known),
-        *slot_loss(report),
+        *_slot_loss(report),
         *_doubts(known),
         *_left_out(report),
     ]
@@ -168,6 +170,19 @@ def _accuracy(known: Facts) -> list[str]:
         text = f"{step.step[:1].upper()}{step.step[1:]}: {in_words(step)}."
         sentences.append(text)
     return sentences
+
+
+def _slot_loss(report: "Report") -> list[str]:
+    """Say how many more slot errors the shipped subject makes than the teacher, where that is no noise."""
+    for row in report.scores:
+        if (row.subject, row.metric) != (report.shipped, SLOTS) or (row.relative_low or 0) <= 0:
+            continue
+        shown = f"{100 * row.value:.2f}% [{100 * row.low:.2f}, {100 * row.high:.2f}]"
+        return [
+            f"Its slot F1 is {shown} on {row.n:,} samples; against the teacher the error (1 - F1) changes by "
+            f"{error_change(row)} {error_change_interval(row)}, a real loss."
+        ]
+    return []
 
 
 def in_words(step: "PairedRow") -> str:

@@ -18,6 +18,7 @@ from compactor_runtimes.report.draw.figures import (
     trade_offs,
     variants_figure,
 )
+from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.text_tables import (
     checks_table,
     class_table,
@@ -29,7 +30,6 @@ from compactor_runtimes.report.draw.text_tables import (
 from compactor_runtimes.report.draw.tiles import tiles
 from compactor_runtimes.report.draw.variants import DECISION_STYLES, variant_words, variants_table
 from compactor_runtimes.report.format import invalid_reasons, is_unlabelled, machine, marked, overridden
-from compactor_runtimes.report.score_rows import score_table
 
 if TYPE_CHECKING:
     from compactor_runtimes.report.contents import Confusion, Report
@@ -79,7 +79,7 @@ def _view(report: "Report") -> dict[str, Any]:
         "tiles": tiles(report),
         "trade_offs": trade_offs(report),
         "truth": truth_table(report) if report.accuracy else None,
-        "scores": score_table(report) if report.scores else None,
+        "scores": scores_table(report) if report.scores else None,
         "steps": steps_table(report) if report.paired else None,
         "step_figure": step_figure(report) if report.paired else None,
         "step_words": [(row, marked(row.b, report), in_words(row)) for row in report.paired],

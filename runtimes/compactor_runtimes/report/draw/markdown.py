@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.decide.recommend import in_words
 from compactor_runtimes.report.draw.cost import cost_table, latency_table
+from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.text_tables import (
     Cell,
     Table,
@@ -17,7 +18,6 @@ from compactor_runtimes.report.draw.text_tables import (
 )
 from compactor_runtimes.report.draw.variants import variant_words, variants_table
 from compactor_runtimes.report.format import is_unlabelled, machine, marked, overridden_notes
-from compactor_runtimes.report.score_rows import score_table
 
 if TYPE_CHECKING:
     from compactor_runtimes.report.contents import Report
@@ -37,7 +37,7 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
     parts += [f"**{_text(note)}**" for note in overridden_notes(report)]
     parts += ["## Truth", _table(truth_table(report)) if report.accuracy else "Not measured."]
     if report.scores:
-        parts += ["## Intent and slots", _table(score_table(report))]
+        parts += ["## Intent and slots", _table(scores_table(report))]
     parts += ["## What each step changed", _steps(report) if report.paired else "Not measured."]
     parts += ["## Variants"]
     parts += (

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compactor_runtimes.report.draw.result_table import subject_table
+from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.terminal_variants import STYLES, render_variants
 from compactor_runtimes.report.format import (
     NO_VALUE,
@@ -26,7 +27,6 @@ from compactor_runtimes.report.format import (
     share,
     unique,
 )
-from compactor_runtimes.report.score_rows import score_table
 from compactor_runtimes.stats.percentiles import Percentile, format_ns
 from compactor_runtimes.units import scaled
 
@@ -101,7 +101,7 @@ def _truth_table(report: "Report") -> Table:
 
 
 def _score_table(report: "Report") -> Table:
-    scores = score_table(report)
+    scores = scores_table(report)
     table = _table("Intent and slots, text by text; error change against the teacher's, negative is better")
     table.caption = scores.notes[0]
     for heading in scores.headings[1:]:
