@@ -1,7 +1,8 @@
 """Write a first recipe: from the names of teacher, student and data to commented YAML that runs.
 
-One file a question: which models (`models`, `weights`), which data (`columns`, `data`), which numbers
-(`training`), how it is written down (`write`). `proposal` puts the answers together.
+One file a question: which models (`models`, `weights`) in which part (`teachers`), which data (`columns`,
+`data`), which numbers (`training`), what to export (`export`), how it is written down (`document`,
+`commented_yaml`). `proposal` puts the answers together.
 """
 
 from compactor.propose.proposal import Proposal, propose

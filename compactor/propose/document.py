@@ -1,17 +1,13 @@
 """The recipe as entries with comments: what each key means here, in the order that a reader needs it."""
 
-from typing import TYPE_CHECKING
-
 import yaml
 
+from compactor.propose.commented_yaml import Entries, Entry, to_text
 from compactor.propose.data import EMBEDDING, IMAGES, Found
 from compactor.propose.export import variants
 from compactor.propose.models import Named
+from compactor.propose.teachers import Roles
 from compactor.propose.training import Amount, image_numbers, stage, text_numbers
-from compactor.propose.write import Entries, Entry, to_text
-
-if TYPE_CHECKING:
-    from compactor.propose.proposal import Cast
 
 DATA_COMMENTS = {
     "dataset": "named set, table, folder of tables, or folder of images",
@@ -27,7 +23,7 @@ DATA_COMMENTS = {
 NOT_MIRRORED = frozenset({"digits"})  # named sets where a mirrored image is another class or none
 
 
-def to_recipe(title: str, found: Found, cast: "Cast", notes: list[str]) -> str:
+def to_recipe(title: str, found: Found, roles: Roles, notes: list[str]) -> str:
     """Write the recipe and check that it loads.
 
     Raises:
@@ -39,22 +35,24 @@ def to_recipe(title: str, found: Found, cast: "Cast", notes: list[str]) -> str:
         Entry("seed", 0, "of training; the splits do not depend on it"),
         Entry("data", _data(found), "split into train, select (choices) and report (read once)"),
     ]
-    if cast.ready and not cast.unready:
-        comment = "their probabilities are averaged" if len(cast.teachers) > 1 else "whom the student follows"
-        entries.append(Entry("teachers", [_model(one) for one in cast.ready], comment))
-    entries.append(Entry("student", _model(cast.student), "the model that ships"))
-    entries.append(Entry("stages", _stages(found, cast), _stages_comment(cast)))
-    entries += _rest(found, cast)
-    text = to_text(_head(found, cast, notes), entries)
+    if roles.ready and not roles.unready:
+        comment = (
+            "their probabilities are averaged" if len(roles.teachers) > 1 else "whom the student follows"
+        )
+        entries.append(Entry("teachers", [_model(one) for one in roles.ready], comment))
+    entries.append(Entry("student", _model(roles.student), "the model that ships"))
+    entries.append(Entry("stages", _stages(found, roles), _stages_comment(roles)))
+    entries += _rest(found, roles)
+    text = to_text(_head(found, roles, notes), entries)
     _check(text)
     return text
 
 
-def _head(found: Found, cast: "Cast", notes: list[str]) -> list[str]:
-    who = " + ".join(one.model for one in cast.teachers)
-    what = f"{who} teaches {cast.student.model}" if who else f"{cast.student.model} learns from labels"
-    if not cast.training:
-        what = f"{cast.student.model} as it is" + (f", judged by {who}" if who else "")
+def _head(found: Found, roles: Roles, notes: list[str]) -> list[str]:
+    who = " + ".join(one.model for one in roles.teachers)
+    what = f"{who} teaches {roles.student.model}" if who else f"{roles.student.model} learns from labels"
+    if not roles.training:
+        what = f"{roles.student.model} as it is" + (f", judged by {who}" if who else "")
     rows = ", ".join(f"{count:,} {name}" for name, count in found.survey.rows.items())
     classes = f"; {len(found.class_names)} classes" if found.class_names else ""
     return [
@@ -79,31 +77,31 @@ def _model(model: Named) -> Entries:
     return entries
 
 
-def _stages_comment(cast: "Cast") -> str:
-    if not cast.training:
+def _stages_comment(roles: Roles) -> str:
+    if not roles.training:
         return "none: straight to export, verification and measurement"
     return "run in this order; a finished one is reused"
 
 
-def _stages(found: Found, cast: "Cast") -> list[Entries]:
-    if not cast.training:
+def _stages(found: Found, roles: Roles) -> list[Entries]:
+    if not roles.training:
         return []
     stages, names = [], []
-    for number, teacher in enumerate(cast.unready):
-        names.append("teacher" if len(cast.unready) == 1 else f"teacher-{number + 1}")
+    for number, teacher in enumerate(roles.unready):
+        names.append("teacher" if len(roles.unready) == 1 else f"teacher-{number + 1}")
         lines = [
             Entry("method", "supervised", "cross-entropy to the labels"),
             Entry("student", _model(teacher), "the model that this stage trains"),
         ]
         lines += [Entry("seed", number, "of this stage")] if number else []
         stages.append(stage(names[-1], "trained here, then it teaches", lines, _numbers(found, teacher)))
-    stages.append(_student_stage(found, cast, names))
+    stages.append(_student_stage(found, roles, names))
     return stages
 
 
-def _student_stage(found: Found, cast: "Cast", trained: list[str]) -> Entries:
-    numbers = _numbers(found, cast.student)
-    if not cast.teachers:
+def _student_stage(found: Found, roles: Roles, trained: list[str]) -> Entries:
+    numbers = _numbers(found, roles.student)
+    if not roles.teachers:
         lines = [Entry("method", "supervised", "cross-entropy to the labels")]
         return stage("train", "stage:train elsewhere means this one", lines, numbers)
     if found.task == EMBEDDING:
@@ -117,7 +115,7 @@ def _student_stage(found: Found, cast: "Cast", trained: list[str]) -> Entries:
             Entry("options", {"temperature": temperature, "soft_weight": soft}, comment),
         ]
     if trained:
-        ready = [{entry.key: entry.value for entry in _model(one)} for one in cast.ready]
+        ready = [{entry.key: entry.value for entry in _model(one)} for one in roles.ready]
         teachers = [*ready, *(f"stage:{name}" for name in trained)]
         lines.append(Entry("teachers", teachers, "models, or what earlier stages trained"))
     return stage("distil", "stage:distil elsewhere means this one", lines, numbers)
@@ -132,9 +130,9 @@ def _numbers(found: Found, model: Named) -> Entries:
     return image_numbers(model, Amount(rows, side, flip=found.where not in NOT_MIRRORED))
 
 
-def _rest(found: Found, cast: "Cast") -> Entries:
+def _rest(found: Found, roles: Roles) -> Entries:
     entries = [Entry("export", variants(found), "artifacts, each verified; the fastest that passes is used")]
-    if cast.teachers and found.task != EMBEDDING:
+    if roles.teachers and found.task != EMBEDDING:
         gate = [
             Entry("student_vs_teacher", {"max_drop_points": None}, "a number = fail if it loses more points")
         ]

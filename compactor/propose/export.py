@@ -1,7 +1,7 @@
 """What to export: fp32, and smaller or faster variants where the data can tell whether they are good."""
 
+from compactor.propose.commented_yaml import Entries, Entry
 from compactor.propose.data import EMBEDDING, IMAGES, Found
-from compactor.propose.write import Entries, Entry
 
 CALIBRATION = 256
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from compactor.propose.data import EMBEDDING, IMAGES, TEXTS, Found, Wishes, find_data
 from compactor.propose.document import to_recipe
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
-from compactor.propose.teachers import check_fits, check_head, classes_of, made_ready
+from compactor.propose.teachers import Roles, check_fits, check_head, classes_of, made_ready
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -21,21 +21,6 @@ class Proposal:
     name: str
     yaml: str
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class Cast:
-    """Who takes part: teachers that can teach as they are, those to train first, and the student."""
-
-    ready: list[Named]
-    unready: list[Named]
-    student: Named
-    training: bool = True
-
-    @property
-    def teachers(self) -> list[Named]:
-        """All of them."""
-        return self.ready + self.unready
 
 
 def propose(
@@ -100,11 +85,11 @@ def propose(
     _check_labels(found, teachers, training)
     judged = [made_ready(one, found) for one in teachers]
     pupil = _student(pupil, teachers, found, training, notes)
-    cast = _cast(judged, pupil, training)
-    sized = _with_classes(_with_size(found, cast, notes), cast, classes, notes)
-    notes += _problems(sized, cast)
+    roles = _roles(judged, pupil, training)
+    sized = _with_classes(_with_size(found, roles, notes), roles, classes, notes)
+    notes += _problems(sized, roles)
     title = name or f"{_word(data)}-{pupil.short}"
-    return Proposal(title, to_recipe(title, sized, cast, notes), notes)
+    return Proposal(title, to_recipe(title, sized, roles, notes), notes)
 
 
 def _task_of_unlabelled_texts(found: Found, teachers: list[Named], wishes: Wishes, notes: list[str]) -> Found:
@@ -170,22 +155,22 @@ def _student(student: Named, teachers: list[Named], found: Found, training: bool
     return replace(student, options={"layers": kept})
 
 
-def _cast(judged: list[tuple[Named, bool]], student: Named, training: bool) -> Cast:
-    cast = Cast(
+def _roles(judged: list[tuple[Named, bool]], student: Named, training: bool) -> Roles:
+    roles = Roles(
         [one for one, ready in judged if ready],
         [one for one, ready in judged if not ready],
         student,
         training,
     )
-    if cast.unready and not training:
+    if roles.unready and not training:
         raise UsageError(
-            f"teacher {cast.unready[0].model}: must be trained before it can judge, but nothing is to be "
+            f"teacher {roles.unready[0].model}: must be trained before it can judge, but nothing is to be "
             "trained; give its weights, or - for no teacher"
         )
-    return cast
+    return roles
 
 
-def _with_size(found: Found, cast: Cast, notes: list[str]) -> Found:
+def _with_size(found: Found, roles: Roles, notes: list[str]) -> Found:
     """Choose the stored size of images that differ in size, or are larger than a student needs."""
     if found.task != IMAGES or found.survey.sizes is None or "image_size" in found.keys:
         return found
@@ -194,21 +179,21 @@ def _with_size(found: Found, cast: Cast, notes: list[str]) -> Found:
     differ = (low_h, low_w) != (high_h, high_w)
     if not differ and smallest <= LARGEST_SIDE:
         return found
-    usual = CIFAR_SIDE if cast.student.family == "cifar" else USUAL_SIDE
+    usual = CIFAR_SIDE if roles.student.family == "cifar" else USUAL_SIDE
     side = max(min(smallest, usual), CIFAR_SIDE)
     sizes = f"{low_h} x {low_w} to {high_h} x {high_w}" if differ else f"{low_h} x {low_w}"
     notes.append(f"images are {sizes} pixels: image_size {side} cuts them all to {side} x {side}")
     return replace(found, keys=found.keys | {"image_size": side})
 
 
-def _with_classes(found: Found, cast: Cast, wished: list[str] | int | None, notes: list[str]) -> Found:
-    knowers = cast.ready if cast.training else [*cast.ready, cast.student]
+def _with_classes(found: Found, roles: Roles, wished: list[str] | int | None, notes: list[str]) -> Found:
+    knowers = roles.ready if roles.training else [*roles.ready, roles.student]
     classes = classes_of(knowers, found, wished, notes)
     keys = {key: value for key, value in found.keys.items() if key != "classes"}
     return replace(found, keys=keys if classes is None else keys | {"classes": classes})
 
 
-def _problems(found: Found, cast: Cast) -> list[str]:
+def _problems(found: Found, roles: Roles) -> list[str]:
     """What is wrong with the data, the survey's findings first."""
     # that sizes differ is answered by the image_size that was chosen, and said with it
     problems = [one for one in found.survey.problems if not one.startswith("images differ in size")]
@@ -220,14 +205,16 @@ def _problems(found: Found, cast: Cast) -> list[str]:
             f"the largest class has {max(labelled) / min(labelled):.0f} times the rows of the smallest: "
             "options class_weights: balanced weighs them alike"
         )
-    return problems + _tokenizer_problems(found, cast)
+    return problems + _tokenizer_problems(found, roles)
 
 
-def _tokenizer_problems(found: Found, cast: Cast) -> list[str]:
+def _tokenizer_problems(found: Found, roles: Roles) -> list[str]:
     """One tokenizer feeds student and teachers, so another vocabulary makes nonsense of trained weights."""
     if found.task == IMAGES:
         return []
-    files = {one.model: one.folder / "tokenizer.json" for one in [cast.student, *cast.teachers] if one.folder}
+    files = {
+        one.model: one.folder / "tokenizer.json" for one in [roles.student, *roles.teachers] if one.folder
+    }
     contents = {model: file.read_bytes() for model, file in files.items() if file.is_file()}
     if len(set(contents.values())) < 2:
         return []

@@ -1,12 +1,27 @@
-"""Who can teach as it is, who must be trained first, and what the teachers say the classes are."""
+"""Which model plays which part: who can teach as it is, who must be trained first, what they say of classes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from compactor.models import TEACH_ONLY
 from compactor.propose.data import EMBEDDING, TEXTS, Found
 from compactor.propose.models import FOLDERS, PRETRAINED, Named
 from compactor_runtimes.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which model plays which part: teachers that teach as they are, those to train first, and the student."""
+
+    ready: list[Named]
+    unready: list[Named]
+    student: Named
+    training: bool = True
+
+    @property
+    def teachers(self) -> list[Named]:
+        """All of them."""
+        return self.ready + self.unready
 
 
 def made_ready(teacher: Named, found: Found) -> tuple[Named, bool]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compactor.propose.commented_yaml import Entries, Entry
 from compactor.propose.models import Named
-from compactor.propose.write import Entries, Entry
 
 SMALL_SIDE = 64  # pixels up to which a shifted whole image is the better view than a part of it
 IMAGE_SAMPLES, TEXT_SAMPLES = 400_000, 60_000  # how many a stage should see

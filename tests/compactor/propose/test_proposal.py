@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 
 from compactor.propose import Proposal, propose
 from compactor.propose.columns import image_column, label_column, peek, text_column
+from compactor.propose.commented_yaml import Entry, scalar, to_text
 from compactor.propose.models import read_model, split_teachers
 from compactor.propose.training import batch_size
 from compactor.propose.weights import Known, classes_of_config, classes_of_file
-from compactor.propose.write import Entry, scalar, to_text
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.recipe.spec import ModelSpec
 from compactor_runtimes.errors import CompactorError, UsageError
