@@ -36,9 +36,7 @@ def to_recipe(title: str, found: Found, roles: Roles, notes: list[str]) -> str:
         Entry("data", _data(found), "split into train, select (choices) and report (read once)"),
     ]
     if roles.ready and not roles.unready:
-        comment = (
-            "their probabilities are averaged" if len(roles.teachers) > 1 else "whom the student follows"
-        )
+        comment = "their probabilities are averaged" if len(roles.ready) > 1 else "whom the student follows"
         entries.append(Entry("teachers", [_model(one) for one in roles.ready], comment))
     entries.append(Entry("student", _model(roles.student), "the model that ships"))
     entries.append(Entry("stages", _stages(found, roles), _stages_comment(roles)))

@@ -212,9 +212,8 @@ def _tokenizer_problems(found: Found, roles: Roles) -> list[str]:
     """One tokenizer feeds student and teachers, so another vocabulary makes nonsense of trained weights."""
     if found.task == IMAGES:
         return []
-    files = {
-        one.model: one.folder / "tokenizer.json" for one in [roles.student, *roles.teachers] if one.folder
-    }
+    models = [roles.student, *roles.teachers]
+    files = {one.model: one.folder / "tokenizer.json" for one in models if one.folder}
     contents = {model: file.read_bytes() for model, file in files.items() if file.is_file()}
     if len(set(contents.values())) < 2:
         return []

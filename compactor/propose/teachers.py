@@ -1,4 +1,4 @@
-"""Which model plays which part: who can teach as it is, who must be trained first, what they say of classes."""
+"""Which model has which role: who can teach as it is, who must be trained first, which classes they know."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from compactor_runtimes.errors import UsageError
 
 @dataclass(frozen=True)
 class Roles:
-    """Which model plays which part: teachers that teach as they are, those to train first, and the student."""
+    """Teachers that can teach as they are, those to train first, and the student."""
 
     ready: list[Named]
     unready: list[Named]

@@ -1,4 +1,4 @@
-"""The files of a report: what they are called, and report.json written and read (`draw/pages.py`: its pages)."""
+"""The files of a report: their names, and report.json written and read; `draw/pages.py` writes its pages."""
 
 import os
 import re
