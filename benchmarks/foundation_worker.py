@@ -52,7 +52,7 @@ def trainer_step() -> dict[str, Any]:
 
 def step_seconds_of(student: Any, preset: Any, stage: Any, folder: Path, teachers: Any = None) -> list[float]:
     """Time between the starts of successive batches of fit(), `stage.steps` - 1 of them."""
-    from compactor.data.loader import ImageLoader
+    from compactor.data.image_loader import ImageLoader
     from compactor.data.spec import AugmentSpec
     from compactor.trainer.fit import fit
 
@@ -98,7 +98,7 @@ def pipeline() -> dict[str, Any]:
     """Batches from the loader on one thread."""
     import torch
 
-    from compactor.data.loader import ImageLoader
+    from compactor.data.image_loader import ImageLoader
     from compactor.data.spec import AugmentSpec
 
     torch.set_num_threads(1)

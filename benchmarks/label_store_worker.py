@@ -305,7 +305,7 @@ def _divergence(said: torch.Tensor, recovered: Soft) -> dict[str, Any]:
 
 def _views(case: Case, ids: Any) -> torch.Tensor:
     from compactor.data.augment import sample_crops
-    from compactor.data.loader import make_batch
+    from compactor.data.image_loader import make_batch
 
     split = case.dataset.train
     height, width = split.inputs.shape[1:3]

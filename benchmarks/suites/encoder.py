@@ -23,7 +23,7 @@ SOURCES = (
     "compactor.methods.supervised",
     "compactor.methods.encoder",
     "compactor.objectives.divergences",
-    "compactor.models.hf",
+    "compactor.models.hf.build",
     "compactor.models.encoder",
     "compactor.models.masked_lm",
     "compactor.models.intent_slots",
@@ -253,7 +253,7 @@ def _vocabulary(dataset: str) -> dict[str, Any]:
     """Fine-tune the teacher with its whole vocabulary, then trim it: what does that change by itself?"""
     import msgspec
 
-    from compactor.models.hf.vocabulary import keep_tokens
+    from compactor.models.hf.trim import keep_tokens
     from compactor.progress import SilentReporter
     from compactor.recipe.load import load_recipe
     from compactor.run.data import DataSets

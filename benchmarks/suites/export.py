@@ -16,7 +16,7 @@ SOURCES = (
     "compactor.release.export_model",
     "compactor.cli.export_command",
     "compactor.models.cifar",
-    "compactor.models.hf",
+    "compactor.models.hf.build",
     "compactor.models.timm_models",
     "compactor.models.imported",
     "compactor.tasks.embedding",

@@ -17,7 +17,7 @@ COMMAND = "make bench"
 SOURCES = (
     "compactor.run.pipeline",
     "compactor.trainer.fit",
-    "compactor.data.loader",
+    "compactor.data.image_loader",
     "compactor.methods.supervised",
     "compactor.methods.kd",
     "compactor.models.cifar",

@@ -18,7 +18,7 @@ SOURCES = (
     "compactor.run.pipeline",
     "compactor.methods.supervised",
     "compactor.methods.kd",
-    "compactor.models.hf",
+    "compactor.models.hf.build",
     "compactor.tasks.text_classification",
     "compactor_exporters.onnx_fp32",
 )

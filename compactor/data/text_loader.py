@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compactor.data.loader import part_of
+from compactor.data.global_batches import GlobalBatches
 from compactor.data.splits import Split
 from compactor.records import FIRST, IGNORE, Batch, Crops, TextInfo
 from compactor_runtimes.bundle.manifest import TextPre
@@ -51,21 +51,16 @@ class TextLoader:
         Raises:
             ValueError: batch_size below 1, or a rank outside 0..world-1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank: got {rank} of world {world}, expected 0..{world - 1}")
-        self.split, self.batch_size, self.rank, self.world = split, batch_size, rank, world
-        self.seed, self.pre, self.encoded = seed, pre_of(text), encode(split, text)
+        self.split, self.seed, self.batches = split, seed, GlobalBatches(batch_size, rank, world)
+        self.pre, self.encoded = pre_of(text), encode(split, text)
 
     def __len__(self) -> int:
         """Number of samples of the split."""
         return len(self.split)
 
     def steps(self, n: int) -> int:
-        """Batches of an epoch over `n` positions; a last batch of a single sample is left out."""
-        full, rest = divmod(n, self.batch_size)
-        return full + (rest > 1)
+        """Batches of an epoch over `n` positions."""
+        return self.batches.steps(n)
 
     def epoch(
         self,
@@ -79,10 +74,9 @@ class TextLoader:
         ids = self.split.rows[positions]
         lengths = np.array([len(self.encoded[number].ids) for number in ids.tolist()])
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch, 1))))
-        ids = ids[by_length(lengths, self.batch_size, rng)]
-        for step in range(start, self.steps(len(positions))):
-            part = ids[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.make(part, epoch, step, part_of(len(part), self.rank, self.world))
+        ids = ids[by_length(lengths, self.batches.batch_size, rng)]
+        for step, batch, part in self.batches.cut(ids, start=start):
+            yield self.make(batch, epoch, step, part)
 
     def make(self, ids: NDArray[np.int64], epoch: int, step: int, part: slice) -> Batch:
         """Make the rows `part` of the global batch of samples `ids`."""

@@ -7,9 +7,9 @@ A new family is one file with a `build`, one line in FAMILIES and one test.
 FAMILIES = {
     "cifar": "compactor.models.cifar:build",
     "timm": "compactor.models.timm_models:build",
-    "hf": "compactor.models.hf:build",
+    "hf": "compactor.models.hf.build:build",
     "encoder": "compactor.models.encoder:build",
-    "package": "compactor.models.hf:build_package",
+    "package": "compactor.models.hf.build:build_package",
     "module": "compactor.models.imported:build",
     "bundle": "compactor.models.bundled:build",
 }

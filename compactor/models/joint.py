@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from compactor.models.heads import new_heads, pool
-from compactor.models.hf.layers import position_count
+from compactor.models.hf.trim import position_count
 from compactor.models.text import TextBackbone
 from compactor.records import LABEL, DataInfo
 

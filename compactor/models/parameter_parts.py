@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from compactor.models.hf.layers import layer_stack
+from compactor.models.hf.trim import layer_stack
 from compactor.models.joint import EncoderWithHeads
 from compactor.models.student import Student, parameter_count
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.datasets import Dataset, image_steps, open_dataset
-from compactor.data.loader import ImageLoader, eval_batches, make_batch
+from compactor.data.image_loader import ImageLoader, eval_batches, make_batch
 from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split

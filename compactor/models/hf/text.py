@@ -5,10 +5,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from compactor.models.heads import pool
-from compactor.models.hf.layers import keep_layers, position_count
-from compactor.models.hf.pooling import POOLINGS, folder_pooling
-from compactor.models.hf.source import SAVED, Loaded, Source, load, read_config, saved_config
-from compactor.models.hf.vocabulary import keep_tokens, trim_config
+from compactor.models.hf.source import (
+    POOLINGS,
+    SAVED,
+    Loaded,
+    Source,
+    folder_pooling,
+    load,
+    read_config,
+    saved_config,
+)
+from compactor.models.hf.trim import keep_layers, keep_tokens, position_count, trim_config
 from compactor.models.joint import SHARED_ENCODER, with_heads
 from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from compactor.data.augment import apply_crops
-from compactor.data.loader import ImageLoader
+from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.label_store import write
 from compactor.label_store.header import STORE_FILE, Payload

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compactor.data.loader import ImageLoader
+from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.methods import method_named, parse_options

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compactor.data.loader import ImageLoader, eval_batches
+from compactor.data.image_loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.methods import method_named, parse_options

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compactor.cache.journal import Journal
-from compactor.data.loader import ImageLoader
+from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.records import Step

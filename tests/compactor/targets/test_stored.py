@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from compactor.data.loader import ImageLoader
+from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.label_store.header import Head, Payload, record_dtype
 from compactor.label_store.store import StorePart

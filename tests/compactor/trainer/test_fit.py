@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compactor.cache.folder import CHECKPOINT
-from compactor.data.loader import ImageLoader, eval_batches
+from compactor.data.image_loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.methods import method_named, parse_options
 from compactor.objectives import LogitObjective

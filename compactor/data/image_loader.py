@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from compactor.data.augment import apply_crops, sample_crops
+from compactor.data.global_batches import GlobalBatches
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.records import Batch, Crops
@@ -47,12 +48,8 @@ class ImageLoader:
         Raises:
             ValueError: batch_size below 1, or a rank outside 0..world-1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}, expected at least 1")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank: got {rank} of world {world}, expected 0..{world - 1}")
-        self.split, self.batch_size, self.augment, self.seed = split, batch_size, augment, seed
-        self.rank, self.world = rank, world
+        self.split, self.augment, self.seed = split, augment, seed
+        self.batches = GlobalBatches(batch_size, rank, world)
         height, width = split.inputs.shape[1:3]
         self.size = size or (height, width)
 
@@ -61,18 +58,13 @@ class ImageLoader:
         return len(self.split)
 
     def steps(self, n: int) -> int:
-        """Batches of an epoch over `n` positions; a last batch of a single sample is left out (see epoch)."""
-        full, rest = divmod(n, self.batch_size)
-        return full + (rest > 1)
+        """Batches of an epoch over `n` positions."""
+        return self.batches.steps(n)
 
     def epoch(
         self, epoch: int, positions: NDArray[np.int64], *, start: int = 0, crops: CropSource | None = None
     ) -> Iterator[Batch]:
-        """Yield this process's part of each global batch.
-
-        A last batch of one sample is skipped, because BatchNorm cannot train on it. A part is empty if the
-        global batch holds fewer samples than there are processes; all processes still see the same number of
-        batches.
+        """Yield this process's part of each global batch (see GlobalBatches); it may be empty.
 
         Args:
             epoch: Number of the epoch, >= 0.
@@ -82,16 +74,13 @@ class ImageLoader:
                 (the k-th occurrence of an id in them can so be its k-th view).
         """
         height, width = self.split.inputs.shape[1:3]
-        for step in range(start, self.steps(len(positions))):
-            batch = positions[step * self.batch_size : (step + 1) * self.batch_size]
-            part = part_of(len(batch), self.rank, self.world)
-            ids = self.split.rows[batch]
+        for step, ids, part in self.batches.cut(self.split.rows[positions], start=start):
             # Made for the global batch, so that they do not depend on the number of processes.
             if crops is not None:
                 views = crops(ids, epoch)
             else:
                 rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, step])))
-                views = sample_crops(self.augment, len(batch), height, width, rng)
+                views = sample_crops(self.augment, len(ids), height, width, rng)
             yield make_batch(self.split, ids[part], views.part(part), self.size)
 
 
@@ -107,13 +96,6 @@ def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = N
     height, width = split.inputs.shape[1:3]
     for start in range(0, len(split), batch_size):
         yield make_batch(split, split.rows[start : start + batch_size], None, size or (height, width))
-
-
-def part_of(count: int, rank: int, world: int) -> slice:
-    """Return the contiguous share of `rank`, divided as np.array_split does."""
-    share, extra = divmod(count, world)
-    first = rank * share + min(rank, extra)
-    return slice(first, first + share + (rank < extra))
 
 
 def make_batch(split: Split, ids: NDArray[np.int64], views: Crops | None, size: tuple[int, int]) -> Batch:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from compactor.data.augment import apply_crops, sample_crops
-from compactor.data.loader import ImageLoader, eval_batches
+from compactor.data.image_loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 

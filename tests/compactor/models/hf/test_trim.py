@@ -11,7 +11,7 @@ import torch
 from compactor.data.tokenizer import find_tokenizer
 from compactor.data.vocabulary import pieces, trim
 from compactor.models.build import build_model, load_model_folder, save_model
-from compactor.models.hf.vocabulary import keep_tokens, trim_config
+from compactor.models.hf.trim import keep_tokens, trim_config
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, TextInfo
 from compactor_runtimes.bundle.manifest import TextPre
