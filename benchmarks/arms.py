@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,31 +50,21 @@ def train_recorded(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher"
     from compactor.cache.journal import Journal
     from compactor.models.build import load_model_folder
     from compactor.progress import SilentReporter
-    from compactor.run.data import DataSets
     from compactor.run.plan import make_plan
     from compactor.run.stages import TARGETS, StageRunner
 
-    cache, reporter = CACHE / name, SilentReporter()
-    data = DataSets(loaded, reporter)
-    plan = make_plan(loaded, cache, data=data)
+    cache = CACHE / name
+    plan = make_plan(loaded, cache)
     with tempfile.TemporaryDirectory() as scratch:
-        runner = StageRunner(
-            loaded,
-            plan,
-            data,
-            reporter,
-            Journal(None),
-            folder=lambda stage, digest: (
-                (cache if stage.id.startswith(shared) else Path(scratch)) / f"{stage.id}-{digest[:12]}"
-            ),
-        )
-        for stage in loaded.recipe.stages:
-            folder = runner.run(stage)
+        runner = StageRunner(plan, SilentReporter(), Journal(None))
+        for stage in plan.stages:
+            place = cache if stage.id.startswith(shared) else Path(scratch)
+            folder = runner.run(replace(stage, folder=place / f"{stage.id}-{stage.digest[:12]}"))
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
         targets = folder / TARGETS
         return Trained(
-            load_model_folder(runner.done[loaded.recipe.stages[-1].id]),
-            data.open(loaded.recipe.data),
+            load_model_folder(runner.done[plan.stages[-1].id]),
+            plan.stages[-1].data,
             done["steps"],
             done["seconds"],
             done["history"],

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -28,10 +29,9 @@ from compactor.models.build import build_model
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.records import Soft
-from compactor.run.data import DataSets
 from compactor.run.labels import LabelJob
 from compactor.run.plan import make_plan
-from compactor.run.stages import StageRunner, open_teacher, train_stage
+from compactor.run.stages import StageRunner, open_teachers, train_stage
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset
@@ -73,27 +73,26 @@ class Case:
         ]
         self.settings = settings
         self.loaded: LoadedRecipe = load_recipe("cifar10-fkd", [*every, *overrides])
-        [self.stage] = self.loaded.recipe.stages
-        self.data = DataSets(self.loaded, SilentReporter())
-        self.plan = make_plan(self.loaded, CACHE / NAME, data=self.data)
+        self.plan = make_plan(self.loaded, CACHE / NAME)
+        [self.stage] = self.plan.stages
 
     @property
     def dataset(self) -> Dataset:
         """The opened data set."""
-        return self.data.open(self.loaded.recipe.data)
+        return self.stage.data
 
     def runner(self) -> StageRunner:
         """What makes and opens the stage's label store."""
-        return StageRunner(self.loaded, self.plan, self.data, SilentReporter(), Journal(None))
+        return StageRunner(self.plan, SilentReporter(), Journal(None))
 
     def job(self) -> LabelJob:
         """The label store that the stage learns from, made or not."""
-        return self.runner().job(self.stage)
+        assert self.stage.labels is not None
+        return self.stage.labels
 
     def teachers(self) -> Teachers:
         """The teachers, opened."""
-        references = self.loaded.recipe.stage_teachers(self.stage)
-        return Teachers([open_teacher(one, self.dataset.info, self.loaded.base, {}) for one in references])
+        return open_teachers(self.stage, self.loaded.base, {})
 
 
 def labels(
@@ -170,9 +169,7 @@ def student_step(settings: dict[str, Any]) -> dict[str, Any]:
     count = settings["batch"] * 8
     ids = case.dataset.train.rows[:count]
     pixels = _views(case, ids)
-    model = build_model(
-        case.loaded.recipe.stage_student(case.stage), case.dataset.info, base=case.loaded.base
-    )
+    model = build_model(case.stage.student, case.dataset.info, base=case.loaded.base)
     marks = torch.from_numpy(case.dataset.train.labels["label"][ids])
     steps = WARMUP + settings["steps"]
     return {"step_s": step_seconds(model, pixels, marks, steps=steps, batch=settings["batch"])[WARMUP:]}
@@ -204,11 +201,8 @@ def _epoch(settings: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, _clock() as starts:
         train_stage(
             case.loaded,
-            case.stage,
-            Path(folder) / "stage",
-            digest="",
+            replace(case.stage, folder=Path(folder) / "stage"),
             done={},
-            data=case.data,
             reporter=SilentReporter(),
             journal=Journal(None),
             store=store,
@@ -309,7 +303,7 @@ def _views(case: Case, ids: Any) -> torch.Tensor:
 
     split = case.dataset.train
     height, width = split.inputs.shape[1:3]
-    crops = sample_crops(case.stage.augment, len(ids), height, width, np.random.default_rng(0))
+    crops = sample_crops(case.stage.spec.augment, len(ids), height, width, np.random.default_rng(0))
     return make_batch(split, ids, crops, (height, width)).x["pixel_values"]
 
 

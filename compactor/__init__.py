@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from compactor.recipe.load import load_recipe as load_recipe
     from compactor.run.pipeline import RunResult as RunResult
     from compactor.run.pipeline import run_recipe as run_recipe
-    from compactor.run.plan import Plan as Plan
     from compactor.run.plan import make_plan as make_plan
+    from compactor.run.planned import Plan as Plan
 
 _PUBLIC = {
     "LoadedRecipe": "compactor.recipe.load",
     "load_recipe": "compactor.recipe.load",
-    "Plan": "compactor.run.plan",
+    "Plan": "compactor.run.planned",
     "make_plan": "compactor.run.plan",
     "RunResult": "compactor.run.pipeline",
     "run_recipe": "compactor.run.pipeline",

@@ -5,15 +5,21 @@ state_dict() of the student cannot reach them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.mixers import TeacherMixer
 from compactor.mixers.mean import MeanMixer
+from compactor.models.build import build_model, load_model_folder
 from compactor.models.features import capture
-from compactor.records import MASK, Batch, Outputs
+from compactor.models.student import Student
+from compactor.recipe.spec import STAGE, ModelSpec
+from compactor.records import MASK, Batch, DataInfo, Outputs
+from compactor_runtimes.errors import UsageError
 
 
 class Teachers:
@@ -91,3 +97,39 @@ def _keep(answers: Mapping[str, Tensor], kept: dict[str, dict[int, Tensor]], bat
         lengths = batch.x[MASK].sum(1).tolist() if rows.dim() == 3 else [None] * len(rows)
         parts = (one[:length].clone() for one, length in zip(rows, lengths, strict=True))
         kept.setdefault(head, {}).update(zip(batch.id.tolist(), parts, strict=True))
+
+
+def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: Mapping[str, Path]) -> Student:
+    """Open a teacher: the student of an earlier stage, or a model with weights.
+
+    Args:
+        reference: its entry in the recipe.
+        info: the data that it answers on.
+        base: folder that relative paths resolve against.
+        done: model folders of finished stages by id.
+
+    Raises:
+        UsageError: a part of its weights is random.
+    """
+    if isinstance(reference, str):
+        return load_model_folder(done[reference.removeprefix(STAGE)])
+    model = build_model(reference, info, base=base).eval()
+    if model.untrained:
+        raise UsageError(
+            f"teacher {reference.model}: its weights hold no {', '.join(model.untrained[:2])}, so these are "
+            "random; train it in a stage of its own and name that stage as the teacher"
+        )
+    return model
+
+
+def describe_teacher(reference: ModelSpec | str) -> str:
+    """A teacher's name for tables."""
+    return reference.removeprefix(STAGE) if isinstance(reference, str) else reference.model
+
+
+def teacher_provenance(reference: ModelSpec | str, digests: Mapping[str, str]) -> dict[str, object]:
+    """What the manifest says of a teacher: its recipe entry, or the stage and its cache key."""
+    if isinstance(reference, str):
+        return {"stage": reference.removeprefix(STAGE), "digest": digests[reference.removeprefix(STAGE)]}
+    plain: dict[str, object] = msgspec.to_builtins(reference)
+    return plain

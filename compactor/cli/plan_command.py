@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compactor.recipe.load import LoadedRecipe
+    from compactor.run.planned import Plan
     from compactor.sizes.training_cost import StageCost
     from compactor_runtimes.measure.measurement import ProfileName
 
@@ -79,10 +80,10 @@ def command(
     from compactor.run.plan import make_plan
 
     plan = make_plan(loaded, runs)
-    costs = _costs(loaded) if cost else []
+    costs = _costs(plan) if cost else []
     if as_json:
         counted = {"costs": msgspec.to_builtins(costs)} if cost else {}
-        emit_json(msgspec.to_builtins(plan, enc_hook=str) | counted)
+        emit_json(plan.to_json() | counted)
         return
     table = Table(title=f"plan of {plan.name}", title_justify="left")
     for column in ("step", "kind", "action", "what", "why"):
@@ -96,17 +97,13 @@ def command(
             result_console().print(_parts_table(costs))
 
 
-def _costs(loaded: "LoadedRecipe") -> "list[StageCost]":
-    """Count all stages; the data set gives the shapes."""
-    from rich.console import Console
-
-    from compactor.progress import RichReporter
-    from compactor.run.data import DataSets
+def _costs(plan: "Plan") -> "list[StageCost]":
+    """Count all stages; their data sets give the shapes."""
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.sizes.training_cost import training_costs
-    return training_costs(loaded, DataSets(loaded, RichReporter(Console(stderr=True))))
+    return training_costs(plan)
 
 
 def _cost_table(costs: "list[StageCost]") -> "Table":

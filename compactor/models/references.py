@@ -1,5 +1,6 @@
 """What identifies the models that a recipe names: their entries with digests of weights instead of paths."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +52,38 @@ def model_digest(spec: ModelSpec, base: Path) -> dict[str, Any]:
     return plain
 
 
-def reference_digest(reference: ModelSpec | str | None, base: Path, earlier: dict[str, str]) -> Any:
-    """Digest of a model, of an earlier stage by its cache key, or of a weights file; None for none.
+class Identities:
+    """What identifies the models of one recipe, for its plan; the files of each are hashed once."""
 
-    Raises:
-        UsageError: a weights file is missing.
-        UnfitEnvironmentError: a stage that cannot run here.
-    """
-    if isinstance(reference, ModelSpec):
-        return model_digest(reference, base)
-    if reference is None:
-        return None
-    if reference.startswith(STAGE):
-        stage = reference.removeprefix(STAGE)
-        if stage not in earlier:
-            raise UnfitEnvironmentError(f"it builds on stage {stage!r}, which cannot run here")
-        return earlier[stage]
-    return file_digest(locate(reference, base, what="init"))
+    def __init__(self, base: Path) -> None:
+        """Look relative paths up from `base`; nothing is read yet."""
+        self.base = base
+        self._models: dict[bytes, dict[str, Any]] = {}
+        self._files: dict[str, str] = {}
+
+    def model(self, spec: ModelSpec) -> dict[str, Any]:
+        """See `model_digest`."""
+        key = msgspec.json.encode(spec)
+        if key not in self._models:
+            self._models[key] = model_digest(spec, self.base)
+        return self._models[key]
+
+    def reference(self, reference: ModelSpec | str | None, earlier: Mapping[str, str]) -> Any:
+        """Digest of a model, of an earlier stage by its cache key, or of a weights file; None for none.
+
+        Raises:
+            UsageError: a weights file is missing.
+            UnfitEnvironmentError: a stage that cannot run here.
+        """
+        if reference is None:
+            return None
+        if isinstance(reference, ModelSpec):
+            return self.model(reference)
+        if reference.startswith(STAGE):
+            stage = reference.removeprefix(STAGE)
+            if stage not in earlier:
+                raise UnfitEnvironmentError(f"it builds on stage {stage!r}, which cannot run here")
+            return earlier[stage]
+        if reference not in self._files:
+            self._files[reference] = file_digest(locate(reference, self.base, what="init"))
+        return self._files[reference]

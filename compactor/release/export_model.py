@@ -1,6 +1,6 @@
 """Export a model that comes without data: to a verified bundle, on samples of our own.
 
-With data, an export is a recipe without stages (`compactor.run.pipeline`); both export and judge in `ship`.
+With data, an export is a recipe without stages (`compactor.run.pipeline`); both go the way of `release.py`.
 """
 
 from collections.abc import Sequence
@@ -13,38 +13,23 @@ import msgspec
 
 from compactor.cache.digest import TOOLS, file_digest, tool_versions
 from compactor.cache.folder import WEIGHTS
-from compactor.data.spec import DataSpec
-from compactor.data.splits import Dataset
-from compactor.evaluation import student_answers
+from compactor.data.splits import Dataset, Split
 from compactor.models.build import build_model, load_model_folder, save_model
-from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model
-from compactor.recipe.spec import GatesSpec, ModelSpec, Recipe
-from compactor.release.artifacts import VERIFY, export_and_judge, export_source, timed
-from compactor.release.measured import measure_all
+from compactor.recipe.spec import GatesSpec, MeasureSpec, ModelSpec
+from compactor.release.job import ReleaseJob
 from compactor.release.model_info import info_of
+from compactor.release.release import release
 from compactor.release.sample_inputs import sample_split
 from compactor.release.variants import parse_variants, with_overrides
-from compactor.tasks import Task, task_named
 from compactor.version import VERSION
-from compactor_exporters.bundle_writer import (
-    BundleContents,
-    check_fit_to_ship,
-    move_into_place,
-    write_bundle,
-)
-from compactor_exporters.verify.artifact import concluded
-from compactor_exporters.verify.gates import AGREEMENT_GATE
 from compactor_exporters.verify.reference import SHAPE_GRID
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import MANIFEST
 from compactor_runtimes.errors import InterruptedRun, UsageError
-from compactor_runtimes.golden.verify import verify_bundle
 from compactor_runtimes.measure.measurement import Measurement
-from compactor_runtimes.report import choose
 
-GOLDEN_SAMPLES = 8
 TEXT_VARIANTS, IMAGE_VARIANTS = "fp32,fp32-fused", "fp32"
 
 
@@ -84,21 +69,6 @@ class Exported:
             "shapes": self.shapes,
             **built,
         }
-
-
-@dataclass
-class Job:
-    """One export: the student in its folder, the samples, and where files go; a `cost.Measured`."""
-
-    run: Path
-    recipe: Recipe
-    task: Task
-    data: Dataset
-    student: Student
-    student_folder: Path
-    reporter: Reporter
-    teachers: list[Student]
-    teacher_folders: list[Path]
 
 
 def export_model(
@@ -149,25 +119,30 @@ def export_model(
             work = Path(scratch)
             save_model(built, spec, work / "student")
             samples = sample_split(info)
-            job = Job(
-                run=work,
-                recipe=Recipe(
-                    name=named.short,
-                    task=info.task,
-                    data=DataSpec(dataset="samples"),
-                    stages=[],
-                    student=spec,
-                    export=list(specs),
-                ),
-                task=task_named(info.task),
+            job = ReleaseJob(
+                name=named.short,
+                task_name=info.task,
                 data=Dataset(info.task, samples, samples, samples, info, samples.digest),
                 student=load_model_folder(work / "student"),
                 student_folder=work / "student",
+                folder=work,
+                exports=specs,
+                gates=None if random_weights else GatesSpec(),
+                measure=MeasureSpec() if measured else MeasureSpec(scenarios=[]),
                 reporter=reporter,
-                teachers=[],
-                teacher_folders=[],
+                provenance=_provenance(spec, samples, work / "student", random_weights),
             )
-            return _ship(job, place, random_weights=random_weights, measured=measured)
+            released = release(job, place=place)
+            return Exported(
+                bundle=released.bundle,
+                task=info.task,
+                artifacts=released.artifacts,
+                default=released.default,
+                samples=len(samples),
+                random_weights=random_weights,
+                measurements=released.measurements,
+                seconds=released.seconds,
+            )
     except KeyboardInterrupt:
         said = f"export of {named.model}: interrupted, {place} is as it was; run it again"
         raise InterruptedRun(said) from None
@@ -185,54 +160,6 @@ def check_place(place: Path) -> None:
         raise UsageError(
             f"-o {place}: exists and is no bundle, expected a new folder or a bundle to replace; name another"
         )
-
-
-def _ship(job: Job, place: Path, *, random_weights: bool, measured: bool) -> Exported:
-    """Export and judge, choose, write and verify the bundle, and only then move it to its place."""
-    select = job.data.select
-    shipment = export_and_judge(
-        export_source(job.student, job.recipe.name, job.recipe.task),
-        job.recipe.export,
-        None if random_weights else GatesSpec(),
-        job.run / "artifacts",
-        student=student_answers(job.student, job.task.batches(select)),
-        teacher=None,
-        select=select,
-        reporter=job.reporter,
-        has_truth=False,
-    )
-    artifacts = [_with_way_out(one) for one in shipment.artifacts]
-    check_fit_to_ship(artifacts)
-    shipping = [one for one in artifacts if one.ships]
-    measurements = measure_all(job, shipment.source, shipping, []) if measured else []
-    default = choose(artifacts, measurements).artifact if measured else shipping[0]
-    golden = job.run / "golden"
-    written = write_bundle(
-        job.run / "bundle",
-        BundleContents(
-            source=shipment.source,
-            artifacts=artifacts,
-            artifact_folder=job.run / "artifacts",
-            student_folder=job.student_folder,
-            raws=job.task.raws(select, GOLDEN_SAMPLES, golden) + job.task.edge_raws(select, golden),
-            provenance=_provenance(job, random_weights),
-            licences={"code": "Apache-2.0 (compactor-toolkit)"},
-            default_artifact=default.name,
-        ),
-    )
-    with timed(shipment.seconds, VERIFY):
-        verify_bundle(written).raise_for_gate()
-    move_into_place(written, place)
-    return Exported(
-        place,
-        job.recipe.task,
-        artifacts,
-        default.name,
-        len(select),
-        random_weights,
-        measurements,
-        shipment.seconds,
-    )
 
 
 def _started(model: Named, random_weights: bool) -> Named:
@@ -262,27 +189,15 @@ def _refuse_calibration(specs: Sequence[ExportSpec]) -> None:
             )
 
 
-def _with_way_out(artifact: Artifact) -> Artifact:
-    """What the samples cannot decide, data can."""
-    checks = [
-        msgspec.structs.replace(check, detail=f"{check.detail} (give DATA with so many select rows)")
-        if check.name == AGREEMENT_GATE and "cannot be decided" in check.detail
-        else check
-        for check in artifact.checks
-    ]
-    if checks == artifact.checks:
-        return artifact
-    return concluded(msgspec.structs.replace(artifact, checks=checks))
-
-
-def _provenance(job: Job, random_weights: bool) -> dict[str, Any]:
-    kind = "packaged sentences" if job.data.info.text else "crops of scikit-learn's sample photographs"
+def _provenance(spec: ModelSpec, samples: Split, folder: Path, random_weights: bool) -> dict[str, Any]:
+    is_text = isinstance(samples.inputs[0], str)
+    kind = "packaged sentences" if is_text else "crops of scikit-learn's sample photographs"
     return {
         "compactor": VERSION,
-        "model": msgspec.to_builtins(job.recipe.student),
+        "model": msgspec.to_builtins(spec),
         "random_weights": random_weights,
-        "weights_sha256": file_digest(job.student_folder / WEIGHTS),
-        "samples": {"what": kind, "n": len(job.data.select), "digest": job.data.select.digest},
+        "weights_sha256": file_digest(folder / WEIGHTS),
+        "samples": {"what": kind, "n": len(samples), "digest": samples.digest},
         "judged": "numbers alone" if random_weights else "numbers and agreement; accuracy is not known",
         "versions": tool_versions((*TOOLS, "onnx", "onnxscript", "onnxruntime")),
     }

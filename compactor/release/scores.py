@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from compactor.evaluation import (
 )
 from compactor.models.student import parameter_count
 from compactor.records import IGNORE
-from compactor.release.measured import known_parameters, torch_name, weights_bytes
+from compactor.release.job import ReleaseJob
+from compactor.release.measurement import known_parameters, torch_name, weights_bytes
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
 from compactor_runtimes.backends import OPENERS, open_runtime
@@ -39,10 +40,6 @@ from compactor_runtimes.report import (
 from compactor_runtimes.stats.metrics import correct, softmax
 from compactor_runtimes.stats.predictions import Predictions
 
-if TYPE_CHECKING:
-    from compactor.release.finish import Finish
-
-
 STORED_TEACHERS = "teachers (label store)"
 
 
@@ -62,12 +59,12 @@ class Subject:
     tags: list[list[str]] | None = None
 
 
-def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) -> list[Subject]:
+def ask_everyone(job: ReleaseJob, artifacts: list[Artifact]) -> list[Subject]:
     """Read the report split: each teacher, all of them together, the student, the artifacts."""
-    split, task = run.data.report, run.task
+    split, task, teachers = job.data.report, job.task, job.teachers
     rounds = len(teachers) + (len(teachers) > 1) + 2 + len(artifacts)
     subjects: list[Subject] = []
-    with run.reporter.bar("truth on report", rounds * len(split)) as bar:
+    with job.reporter.bar("truth on report", rounds * len(split)) as bar:
 
         def progress(done: int) -> None:
             bar.at(len(subjects) * len(split) + done)
@@ -84,24 +81,25 @@ def ask_everyone(run: "Finish", artifacts: list[Artifact], teachers: list[str]) 
             logits = headline(task, split, answers)
             subjects.append(Subject(name, kind, logits, parameters, size, step, tags))
 
-        for name, model, folder in zip(teachers, run.teachers, run.teacher_folders, strict=True):
-            answers = student_answers(model, run.task.batches(split), progress=progress)
-            size = weights_bytes(model, folder)
-            add(torch_name([name]), "teacher", answers, known_parameters([model]), size)
+        for one in teachers:
+            answers = student_answers(one.model, task.batches(split), progress=progress)
+            size = weights_bytes(one.model, one.folder)
+            add(torch_name([one.name]), "teacher", answers, known_parameters([one.model]), size)
         if len(teachers) > 1:
-            answers = teacher_answers(Teachers(run.teachers), run.task.batches(split), progress=progress)
-            size = sum(map(weights_bytes, run.teachers, run.teacher_folders))
-            add(torch_name(teachers), "teacher", answers, known_parameters(run.teachers), size)
-        if not teachers and (said := run.stored(split)) is not None:
+            answers = teacher_answers(Teachers(job.models), task.batches(split), progress=progress)
+            size = sum(weights_bytes(one.model, one.folder) for one in teachers)
+            together = torch_name([one.name for one in teachers])
+            add(together, "teacher", answers, known_parameters(job.models), size)
+        if not teachers and (said := job.teachers_say(split)) is not None:
             add(STORED_TEACHERS, "teacher", said, None, None)
-        answers = student_answers(run.student, run.task.batches(split), progress=progress)
-        parameters, size = parameter_count(run.student), weights_bytes(run.student, run.student_folder)
+        answers = student_answers(job.student, task.batches(split), progress=progress)
+        parameters, size = parameter_count(job.student), weights_bytes(job.student, job.student_folder)
         add(torch_name(["student"]), "student", answers, parameters, size, "distillation")
         for artifact in artifacts:
-            path = run.run / "artifacts" / artifact.files[0].path
+            path = job.artifact_folder / artifact.files[0].path
             with closing(open_runtime(OPENERS[artifact.spec.format], path)) as runtime:
                 answers = artifact_answers(
-                    runtime, run.student.outputs, run.task.batches(split), progress=progress
+                    runtime, job.student.outputs, task.batches(split), progress=progress
                 )
             step = f"export {artifact.name}"
             add(artifact_name(artifact), "artifact", answers, None, artifact_bytes(artifact), step)

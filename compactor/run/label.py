@@ -1,5 +1,6 @@
 """Make the label stores of a recipe without training its students."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 from compactor.cache.journal import Journal
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, StageSpec
+from compactor.recipe.spec import STAGE, ModelSpec
 from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
+from compactor.run.planned import PlannedStage
 from compactor.run.stages import StageRunner
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.errors import InterruptedRun, UsageError
@@ -72,8 +74,7 @@ def label_recipe(
         InterruptedRun: stopped; what is finished is kept.
     """
     recipe = loaded.recipe
-    wanted = [stage for stage in recipe.stages if stage.labels and stage_id in (None, stage.id)]
-    if not wanted:
+    if not any(stage.labels and stage_id in (None, stage.id) for stage in recipe.stages):
         have = ", ".join(stage.id for stage in recipe.stages if stage.labels) or "none"
         raise UsageError(
             f"recipe {loaded.name}: "
@@ -81,33 +82,33 @@ def label_recipe(
             + f" (stages with labels: {have}); add labels: {{crops: 16}} to a stage of method fkd or kd"
         )
     reporter = (reporter if is_main_process() else None) or SilentReporter()
-    data = DataSets(loaded, reporter)
     try:
-        plan = make_plan(loaded, runs, data=data)
+        plan = make_plan(loaded, runs, data=DataSets(loaded, reporter))
         plan.require_runnable()
-        runner = StageRunner(loaded, plan, data, reporter, Journal(None), deadline_s)
+        runner = StageRunner(plan, reporter, Journal(None), deadline_s)
         made = []
-        for stage in wanted:
-            for teacher in _before(recipe.stages, recipe.stage_teachers(stage)):
+        for stage in plan.stages:
+            if stage.labels is None or stage_id not in (None, stage.id):
+                continue
+            for teacher in _before(plan.stages, stage.teachers):
                 if teacher.id not in runner.done:
                     runner.run(teacher)
-            store, job = runner.labels(stage, share), runner.job(stage)
-            records = job.records if store is None else store.records
-            made.append(
-                MadeLabels(stage.id, job.folder, records, None if store is None else store.size_bytes)
-            )
+            store = runner.labels(stage, share)
+            records = stage.labels.records if store is None else store.records
+            size = None if store is None else store.size_bytes
+            made.append(MadeLabels(stage.id, stage.labels.folder, records, size))
     except (InterruptedRun, KeyboardInterrupt) as stopped:
         said = str(stopped) or "stopped, what is finished is kept"
         raise InterruptedRun(f"{said}; go on with: {loaded.command(runs, verb='label')}") from None
     return made
 
 
-def _before(stages: list[StageSpec], references: list[Any]) -> list[StageSpec]:
+def _before(stages: list[PlannedStage], references: Sequence[ModelSpec | str]) -> list[PlannedStage]:
     """The stages that some teachers come from, and those that these build on, in order."""
     needed = {one.removeprefix(STAGE) for one in references if isinstance(one, str)}
     for stage in reversed(stages):
         if stage.id in needed:
-            uses = [stage.init, *(stage.teachers or [])]
+            uses = [stage.spec.init, *(stage.spec.teachers or [])]
             needed |= {
                 one.removeprefix(STAGE) for one in uses if isinstance(one, str) and one.startswith(STAGE)
             }

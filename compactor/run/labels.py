@@ -1,7 +1,7 @@
 """The label store of a stage: what the recipe asks for, where it lies, and whether a given one fits."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any
@@ -16,7 +16,7 @@ from compactor.label_store.header import STORE_FILE, Head, Header, Part, Payload
 from compactor.label_store.write import forecast_bytes, ids_file, shard_rows_of
 from compactor.locate import locate
 from compactor.models import WRAPPERS
-from compactor.models.references import model_digest, model_sources, reference_digest
+from compactor.models.references import Identities, model_sources
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, StageSpec
 from compactor.tasks import TASKS
@@ -35,6 +35,16 @@ class LabelJob:
     digest: str
     wanted: Header
     splits: dict[SplitName, Split]
+
+    def completed(self, done: Mapping[str, Path]) -> "LabelJob":
+        """The same job with the weights of teachers that were no finished stages when it was planned."""
+        teachers = [
+            one | {"weights": _stage_weights(one["stage"], done)}
+            if "stage" in one and one["weights"] is None
+            else one
+            for one in self.wanted.teachers
+        ]
+        return replace(self, wanted=msgspec.structs.replace(self.wanted, teachers=teachers))
 
     @property
     def spec(self) -> LabelsSpec:
@@ -95,6 +105,7 @@ def label_job(
     folders: RunFolders,
     earlier: Mapping[str, str],
     done: Mapping[str, Path],
+    known: Identities,
 ) -> LabelJob:
     """Describe the store that a stage with `labels` learns from.
 
@@ -105,6 +116,7 @@ def label_job(
         folders: where the recipe's runs lie.
         earlier: cache keys of the stages before it.
         done: model folders of those that are finished.
+        known: what identifies the teachers.
 
     Raises:
         UsageError: a given store, or a teacher's weights, cannot be found.
@@ -127,7 +139,7 @@ def label_job(
         heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],
         boxes=spec.boxes if data.info.image else "none",
         transform=_transform(stage, data),
-        teachers=[_teacher(one, loaded.base, done) for one in teachers],
+        teachers=[_teacher(one, known, done) for one in teachers],
         classes=data.info.classes,
         data=recipe.stage_data(stage).dataset,
         seed=spec.seed,
@@ -146,7 +158,7 @@ def label_job(
             f"stage {stage.id}.labels.crops: {spec.crops} found, but texts have one view each; set it to 1"
         )
     # a stage enters by its own key, so that the folder is known before its weights are
-    made_by = [reference_digest(one, loaded.base, dict(earlier)) for one in teachers]
+    made_by = [known.reference(one, earlier) for one in teachers]
     key = digest_of(msgspec.to_builtins(wanted) | {"teachers": made_by})
     return LabelJob(stage, folders.labels(key), key, wanted, splits)
 
@@ -202,12 +214,16 @@ def _transform(stage: StageSpec, data: Dataset) -> Transform:
     return Transform(augment=AugmentSpec(), tokenizer=file_digest(text.tokenizer), max_tokens=text.max_tokens)
 
 
-def _teacher(reference: ModelSpec | str, base: Path, done: Mapping[str, Path]) -> dict[str, Any]:
+def _teacher(reference: ModelSpec | str, known: Identities, done: Mapping[str, Path]) -> dict[str, Any]:
     """A teacher by its weights; those of a stage that is not finished are not known yet (None)."""
     if isinstance(reference, ModelSpec):
-        return model_digest(reference, base)
+        return known.model(reference)
+    return {"stage": reference, "weights": _stage_weights(reference, done)}
+
+
+def _stage_weights(reference: str, done: Mapping[str, Path]) -> str | None:
     folder = done.get(reference.removeprefix(STAGE))
-    return {"stage": reference, "weights": None if folder is None else file_digest(folder / WEIGHTS)}
+    return None if folder is None else file_digest(folder / WEIGHTS)
 
 
 def _part(split: Split, data: Dataset, crops: int) -> Part:

@@ -1,4 +1,4 @@
-"""Run a recipe from teachers to bundle: plan, train every stage, then finish the last stage's student."""
+"""Run a recipe from teachers to bundle: plan, train every stage, then release the last stage's student."""
 
 import time
 from dataclasses import dataclass
@@ -9,13 +9,16 @@ import msgspec
 
 from compactor.cache.folder import RunFolders, link_stage
 from compactor.cache.journal import Journal
-from compactor.label_store.store import LabelStore
+from compactor.evaluation import split_labels
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe.load import LoadedRecipe, to_yaml
-from compactor.release.finish import Finish
+from compactor.release.release import release
 from compactor.run.data import DataSets
-from compactor.run.plan import Plan, make_plan
+from compactor.run.finished import release_job
+from compactor.run.plan import make_plan
+from compactor.run.planned import Plan
 from compactor.run.stages import StageRunner
+from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
@@ -64,34 +67,29 @@ def run_recipe(
     """
     main = is_main_process()
     reporter = (reporter if main else None) or SilentReporter()
-    data = DataSets(loaded, reporter)
     command, journal = loaded.command(runs), Journal(None)
     where = "while reading data, nothing was trained"
     try:
-        plan = make_plan(loaded, runs, data=data)
+        plan = make_plan(loaded, runs, data=DataSets(loaded, reporter))
         plan.require_runnable()
-        _require_judges(loaded, data)
+        _require_judged(plan)
         folders = RunFolders(plan.root)
         run = folders.new_run() if main else plan.root
         if main:
-            journal = _start(loaded, plan, run, command)
+            journal = _start(plan, run, command)
         where = "after a finished stage"
-        runner = StageRunner(loaded, plan, data, reporter, journal, deadline_s)
-        for stage in loaded.recipe.stages:
-            stage_folder = runner.run(stage)
+        runner = StageRunner(plan, reporter, journal, deadline_s)
+        for stage in plan.stages:
+            runner.run(stage)
             if main:
-                link_stage(run, stage.id, stage_folder)
+                link_stage(run, stage.id, stage.folder)
                 if stage.labels is not None:
-                    link_stage(run, stage.id, runner.job(stage).folder, kind="labels")
+                    link_stage(run, stage.id, stage.labels.folder, kind="labels")
         if not main:
             return None
         where = "after training, finished stages kept"
         _heed(deadline_s)
-        last = loaded.recipe.stage_data(loaded.recipe.stages[-1]) if loaded.recipe.stages else None
-        opened = data.open(last or loaded.recipe.data)
-        store = _speaks_for_teachers(runner)
-        finish = Finish(loaded, plan, run, opened, runner.done, reporter, journal, store)
-        bundle, report, report_file = finish.ship()
+        released = release(release_job(plan, runner, run, journal))
     except (InterruptedRun, KeyboardInterrupt) as stopped:
         said = str(stopped) or f"stopped {where}"
         journal.write("interrupted", message=said)
@@ -100,26 +98,23 @@ def run_recipe(
         journal.write("failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise
     folders.point_latest(run)
-    journal.write("done", bundle=str(bundle))
-    return RunResult(run, bundle, report, report_file)
+    journal.write("done", bundle=str(released.bundle))
+    assert released.report is not None  # a run always has data to report on
+    assert released.report_file is not None
+    return RunResult(run, released.bundle, released.report, released.report_file)
 
 
-def _require_judges(loaded: LoadedRecipe, data: DataSets) -> None:
+def _require_judged(plan: Plan) -> None:
     """Refuse early what can never be judged: no labels on select or report, and no teacher either.
 
     Raises:
         UsageError: says what is missing.
     """
-    from compactor.evaluation import split_labels
-    from compactor.tasks import task_named
-
-    recipe = loaded.recipe
-    stage = recipe.stages[-1] if recipe.stages else None
-    teachers = recipe.stage_teachers(stage) if stage else recipe.teachers
-    if teachers:
+    if plan.judges:
         return
-    task, opened = task_named(recipe.task), data.open(recipe.stage_data(stage) if stage else recipe.data)
-    for split in (opened.select, opened.report):
+    assert plan.data is not None  # the plan was runnable
+    task = task_named(plan.loaded.recipe.task)
+    for split in (plan.data.select, plan.data.report):
         if not (split_labels(task, split) >= 0).any():
             raise UsageError(
                 f"data: the {split.name} split has no labels and the recipe no teachers, so nothing can be "
@@ -127,17 +122,9 @@ def _require_judges(loaded: LoadedRecipe, data: DataSets) -> None:
             )
 
 
-def _speaks_for_teachers(runner: StageRunner) -> LabelStore | None:
-    """The last stage's label store where its teachers are not at hand: it knows what they said."""
-    recipe = runner.loaded.recipe
-    if not recipe.stages or not recipe.stages[-1].labels or recipe.stage_teachers(recipe.stages[-1]):
-        return None
-    return runner.labels(recipe.stages[-1])
-
-
-def _start(loaded: LoadedRecipe, plan: Plan, run: Path, command: str) -> Journal:
+def _start(plan: Plan, run: Path, command: str) -> Journal:
     """Write the resolved recipe and open the journal."""
-    (run / "recipe.yaml").write_text(to_yaml(loaded.recipe), encoding="utf-8")
+    (run / "recipe.yaml").write_text(to_yaml(plan.loaded.recipe), encoding="utf-8")
     journal = Journal(run / "journal.jsonl")
     journal.write("start", command=command, plan=msgspec.to_builtins(plan.steps), environment=describe())
     return journal

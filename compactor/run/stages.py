@@ -6,9 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
-
-from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, RunFolders, only_one
+from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, only_one
 from compactor.cache.journal import Journal
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
@@ -17,18 +15,16 @@ from compactor.label_store.store import LabelStore, open_store
 from compactor.locate import locate
 from compactor.methods import method_named, parse_options
 from compactor.methods.from_store import Stored
-from compactor.models.build import build_model, load_encoder, load_model_folder, load_weights, save_model
-from compactor.models.student import Student
+from compactor.models.build import build_model, load_encoder, load_weights, save_model
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, ModelSpec, Recipe, StageSpec
+from compactor.recipe.spec import STAGE, Recipe, StageSpec
 from compactor.records import DataInfo
-from compactor.run.data import DataSets
-from compactor.run.labels import LabelJob, label_job, require_fit
-from compactor.run.plan import Plan
+from compactor.run.labels import require_fit
+from compactor.run.planned import Plan, PlannedStage
 from compactor.samplers.mix import mixed_sampler
 from compactor.tasks import Answers, Task, task_named
-from compactor.teachers import Teachers
+from compactor.teachers import Teachers, open_teacher
 from compactor.trainer.contracts import Preset
 from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
@@ -41,56 +37,38 @@ TARGETS = "targets.json"  # what a method has to say of its targets, beside the 
 
 @dataclass
 class StageRunner:
-    """Run stages in the recipe's order; `done` holds the model folders of those that are finished, by id.
+    """Run planned stages in their order; `done` holds the model folders of those that are finished, by id."""
 
-    `folder` says where a stage lies (default: where all runs of the recipe share it).
-    """
-
-    loaded: LoadedRecipe
     plan: Plan
-    data: DataSets
     reporter: Reporter
     journal: Journal
     deadline_s: float | None = None
-    folder: Callable[[StageSpec, str], Path] | None = None
     done: dict[str, Path] = field(default_factory=dict)
 
-    def run(self, stage: StageSpec) -> Path:
+    def run(self, stage: PlannedStage) -> Path:
         """Train a stage, or reuse it; return its folder.
 
         Raises:
             InterruptedRun: the user or the deadline stopped it; what is finished is kept.
             UsageError: data, weights, labels or settings that cannot be used.
         """
-        digest = self.plan.digests[stage.id]
-        place = self.folder or (lambda one, key: RunFolders(self.plan.root).stage(one.id, key))
-        folder = place(stage, digest)
-        if (folder / DONE).is_file():
+        if (stage.folder / DONE).is_file():
             self.reporter.note(f"{stage.id}: reused")
-            self.done[stage.id] = folder / STUDENT
-            return folder
+            self.done[stage.id] = stage.folder / STUDENT
+            return stage.folder
         store = None if stage.labels is None else self.labels(stage)
         self.done[stage.id] = train_stage(
-            self.loaded,
+            self.plan.loaded,
             stage,
-            folder,
-            digest=digest,
             done=self.done,
-            data=self.data,
             reporter=self.reporter,
             journal=self.journal,
             store=store,
             deadline_s=self.deadline_s,
         )
-        return folder
+        return stage.folder
 
-    def job(self, stage: StageSpec) -> LabelJob:
-        """The label store that a stage learns from, made or not."""
-        recipe = self.loaded.recipe
-        opened = self.data.open(recipe.stage_data(stage), recipe.stage_task(stage))
-        return label_job(self.loaded, stage, opened, RunFolders(self.plan.root), self.plan.digests, self.done)
-
-    def labels(self, stage: StageSpec, share: tuple[int, int] = (1, 1)) -> LabelStore | None:
+    def labels(self, stage: PlannedStage, share: tuple[int, int] = (1, 1)) -> LabelStore | None:
         """Make what is missing of a stage's label store and open it.
 
         Args:
@@ -106,21 +84,20 @@ class StageRunner:
             UsageError: a given store does not fit.
             UnfitEnvironmentError: too little space on the disk.
         """
-        job, recipe = self.job(stage), self.loaded.recipe
+        assert stage.labels is not None
+        job = stage.labels.completed(self.done)
         if job.is_made:
             self.reporter.note(f"labels of {stage.id}: reused, {job.folder}")
         else:
             job.require_space()
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
-            info = self.data.open(recipe.stage_data(stage), recipe.stage_task(stage)).info
-            references = recipe.stage_teachers(stage)
             finished = make_labels(
                 job.folder,
                 job.wanted,
                 job.splits,
-                task_named(recipe.stage_task(stage)),
-                Teachers([open_teacher(one, info, self.loaded.base, self.done) for one in references]),
-                batch_size=stage.batch_size,
+                task_named(stage.task),
+                open_teachers(stage, self.plan.loaded.base, self.done),
+                batch_size=stage.spec.batch_size,
                 reporter=self.reporter,
                 share=share,
                 deadline_s=self.deadline_s,
@@ -133,28 +110,27 @@ class StageRunner:
         return store
 
 
+def open_teachers(stage: PlannedStage, base: Path, done: Mapping[str, Path]) -> Teachers:
+    """Open all teachers that a stage learns from."""
+    return Teachers([open_teacher(one, stage.data.info, base, done) for one in stage.teachers])
+
+
 def train_stage(
     loaded: LoadedRecipe,
-    stage: StageSpec,
-    folder: Path,
+    stage: PlannedStage,
     *,
-    digest: str,
     done: Mapping[str, Path],
-    data: DataSets,
     reporter: Reporter,
     journal: Journal,
     store: LabelStore | None = None,
     deadline_s: float | None = None,
 ) -> Path:
-    """Train a stage into `folder` and return its model folder.
+    """Train a stage into its folder and return its model folder; an interrupted training goes on there.
 
     Args:
         loaded: the recipe.
-        stage: the stage.
-        folder: the stage's own folder; an interrupted training goes on from there.
-        digest: the stage's cache key, kept with the result.
+        stage: the stage, as planned.
         done: model folders of earlier stages by id.
-        data: the recipe's data sets.
         reporter: where progress goes.
         journal: where events go.
         store: the label store of a stage with `labels`, which takes the place of its teachers.
@@ -164,26 +140,22 @@ def train_stage(
         InterruptedRun: the user or the deadline stopped it; the checkpoint is kept.
         UsageError: data, weights or settings that cannot be used, or another process trains this stage.
     """
+    folder, spec, data = stage.folder, stage.spec, stage.data
     folder.mkdir(parents=True, exist_ok=True)
     with only_one(folder) if is_main_process() else nullcontext():
-        recipe, task = loaded.recipe, task_named(loaded.recipe.stage_task(stage))
-        opened = data.open(recipe.stage_data(stage), recipe.stage_task(stage))
-        seed = recipe.seed if stage.seed is None else stage.seed
-        spec = recipe.stage_student(stage)
-        student = build_model(spec, opened.info, base=loaded.base, seed=seed)
-        if stage.init is not None:
-            file = _init_file(stage.init, loaded.base, done)
-            if _task_of(stage.init, recipe) in (None, recipe.stage_task(stage)):
+        recipe, task = loaded.recipe, task_named(stage.task)
+        seed = recipe.seed if spec.seed is None else spec.seed
+        student = build_model(stage.student, data.info, base=loaded.base, seed=seed)
+        if spec.init is not None:
+            file = _init_file(spec.init, loaded.base, done)
+            if _task_of(spec.init, recipe) in (None, stage.task):
                 load_weights(student.backbone, file)
             else:  # trained for something else: its heads are of no use here
                 load_encoder(student.backbone, file)
-        teachers = None
-        if store is None and method_named(stage.method, "").learns_from_teachers:
-            references = recipe.stage_teachers(stage)
-            teachers = Teachers([open_teacher(one, opened.info, loaded.base, done) for one in references])
-        preset = _preset(stage, opened.train, seed, store)
-        _check_heads(preset, opened.info, stage)
-        if parts := opened.train.parts:
+        teachers = open_teachers(stage, loaded.base, done) if store is None and stage.teachers else None
+        preset = _preset(spec, data.train, seed, store)
+        _check_heads(preset, data.info, spec)
+        if parts := data.train.parts:
             preset = replace(preset, sampler=mixed_sampler(preset.sampler, parts, name=f"stage {stage.id}"))
         if is_main_process() and (summary := preset.target.summary()):
             (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
@@ -191,35 +163,38 @@ def train_stage(
         result = fit(
             student,
             preset,
-            lambda rank, world: task.loader(opened.train, stage, seed=seed, rank=rank, world=world),
-            stage=stage,
+            lambda rank, world: task.loader(data.train, spec, seed=seed, rank=rank, world=world),
+            stage=spec,
             seed=seed,
             folder=folder,
             teachers=teachers,
-            each_once=lambda: task.each_once(opened.train),
-            ask_once=task.is_fixed and answer_bytes(opened) <= MOST_ANSWER_BYTES,
-            evaluate=select_figures(task, opened.select, _taught(task, opened.select, teachers, store)),
+            each_once=lambda: task.each_once(data.train),
+            ask_once=task.is_fixed and answer_bytes(data) <= MOST_ANSWER_BYTES,
+            evaluate=select_figures(task, data.select, _taught(task, data.select, teachers, store)),
             reporter=reporter,
             journal=journal,
             deadline_s=deadline_s,
         )
         if is_main_process():
-            save_model(student, spec, folder / STUDENT)
-            _conclude(folder, digest, result)
-            shown = [
-                f", {name.replace('_', ' ')} {value:.4f}"
-                for name, value in result.history[-1].items()
-                if name.startswith("select_")
-            ]
-            early = ", stopped as its figure is flat" if result.stopped else ""
-            reporter.note(
-                f"{stage.id}: {result.steps} steps in {result.seconds:.1f} s{early}{''.join(shown)}"
-            )
-            journal.write(
-                "stage", id=stage.id, digest=digest, steps=result.steps, seconds=round(result.seconds, 3)
-            )
+            save_model(student, stage.student, folder / STUDENT)
+            _conclude(folder, stage.digest, result)
+            _tell(stage, result, reporter, journal)
     wait_for_all()  # the next stage reads what the main process has just written
     return folder / STUDENT
+
+
+def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: Journal) -> None:
+    """Say how a stage went, on the screen and in the journal."""
+    shown = [
+        f", {name.replace('_', ' ')} {value:.4f}"
+        for name, value in result.history[-1].items()
+        if name.startswith("select_")
+    ]
+    early = ", stopped as its figure is flat" if result.stopped else ""
+    reporter.note(f"{stage.id}: {result.steps} steps in {result.seconds:.1f} s{early}{''.join(shown)}")
+    journal.write(
+        "stage", id=stage.id, digest=stage.digest, steps=result.steps, seconds=round(result.seconds, 3)
+    )
 
 
 def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None) -> Preset:
@@ -276,32 +251,6 @@ def _conclude(folder: Path, digest: str, result: FitResult) -> None:
     temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
     temporary.replace(folder / DONE)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-
-
-def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: Mapping[str, Path]) -> Student:
-    """Open a teacher: the student of an earlier stage, or a model with weights."""
-    if isinstance(reference, str):
-        return load_model_folder(done[reference.removeprefix(STAGE)])
-    model = build_model(reference, info, base=base).eval()
-    if model.untrained:
-        raise UsageError(
-            f"teacher {reference.model}: its weights hold no {', '.join(model.untrained[:2])}, so these are "
-            "random; train it in a stage of its own and name that stage as the teacher"
-        )
-    return model
-
-
-def describe_teacher(reference: ModelSpec | str) -> str:
-    """A teacher's name for tables."""
-    return reference.removeprefix(STAGE) if isinstance(reference, str) else reference.model
-
-
-def teacher_provenance(reference: ModelSpec | str, digests: Mapping[str, str]) -> dict[str, object]:
-    """What the manifest says of a teacher: its recipe entry, or the stage and its cache key."""
-    if isinstance(reference, str):
-        return {"stage": reference.removeprefix(STAGE), "digest": digests[reference.removeprefix(STAGE)]}
-    plain: dict[str, object] = msgspec.to_builtins(reference)
-    return plain
 
 
 def _init_file(init: str, base: Path, done: Mapping[str, Path]) -> Path:

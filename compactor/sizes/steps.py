@@ -17,7 +17,7 @@ from compactor.models.student import Student, parameter_count
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import ModelSpec
 from compactor.release.artifacts import export_source
-from compactor.release.measured import lay_out_assets
+from compactor.release.measurement import lay_out_assets
 from compactor.sizes.ladder import display_name
 from compactor.tasks import Task, task_named
 from compactor_exporters import can_export, export_artifact

@@ -5,13 +5,10 @@ from tempfile import TemporaryDirectory
 
 from msgspec import Struct
 
-from compactor.data.splits import Dataset
-from compactor.methods import method_named
 from compactor.models import TEACH_ONLY
 from compactor.models.parameter_parts import PARTS
-from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
-from compactor.run.data import DataSets
+from compactor.recipe.spec import STAGE, ModelSpec
+from compactor.run.planned import Plan, PlannedStage
 from compactor.sizes.steps import Counts, Workshop
 
 BACKWARD = 2  # a backward pass does two products for each of the forward pass
@@ -47,47 +44,43 @@ class StageCost(Struct, frozen=True, kw_only=True):
         return self.samples * self.training_flops + self.label_flops
 
 
-def training_costs(loaded: LoadedRecipe, data: DataSets) -> list[StageCost]:
-    """Count every stage of a recipe on random weights, or none for text encoders; nothing is trained.
+def training_costs(plan: Plan) -> list[StageCost]:
+    """Count every stage of a plan on random weights, or none for text encoders; nothing is trained.
 
     Raises:
         UsageError: a model cannot be built, or does not take the data.
+        UnfitEnvironmentError: a stage cannot run here.
     """
+    plan.require_stages()
     counted: dict[str, Counts] = {}
-    costs = []
     with TemporaryDirectory() as scratch:
-        for stage in loaded.recipe.stages:
-            opened = data.open(loaded.recipe.stage_data(stage), loaded.recipe.stage_task(stage))
-            costs.append(_cost(loaded, stage, opened, Workshop(loaded, opened, Path(scratch)), counted))
-    return costs
+        return [
+            _cost(stage, Workshop(plan.loaded, stage.data, Path(scratch)), counted) for stage in plan.stages
+        ]
 
 
-def _cost(
-    loaded: LoadedRecipe, stage: StageSpec, data: Dataset, workshop: Workshop, counted: dict[str, Counts]
-) -> StageCost:
-    recipe = loaded.recipe
-    student = workshop.count(recipe.stage_student(stage))
+def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -> StageCost:
+    spec, data = stage.spec, stage.data
+    student = workshop.count(stage.student)
     counted[stage.id] = student
-    is_taught = method_named(stage.method, stage.id).learns_from_teachers
-    references = recipe.stage_teachers(stage) if is_taught else []
-    teachers = [_teacher(one, workshop, counted) for one in references]
+    teachers = [_teacher(one, workshop, counted) for one in stage.teachers]
     flops = None if None in teachers else sum(one.flops for one in teachers if one)
-    live, labels = stage.labels is None, stage.labels
+    live, labels = spec.labels is None, spec.labels
     crops = 0
     if labels is not None and labels.store is None:
         others = len(data.select) + len(data.report) if labels.evaluation else 0
         crops = labels.crops * len(data.train) + others
     return StageCost(
         stage=stage.id,
-        student=recipe.stage_student(stage).model,
+        student=stage.student.model,
         student_parameters=student.parameters,
         student_parts=student.parts,
         student_flops=student.flops,
-        teachers=[one if isinstance(one, str) else one.model for one in references],
+        teachers=[one if isinstance(one, str) else one.model for one in stage.teachers],
         teacher_parameters=None if None in teachers else sum(one.parameters for one in teachers if one),
         teacher_parts=_parts(teachers),
         teacher_flops=flops,
-        samples=(stage.steps or 0) * stage.batch_size or (stage.epochs or 0) * len(data.train),
+        samples=(spec.steps or 0) * spec.batch_size or (spec.epochs or 0) * len(data.train),
         training_flops=_sum((1 + BACKWARD) * student.flops, flops if live else 0),
         label_flops=None if crops and flops is None else crops * (flops or 0),
     )

@@ -12,7 +12,7 @@ from compactor.cli import cli
 from compactor.progress import SilentReporter
 from compactor.propose.models import Known, Named, read_model
 from compactor.records import DataInfo, ImageInfo
-from compactor.release import export_model as export
+from compactor.release import release as path_to_bundle
 from compactor.release.export_model import check_place, export_model
 from compactor.release.model_info import class_names, info_of
 from compactor.release.sample_inputs import photo_crops, sentences
@@ -191,7 +191,7 @@ def test_a_bundle_is_replaced_at_the_very_end(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(export, "write_bundle", interrupt)
+        patch.setattr(path_to_bundle, "write_bundle", interrupt)
         with pytest.raises(InterruptedRun, match=r"is as it was; run it again$"):
             export_model(model, bundle=place, reporter=SilentReporter())
     assert (place / "mark").exists()

@@ -174,12 +174,12 @@ def runner(tmp_path: Path, raw) -> StageRunner:
     loaded = LoadedRecipe(parse_recipe(raw), tmp_path, "chain")
     data = DataSets(loaded, SilentReporter())
     plan = make_plan(loaded, tmp_path / "runs", data=data)
-    return StageRunner(loaded, plan, data, SilentReporter(), Journal(None))
+    return StageRunner(plan, SilentReporter(), Journal(None))
 
 
 def test_a_chain_of_hops_across_tasks(tmp_path: Path):
     chain = runner(tmp_path, recipe(tmp_path))
-    for stage in chain.loaded.recipe.stages:
+    for stage in chain.plan.stages:
         chain.run(stage)
     hop, distil = (load_model_folder(chain.done[name]) for name in ("hop", "distil"))
     assert hop.info.task == "masked-lm"
@@ -200,8 +200,8 @@ def test_a_stage_of_another_task_starts_from_the_encoder_alone(tmp_path: Path):
     raw["student"] = {"model": "encoder:2x32"}
     raw["stages"][2] |= {"lr": 1e-12, "weight_decay": 0}
     chain = runner(tmp_path, raw)
-    chain.run(chain.loaded.recipe.stages[0])
-    chain.run(chain.loaded.recipe.stages[2])
+    chain.run(chain.plan.stages[0])
+    chain.run(chain.plan.stages[2])
     first, last = (load_model_folder(chain.done[name]).backbone for name in ("t1", "fine"))
     for key, value in first.encoder.state_dict().items():
         torch.testing.assert_close(last.encoder.state_dict()[key], value)
@@ -220,7 +220,7 @@ def test_the_select_loss_of_hidden_tokens(tmp_path: Path):
 
 def stopped(tmp_path: Path, raw):
     chain = runner(tmp_path, raw)
-    folder = chain.run(chain.loaded.recipe.stages[0])
+    folder = chain.run(chain.plan.stages[0])
     return json.loads((folder / DONE).read_text())
 
 
@@ -241,9 +241,9 @@ def test_a_stopped_stage_goes_on_to_the_same_end(tmp_path: Path):
     chain = runner(tmp_path, flat(tmp_path) | {"name": "other"})
     chain.deadline_s = 0.0
     with pytest.raises(InterruptedRun):
-        chain.run(chain.loaded.recipe.stages[0])
+        chain.run(chain.plan.stages[0])
     chain.deadline_s = None
-    folder = chain.run(chain.loaded.recipe.stages[0])
+    folder = chain.run(chain.plan.stages[0])
     again = json.loads((folder / DONE).read_text())
     assert again["steps"] == whole["steps"]
     assert again["history"] == whole["history"]
@@ -285,7 +285,7 @@ def test_a_head_that_is_not_there_gets_no_weight(tmp_path: Path):
     raw = edited(tmp_path, 0, options={"head_weights": {"slots": 2.0}})
     chain = runner(tmp_path, raw)
     with pytest.raises(UsageError, match="there is no head 'slots'"):
-        chain.run(chain.loaded.recipe.stages[0])
+        chain.run(chain.plan.stages[0])
 
 
 def test_stages_read_texts_as_the_recipe_does():

@@ -24,7 +24,7 @@ from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, DataInfo
 from compactor.release.export_model import export_model
-from compactor.release.measured import weights_bytes
+from compactor.release.measurement import weights_bytes
 from compactor.release.variants import parse_variants
 from compactor.run.data import DataSets
 from compactor.run.label import label_recipe

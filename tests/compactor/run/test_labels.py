@@ -279,8 +279,8 @@ def test_labels_are_made_once_and_no_teacher_is_opened_after_that(
         ("distil", "reuse"),
         ("distil", "run"),
     ]
-    runner = StageRunner(recipe, plan, data, SilentReporter(), Journal(None))
-    for stage in recipe.recipe.stages:
+    runner = StageRunner(plan, SilentReporter(), Journal(None))
+    for stage in plan.stages:
         runner.run(stage)
     (again,) = label_recipe(recipe, runs=made / "runs")
     assert (again.records, again.size_bytes) == (270, store.size_bytes)

@@ -56,8 +56,8 @@ def test_distilling_on_mixed_texts_with_a_trimmed_vocabulary(
         return fit(student, preset, *arguments, **named)
 
     monkeypatch.setattr(stages, "fit", watched)
-    runner = stages.StageRunner(loaded, plan, opened, SilentReporter(), Journal(None))
-    last = [runner.run(stage) for stage in recipe.stages][-1]
+    runner = stages.StageRunner(plan, SilentReporter(), Journal(None))
+    last = [runner.run(stage) for stage in plan.stages][-1]
     # 20 rows: 4 report and 2 select (10% of 16), 14 to train on; 6 more
     assert [type(one) for one in seen] == [Mixed, Shuffle]
     assert seen[0].parts == ((14, 0.5), (6, 0.5))

@@ -1,10 +1,16 @@
-"""What a plan says of exports: which are optional, calibrated, overridden, or cannot be made."""
+"""What a plan says: of exports, of measuring, of stages that cannot run; and that it reads a model once."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from compactor.data.spec import DataSpec
+from compactor.data.splits import Dataset
+from compactor.models import references
 from compactor.recipe.load import load_recipe
+from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
 from compactor_runtimes.errors import UnfitEnvironmentError
 
@@ -46,3 +52,75 @@ def test_an_optional_export_that_cannot_be_made_stops_nothing_and_a_required_one
     assert [step.action for step in plan.steps if step.kind == "export"] == ["cannot"]
     with pytest.raises(UnfitEnvironmentError, match="has no exporter in this release"):
         plan.require_runnable()
+
+
+def test_without_scenarios_nothing_is_timed_and_the_tool_that_times_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)  # as if the extra were not installed
+    plan = make_plan(load_recipe("digits", ["measure.scenarios=[]"]), tmp_path)
+    plan.require_runnable()
+    (step,) = (step for step in plan.steps if step.kind == "measure")
+    assert (step.action, step.detail) == ("run", "nothing is timed; profile quick")
+    with pytest.raises(UnfitEnvironmentError, match=r"^measure measure: cannot run here: .*\[bench\]"):
+        make_plan(load_recipe("digits"), tmp_path).require_runnable()
+
+
+def test_a_model_that_many_stages_name_is_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The student, the same teacher in three stages, one of them with a label store, and an init."""
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"weights")
+    teacher = {"model": "cifar:resnet8", "weights": str(weights)}
+    stage = {"method": "kd", "epochs": 1}
+    recipe = {
+        "name": "toy",
+        "task": "image-classification",
+        "data": {"dataset": "digits"},
+        "student": {"model": "cifar:resnet8"},
+        "teachers": [teacher],
+        "stages": [
+            {"id": "one", **stage},
+            {"id": "two", **stage, "labels": {"crops": 1}},
+            {"id": "three", **stage, "init": str(weights), "teachers": [teacher, "stage:one"]},
+        ],
+    }
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(recipe))
+    read: list[Path] = []
+    plain = references.file_digest
+
+    def watched(path: Path) -> str:
+        read.append(path)
+        return plain(path)
+
+    monkeypatch.setattr(references, "file_digest", watched)
+    plan = make_plan(load_recipe(str(tmp_path / "toy.yaml")), tmp_path / "runs")
+    assert read == [weights] * 2  # as a teacher and as an init
+    assert [stage.teachers for stage in plan.stages] == [
+        (plan.stages[0].teachers[0],),
+        (plan.stages[0].teachers[0],),
+        (plan.stages[0].teachers[0], "stage:one"),
+    ]
+    one, two, three = plan.stages
+    assert one.data is two.data is three.data is plan.data
+    assert (one.labels, three.labels) == (None, None)
+    assert two.labels is not None
+    assert plan.labels == {"two": two.labels.digest}
+    assert one.folder == tmp_path / "runs" / "toy" / "stages" / f"one-{one.digest[:12]}"
+
+
+def test_what_builds_on_a_stage_that_cannot_run_is_blocked_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(self: DataSets, spec: DataSpec, task: str | None = None) -> Dataset:
+        raise UnfitEnvironmentError("the hub cannot be reached")
+
+    monkeypatch.setattr(DataSets, "open", unreachable)
+    plan = make_plan(load_recipe("digits"), tmp_path)
+    assert (plan.stages, plan.data) == ([], None)
+    assert list(plan.blocked) == [stage.id for stage in plan.loaded.recipe.stages]
+    assert {step.action for step in plan.steps if step.kind == "train"} == {"cannot"}
+    for refused in (plan.require_runnable, plan.require_stages):
+        with pytest.raises(UnfitEnvironmentError, match=r"^train teacher-\w+: cannot run here: the hub"):
+            refused()

@@ -12,6 +12,7 @@ from compactor.cli import cli
 from compactor.progress import SilentReporter
 from compactor.recipe.load import load_recipe
 from compactor.run.data import DataSets
+from compactor.run.plan import make_plan
 from compactor.sizes import steps
 from compactor.sizes.training_cost import StageCost, training_costs
 from tests.compactor.models.test_encoder import build, every_norm, info_of
@@ -20,8 +21,8 @@ from tests.compactor.text_toys import IDS, bert_folder, text_info
 
 
 def costs(*overrides: str) -> dict[str, StageCost]:
-    loaded = load_recipe("digits-fkd", overrides)
-    return {one.stage: one for one in training_costs(loaded, DataSets(loaded, SilentReporter()))}
+    plan = make_plan(load_recipe("digits-fkd", overrides), Path("runs"))
+    return {one.stage: one for one in training_costs(plan)}
 
 
 def test_live_teachers_run_in_every_step_and_stored_ones_once() -> None:
@@ -126,7 +127,8 @@ def test_text_encoders_are_counted_by_part_without_weights(
         return count(module, inputs)
 
     monkeypatch.setattr(steps, "count_flops", without_weights)
-    large, small = training_costs(loaded, data)  # type: ignore[arg-type]
+    plan = make_plan(loaded, tmp_path / "runs", data=data)  # type: ignore[arg-type]
+    large, small = training_costs(plan)
     assert data.asked == ["text-classification"] * 2
     # 16 words, 6 positions and a token type of width d, with a LayerNorm; d x 3 classes and their bias
     parts = {d: {"embeddings": 23 * d + 2 * d, "encoder": 0, "heads": 3 * (d + 1)} for d in (64, 32)}

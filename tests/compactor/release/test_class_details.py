@@ -12,7 +12,8 @@ from PIL import Image
 
 from compactor.cli.report_command import command, find_report
 from compactor.data.splits import Split
-from compactor.release.details import class_rows, confusion, curves, examples
+from compactor.release.class_details import class_rows, confusion, examples
+from compactor.release.training_curves import curves
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.report import write_report
 from tests.runtimes.rich_report import rich_report

@@ -1,49 +1,21 @@
-"""What a report tells besides its numbers: how the stages trained, single classes, mistakes worth a look.
-
-Everything comes from plain data (logs, labels, logits), so that it can be told of any run.
-"""
+"""What a report tells of single classes: how each is answered, confusions, and mistakes worth a look."""
 
 import base64
 import io
-import json
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from compactor.cache.folder import DONE
 from compactor.data.splits import Split
-from compactor_runtimes.errors import IntegrityError, needs_extra
-from compactor_runtimes.report import ClassRow, Confusion, Curve, Example
+from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.report import ClassRow, Confusion, Example
 from compactor_runtimes.stats import classes as class_metrics
 from compactor_runtimes.stats.metrics import softmax
 
-SELECT = "select_"
 LARGEST_THUMBNAIL = 128  # pixels a side
 LONGEST_TEXT = 1_000  # letters
-
-
-def curves(stage_folders: Mapping[str, Path]) -> list[Curve]:
-    """Read how each stage trained from its folder's `done.json`; a stage without epochs is left out.
-
-    Raises:
-        IntegrityError: a folder's record is missing or damaged.
-    """
-    found = []
-    for stage, folder in stage_folders.items():
-        path = folder / DONE
-        try:
-            history = json.loads(path.read_text(encoding="utf-8"))["history"]
-            if history:
-                found.append(_curve(stage, history))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise IntegrityError(
-                f"{path}: is not the record of a trained stage ({error!r}); delete its folder and run again"
-            ) from error
-    return found
 
 
 def class_rows(
@@ -117,25 +89,6 @@ def examples(
         )
         for at in order
     ]
-
-
-def _curve(stage: str, history: list[dict[str, Any]]) -> Curve:
-    """Gather the series of all epochs; a number that an epoch lacks is None."""
-    terms = dict.fromkeys(name for record in history for name in record.get("terms", {}))
-    select = dict.fromkeys(name for record in history for name in record if name.startswith(SELECT))
-    return Curve(
-        stage=stage,
-        epochs=[int(record["epoch"]) for record in history],
-        terms={name: [_finite(record.get("terms", {}).get(name)) for record in history] for name in terms},
-        select={
-            name.removeprefix(SELECT): [_finite(record.get(name)) for record in history] for name in select
-        },
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no NaN: what is not finite is no number."""
-    return float(value) if value is not None and math.isfinite(value) else None
 
 
 def _shown(raw: Any) -> dict[str, str]:

@@ -3,17 +3,13 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from compactor.cache.digest import file_digest
 from compactor.cache.folder import WEIGHTS
-from compactor.data.splits import Dataset
 from compactor.models.student import Student, parameter_count
-from compactor.progress import Reporter
-from compactor.recipe.spec import Recipe
-from compactor.tasks import Task
+from compactor.release.job import ReleaseJob
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
 from compactor_runtimes.backends import OPENERS
@@ -26,52 +22,36 @@ MEASURED_SAMPLES = 64
 TORCH = "compactor.torch_runtime:open_runtime"
 
 
-class Measured(Protocol):
-    """What measuring reads of a run; `run` is the folder of its files, `recipe.measure` says the load."""
-
-    run: Path
-    recipe: Recipe
-    task: Task
-    data: Dataset
-    student: Student
-    student_folder: Path
-    teachers: list[Student]
-    teacher_folders: list[Path]
-    reporter: Reporter
-
-
-def measure_all(
-    run: Measured, source: ExportSource, artifacts: list[Artifact], teachers: list[str]
-) -> list[Measurement]:
+def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]) -> list[Measurement]:
     """Measure the teachers together in torch, the student in torch, and every artifact."""
     candidates = [
         student := Candidate(
             name=torch_name(["student"]),
             runtime=TORCH,
-            source=str(run.student_folder),
-            digest=file_digest(run.student_folder / WEIGHTS),
-            size_bytes=weights_bytes(run.student, run.student_folder),
-            parameters=parameter_count(run.student),
+            source=str(job.student_folder),
+            digest=file_digest(job.student_folder / WEIGHTS),
+            size_bytes=weights_bytes(job.student, job.student_folder),
+            parameters=parameter_count(job.student),
             pre=source.pre,
             post=source.post,
             labels=source.labels,
-            assets=str(run.run),
+            assets=str(job.folder),
         )
     ]
-    if teachers:
-        ensemble = run.run / "teachers.json"
-        write_ensemble(ensemble, run.teacher_folders)
+    if job.teachers:
+        ensemble = job.folder / "teachers.json"
+        write_ensemble(ensemble, [teacher.folder for teacher in job.teachers])
         together = msgspec.structs.replace(
             student,
-            name=torch_name(teachers),
+            name=torch_name([teacher.name for teacher in job.teachers]),
             source=str(ensemble),
             digest="+".join(
                 file_digest(path)[:16]
-                for model, folder in zip(run.teachers, run.teacher_folders, strict=True)
-                for path in weights_files(model, folder)
+                for teacher in job.teachers
+                for path in weights_files(teacher.model, teacher.folder)
             ),
-            size_bytes=sum(map(weights_bytes, run.teachers, run.teacher_folders)),
-            parameters=known_parameters(run.teachers),
+            size_bytes=sum(weights_bytes(teacher.model, teacher.folder) for teacher in job.teachers),
+            parameters=known_parameters(job.models),
         )
         candidates.insert(0, together)
     candidates += [
@@ -79,7 +59,7 @@ def measure_all(
             student,
             name=artifact_name(artifact),
             runtime=OPENERS[artifact.spec.format],
-            source=str(run.run / "artifacts" / artifact.files[0].path),
+            source=str(job.artifact_folder / artifact.files[0].path),
             digest=artifact.files[0].sha256,
             size_bytes=artifact_bytes(artifact),
             parameters=None,
@@ -87,16 +67,15 @@ def measure_all(
         )
         for artifact in artifacts
     ]
-    lay_out_assets(source, run.run)
-    samples = run.task.raws(run.data.select, MEASURED_SAMPLES, run.run / "measured")
-    spec = run.recipe.measure
+    lay_out_assets(source, job.folder)
+    samples = job.task.raws(job.data.select, MEASURED_SAMPLES, job.folder / "measured")
     settings = Settings(
-        scenarios=spec.scenarios,
-        profile=spec.profile,
-        threads=spec.threads,
-        cold_starts=1 if spec.profile == "smoke" else 3,
+        scenarios=job.measure.scenarios,
+        profile=job.measure.profile,
+        threads=job.measure.threads,
+        cold_starts=1 if job.measure.profile == "smoke" else 3,
     )
-    with run.reporter.bar("measure", 1) as bar:
+    with job.reporter.bar("measure", 1) as bar:
         return measure(
             candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
         )

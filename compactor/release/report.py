@@ -1,0 +1,82 @@
+"""The report of a release: what is known before the report split is read, and the truth that it tells."""
+
+from typing import Any
+
+import msgspec
+
+from compactor.evaluation import class_names, sample_ids, split_labels, truth_labels
+from compactor.release.artifacts import Shipment
+from compactor.release.class_details import class_rows, confusion, examples
+from compactor.release.job import ReleaseJob, ReportHead
+from compactor.release.scores import accuracy_rows, ask_everyone, predictions_of, slot_rows, step_rows
+from compactor_runtimes.bundle.manifest import Artifact
+from compactor_runtimes.environment import describe
+from compactor_runtimes.report import Report
+from compactor_runtimes.stats.predictions import write_predictions
+
+
+def opening_report(job: ReleaseJob, head: ReportHead, shipment: Shipment) -> Report:
+    """Say what is known once every variant was judged; it is all there is if a gate failed."""
+    return Report(
+        title=head.title,
+        recipe=job.name,
+        task=job.task_name,
+        environment=describe(),
+        accuracy=[],
+        paired=[],
+        measurements=[],
+        gates=shipment.gates,
+        artifacts=shipment.artifacts,
+        recommendation="ship nothing: a gate failed",
+        curves=head.curves,
+        report_digest=job.data.report.digest,
+        provenance=job.provenance,
+    )
+
+
+def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> Report:
+    """Read the report split: scores, steps, classes, confusions, mistakes; keep what everyone answered."""
+    everyone = ask_everyone(job, artifacts)
+    split, task, head = job.data.report, job.task, job.task.head
+    student = next(subject for subject in everyone if subject.kind == "student")
+    shipped = [subject for subject in everyone if subject.kind == "artifact"]
+    asked = [subject for subject in everyone if subject.kind == "teacher"]
+    teacher = asked[-1] if asked else None  # the last one is all of them together
+    labels = truth_labels(task, split, None if teacher is None else teacher.logits)
+    own = split_labels(task, split)
+    labelled = bool((own >= 0).any())
+    rows = accuracy_rows(everyone, labels, task=task, teacher=teacher, split=split.name, labelled=labelled)
+    report = msgspec.structs.replace(report, accuracy=rows, labelled=labelled)
+    if task.answers == "embedding":
+        return report
+    predictions = predictions_of(everyone, own, sample_ids(task, split), split.digest)
+    write_predictions(predictions, job.folder / "report")
+    names = class_names(task, split, job.data.info.classes[head])
+    shown = [student.name, *([teacher.name] if teacher else []), report.shipped]
+    top1 = {name: predictions.top1[name] for name in shown}
+    return msgspec.structs.replace(
+        report,
+        paired=step_rows(student, shipped, labels, teacher=teacher),
+        classes=class_rows(labels, top1, names),
+        confusion=confusion(report.shipped, labels, top1[report.shipped], names),
+        scores=[]
+        if task.word_head is None or not labelled
+        else slot_rows(everyone, labels, task=task, teacher=teacher, split=split),
+        examples=[]
+        if teacher is None or not labelled or head == task.word_head
+        else examples(split, labels, teacher.logits, student.logits, names),
+    )
+
+
+def bundle_metrics(report: Report) -> dict[str, Any]:
+    """What a bundle's manifest says of everyone's score."""
+    return {
+        row.subject: {
+            row.metric: row.value,
+            "low": row.low,
+            "high": row.high,
+            "n": row.n,
+            "split": row.split,
+        }
+        for row in report.accuracy
+    }
