@@ -1,7 +1,7 @@
 """The report of one run, read and written: truth (accuracy, agreement, calibration), cost, gates, story.
 
-Raw samples are kept and every summary is derived from them. `contents`, `rows`, `format` and `files` know
-nothing of `decide/`, which knows nothing of `draw/`.
+Raw samples are kept and every summary is derived from them. `contents`, `rows`, `format` and `report_json`
+know nothing of `decide/`, which knows nothing of `draw/`.
 """
 
 from compactor_runtimes.report.contents import (
@@ -22,8 +22,8 @@ from compactor_runtimes.report.draw.html import render_html
 from compactor_runtimes.report.draw.markdown import render_markdown
 from compactor_runtimes.report.draw.pages import Pages, write_pages, write_report
 from compactor_runtimes.report.draw.terminal import render_terminal
-from compactor_runtimes.report.files import REPORT_FILE, read_report, report_files
 from compactor_runtimes.report.format import artifact_bytes, artifact_name
+from compactor_runtimes.report.report_json import REPORT_FILE, read_report, report_files
 from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
 from compactor_runtimes.report.score_rows import SlotAnswers, score_rows
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compactor_runtimes.errors import MissingDependency
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.report.contents import Report
 from compactor_runtimes.report.draw.html import render_html
 from compactor_runtimes.report.draw.markdown import render_markdown
-from compactor_runtimes.report.files import HTML_FILE, MARKDOWN_FILE, write_json, write_whole
+from compactor_runtimes.report.report_json import HTML_FILE, MARKDOWN_FILE, write_json
 
 
 def write_report(report: Report, folder: Path) -> Path:

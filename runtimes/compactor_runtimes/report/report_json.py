@@ -1,6 +1,5 @@
-"""The files of a report: their names, and report.json written and read; `draw/pages.py` writes its pages."""
+"""Write and read report.json, and name the files beside it, which `draw/pages.py` writes."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import msgspec
 
 from compactor_runtimes.bundle.manifest import drop_parents
 from compactor_runtimes.errors import IntegrityError
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.report.contents import READABLE_VERSIONS, Report
 
 REPORT_FILE, MARKDOWN_FILE, HTML_FILE = "report.json", "report.md", "report.html"
@@ -26,14 +26,6 @@ def write_json(report: Report, folder: Path) -> Path:
 def report_files(folder: Path) -> list[Path]:
     """List the files of the report in `folder`, report.json first; report.html may be absent."""
     return [path for name in (REPORT_FILE, MARKDOWN_FILE, HTML_FILE) if (path := folder / name).is_file()]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then rename it, so that what was there is kept until it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def read_report(path: Path) -> Report:
