@@ -164,8 +164,8 @@ def _sizes(
     from compactor.cli import emit_json, result_console
     from compactor.progress import RichReporter
     from compactor.sizes import measure_sizes
-    from compactor.sizes.files import SizesFiles, sizes_command
     from compactor.sizes.ladder import parse_candidate
+    from compactor.sizes.results_folder import SizesFiles, sizes_command
     from compactor.sizes.table import hint, render_sizes
     from compactor_runtimes.errors import InterruptedRun
 

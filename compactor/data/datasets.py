@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 from compactor.data.cache import Opening, Progress, Source, Stored, decode_steps, image_steps, store
-from compactor.data.files import find_data
+from compactor.data.find_files import find_data
 from compactor.data.image_folder import find_folder_splits, open_folder
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, Split, build_dataset

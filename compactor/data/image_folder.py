@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.files import assign_splits
+from compactor.data.find_files import assign_splits
 from compactor.data.labels import Labels, labels_from_names
 from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor.records import IGNORE

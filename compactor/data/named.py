@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from compactor.data.cache import Opening, Stored, decode_steps
 from compactor.data.datasets import open_files
 from compactor.data.few_rows import handful
-from compactor.data.files import locate_published
+from compactor.data.find_files import locate_published
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, build_dataset
 from compactor_runtimes.errors import needs_extra

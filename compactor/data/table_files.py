@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.files import assign_splits
+from compactor.data.find_files import assign_splits
 from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor_runtimes.errors import UsageError, needs_extra
 

@@ -67,7 +67,7 @@ def find_data(data: str, wishes: Wishes, base: Path | None) -> Found:
     """
     from compactor.data.cache import Opening
     from compactor.data.datasets import DATASETS
-    from compactor.data.files import find_data as find_data_path
+    from compactor.data.find_files import find_data as find_data_path
     from compactor.data.survey import survey
 
     columns: list[Column] | None = None

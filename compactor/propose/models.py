@@ -101,24 +101,31 @@ def read_model(text: str, *, base: Path | None, weights: str | None = None, role
     if family not in FAMILIES:
         raise UsageError(f"{role} {name!r}: unknown model family {family!r}; {nearest(family, FAMILIES)}")
     model = CHECKS.get(family, _unchecked)(name, rest, base, role)
-    model = replace(model, options=_options(query, f"{role} {name}"))
+    if query:
+        model = replace(model, options=read_options(query, f"{role} {name}"))
     return _with_weights(model, inline or weights, base, role)
 
 
-def _options(query: str, where: str) -> dict[str, Any]:
-    """Read `option=value&option2=value`, each value as YAML."""
+def read_options(query: str, where: str) -> dict[str, Any]:
+    """Read `option=value&option2=value`, each value as YAML; `where` opens the message.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
     options: dict[str, Any] = {}
-    for part in query.split("&") if query else []:
+    for part in query.split("&"):
         key, equals, value = part.partition("=")
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
         if not key or not equals:
             raise UsageError(
-                f"{where}: found option {part!r}, expected MODEL?OPTION=VALUE&OPTION2=VALUE, for example "
+                f"{where}: found option {part!r}, expected MODEL?option=value&option2=value, for example "
                 "'cifar:resnet20?width=8' (in quotes, because of the shell)"
             )
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(
+                f"{where}: the value of {key!r} is not YAML; write a number or a word"
+            ) from error
     return options
 
 

@@ -16,8 +16,8 @@ from compactor.progress import Reporter
 from compactor.recipe.load import SMOKE_ROWS, LoadedRecipe
 from compactor.recipe.spec import STAGE, ModelSpec
 from compactor.run.data import DataSets
-from compactor.sizes.candidates import SizeRow, Sizes
 from compactor.sizes.ladder import default_ladder, display_name, full_depth
+from compactor.sizes.result import SizeRow, Sizes
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
 from compactor_runtimes.measure.harness import measure

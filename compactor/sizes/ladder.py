@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 from msgspec.structs import replace
 
 from compactor.models import TEACH_ONLY
+from compactor.propose.models import read_options
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -36,20 +36,7 @@ def parse_candidate(text: str) -> ModelSpec:
     model, mark, query = text.partition("?")
     if model.partition(":")[0] in TEACH_ONLY:
         raise UsageError(f"--candidate {text!r}: is an exported model, which cannot learn; name another")
-    options: dict[str, Any] = {}
-    for part in query.split("&") if mark else []:
-        key, equals, value = part.partition("=")
-        if not key or not equals:
-            raise UsageError(
-                f"--candidate {text!r}: found option {part!r}, expected MODEL?option=value&option2=value, "
-                "for example 'cifar:resnet20?width=8' (in quotes, because of the shell)"
-            )
-        try:
-            options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(
-                f"--candidate {text!r}: the value of {key!r} is not YAML; write a number or a word"
-            ) from error
+    options = read_options(query, f"--candidate {text!r}") if mark else {}
     return ModelSpec(model=model, options=options)
 
 

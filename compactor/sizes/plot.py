@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compactor.sizes.candidates import SizeRow, Sizes
+from compactor.sizes.result import SizeRow, Sizes
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled

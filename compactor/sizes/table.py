@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from compactor.recipe.load import LoadedRecipe
-from compactor.sizes.candidates import SizeRow, Sizes
+from compactor.sizes.result import SizeRow, Sizes
 from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report.draw.result_table import result_table
 from compactor_runtimes.stats.percentiles import format_ns

@@ -16,9 +16,9 @@ from compactor.recipe.load import LoadedRecipe, parse_recipe
 from compactor.recipe.spec import ModelSpec
 from compactor.sizes import drift_reason, groups, joined, measure_sizes, student_and_teachers
 from compactor.sizes import steps as sizes_steps
-from compactor.sizes.candidates import SizeRow, Sizes
 from compactor.sizes.ladder import default_ladder, display_name, parse_candidate, timm_siblings
 from compactor.sizes.plot import plot_sizes, quartiles_ns
+from compactor.sizes.result import SizeRow, Sizes
 from compactor.sizes.steps import Workshop, count_flops
 from compactor.sizes.table import hint
 from compactor_runtimes.errors import UsageError

@@ -10,8 +10,8 @@ import msgspec
 from compactor.cache.folder import RunFolders
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.sizes.candidates import Sizes
 from compactor.sizes.plot import plot_sizes
+from compactor.sizes.result import Sizes
 from compactor_runtimes.errors import MissingDependency
 from compactor_runtimes.files import write_whole
 
