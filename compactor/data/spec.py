@@ -17,7 +17,7 @@ SPLIT_NAMES: dict[str, Literal["train", "select", "validation", "report"]] = {
     "test": "report",
     "report": "report",
 }
-"""How files and folders call their splits; a published validation split is select or report (files.py)."""
+"""How files and folders call their splits; a published validation is select or report (find_files.py)."""
 
 Quantization = Literal["full", "hard", "smoothing", "marginal-smoothing", "marginal-renorm"]
 """How the soft labels of a store are kept and read (label_store/quantization.py)."""

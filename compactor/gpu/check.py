@@ -1,6 +1,6 @@
 """Check engines on the NVIDIA GPU of this machine: build, run beside ONNX Runtime, look inside, time.
 
-What is checked is a bundle's (`gpu_subjects.py`) or a tiny graph. Where something cannot run, each of its
+What is checked is a bundle's (`subjects.py`) or a tiny graph. Where something cannot run, each of its
 steps says so, and nothing counts as passed.
 """
 

@@ -1,6 +1,6 @@
 """Export a student to its canonical ONNX graph: ai.onnx operators, float32, raw logits, weights as trained.
 
-The rules that the graph must keep are in `graph.py`; whether its numbers are right is `verify.py`'s question.
+The rules that the graph must keep are in `graph/checks.py`; `verify/` asks whether its numbers are right.
 """
 
 import gc
@@ -59,7 +59,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         The artifact with status "not-run".
 
     Raises:
-        UsageError: torch cannot trace the module, or the graph breaks a rule of `graph.py`.
+        UsageError: torch cannot trace the module, or the graph breaks a rule of `graph/checks.py`.
         NumericGateError: an axis that the ports declare dynamic is frozen.
     """
     with needs_extra("export"):
@@ -181,7 +181,7 @@ def _slim(plain: "onnx.ModelProto", source: ExportSource) -> "onnx.ModelProto":
     """Return a checked graph: a smaller one of the same weights, or `plain` where onnxslim breaks a rule.
 
     Raises:
-        UsageError: `plain` breaks a rule of `graph.py` itself.
+        UsageError: `plain` breaks a rule of `graph/checks.py` itself.
         NumericGateError: likewise.
     """
     with needs_extra("export"):

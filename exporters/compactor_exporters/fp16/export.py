@@ -1,7 +1,7 @@
 """Cast the canonical graph to float16, except where the student's own numbers do not fit into it.
 
 1. Inputs and outputs stay float32: an artifact in float16 takes the place of any other.
-2. Nodes that `fp16_overflow.py` names stay in float32, and so do operators that ONNX Runtime's converter
+2. Nodes that `overflow.py` names stay in float32, and so do operators that ONNX Runtime's converter
    knows to have no float16 form.
 3. Between two nodes in float32 nothing is rounded: the converter casts each result to float16 and back,
    which would overflow on the way.
@@ -47,7 +47,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         The artifact with status "not-run".
 
     Raises:
-        UsageError: torch cannot trace the module, or its graph breaks a rule of `graph.py`.
+        UsageError: torch cannot trace the module, or its graph breaks a rule of `graph/checks.py`.
         NumericGateError: the graph has no valid form in float16, or an axis of it is frozen.
     """
     with needs_extra("export"):

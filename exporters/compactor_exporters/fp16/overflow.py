@@ -1,4 +1,4 @@
-"""Which nodes of a graph must stay in float32 when the rest becomes float16; `onnx_fp16.py` converts it.
+"""Which nodes of a graph must stay in float32 when the rest becomes float16; `export.py` converts it.
 
 1. Operators that normalise, or add up many values, stay: their sums overflow where inputs and outputs do not.
 2. So does a normalisation spelled out in small operators, from the square to the division: the square of 1e-4

@@ -1,9 +1,9 @@
 """8-bit copies of the canonical graph, made by onnxruntime.quantization.
 
 1. `dynamic`: weights in 8 bits, ranges of activations found at every run; no data needed. `fused` starts from
-   the copy with ONNX Runtime's own operators; its attention gives up the projections (`int8_attention.py`).
+   the copy with ONNX Runtime's own operators; its attention gives up the projections (`attention.py`).
 2. `static`: ranges come from real samples (QDQ format); random ones are refused, digests are kept.
-3. Which number types are tried depends on the CPU (`int8_scheme.py`); the nearest to fp32 is taken.
+3. Which number types are tried depends on the CPU (`scheme.py`); the nearest to fp32 is taken.
 4. For TensorRT: symmetric, signed, biases in float, as its parser wants it; not run on a CPU.
 """
 

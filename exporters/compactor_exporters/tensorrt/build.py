@@ -1,4 +1,4 @@
-"""From an ONNX file to an engine, with either TensorRT product; what is exported is `tensorrt_engine.py`'s.
+"""From an ONNX file to an engine, with either TensorRT product; what is exported is `engine.py`'s.
 
 1. Networks are strongly typed: the types in the graph are those of the engine. Flags are looked up by name,
    because releases drop them: TensorRT 11 has no EXPLICIT_BATCH, and all its networks are strongly typed.

@@ -1,7 +1,7 @@
 """Export engines of TensorRT and of TensorRT for RTX: `<spec.name>-<GPUs>.engine`.
 
 An engine comes from the ONNX graph of its precision, which is exported for it first; how it is built is
-`tensorrt_build.py`'s. TensorRT for RTX needs no GPU to build and makes one engine for several generations of
+`build.py`'s. TensorRT for RTX needs no GPU to build and makes one engine for several generations of
 them; TensorRT builds on and for the GPU of this machine. No engine is run here, so none is verified here:
 `compactor doctor --gpu` does that.
 """

@@ -1,6 +1,6 @@
 """How much a student's numbers move when nothing that matters changes, and the limit made of that.
 
-What is compared under that limit is `verify.py`'s.
+What is compared under that limit is `artifact.py`'s.
 """
 
 import os

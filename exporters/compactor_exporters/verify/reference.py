@@ -1,6 +1,6 @@
 """What the student itself answers, in torch, on every feed of verification: computed once for all artifacts.
 
-The feeds are those of `samples.py`; what an artifact answers on them is compared in `verify.py`.
+The feeds are those of `samples.py`; what an artifact answers on them is compared in `artifact.py`.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The two TensorRT products behind one Python API: TensorRT and TensorRT for RTX.
 
 Which module it is and how it logs is said here. Engines are built by the exporters and opened by
-`backends/tensorrt.py`.
+`tensorrt.py`.
 """
 
 import re

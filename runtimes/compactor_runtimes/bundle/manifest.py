@@ -1,6 +1,6 @@
 """The bundle's manifest: typed, versioned records that the exporters write and the runtime reads.
 
-Reading and checking of a bundle on disk is `bundle.py`; what the records mean is said here and nowhere else.
+Reading and checking of a bundle on disk is `open.py`; what the records mean is said here and nowhere else.
 """
 
 from contextlib import suppress

@@ -1,9 +1,9 @@
-"""The checks on golden cases, each a row with its verdict; reading the cases is `golden.py`.
+"""The checks on golden cases, each a row with its verdict; reading the cases is `verify.py`.
 
 1. Raw file -> pipeline equals the stored feeds: exactly, or within 2 grey levels where there is a resize,
    which may differ between releases of PIL. Token ids and masks have no tolerance.
 2. Stored feeds -> graph equals the stored outputs within the artifact's limits, one by one and as batches.
-3. What is decoded from them is what was stored (`golden_decoded.py`).
+3. What is decoded from them is what was stored (`decoded.py`).
 """
 
 from collections.abc import Sequence

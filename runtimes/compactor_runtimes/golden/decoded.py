@@ -90,7 +90,7 @@ def _judge(
         found, stored = decode(ran, [] if each.words is None else [each.words])[0], each.decoded[place]
         if isinstance(found, Tagging):
             assert isinstance(decode, Tagger)  # what answers with slots
-            assert isinstance(stored, DecodedSlots)  # as golden.py read it
+            assert isinstance(stored, DecodedSlots)  # as verify.py read it
             tied = _are_tied(decode, ran[decode.output][0], stored.slots, each, tie)
             return _compare_slots(found.slots, stored.slots, limit, what, tied=tied)
     except IntegrityError as error:

@@ -1,6 +1,6 @@
 """Re-run a bundle's golden cases on this machine, through every artifact that can run here.
 
-The checks themselves are in `golden_checks.py`.
+The checks themselves are in `checks.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

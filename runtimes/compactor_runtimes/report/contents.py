@@ -1,6 +1,6 @@
 """The records that a report consists of: what was found, in plain numbers; what they mean is said here.
 
-How rows are computed is in `rows.py`, how they are read and written in `__init__.py`.
+`rows.py` and `score_rows.py` compute the rows, `report_json.py` reads and writes a report.
 """
 
 from typing import Any, Literal
