@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from compactor.recipe.load import LoadedRecipe
 
 CACHE = Path(__file__).parent / ".cache"
+# what trains and scores an arm, to which a suite adds its methods
+TRAINING = (
+    "compactor.trainer.fit",
+    "compactor.run.stages",
+    "compactor.methods.supervised",
+    "compactor.models.cifar",
+    "compactor.tasks.image_classification",
+    "compactor.data.named",
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,16 @@ def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:
     return {
         "select_accuracy": float(right[0].mean()),
         "report_right": "".join(str(int(value)) for value in right[1]),
+    }
+
+
+def score_recorded(trained: Trained, task: Any) -> dict[str, Any]:
+    """What `score` says of the student, and how long and along which curve it was trained."""
+    return score(trained.student, trained.data, task) | {
+        "select_rows": len(trained.data.select),
+        "steps": trained.steps,
+        "train_s": round(trained.seconds, 3),
+        "curve": [[record["step"], record["select_accuracy"]] for record in trained.history],
     }
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.results_file import Run
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -11,6 +13,28 @@ class Curve:
     label: str
     seconds: list[float]
     values: list[list[float]]
+
+
+def arms_over_time(arms: dict[str, list[Run]], what: dict[str, str], path: Path) -> None:
+    """Draw select accuracy over training time; `arms` are the runs that were chosen, `what` their names."""
+    curves = []
+    for arm, mine in arms.items():
+        seconds_a_step = sum(run["result"]["train_s"] / run["result"]["steps"] for run in mine) / len(mine)
+        curves.append(
+            Curve(
+                label=f"{what[arm]} ({len(mine)} seeds)",
+                seconds=[step * seconds_a_step for step, _ in mine[0]["result"]["curve"]],
+                values=[[value for _, value in run["result"]["curve"]] for run in mine],
+            )
+        )
+    first = mine[0]
+    accuracy_over_time(
+        curves,
+        path,
+        title=f"CIFAR-10, {first['settings']['limit']['train']:,} images, resnet8, "
+        f"{first['result']['steps']:,} steps each",
+        about=f"select accuracy (n = {first['result']['select_rows']:,}); mean and range of the seeds",
+    )
 
 
 def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: str) -> None:

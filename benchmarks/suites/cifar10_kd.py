@@ -10,19 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import at_rate, best_rate, gain, score, top1, train
+from benchmarks.arms import TRAINING, at_rate, best_rate, gain, score, top1, train
 from benchmarks.results_file import Figure, Run
 
 NAME = "cifar10_kd"
 COMMAND = "make acceptance"
 SOURCES = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
-    "compactor.methods.supervised",
+    *TRAINING,
     "compactor.methods.kd",
-    "compactor.models.cifar",
-    "compactor.tasks.image_classification",
-    "compactor.data.named",
 )
 SEEDS, RATES, ARMS = (0, 1, 2), (0.05, 0.1, 0.2), ("supervised", "kd")
 SETTINGS = {

@@ -7,19 +7,14 @@ says.
 
 from typing import Any
 
-from benchmarks.arms import at_rate, best_rate, gain, score, top1, train
+from benchmarks.arms import TRAINING, at_rate, best_rate, gain, score, top1, train
 from benchmarks.results_file import Figure, Run
 
 NAME = "digits_kd"
 COMMAND = "make acceptance"
 SOURCES = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
-    "compactor.methods.supervised",
+    *TRAINING,
     "compactor.methods.kd",
-    "compactor.models.cifar",
-    "compactor.tasks.image_classification",
-    "compactor.data.named",
 )
 SEEDS, RATES, ROWS = (0, 1, 2), (0.03, 0.1, 0.3), (60, 200, 1168)
 SETTINGS = {

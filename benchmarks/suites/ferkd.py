@@ -10,22 +10,17 @@ the report split (the 10,000 test images) only the chosen settings' answers are 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import CACHE, at_rate, best_rate, gain, score, top1, train_recorded
+from benchmarks.arms import CACHE, TRAINING, at_rate, best_rate, gain, score_recorded, top1, train_recorded
 from benchmarks.results_file import Figure, Run, spread
 
 NAME = "ferkd"
 COMMAND = "make acceptance"
 SOURCES = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
-    "compactor.methods.supervised",
+    *TRAINING,
     "compactor.methods.kd",
     "compactor.methods.fkd",
     "compactor.methods.ferkd",
     "compactor.objectives.divergences",
-    "compactor.models.cifar",
-    "compactor.tasks.image_classification",
-    "compactor.data.named",
     "benchmarks.arms",
 )
 SEEDS, RATES = (0, 1, 2), (0.05, 0.1, 0.2)
@@ -122,12 +117,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
     if method in ("supervised", "kd"):
         overrides.append("stages.0.labels=null")
     trained = train_recorded(load_recipe(settings["recipe"], overrides), NAME)
-    result = score(trained.student, trained.data, TASK) | {
-        "select_rows": len(trained.data.select),
-        "steps": trained.steps,
-        "train_s": round(trained.seconds, 3),
-        "curve": [[record["step"], record["select_accuracy"]] for record in trained.history],
-    }
+    result = score_recorded(trained, TASK)
     if "calibration" in trained.targets:
         calibration = trained.targets["calibration"]
         result["calibration"] = {name: value for name, value in calibration.items() if name != "by_class"}
@@ -182,27 +172,10 @@ def _bins(run: Run) -> dict[str, Figure]:
 
 
 def plot(runs: list[Run], folder: Path) -> None:
-    """Draw select accuracy over training time for the four arms as chosen."""
-    from benchmarks.plots import Curve, accuracy_over_time
+    """Draw select accuracy over training time for the arms as chosen."""
+    from benchmarks.plots import arms_over_time
 
-    curves = []
-    for arm, mine in _arms(runs).items():
-        second_per_step = sum(run["result"]["train_s"] / _steps(run) for run in mine) / len(mine)
-        steps = [step for step, _ in mine[0]["result"]["curve"]]
-        curves.append(
-            Curve(
-                label=f"{WHAT[arm]} ({len(mine)} seeds)",
-                seconds=[step * second_per_step for step in steps],
-                values=[[value for _, value in run["result"]["curve"]] for run in mine],
-            )
-        )
-    accuracy_over_time(
-        curves,
-        folder / f"{NAME}.png",
-        title=f"CIFAR-10, {mine[0]['settings']['limit']['train']:,} images, resnet8, "
-        f"{_steps(mine[0]):,} steps each",
-        about=f"select accuracy (n = {mine[0]['result']['select_rows']:,}); mean and range of the seeds",
-    )
+    arms_over_time(_arms(runs), WHAT, folder / f"{NAME}.png")
 
 
 def _run(arm: str, rate: float, seed: int) -> dict[str, Any]:

@@ -17,21 +17,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.arms import at_rate, best_rate, gain, score, top1, train_recorded
+from benchmarks.arms import TRAINING, at_rate, best_rate, gain, score_recorded, top1, train_recorded
 from benchmarks.results_file import ROOT, Figure, Run, spread
 from benchmarks.workers import worker_result
 
 NAME = "meal_v2"
 COMMAND = "make acceptance"
 SOURCES = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
-    "compactor.methods.supervised",
+    *TRAINING,
     "compactor.methods.meal_v2",
     "compactor.objectives.discriminator",
-    "compactor.models.cifar",
-    "compactor.tasks.image_classification",
-    "compactor.data.named",
     "benchmarks.arms",
     "benchmarks.meal_v2_worker",
 )
@@ -112,12 +107,7 @@ def _train(settings: dict[str, Any]) -> dict[str, Any]:
         kept = [pretrain if settings["arm"] == "init" else distil]
         loaded = msgspec.structs.replace(loaded, recipe=msgspec.structs.replace(loaded.recipe, stages=kept))
     trained = train_recorded(loaded, NAME, shared="pretrain")
-    return score(trained.student, trained.data, TASK) | {
-        "select_rows": len(trained.data.select),
-        "steps": trained.steps,
-        "train_s": round(trained.seconds, 3),
-        "curve": [[record["step"], record["select_accuracy"]] for record in trained.history],
-    }
+    return score_recorded(trained, TASK)
 
 
 def _imagenet_smoke() -> dict[str, Any]:
@@ -191,27 +181,10 @@ def _step_ratio(runs: list[Run]) -> Figure:
 
 def plot(runs: list[Run], folder: Path) -> None:
     """Draw select accuracy over training time for the arms as chosen."""
-    from benchmarks.plots import Curve, accuracy_over_time
+    from benchmarks.plots import arms_over_time
 
     arms = {arm: mine for arm, mine in _arms(runs).items() if arm != "init"}
-    curves = []
-    for arm, mine in arms.items():
-        per_step = sum(run["result"]["train_s"] / run["result"]["steps"] for run in mine) / len(mine)
-        curves.append(
-            Curve(
-                label=f"{WHAT[arm]} ({len(mine)} seeds)",
-                seconds=[step * per_step for step, _ in mine[0]["result"]["curve"]],
-                values=[[value for _, value in run["result"]["curve"]] for run in mine],
-            )
-        )
-    first = mine[0]
-    accuracy_over_time(
-        curves,
-        folder / f"{NAME}.png",
-        title=f"CIFAR-10, {first['settings']['limit']['train']:,} images, resnet8, "
-        f"{first['result']['steps']:,} steps each",
-        about=f"select accuracy (n = {first['result']['select_rows']:,}); mean and range of the seeds",
-    )
+    arms_over_time(arms, WHAT, folder / f"{NAME}.png")
 
 
 def _run(arm: str, rate: float | None, seed: int) -> dict[str, Any]:
