@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from compactor.data.datasets import Dataset, image_steps, open_dataset
 from compactor.data.image_loader import ImageLoader, eval_batches, make_batch
-from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
 from compactor.recipe.spec import StageSpec
 from compactor.records import PIXELS, Batch, Crops, DataInfo
 from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
+from compactor_runtimes.errors import needs_extra
 
 EVAL_BATCH = 256
 
@@ -78,6 +78,20 @@ class ImageClassification:
     def assets(self, info: DataInfo) -> dict[str, Path]:
         """Return no files."""
         return {}
+
+
+def write_pngs(images: NDArray[np.uint8], folder: Path, *, prefix: str) -> list[Path]:
+    """Write uint8 images [n, H, W, C] as `<folder>/<prefix><number>.png`, losslessly."""
+    with needs_extra("train"):
+        from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, image in enumerate(images):
+        path = folder / f"{prefix}{number:03d}.png"
+        Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(path)
+        paths.append(path)
+    return paths
 
 
 TASK = ImageClassification()

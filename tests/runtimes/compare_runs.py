@@ -3,10 +3,10 @@
 import msgspec
 import numpy as np
 
-from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import AccuracyRow, Report
 from compactor_runtimes.stats.metrics import wilson
 from compactor_runtimes.stats.predictions import Predictions, write_predictions
+from tests.runtimes.toy_measurement import measurement
 
 N = 100
 LABELS = np.zeros(N, np.int64)
@@ -23,25 +23,14 @@ def answers(*wrong):
 
 def timing(blocks_ns, *, scope="compute", scenario="single-stream", **changes):
     """Two samples a block, so that a block's median is what is given."""
+    samples = [value for value in blocks_ns for _ in range(2)]
     fields = {
-        "subject": SHIPPED,
-        "subject_digest": "d",
-        "scope": scope,
-        "scenario": scenario,
         "batch": 1,
-        "sample_set_digest": "s",
-        "threads": None,
-        "provider": "CPUExecutionProvider",
-        "samples_ns": [value for value in blocks_ns for _ in range(2)],
         "blocks": [block for block in range(len(blocks_ns)) for _ in range(2)],
-        "load_s": 0.5,
         "rss_bytes": 50_000_000,
-        "pss_bytes": None,
         "environment": ENVIRONMENT,
-        "valid": True,
-        "reasons": [],
     }
-    return Measurement(**fields | changes)
+    return measurement(SHIPPED, scope, scenario, samples, **fields | changes)
 
 
 def row(subject, kind, *, right=0, n=N, size=1000, metric="accuracy", value=None, low=None, high=None):

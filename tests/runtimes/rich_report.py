@@ -8,7 +8,6 @@ import numpy as np
 from PIL import Image
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec, FileEntry, OutputErrors
-from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import (
     ClassRow,
     Confusion,
@@ -24,6 +23,7 @@ from compactor_runtimes.report import (
     score_rows,
 )
 from compactor_runtimes.stats import classes as class_metrics
+from tests.runtimes.toy_measurement import measurement as toy_measurement
 
 SCRIPT = "<script>alert(1)</script>"
 NAMES = [
@@ -92,25 +92,11 @@ def scores(right):
 def measurement(subject, scope, scenario, median_ns, n, seed, **changes):
     rng = np.random.default_rng(seed)
     samples = (median_ns * np.exp(rng.gamma(1.2, 0.06, n))).astype(int).tolist()
-    fields = {
-        "subject": subject,
-        "subject_digest": "d",
-        "scope": scope,
-        "scenario": scenario,
-        "batch": 32 if scenario == "offline" else 1,
-        "sample_set_digest": "s",
-        "threads": None,
-        "provider": "CPUExecutionProvider",
-        "samples_ns": samples,
-        "blocks": [3 * index // n for index in range(n)],
-        "load_s": 0.5,
-        "rss_bytes": 120_000_000,
-        "pss_bytes": 90_000_000,
-        "environment": ENVIRONMENT,
-        "valid": not changes.get("reasons"),
-        "reasons": [],
-    }
-    return Measurement(**fields | changes)
+    blocks = [3 * index // n for index in range(n)]
+    memory = {"rss_bytes": 120_000_000, "pss_bytes": 90_000_000}
+    return toy_measurement(
+        subject, scope, scenario, samples, blocks=blocks, environment=ENVIRONMENT, **memory, **changes
+    )
 
 
 def thumbnail(seed):

@@ -5,11 +5,11 @@ The first one is the baseline of every pair. Costs of two machines or plans are 
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from compactor_runtimes.compare.advice import advise
-from compactor_runtimes.compare.comparison import Comparison, Cost, Difference, Pair, Ratio, Score, Side
+from compactor_runtimes.compare.comparison import Comparison
+from compactor_runtimes.compare.pairs import pair_of
+from compactor_runtimes.compare.sides import side_of
 from compactor_runtimes.compare.sources import (
     Source,
     machine_difference,
@@ -19,13 +19,7 @@ from compactor_runtimes.compare.sources import (
 )
 from compactor_runtimes.compare.terminal import render_comparison
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.report import Kind
 from compactor_runtimes.report.format import RANK_CORRELATION
-from compactor_runtimes.stats import metrics
-from compactor_runtimes.stats.time_ratio import Timing, time_ratio
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Comparison", "compare", "render_comparison"]
 
@@ -65,11 +59,12 @@ def compare(
                 "one plan, or give --across-plans to compare their accuracy alone"
             )
     sides = [
-        _side(_letter(number), source, machine=machine, plan=plan)
+        side_of(_letter(number), source, machine=machine, plan=plan)
         for number, (source, machine, plan) in enumerate(zip(sources, machines, plans, strict=True))
     ]
     pairs = [
-        _pair(sides[0], side, sources[0], source) for side, source in zip(sides[1:], sources[1:], strict=True)
+        pair_of(sides[0], side, sources[0], source)
+        for side, source in zip(sides[1:], sources[1:], strict=True)
     ]
     return Comparison(
         task=baseline.report.task,
@@ -78,178 +73,6 @@ def compare(
         sides=sides,
         pairs=pairs,
         notes=_notes(sources),
-    )
-
-
-def _side(letter: str, source: Source, *, machine: str, plan: str) -> Side:
-    sizes = {run.shipped.size_bytes for run in source.runs}
-    warm = [
-        max(rss)
-        for run in source.runs
-        if (rss := [one.rss_bytes for one in run.measurements if one.scope != "cold-start"])
-    ]
-    return Side(
-        letter=letter,
-        path=source.path,
-        title=source.first.report.title,
-        recipe=source.first.report.recipe,
-        runs=len(source.runs),
-        shipped=source.first.shipped.subject,
-        scores=[score for kind in ("teacher", "student", "artifact") if (score := _score(source, kind))],
-        costs=_costs(source),
-        size_bytes=sizes.pop() if len(sizes) == 1 else None,
-        rss_bytes=round(median(warm)) if warm else None,
-        other_machine=machine,
-        other_plan=plan,
-    )
-
-
-def _score(source: Source, kind: Kind) -> Score | None:
-    """Score one subject; over several seeds the mean, with the bootstrap interval of averaged correctness."""
-    rows = [row for run in source.runs if (row := run.row(kind)) is not None]
-    if not rows or len(rows) < len(source.runs):
-        return None
-    values = [row.value for row in rows]
-    low, high = min(row.low for row in rows), max(row.high for row in rows)
-    right = _correct(source, [row.subject for row in rows])
-    if len(rows) > 1 and right is not None:
-        interval = metrics.bootstrap_difference(right[:1] & ~right[:1], right)  # against always wrong
-        low, high = interval.low, interval.high
-    return Score(
-        kind=kind,
-        subject=rows[0].subject,
-        value=fmean(values),
-        low=low,
-        high=high,
-        n=rows[0].n,
-        seed_low=min(values),
-        seed_high=max(values),
-    )
-
-
-def _correct(source: Source, subjects: Sequence[str]) -> "NDArray[Any] | None":
-    """Correctness bool [S, N] of one subject a run; None without labels or predictions."""
-    import numpy as np
-
-    rows = []
-    for run, subject in zip(source.runs, subjects, strict=True):
-        if run.predictions is None or not run.report.labelled or subject not in run.predictions.top1:
-            return None
-        rows.append(run.predictions.correct(subject))
-    return np.stack(rows) if rows[0].size else None
-
-
-def _costs(source: Source) -> list[Cost]:
-    """Pool the blocks of all runs for every scope and scenario that each of them measured."""
-    found: dict[tuple[str, str], list[Any]] = {}
-    for run in source.runs:
-        for one in run.measurements:
-            if one.samples_ns:
-                found.setdefault((one.scope, one.scenario), []).append(one)
-    costs = []
-    for (scope, scenario), members in found.items():
-        if len(members) < len(source.runs):
-            continue
-        blocks = [value for one in members for value in one.spread.block_medians_ns]
-        costs.append(
-            Cost(
-                scope=scope,
-                scenario=scenario,
-                batch=members[0].batch,
-                median_ns=median(blocks),
-                low_ns=min(blocks),
-                high_ns=max(blocks),
-                blocks=len(blocks),
-                n=sum(one.n for one in members),
-                valid=all(one.valid for one in members),
-            )
-        )
-    return costs
-
-
-def _pair(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
-    comparable = not any((a.other_machine, a.other_plan, b.other_machine, b.other_plan))
-    costs_a = {(cost.scope, cost.scenario): cost for cost in a.costs} if comparable else {}
-    costs_b = {(cost.scope, cost.scenario): cost for cost in b.costs}
-    times = [_time_ratio(cost, costs_b[key]) for key, cost in costs_a.items() if key in costs_b]
-    difference, agreement = _difference(a, b, source_a, source_b), _agreement(source_a, source_b)
-    size = b.size_bytes / a.size_bytes if a.size_bytes and b.size_bytes else None
-    metric = source_a.first.shipped.metric
-    return Pair(
-        a=a.letter,
-        b=b.letter,
-        difference=difference,
-        agreement=agreement,
-        times=times,
-        size=size,
-        rss=b.rss_bytes / a.rss_bytes if comparable and a.rss_bytes and b.rss_bytes else None,
-        recommendation=advise(
-            a.letter, b.letter, metric, difference, agreement=agreement, times=times, size=size
-        ),
-    )
-
-
-def _difference(a: Side, b: Side, source_a: Source, source_b: Source) -> Difference | None:
-    """What shipped B gains on shipped A: paired where there are labels, by two intervals for embeddings."""
-    if source_a.first.shipped.metric == RANK_CORRELATION:
-        return _unpaired(a.scores[-1], b.scores[-1])
-    right_a = _correct(source_a, [run.shipped.subject for run in source_a.runs])
-    right_b = _correct(source_b, [run.shipped.subject for run in source_b.runs])
-    if right_a is None or right_b is None:
-        return None
-    interval = metrics.bootstrap_difference(right_a, right_b)
-    single = len(right_a) == len(right_b) == 1
-    test = metrics.mcnemar(right_a[0], right_b[0]) if single else None
-    return Difference(
-        points=100 * interval.value,
-        low=100 * interval.low,
-        high=100 * interval.high,
-        n=interval.n,
-        mcnemar=test,
-        # McNemar counts single answers; of averaged ones only the interval can be judged
-        verdict=metrics.noise_verdict(interval, test.p if test else 0.0),
-        paired=True,
-    )
-
-
-def _unpaired(a: Score, b: Score) -> Difference:
-    """Take the most cautious interval: from the worst of b over the best of a to the opposite."""
-    interval = metrics.Interval(value=b.value - a.value, low=b.low - a.high, high=b.high - a.low, n=b.n)
-    return Difference(
-        points=100 * interval.value,
-        low=100 * interval.low,
-        high=100 * interval.high,
-        n=interval.n,
-        mcnemar=None,
-        verdict=metrics.noise_verdict(interval, 0.0),
-        paired=False,
-    )
-
-
-def _agreement(a: Source, b: Source) -> float | None:
-    """Share of all samples with equal top classes, averaged over all pairs of seeds; None for embeddings."""
-    shares = [
-        float((one.predictions.top1[one.shipped.subject] == two.predictions.top1[two.shipped.subject]).mean())
-        for one in a.runs
-        for two in b.runs
-        if one.predictions is not None and two.predictions is not None
-    ]
-    return fmean(shares) if shares else None
-
-
-def _time_ratio(a: Cost, b: Cost) -> Ratio:
-    """Time of b over time of a."""
-    found = time_ratio(
-        *(Timing(one.median_ns, one.low_ns, one.high_ns, one.blocks) for one in (a, b)),
-    )
-    return Ratio(
-        scope=a.scope,
-        scenario=a.scenario,
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        verdict=found.verdict,
-        valid=a.valid and b.valid,
     )
 
 

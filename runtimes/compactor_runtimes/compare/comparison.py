@@ -1,7 +1,7 @@
 """The records of a comparison; every difference and ratio says what B is against A."""
 
 from compactor_runtimes.bundle.manifest import Record
-from compactor_runtimes.report import Kind
+from compactor_runtimes.report.contents import Kind
 from compactor_runtimes.stats.metrics import McNemar, Verdict
 
 

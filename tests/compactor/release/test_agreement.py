@@ -14,13 +14,13 @@ import torch
 from click.testing import CliRunner
 
 from compactor.cli.store_command import command
-from compactor.data.png import write_pngs
 from compactor.data.spec import DataSpec
 from compactor.label_store.header import Head, Part, Payload, Transform
 from compactor.label_store.quantization import compress
 from compactor.label_store.write import StoreWriter, ids_file
 from compactor.release.agreement import stored_agreement
 from compactor.tasks import task_named
+from compactor.tasks.image_classification import write_pngs
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.stats.metrics import wilson
 from tests.compactor import label_toys

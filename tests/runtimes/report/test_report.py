@@ -10,7 +10,6 @@ from rich.console import Console
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.errors import IntegrityError
-from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import (
     Report,
     accuracy_row,
@@ -22,30 +21,13 @@ from compactor_runtimes.report import (
     write_report,
 )
 from tests.runtimes.rich_report import rich_report
+from tests.runtimes.toy_measurement import measurement as toy_measurement
 
 ENVIRONMENT = {"cpu": "Toy CPU", "usable_cores": 2, "ram_bytes": 8e9, "packages": {"onnxruntime": "1.2.3"}}
 
 
 def measurement(subject, scope, scenario, samples_ns, **changes):
-    fields = {
-        "subject": subject,
-        "subject_digest": "d",
-        "scope": scope,
-        "scenario": scenario,
-        "batch": 32 if scenario == "offline" else 1,
-        "sample_set_digest": "s",
-        "threads": None,
-        "provider": "CPUExecutionProvider",
-        "samples_ns": samples_ns,
-        "blocks": [0] * len(samples_ns),
-        "load_s": 0.5,
-        "rss_bytes": 48_000_000,
-        "pss_bytes": None,
-        "environment": ENVIRONMENT,
-        "valid": not changes.get("reasons"),
-        "reasons": [],
-    }
-    return Measurement(**fields | changes)
+    return toy_measurement(subject, scope, scenario, samples_ns, environment=ENVIRONMENT, **changes)
 
 
 @pytest.fixture

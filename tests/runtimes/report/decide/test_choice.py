@@ -5,7 +5,7 @@ import pytest
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec, FileEntry
 from compactor_runtimes.report import artifact_name, choose
-from tests.runtimes.report.test_report import measurement
+from tests.runtimes.toy_measurement import measurement
 
 FP32 = ExportSpec(required=True)
 FUSED = ExportSpec(fused=True)

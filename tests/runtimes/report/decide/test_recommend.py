@@ -6,7 +6,7 @@ import pytest
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.report import AccuracyRow, PairedRow, Report, Variant, recommend
 from compactor_runtimes.report.draw.tiles import tiles
-from tests.runtimes.report.test_report import measurement
+from tests.runtimes.toy_measurement import measurement
 
 
 def row(subject, kind, value, size):

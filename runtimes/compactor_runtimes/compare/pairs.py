@@ -1,0 +1,94 @@
+"""Two sides beside each other: paired accuracy on the same samples, agreement, and ratios of costs."""
+
+from statistics import fmean
+
+from compactor_runtimes.compare.advice import advise
+from compactor_runtimes.compare.comparison import Cost, Difference, Pair, Ratio, Score, Side
+from compactor_runtimes.compare.sides import correct_answers
+from compactor_runtimes.compare.sources import Source
+from compactor_runtimes.report.format import RANK_CORRELATION
+from compactor_runtimes.stats import metrics
+from compactor_runtimes.stats.time_ratio import Timing, time_ratio
+
+
+def pair_of(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
+    """Compare B with A; costs only where machine and plan are the same."""
+    comparable = not any((a.other_machine, a.other_plan, b.other_machine, b.other_plan))
+    costs_a = {(cost.scope, cost.scenario): cost for cost in a.costs} if comparable else {}
+    costs_b = {(cost.scope, cost.scenario): cost for cost in b.costs}
+    times = [_time_ratio(cost, costs_b[key]) for key, cost in costs_a.items() if key in costs_b]
+    difference, agreement = _difference(a, b, source_a, source_b), _agreement(source_a, source_b)
+    size = b.size_bytes / a.size_bytes if a.size_bytes and b.size_bytes else None
+    metric = source_a.first.shipped.metric
+    return Pair(
+        a=a.letter,
+        b=b.letter,
+        difference=difference,
+        agreement=agreement,
+        times=times,
+        size=size,
+        rss=b.rss_bytes / a.rss_bytes if comparable and a.rss_bytes and b.rss_bytes else None,
+        recommendation=advise(
+            a.letter, b.letter, metric, difference, agreement=agreement, times=times, size=size
+        ),
+    )
+
+
+def _difference(a: Side, b: Side, source_a: Source, source_b: Source) -> Difference | None:
+    """What shipped B gains on shipped A: paired where there are labels, by two intervals for embeddings."""
+    if source_a.first.shipped.metric == RANK_CORRELATION:
+        return _unpaired(a.scores[-1], b.scores[-1])
+    right_a = correct_answers(source_a, [run.shipped.subject for run in source_a.runs])
+    right_b = correct_answers(source_b, [run.shipped.subject for run in source_b.runs])
+    if right_a is None or right_b is None:
+        return None
+    interval = metrics.bootstrap_difference(right_a, right_b)
+    single = len(right_a) == len(right_b) == 1
+    test = metrics.mcnemar(right_a[0], right_b[0]) if single else None
+    return _in_points(interval, test, paired=True)
+
+
+def _unpaired(a: Score, b: Score) -> Difference:
+    """Take the most cautious interval: from the worst of b over the best of a to the opposite."""
+    interval = metrics.Interval(value=b.value - a.value, low=b.low - a.high, high=b.high - a.low, n=b.n)
+    return _in_points(interval, None, paired=False)
+
+
+def _in_points(interval: metrics.Interval, test: metrics.McNemar | None, *, paired: bool) -> Difference:
+    return Difference(
+        points=100 * interval.value,
+        low=100 * interval.low,
+        high=100 * interval.high,
+        n=interval.n,
+        mcnemar=test,
+        # McNemar counts single answers; of averaged ones only the interval can be judged
+        verdict=metrics.noise_verdict(interval, test.p if test else 0.0),
+        paired=paired,
+    )
+
+
+def _agreement(a: Source, b: Source) -> float | None:
+    """Share of all samples with equal top classes, averaged over all pairs of seeds; None for embeddings."""
+    shares = [
+        float((one.predictions.top1[one.shipped.subject] == two.predictions.top1[two.shipped.subject]).mean())
+        for one in a.runs
+        for two in b.runs
+        if one.predictions is not None and two.predictions is not None
+    ]
+    return fmean(shares) if shares else None
+
+
+def _time_ratio(a: Cost, b: Cost) -> Ratio:
+    """Time of b over time of a."""
+    found = time_ratio(
+        *(Timing(one.median_ns, one.low_ns, one.high_ns, one.blocks) for one in (a, b)),
+    )
+    return Ratio(
+        scope=a.scope,
+        scenario=a.scenario,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        verdict=found.verdict,
+        valid=a.valid and b.valid,
+    )

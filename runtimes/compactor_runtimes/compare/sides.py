@@ -1,0 +1,100 @@
+"""One side of a comparison: what a run, a bundle or a folder of seeds scores and costs."""
+
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from compactor_runtimes.compare.comparison import Cost, Score, Side
+from compactor_runtimes.compare.sources import Source
+from compactor_runtimes.report.contents import Kind
+from compactor_runtimes.stats import metrics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def side_of(letter: str, source: Source, *, machine: str, plan: str) -> Side:
+    """Sum one side up; `machine` and `plan` say how it differs from the baseline's, if it does."""
+    sizes = {run.shipped.size_bytes for run in source.runs}
+    warm = [
+        max(rss)
+        for run in source.runs
+        if (rss := [one.rss_bytes for one in run.measurements if one.scope != "cold-start"])
+    ]
+    return Side(
+        letter=letter,
+        path=source.path,
+        title=source.first.report.title,
+        recipe=source.first.report.recipe,
+        runs=len(source.runs),
+        shipped=source.first.shipped.subject,
+        scores=[score for kind in ("teacher", "student", "artifact") if (score := _score(source, kind))],
+        costs=_costs(source),
+        size_bytes=sizes.pop() if len(sizes) == 1 else None,
+        rss_bytes=round(median(warm)) if warm else None,
+        other_machine=machine,
+        other_plan=plan,
+    )
+
+
+def _score(source: Source, kind: Kind) -> Score | None:
+    """Score one subject; over several seeds the mean, with the bootstrap interval of averaged correctness."""
+    rows = [row for run in source.runs if (row := run.row(kind)) is not None]
+    if not rows or len(rows) < len(source.runs):
+        return None
+    values = [row.value for row in rows]
+    low, high = min(row.low for row in rows), max(row.high for row in rows)
+    right = correct_answers(source, [row.subject for row in rows])
+    if len(rows) > 1 and right is not None:
+        interval = metrics.bootstrap_difference(right[:1] & ~right[:1], right)  # against always wrong
+        low, high = interval.low, interval.high
+    return Score(
+        kind=kind,
+        subject=rows[0].subject,
+        value=fmean(values),
+        low=low,
+        high=high,
+        n=rows[0].n,
+        seed_low=min(values),
+        seed_high=max(values),
+    )
+
+
+def correct_answers(source: Source, subjects: Sequence[str]) -> "NDArray[Any] | None":
+    """Correctness bool [S, N] of one subject a run; None without labels or predictions."""
+    import numpy as np
+
+    rows = []
+    for run, subject in zip(source.runs, subjects, strict=True):
+        if run.predictions is None or not run.report.labelled or subject not in run.predictions.top1:
+            return None
+        rows.append(run.predictions.correct(subject))
+    return np.stack(rows) if rows[0].size else None
+
+
+def _costs(source: Source) -> list[Cost]:
+    """Pool the blocks of all runs for every scope and scenario that each of them measured."""
+    found: dict[tuple[str, str], list[Any]] = {}
+    for run in source.runs:
+        for one in run.measurements:
+            if one.samples_ns:
+                found.setdefault((one.scope, one.scenario), []).append(one)
+    costs = []
+    for (scope, scenario), members in found.items():
+        if len(members) < len(source.runs):
+            continue
+        blocks = [value for one in members for value in one.spread.block_medians_ns]
+        costs.append(
+            Cost(
+                scope=scope,
+                scenario=scenario,
+                batch=members[0].batch,
+                median_ns=median(blocks),
+                low_ns=min(blocks),
+                high_ns=max(blocks),
+                blocks=len(blocks),
+                n=sum(one.n for one in members),
+                valid=all(one.valid for one in members),
+            )
+        )
+    return costs
