@@ -166,7 +166,7 @@ def _sizes(
     from compactor.sizes import measure_sizes
     from compactor.sizes.ladder import parse_candidate
     from compactor.sizes.results_folder import SizesFiles, sizes_command
-    from compactor.sizes.table import hint, render_sizes
+    from compactor.sizes.terminal import hint, render_sizes
     from compactor_runtimes.errors import InterruptedRun
 
     reporter = RichReporter(Console(stderr=True))

@@ -85,7 +85,7 @@ def inspect(
     with needs_extra("train"):
         from compactor.label_store.confidence_plot import plot_confidences
         from compactor.label_store.inspect import inspect_store
-        from compactor.label_store.inspect_text import render_inspection
+        from compactor.label_store.inspect_terminal import render_inspection
     found = inspect_store(
         store, thresholds=thresholds, views_a_step=crops_per_image, data=data, reporter=_reporter(quiet)
     )

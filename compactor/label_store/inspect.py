@@ -1,6 +1,6 @@
 """What is in a finished store: who labelled what and how, how sure the teachers were, FerKD's bins.
 
-How it is printed is in inspect_text.py, how it is drawn in confidence_plot.py.
+How it is printed is in inspect_terminal.py, how it is drawn in confidence_plot.py.
 """
 
 from dataclasses import dataclass, field

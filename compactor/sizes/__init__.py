@@ -1,7 +1,7 @@
 """Measure candidate students with random weights, so that one is chosen by its cost before any training.
 
 Parameters, FLOPs, ONNX size, latency and memory depend on the architecture alone; nothing here says anything
-about accuracy. `ladder.py` says which models, `steps.py` counts and exports one of them.
+about accuracy. `ladder.py` says which models, `workshop.py` counts and exports one of them.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ from compactor_runtimes.measure.measurement import Candidate, Measurement, Profi
 from compactor_runtimes.measure.validity import MAX_DRIFT, sample_reasons
 
 if TYPE_CHECKING:
-    from compactor.sizes.steps import Workshop
+    from compactor.sizes.workshop import Workshop
 
 MEASURED_SAMPLES = 64
 GROUP = 4  # models that are alive at the same time, beside the student
@@ -61,7 +61,7 @@ def measure_sizes(
         UnfitEnvironmentError: a package is missing, or a measuring process died.
     """
     with needs_extra("train"):
-        from compactor.sizes.steps import Workshop, check_tools
+        from compactor.sizes.workshop import Workshop, check_tools
 
     check_tools()
     recipe = loaded.recipe

@@ -9,7 +9,7 @@ from compactor.models import TEACH_ONLY
 from compactor.models.parameter_parts import PARTS
 from compactor.recipe.spec import STAGE, ModelSpec
 from compactor.run.planned import Plan, PlannedStage
-from compactor.sizes.steps import Counts, Workshop
+from compactor.sizes.workshop import Counts, Workshop
 
 BACKWARD = 2  # a backward pass does two products for each of the forward pass
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from compactor.cli.store_command import command
 from compactor.label_store.header import Head, Payload
 from compactor.label_store.inspect import Inspection, inspect_store
-from compactor.label_store.inspect_text import describe_teacher, render_inspection
+from compactor.label_store.inspect_terminal import describe_teacher, render_inspection
 from compactor.label_store.thresholds import Thresholds
 from compactor.label_store.write import StoreWriter
 from compactor.tasks import task_named

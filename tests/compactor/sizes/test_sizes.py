@@ -14,13 +14,12 @@ from compactor.cli import cli
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, parse_recipe
 from compactor.recipe.spec import ModelSpec
-from compactor.sizes import drift_reason, groups, joined, measure_sizes, student_and_teachers
-from compactor.sizes import steps as sizes_steps
+from compactor.sizes import drift_reason, groups, joined, measure_sizes, student_and_teachers, workshop
 from compactor.sizes.ladder import default_ladder, display_name, parse_candidate, timm_siblings
 from compactor.sizes.plot import plot_sizes, quartiles_ns
 from compactor.sizes.result import SizeRow, Sizes
-from compactor.sizes.steps import Workshop, count_flops
-from compactor.sizes.table import hint
+from compactor.sizes.terminal import hint
+from compactor.sizes.workshop import Workshop, count_flops
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.measure.measurement import Candidate, Measurement
 
@@ -248,8 +247,8 @@ class FakeShop:
     def __init__(self, recipe: LoadedRecipe, data: Any, folder: Path) -> None:
         self.feed_shapes = {"x": [1]}
 
-    def count(self, model: ModelSpec) -> sizes_steps.Counts:
-        return sizes_steps.Counts(10, 20)
+    def count(self, model: ModelSpec) -> workshop.Counts:
+        return workshop.Counts(10, 20)
 
     def samples(self, count: int) -> list[Path]:
         return []
@@ -271,7 +270,7 @@ def test_ctrl_c_keeps_the_groups_that_were_measured(monkeypatch: pytest.MonkeyPa
             raise KeyboardInterrupt
         return [measurement(one.name, [100 - k] * 50, [0] * 50) for k, one in enumerate(candidates)]
 
-    monkeypatch.setattr(sizes_steps, "Workshop", FakeShop)
+    monkeypatch.setattr(workshop, "Workshop", FakeShop)
     monkeypatch.setattr(sizes, "measure", fake_measure)
     saved: list[Sizes] = []
     found = measure_sizes(

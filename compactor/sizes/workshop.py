@@ -1,4 +1,4 @@
-"""What is done to one model of `plan --sizes`: build it with random weights, count it, export it."""
+"""Build one model of `plan --sizes` with random weights, count it, export it."""
 
 import dataclasses
 from collections.abc import Sequence
