@@ -13,7 +13,7 @@ from compactor.progress import SilentReporter
 from compactor.recipe.load import load_recipe
 from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
-from compactor.sizes import steps
+from compactor.sizes import workshop
 from compactor.sizes.training_cost import StageCost, training_costs
 from tests.compactor.models.test_encoder import build, every_norm, info_of
 from tests.compactor.tasks.test_tasks import sentences
@@ -70,8 +70,8 @@ def test_flops_of_an_encoder_need_shapes_alone(norm: str, tmp_path: Path) -> Non
     guessed = len(inputs[2])
     assert (inputs[0].shape, guessed) == ((1, 8), 4)
     expected = flops_of(3, 64, 100, 8) + 2 * guessed * (64 * 64 + 64 * IDS)
-    assert steps.count_flops(shapes.deploy(), inputs) == expected
-    assert steps.count_flops(weights.deploy(), inputs) == expected
+    assert workshop.count_flops(shapes.deploy(), inputs) == expected
+    assert workshop.count_flops(weights.deploy(), inputs) == expected
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -81,7 +81,7 @@ def test_flops_of_a_transformers_classifier_need_shapes_alone(attention: str, tm
         shapes = build(f"hf:{folder}", info, attn_implementation=attention)
     inputs = list(shapes.example(1).values())
     expected = flops_of(4, 16, 24, 8) + 2 * (16 * 16 + 16 * 3)  # pooler and classifier
-    assert steps.count_flops(shapes.deploy(), inputs) == expected
+    assert workshop.count_flops(shapes.deploy(), inputs) == expected
 
 
 def text_recipe(folder: Path, *stages: str) -> Path:
@@ -120,13 +120,13 @@ def test_text_encoders_are_counted_by_part_without_weights(
     from compactor.tasks import task_named
 
     data = OneDataset(task_named("text-classification").open(loaded.recipe.data, base=tmp_path))
-    count = steps.count_flops
+    count = workshop.count_flops
 
     def without_weights(module: Any, inputs: Any) -> int:
         assert all(parameter.is_meta for parameter in module.parameters())
         return count(module, inputs)
 
-    monkeypatch.setattr(steps, "count_flops", without_weights)
+    monkeypatch.setattr(workshop, "count_flops", without_weights)
     plan = make_plan(loaded, tmp_path / "runs", data=data)  # type: ignore[arg-type]
     large, small = training_costs(plan)
     assert data.asked == ["text-classification"] * 2
@@ -139,7 +139,7 @@ def test_text_encoders_are_counted_by_part_without_weights(
         {part: 2 * number for part, number in parts[64].items()},
     )
     assert sum(parts[32].values()) == small.student_parameters
-    tokens = steps.Workshop(loaded, data.opened, tmp_path).feed_shapes["input_ids"][1]
+    tokens = workshop.Workshop(loaded, data.opened, tmp_path).feed_shapes["input_ids"][1]
     assert small.student_flops == flops_of(2, 32, 128, tokens) + 2 * 32 * 3
     from compactor.cli import plan_command
 
