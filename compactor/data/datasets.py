@@ -8,7 +8,8 @@ from compactor.data.find_files import find_data
 from compactor.data.image_folder import find_folder_splits, open_folder
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, Split, build_dataset
-from compactor.data.table_source import SUFFIXES, TableSource, find_table_splits, tables_in
+from compactor.data.table_files import SUFFIXES, find_table_splits, tables_in
+from compactor.data.table_source import TableSource
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup
 

@@ -19,7 +19,8 @@ from compactor.data.datasets import find_parts
 from compactor.data.few_rows import spread_rows
 from compactor.data.spec import DataSpec, MixSpec
 from compactor.data.splits import Dataset
-from compactor.data.table_source import SUFFIXES, TableSource
+from compactor.data.table_files import SUFFIXES
+from compactor.data.table_source import TableSource
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 

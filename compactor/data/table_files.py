@@ -1,6 +1,6 @@
 """Parquet, CSV and JSONL files: which of a folder make a split, and reading their columns.
 
-What the columns mean is in compactor.data.table_source.
+What the columns mean is in table_source.py and, of labels, in table_labels.py.
 """
 
 import re
@@ -19,6 +19,7 @@ from compactor_runtimes.errors import UsageError, needs_extra
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 ROWS_PER_BATCH = 512
 BLOCK_BYTES = 2**24  # of CSV and JSONL; a row must fit into one
+NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d*)?\s*")  # a cell of a CSV file that is no text
 # `train.parquet`, or a hub shard such as `train-00000-of-00002.parquet`
 SHARD = re.compile(r"([a-z]+)(?:-\d+-of-\d+)?")
 
@@ -57,6 +58,11 @@ def tables_in(folder: Path) -> list[Path]:
         return path.suffix.lower() == ".parquet" or (match is not None and match[1] in SPLIT_NAMES)
 
     return [path for path in found if counts(path)]
+
+
+def is_csv(files: list[Path]) -> bool:
+    """Whether every cell is read as a string."""
+    return files[0].suffix.lower() == ".csv"
 
 
 class Table(Protocol):
@@ -113,6 +119,18 @@ def _cells(array: Any, first: int, rows: "NDArray[np.int64] | None") -> Iterator
     wanted = rows[(rows >= first) & (rows < first + len(array))]
     if len(wanted):
         yield from zip(wanted.tolist(), array.take(wanted - first).to_pylist(), strict=True)
+
+
+def check_column(path: Path, schema: Any, column: str, key: str) -> None:
+    """Refuse a table without the column that recipe key `data.<key>` names.
+
+    Raises:
+        UsageError: none of that name, or several.
+    """
+    if column not in schema.names:
+        raise UsageError(f"{path}: no column {column!r}, found {', '.join(schema.names)}; set data.{key}")
+    if schema.names.count(column) > 1:
+        raise UsageError(f"{path}: {schema.names.count(column)} columns are called {column!r}; rename one")
 
 
 @contextmanager

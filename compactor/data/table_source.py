@@ -1,9 +1,7 @@
 """Tables as a source: parquet, CSV and JSONL files with images or texts in one column, labels in another."""
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.image_folder import files_digest
-from compactor.data.labels import Labels, labels_from_integers, labels_from_names
-from compactor.data.table_files import SUFFIXES, find_table_splits, opened, tables_in
-from compactor.records import IGNORE
+from compactor.data.labels import Labels
+from compactor.data.table_files import NUMBER, Table, check_column, is_csv, opened
+from compactor.data.table_labels import read_labels
 from compactor_runtimes.errors import UsageError, needs_extra
-
-__all__ = ["SUFFIXES", "TableSource", "find_table_splits", "tables_in"]
-
-INTEGER = re.compile(r"-?\d{1,18}")
-NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d*)?\s*")
 
 
 @dataclass(frozen=True)
@@ -49,14 +42,9 @@ class TableSource:
         return str(self.files[0])
 
     @property
-    def _is_csv(self) -> bool:
-        """Whether every cell is read as a string."""
-        return self.files[0].suffix.lower() == ".csv"
-
-    @property
     def _by_path(self) -> bool:
         """Whether the images are files beside the table."""
-        return self.holds == "images" and any(path.suffix.lower() != ".parquet" for path in self.files)
+        return self.holds == "images" and not all(map(_is_parquet, self.files))
 
     def fingerprint(self) -> dict[str, Any]:
         """Digest of each file's bytes, how the columns are read, and the images that lie beside the table.
@@ -101,48 +89,14 @@ class TableSource:
         Raises:
             UsageError: a damaged file, another type than integers or strings, or labels out of range.
         """
-        found = self._all_labels()
+        found = read_labels(
+            self.files,
+            self.label_column,
+            classes=self.classes,
+            train_classes=self.train_classes,
+            allow_unseen=self.allow_unseen,
+        )
         return found if self.rows is None else Labels(found.values[self.rows], found.classes)
-
-    def _all_labels(self) -> Labels:
-        with needs_extra("train"):
-            import pyarrow as pa
-            import pyarrow.compute as pc
-
-        chunks, rows, published = [], 0, None
-        for path in self.files:
-            with opened(path) as file:
-                rows += file.rows
-                published = published or _published_classes(file.schema, self.label_column)
-                if self.label_column in file.schema.names:
-                    _check_column(path, file.schema, self.label_column, "label_column")
-                    chunks += file.read(self.label_column).chunks
-        if published and self.train_classes and not self.classes and published != self.train_classes:
-            raise UsageError(
-                f"{self.name}: states other classes ({len(published)}) than the train split "
-                f"({len(self.train_classes)}), expected the same in the same order; set data.classes"
-            )
-        classes = self.classes or self.train_classes or published
-        where = f"{self.name}, column {self.label_column!r}"
-        if not chunks:
-            return Labels(np.full(rows, IGNORE, dtype=np.int64), classes or [])
-        column = pa.chunked_array(chunks)
-        if len(column) != rows:
-            raise UsageError(
-                f"{where}: is in some of the {len(self.files)} files only, expected in all or none"
-            )
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_null(column.type) or pa.types.is_integer(column.type):
-            filled = pc.fill_null(column.cast(pa.int64()), IGNORE)
-            return labels_from_integers(filled.to_numpy().astype(np.int64), classes, where=where)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            names = column.to_pylist()
-            if self._is_csv and (numbers := _numbers(names, where)) is not None:
-                return labels_from_integers(numbers, classes, where=where)
-            unseen = self.allow_unseen and self.train_classes is not None
-            return labels_from_names(names, classes, where=where, allow_unseen=unseen)
-        raise UsageError(f"{where}: holds {column.type}, expected integers 0..C-1 or class names")
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the encoded images.
@@ -150,20 +104,12 @@ class TableSource:
         Raises:
             UsageError: a damaged file, no such column, a column that holds no images, or a row without one.
         """
-        first = 0
-        for path in self.files:
-            with opened(path) as file:
-                by_path = path.suffix.lower() != ".parquet"
-                self._check_image_column(path, file.schema, by_path)
-                for row, cell in file.cells(self.column, self._wanted(first, file.rows)):
-                    raw = cell["bytes"] if isinstance(cell, dict) else cell
-                    where = f"{path}, column {self.column!r}, row {row}"
-                    if raw is None:
-                        raise UsageError(
-                            f"{where}: holds no image, expected one in every row; remove the row"
-                        )
-                    yield where, _beside(path, raw, where) if by_path else raw
-                first += file.rows
+        for path, row, cell in self._cells(self.column, self._check_images):
+            raw = cell["bytes"] if isinstance(cell, dict) else cell
+            where = f"{path}, column {self.column!r}, row {row}"
+            if raw is None:
+                raise UsageError(f"{where}: holds no image, expected one in every row; remove the row")
+            yield where, raw if _is_parquet(path) else _beside(path, raw, where)
 
     def texts(self) -> list[str]:
         """Read the texts; a list of words is joined by spaces.
@@ -171,32 +117,18 @@ class TableSource:
         Raises:
             UsageError: a damaged file, no such column, another type than text, a row without text, or no row.
         """
-        with needs_extra("train"):
-            import pyarrow as pa
         found: list[str] = []
-        first = 0
-        for path in self.files:
-            with opened(path) as file:
-                _check_column(path, file.schema, self.column, self.column_key)
-                kind = file.schema.field(self.column).type
-                kind = kind.value_type if pa.types.is_list(kind) else kind
-                if file.rows and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                    raise UsageError(
-                        f"{path}: column {self.column!r} holds {kind}, expected texts; "
-                        f"set data.{self.column_key}"
-                    )
-                for row, cell in file.cells(self.column, self._wanted(first, file.rows)):
-                    text = " ".join(cell) if isinstance(cell, list) else cell
-                    if not text or not text.strip():
-                        raise UsageError(
-                            f"{path}, column {self.column!r}, row {row}: holds no text, expected some in "
-                            "every row; remove the row"
-                        )
-                    found.append(text)
-                first += file.rows
+        for path, row, cell in self._cells(self.column, self._check_texts):
+            text = " ".join(cell) if isinstance(cell, list) else cell
+            if not text or not text.strip():
+                raise UsageError(
+                    f"{path}, column {self.column!r}, row {row}: holds no text, expected some in every row; "
+                    "remove the row"
+                )
+            found.append(text)
         if not found:
             raise UsageError(f"{self.name}: holds no row, expected at least one text; give a table with rows")
-        if self._is_csv and all(NUMBER.fullmatch(text) for text in found):
+        if is_csv(self.files) and all(NUMBER.fullmatch(text) for text in found):
             raise UsageError(
                 f"{self.name}: column {self.column!r} holds numbers alone, expected texts; "
                 f"set data.{self.column_key}"
@@ -210,20 +142,29 @@ class TableSource:
             UsageError: a damaged file, no such column, or another type.
         """
         found: list[list[str] | None] = []
+
+        def check(path: Path, file: Table) -> None:
+            check_column(path, file.schema, column, "slots_column")
+
+        for path, row, cell in self._cells(column, check):
+            cell = cell.split() if isinstance(cell, str) else cell
+            if cell is not None and not all(isinstance(tag, str) and tag for tag in cell):
+                raise UsageError(
+                    f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a "
+                    "word: a list of texts, or a text with spaces; set data.slots_column"
+                )
+            found.append(cell)
+        return found
+
+    def _cells(self, column: str, check: Callable[[Path, Table], None]) -> Iterator[tuple[Path, int, Any]]:
+        """Yield file, row of the file and cell of all rows that are read, each file checked first."""
         first = 0
         for path in self.files:
             with opened(path) as file:
-                _check_column(path, file.schema, column, "slots_column")
+                check(path, file)
                 for row, cell in file.cells(column, self._wanted(first, file.rows)):
-                    cell = cell.split() if isinstance(cell, str) else cell
-                    if cell is not None and not all(isinstance(tag, str) and tag for tag in cell):
-                        raise UsageError(
-                            f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a "
-                            "word: a list of texts, or a text with spaces; set data.slots_column"
-                        )
-                    found.append(cell)
+                    yield path, row, cell
                 first += file.rows
-        return found
 
     def _wanted(self, first: int, count: int) -> NDArray[np.int64] | None:
         """Rows that are read of a file of `count` rows that begins with row `first`; None = all."""
@@ -231,11 +172,23 @@ class TableSource:
             return None
         return self.rows[(self.rows >= first) & (self.rows < first + count)] - first
 
-    def _check_image_column(self, path: Path, schema: Any, by_path: bool) -> None:
+    def _check_texts(self, path: Path, file: Table) -> None:
         with needs_extra("train"):
             import pyarrow as pa
-        _check_column(path, schema, self.column, "image_column")
-        kind = schema.field(self.column).type
+        check_column(path, file.schema, self.column, self.column_key)
+        kind = file.schema.field(self.column).type
+        kind = kind.value_type if pa.types.is_list(kind) else kind
+        if file.rows and not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            raise UsageError(
+                f"{path}: column {self.column!r} holds {kind}, expected texts; set data.{self.column_key}"
+            )
+
+    def _check_images(self, path: Path, file: Table) -> None:
+        with needs_extra("train"):
+            import pyarrow as pa
+        check_column(path, file.schema, self.column, "image_column")
+        by_path = not _is_parquet(path)
+        kind = file.schema.field(self.column).type
         if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
             kind = kind.field("bytes").type
         fits = pa.types.is_string if by_path else pa.types.is_binary
@@ -250,28 +203,8 @@ class TableSource:
             )
 
 
-def _check_column(path: Path, schema: Any, column: str, key: str) -> None:
-    if column not in schema.names:
-        raise UsageError(f"{path}: no column {column!r}, found {', '.join(schema.names)}; set data.{key}")
-    if schema.names.count(column) > 1:
-        raise UsageError(f"{path}: {schema.names.count(column)} columns are called {column!r}; rename one")
-
-
-def _numbers(names: list[str | None], where: str) -> NDArray[np.int64] | None:
-    """Class numbers that a CSV file holds as strings; None where they are class names.
-
-    Raises:
-        UsageError: numbers that are no integers.
-    """
-    given = {name for name in names if name is not None}
-    if all(INTEGER.fullmatch(name) for name in given):
-        return np.array([IGNORE if name is None else int(name) for name in names], dtype=np.int64)
-    if all(NUMBER.fullmatch(name) for name in given):
-        odd = next(name for name in names if name is not None and not INTEGER.fullmatch(name))
-        raise UsageError(
-            f"{where}: holds {odd}, expected integers 0..C-1 or class names; write whole numbers"
-        )
-    return None
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
 
 
 def _beside(table: Path, name: str, where: str) -> Path:
@@ -283,23 +216,3 @@ def _beside(table: Path, name: str, where: str) -> Path:
     if not path.is_file():
         raise UsageError(f"{where}: {path} does not exist; correct the path, it is relative to the table")
     return path
-
-
-def _published_classes(schema: Any, label_column: str) -> list[str] | None:
-    """Class names of the file's metadata: a JSON list `classes`, or the hub's feature description."""
-    metadata = schema.metadata or {}
-    if b"classes" in metadata:
-        names = _parsed(metadata[b"classes"])
-    else:
-        names = _parsed(metadata.get(b"huggingface", b"null"))
-        for key in ("info", "features", label_column, "names"):
-            names = names.get(key) if isinstance(names, dict) else None
-    is_list = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
-    return names if is_list else None
-
-
-def _parsed(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compactor.data.image_folder import SUFFIXES
-from compactor.data.table_source import tables_in
+from compactor.data.table_files import tables_in
 from compactor_runtimes.errors import UsageError, needs_extra
 
 PEEKED_ROWS = 1_000

@@ -114,7 +114,7 @@ def _is_local(name: str) -> bool:
 
 
 def _is_image_folder(path: Path) -> bool:
-    from compactor.data.table_source import SUFFIXES, tables_in
+    from compactor.data.table_files import SUFFIXES, tables_in
 
     if path.is_dir():
         return not tables_in(path)

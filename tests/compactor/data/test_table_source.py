@@ -12,7 +12,8 @@ from PIL import Image
 
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
-from compactor.data.table_source import TableSource, find_table_splits
+from compactor.data.table_files import find_table_splits
+from compactor.data.table_source import TableSource
 from compactor_runtimes.errors import UsageError
 
 
