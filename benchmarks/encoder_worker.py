@@ -51,6 +51,7 @@ def step(subject: str) -> dict[str, Any]:
     import torch
     import torch.nn.functional as F
 
+    from benchmarks.foundation_worker import step_starts
     from compactor.methods.supervised import Options, build
     from compactor.models.build import build_model
     from compactor.progress import SilentReporter
@@ -68,14 +69,7 @@ def step(subject: str) -> dict[str, Any]:
     student = build_model(loaded.recipe.student, data.info, base=Path())
     preset = build(Options())
     if subject == "fit":
-        starts: list[float] = []
-        transform = preset.target.transform
-
-        def clocked(batch: Any) -> Any:
-            starts.append(perf_counter())
-            return transform(batch)
-
-        preset.target.transform = clocked
+        starts = step_starts(preset)
         with tempfile.TemporaryDirectory() as folder:
             fit(
                 student,

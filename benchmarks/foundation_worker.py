@@ -50,12 +50,8 @@ def trainer_step() -> dict[str, Any]:
         return {"step_s": step_seconds_of(synthetic_model(), preset, stage, Path(folder))[WARMUP:]}
 
 
-def step_seconds_of(student: Any, preset: Any, stage: Any, folder: Path, teachers: Any = None) -> list[float]:
-    """Time between the starts of successive batches of fit(), `stage.steps` - 1 of them."""
-    from compactor.data.image_loader import ImageLoader
-    from compactor.data.spec import AugmentSpec
-    from compactor.trainer.fit import fit
-
+def step_starts(preset: Any) -> list[float]:
+    """A list to which fit() with this preset will add the time at which each step starts."""
     starts: list[float] = []
     transform = preset.target.transform
 
@@ -64,6 +60,16 @@ def step_seconds_of(student: Any, preset: Any, stage: Any, folder: Path, teacher
         return transform(batch)
 
     preset.target.transform = clocked
+    return starts
+
+
+def step_seconds_of(student: Any, preset: Any, stage: Any, folder: Path, teachers: Any = None) -> list[float]:
+    """Time between the starts of successive batches of fit(), `stage.steps` - 1 of them."""
+    from compactor.data.image_loader import ImageLoader
+    from compactor.data.spec import AugmentSpec
+    from compactor.trainer.fit import fit
+
+    starts = step_starts(preset)
     augment = AugmentSpec(crop="pad", padding=4, flip=True)
     split = synthetic_split(BATCH * stage.steps)
     fit(

@@ -68,39 +68,23 @@ def trade_offs(report: "Report") -> list[Figure]:
             ends = (min(blocks), max(blocks))
             latency.append((row, replace(base, x=one.median_ns, x_range=ends, hollow=hollow)))
     ring = " The ring marks what is shipped." if report.shipped else ""
-    found = []
-    if latency:
-        shaky = " Hollow: INVALID measurement." if any(point.hollow for _, point in latency) else ""
-        found.append(
-            Figure(
-                f"{metric.capitalize()} against latency",
-                charts.scatter(
-                    [point for _, point in latency],
-                    scale="ns",
-                    x_label="median compute time of one sample (logarithmic)",
-                    y_label=y_label,
-                ),
-                "Up and left is better. Vertical bars: 95% interval; horizontal: range of the block medians."
-                + ring
-                + shaky,
-                _subject_keys(report, [row for row, _ in latency]),
-            )
+    shaky = " Hollow: INVALID measurement." if any(point.hollow for _, point in latency) else ""
+    bars = "Up and left is better. Vertical bars: 95% interval"
+    ranges = "; horizontal: range of the block medians."
+    axes: tuple[tuple[str, list[tuple[AccuracyRow, Point]], charts.Scale, str, str], ...] = (
+        ("latency", latency, "ns", "median compute time of one sample (logarithmic)", ranges + ring + shaky),
+        ("size", size, "B", "size of the files (logarithmic)", f".{ring}"),
+    )
+    return [
+        Figure(
+            f"{metric.capitalize()} against {name}",
+            charts.scatter([point for _, point in points], scale=scale, x_label=x_label, y_label=y_label),
+            bars + caption,
+            _subject_keys(report, [row for row, _ in points]),
         )
-    if size:
-        found.append(
-            Figure(
-                f"{metric.capitalize()} against size",
-                charts.scatter(
-                    [point for _, point in size],
-                    scale="B",
-                    x_label="size of the files (logarithmic)",
-                    y_label=y_label,
-                ),
-                "Up and left is better. Vertical bars: 95% interval." + ring,
-                _subject_keys(report, [row for row, _ in size]),
-            )
-        )
-    return found
+        for name, points, scale, x_label, caption in axes
+        if points
+    ]
 
 
 def variants_figure(report: "Report") -> Figure | None:

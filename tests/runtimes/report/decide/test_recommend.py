@@ -4,27 +4,14 @@ import msgspec
 import pytest
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
-from compactor_runtimes.report import AccuracyRow, PairedRow, Report, Variant, recommend
+from compactor_runtimes.report import PairedRow, Report, Variant, recommend
 from compactor_runtimes.report.draw.tiles import tiles
+from tests.runtimes.compare_runs import row as compared_row
 from tests.runtimes.toy_measurement import measurement
 
 
 def row(subject, kind, value, size):
-    return AccuracyRow(
-        subject=subject,
-        kind=kind,
-        metric="accuracy",
-        value=value,
-        low=value - 0.01,
-        high=value + 0.01,
-        n=1000,
-        agreement_with_teacher=None,
-        kl_to_teacher=None,
-        ece=None,
-        parameters=None,
-        size_bytes=size,
-        split="report",
-    )
+    return compared_row(subject, kind, value=value, low=value - 0.01, high=value + 0.01, n=1000, size=size)
 
 
 def pair(a, b, step, difference, low, high, verdict):
