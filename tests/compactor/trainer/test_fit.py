@@ -22,7 +22,7 @@ from compactor.methods import method_named, parse_options
 from compactor.objectives import LogitObjective
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
+from compactor.records import PENULTIMATE, Batch, Crops, Needs, Outputs, Step, Target, Term
 from compactor.samplers.shuffle import Shuffle
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset, Sampler, TargetPolicy
@@ -53,7 +53,8 @@ def train(
         lambda rank, world: ImageLoader(
             toys.split(n), batch_size=stage.batch_size, augment=augment, seed=3, rank=rank, world=world
         ),
-        stage=stage,
+        training=stage,
+        name=stage.id,
         seed=3,
         folder=folder,
         teachers=teachers,
@@ -265,7 +266,8 @@ def test_kd_without_a_hard_share_never_reads_labels(tmp_path: Path) -> None:
             lambda rank, world, data=data: ImageLoader(
                 data, batch_size=8, augment=AugmentSpec(), seed=0, rank=rank, world=world
             ),
-            stage=stage,
+            training=stage,
+            name=stage.id,
             seed=0,
             folder=folder,
             teachers=Teachers([toys.classifier(seed=8)]),
@@ -300,7 +302,7 @@ def test_reduction_is_weighted_sum_over_valid_count(tmp_path: Path) -> None:
 class _Projector(LogitObjective):
     """A feature objective with a train-only projection, as hidden-state matching will be."""
 
-    needs = Needs(student=frozenset({"backbone.body"}), teacher=frozenset({"backbone.body"}))
+    needs = Needs(student=frozenset({PENULTIMATE}), teacher=frozenset({PENULTIMATE}))
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module:
         self.projector = nn.Linear(16, 16, bias=False)
@@ -310,7 +312,7 @@ class _Projector(LogitObjective):
         self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
     ) -> dict[str, Term]:
         assert teacher is not None
-        gap = self.projector(student.features["backbone.body"]) - teacher.features["backbone.body"]
+        gap = self.projector(student.features[PENULTIMATE]) - teacher.features[PENULTIMATE]
         return {"hidden": Term(gap.square().mean(-1))}
 
 
@@ -435,7 +437,8 @@ def test_an_objective_may_see_all_samples_before_training(tmp_path: Path) -> Non
         toys.classifier(),
         Preset([(objective, 1.0)], TargetPolicy(), Shuffle()),
         lambda rank, world: ImageLoader(data, batch_size=8, augment=AUGMENT, seed=0, rank=rank, world=world),
-        stage=toys.stage(epochs=1),
+        training=toys.stage(epochs=1),
+        name="toy",
         seed=0,
         folder=tmp_path,
         teachers=Teachers([teacher]),
