@@ -14,7 +14,7 @@ from compactor_runtimes.errors import UsageError
 
 @dataclass(frozen=True)
 class Feature:
-    """An inner tensor [..., width]: the output of the sub-module at `path`, or its (first) input."""
+    """An inner tensor [..., width]: the output (or its first part) of the module at `path`, or its input."""
 
     path: str
     width: int
@@ -39,9 +39,10 @@ def capture(module: nn.Module, wanted: Mapping[str, Feature]) -> Iterator[dict[s
             )
 
         def keep(
-            _: nn.Module, inputs: tuple[Any, ...], output: Tensor, name: str = name, side: str = feature.side
+            _: nn.Module, inputs: tuple[Any, ...], output: Any, name: str = name, side: str = feature.side
         ) -> None:
-            seen[name] = inputs[0] if side == "input" else output
+            value = inputs if side == "input" else output
+            seen[name] = value if isinstance(value, Tensor) else value[0]
 
         handles.append(modules[feature.path].register_forward_hook(keep))
     try:

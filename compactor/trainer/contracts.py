@@ -86,6 +86,13 @@ class Sampler:
         """Return for how many epochs the pass that begins with `epoch` counts."""
         return 1
 
+    def passes(self, epochs: int) -> Iterator[int]:
+        """Yield the epochs at which the passes of `epochs` epochs begin."""
+        epoch = 0
+        while epoch < epochs:
+            yield epoch
+            epoch += self.span(epoch)
+
     def samples(self, n: int, epoch: int = 0) -> int:
         """Return how many samples that pass visits, which sets the length of training."""
         return n

@@ -163,11 +163,8 @@ class _Run:
 
     def _steps(self, epochs: int) -> int:
         """Steps of all passes that `epochs` epochs take."""
-        steps, epoch = 0, 0
-        while epoch < epochs:
-            steps += self.loader.steps(self.sampler.samples(len(self.loader), epoch))
-            epoch += self.sampler.span(epoch)
-        return steps
+        n = len(self.loader)
+        return sum(self.loader.steps(self.sampler.samples(n, epoch)) for epoch in self.sampler.passes(epochs))
 
     def one_epoch(self, bar: Bar, wish: StopWish) -> None:
         """Run the steps of the pass at hand that are still to do."""

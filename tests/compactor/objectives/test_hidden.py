@@ -128,8 +128,8 @@ def test_a_model_without_states_is_refused(role: Any, tmp_path: Path) -> None:
             accelerator_for("fp32"), student, preset, Teachers([teacher]), toys.stage(), name="hop", seed=0
         )
     assert str(caught.value) == (
-        f"stage hop.options.hidden_weight: compares the feature 'states', which the {role}'s Mlp does not have "
-        "(it has penultimate); leave the option out, or name another model"
+        f"stage hop.options.hidden_weight: compares the feature 'states', which the {role}'s Mlp does not "
+        "have (it has penultimate); leave the option out, or name another model"
     )
 
 

@@ -57,6 +57,7 @@ def train(
         name=stage.id,
         seed=3,
         folder=folder,
+        split=toys.split(n),
         teachers=teachers,
         deadline_s=deadline_s,
     )
@@ -99,7 +100,7 @@ def test_schedule_by_hand() -> None:
     assert passes == [pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))] * 2
 
 
-class _StopAt(TargetPolicy):
+class StopAt(TargetPolicy):
     """Send this process a Ctrl-C in the middle of a step."""
 
     def __init__(self, at: int) -> None:
@@ -119,7 +120,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int,
     whole = toys.classifier(dropout=0.3)
     reference = train(tmp_path / "whole", student=whole, stage=stage)
     parts = toys.classifier(dropout=0.3)
-    preset = Preset([(HardCrossEntropy(), 1.0)], _StopAt(stop), Shuffle())
+    preset = Preset([(HardCrossEntropy(), 1.0)], StopAt(stop), Shuffle())
     with pytest.raises(InterruptedRun, match=f"stopped at step {stop + 1} of 12"):
         train(tmp_path / "parts", student=parts, stage=stage, preset=preset)
     torch.manual_seed(999)  # the checkpoint, not luck, must restore the generator
@@ -145,7 +146,7 @@ def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
             tmp_path / "parts",
             student=make(),
             stage=stage,
-            preset=Preset([(HardCrossEntropy(), 1.0)], _StopAt(2), Shuffle()),
+            preset=Preset([(HardCrossEntropy(), 1.0)], StopAt(2), Shuffle()),
         )
     train(tmp_path / "parts", student=resumed, stage=stage)
     assert same(weights(whole), weights(resumed))
@@ -337,10 +338,32 @@ def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_bfloat16_trains_and_the_weights_stay_float32(tmp_path: Path) -> None:
+    """One step of plain SGD on gradients that autocast computes by hand."""
     student = toys.classifier()
-    result = train(tmp_path, student=student, stage=toys.stage(precision="bf16", epochs=10))
+    by_hand = copy.deepcopy(student)
+    stage = toys.stage(
+        precision="bf16",
+        steps=1,
+        epochs=None,
+        batch_size=25,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+    )
+    result = train(tmp_path, student=student, stage=stage, augment=AugmentSpec(), n=25)
+    data = toys.split(25)
+    pixels = torch.from_numpy(data.inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(data.labels["label"])
+    exact = nn.functional.cross_entropy(by_hand(pixels)["label"], labels).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nn.functional.cross_entropy(by_hand(pixels)["label"].float(), labels)
+    loss.backward()
+    assert result.history[0]["terms"]["hard_ce"] == pytest.approx(loss.item(), abs=1e-6)
+    assert abs(loss.item() - exact) > 1e-4  # bfloat16 has 8 bits, and it shows
     assert {value.dtype for value in student.parameters()} == {torch.float32}
-    assert result.history[-1]["terms"]["hard_ce"] < result.history[0]["terms"]["hard_ce"]
+    for trained, expected in zip(student.parameters(), by_hand.parameters(), strict=True):
+        assert expected.grad is not None
+        torch.testing.assert_close(trained, expected - 0.05 * expected.grad)
 
 
 class _Passes(Sampler):
@@ -375,7 +398,7 @@ def test_epochs_may_be_longer_or_shorter_than_the_data(
             tmp_path / "parts",
             student=toys.classifier(dropout=0.3),
             stage=stage,
-            preset=Preset([(HardCrossEntropy(), 1.0)], _StopAt(4), sampler),
+            preset=Preset([(HardCrossEntropy(), 1.0)], StopAt(4), sampler),
             n=24,
         )
     resumed = toys.classifier(dropout=0.3)
