@@ -174,7 +174,7 @@ class Needs:
     """What an objective reads beside logits.
 
     `student` and `teacher` are names of features (`Student.features`; the teacher's make it need a live one),
-    `option` the stage's option that asks for them. `statistics` asks for one pass over the training samples
+    `option` the key of the stage that asks for them. `statistics` asks for one pass over the training samples
     before training starts.
     """
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class HiddenMatch:
     """Distance of the student's last hidden states to the first teacher's."""
 
-    needs = Needs(student=frozenset({STATES}), teacher=frozenset({STATES}), option="hidden_weight")
+    needs = Needs(student=frozenset({STATES}), teacher=frozenset({STATES}), option="options.hidden_weight")
     lr: float | None = None
 
     def __init__(self, distance: Literal["mse", "cosine"] = "mse") -> None:

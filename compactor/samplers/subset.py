@@ -10,11 +10,11 @@ from compactor.data.splits import Split, proportional_part
 from compactor.records import Training
 from compactor.samplers import SamplerOptions
 from compactor.trainer.contracts import Sampler
-from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
     from compactor.teachers import Teachers
 
+FEWEST = 2  # what training needs at least, also in a smoke run, which has few samples
 SALT = 5  # keeps the draw apart from those of the splits, which may have the same seed
 
 
@@ -29,7 +29,7 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
 
 
 class Subset(Sampler):
-    """`round(share * n)` samples, drawn once.
+    """`round(share * n)` samples and at least 2, drawn once.
 
     1. Of each class (of the first head with one label a sample) as many as its share gives, by largest
        remainders; samples without a label are a group of their own, as are all where there is no such head.
@@ -42,17 +42,8 @@ class Subset(Sampler):
         self.kept = np.empty(0, np.int64)
 
     def fit(self, split: Split, teachers: "Teachers | None") -> None:
-        """Draw the subset.
-
-        Raises:
-            UsageError: fewer than 2 samples would be left.
-        """
-        count = round(self.share * len(split))
-        if count < 2:
-            raise UsageError(
-                f"sampler.options.share: {self.share} of {len(split)} training samples leaves {count}, "
-                "expected at least 2; raise it"
-            )
+        """Draw the subset."""
+        count = max(round(self.share * len(split)), FEWEST)
         labels = next((one[split.rows] for one in split.labels.values() if one.ndim == 1), None)
         groups = np.zeros(len(split), np.int64) if labels is None else labels
         self.kept = proportional_part(groups, count, seed=[self.seed, SALT])

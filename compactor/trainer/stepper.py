@@ -43,7 +43,7 @@ class Stepper:
         self.needs_student: dict[str, Feature] = {}
         self.needs_teacher: dict[str, Feature] = {}
         for needs in (objective.needs for objective in self.objectives):
-            at = f"stage {name}.options.{needs.option}"
+            at = f"stage {name}.{needs.option}"
             if needs.teacher and not models:
                 raise UsageError(
                     f"{at}: compares features of a teacher, but none runs beside the student; leave the "

@@ -16,6 +16,7 @@ from compactor.options import checked_options
 from compactor.progress import SilentReporter
 from compactor.recipe.load import load_recipe, parse_recipe
 from compactor.recipe.spec import SamplerSpec, StageSpec
+from compactor.run import plan as plan_module
 from compactor.run import stages
 from compactor.run.plan import make_plan
 from compactor.samplers import CROP_MAJOR, SAMPLERS, SHUFFLE, SamplerOptions, sampler_options
@@ -213,6 +214,16 @@ def test_any_method_takes_any_sampler_that_fits(
     for stage in plan.stages:
         runner.run(stage)
     assert found[-1] == (kind, steps)
+
+
+def test_a_samplers_code_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same recipe, but its sampler's name stands for another module."""
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(recipe(sampler="shuffle")))
+    keys = []
+    for module in ("shuffle", "subset"):
+        monkeypatch.setattr(plan_module, "SAMPLERS", {"shuffle": f"compactor.samplers.{module}:Options"})
+        keys.append(make_plan(load_recipe(str(tmp_path / "toy.yaml")), tmp_path).digests["distil"])
+    assert keys[0] != keys[1]
 
 
 def test_another_sampler_is_another_key(tmp_path: Path) -> None:

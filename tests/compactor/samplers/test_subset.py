@@ -12,7 +12,7 @@ from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.records import Batch
 from compactor.samplers.subset import Subset
 from compactor.trainer.contracts import Preset, TargetPolicy
-from compactor_runtimes.errors import InterruptedRun, UsageError
+from compactor_runtimes.errors import InterruptedRun
 from tests import toys
 from tests.compactor.trainer.test_fit import StopAt, same, train, weights
 
@@ -75,11 +75,8 @@ def test_the_seed_decides_and_a_whole_share_is_all() -> None:
     assert sorted(epoch(fitted(1.0, data), 0, 60)) == list(range(60))
 
 
-def test_too_small_a_share_is_one_sentence() -> None:
-    with pytest.raises(
-        UsageError, match=r"share: 0\.05 of 24 training samples leaves 1, expected at least 2"
-    ):
-        fitted(0.05, toys.split(24))
+def test_there_are_two_at_least() -> None:
+    assert fitted(0.01, toys.split(24)).samples(24) == 2
 
 
 class _Seen(TargetPolicy):
