@@ -38,10 +38,10 @@ class Method:
 
     `build` makes it from the options, for live teachers or none; `build_stored` from the options and a label
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
-    alone can learn from either. `targets` names the policies of TARGETS that they use.
-    `check_stored` refuses options that only live teachers can serve; it is given
-    them and where they were found, before anything is labelled or trained.
-    `answers` is what its objectives compare, as in Task.answers: it fits the tasks that say the same.
+    alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
+    options that only live teachers can serve; it is given them and where they were found, before anything is
+    labelled or trained. `answers` is what its objectives compare, as in Task.answers: it fits the tasks that
+    say the same.
     """
 
     options: type[msgspec.Struct]

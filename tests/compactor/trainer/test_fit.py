@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,21 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+# one step of plain SGD on all 25 samples
+ONE_STEP: dict[str, Any] = {
+    "steps": 1,
+    "epochs": None,
+    "batch_size": 25,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}
+
+
+def pixels_of(n: int) -> Tensor:
+    return torch.from_numpy(toys.split(n).inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
 def test_one_step_is_plain_sgd(tmp_path: Path) -> None:
@@ -318,14 +334,32 @@ class _Projector(LogitObjective):
 
 
 def test_train_only_module_learns_and_stays_out_of_the_student(tmp_path: Path) -> None:
-    student, objective = toys.classifier(), _Projector()
+    """One step of plain SGD, student and projection alike, on gradients by hand."""
+    student, teacher, objective = toys.classifier(), toys.classifier(seed=8), _Projector()
+    by_hand = copy.deepcopy(student)
     preset = Preset([(objective, 1.0)], TargetPolicy(), Shuffle())
-    torch.manual_seed(0)
-    stage = toys.stage(epochs=20, lr=0.3)
-    result = train(
-        tmp_path, student=student, stage=stage, preset=preset, teachers=Teachers([toys.classifier(seed=8)])
+    stage = toys.stage(**ONE_STEP, lr=0.3)
+    train(
+        tmp_path,
+        student=student,
+        stage=stage,
+        preset=preset,
+        teachers=Teachers([teacher]),
+        augment=AugmentSpec(),
+        n=25,
     )
-    assert result.history[-1]["terms"]["hidden"] < 0.5 * result.history[0]["terms"]["hidden"]
+    torch.manual_seed(3)  # the stage's seed
+    projector = nn.Linear(16, 16, bias=False)
+    normalised = (pixels_of(25) - 0.5) / 0.5
+    gap = projector(by_hand.backbone.body(normalised)) - teacher.backbone.body(normalised)
+    gap.square().mean().backward()
+    for trained, expected in [
+        (objective.projector.weight, projector.weight),
+        *zip(student.backbone.body.parameters(), by_hand.backbone.body.parameters(), strict=True),
+    ]:
+        assert expected.grad is not None
+        assert expected.grad.abs().sum() > 0
+        torch.testing.assert_close(trained, expected - 0.3 * expected.grad)
     assert set(student.state_dict()) == set(toys.classifier().state_dict())
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["training"]["train_only"][0].keys() == {
         "weight"
@@ -341,22 +375,12 @@ def test_bfloat16_trains_and_the_weights_stay_float32(tmp_path: Path) -> None:
     """One step of plain SGD on gradients that autocast computes by hand."""
     student = toys.classifier()
     by_hand = copy.deepcopy(student)
-    stage = toys.stage(
-        precision="bf16",
-        steps=1,
-        epochs=None,
-        batch_size=25,
-        momentum=0.0,
-        weight_decay=0.0,
-        schedule="constant",
-    )
+    stage = toys.stage(**ONE_STEP, precision="bf16")
     result = train(tmp_path, student=student, stage=stage, augment=AugmentSpec(), n=25)
-    data = toys.split(25)
-    pixels = torch.from_numpy(data.inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(data.labels["label"])
-    exact = nn.functional.cross_entropy(by_hand(pixels)["label"], labels).item()
+    labels = torch.from_numpy(toys.split(25).labels["label"])
+    exact = nn.functional.cross_entropy(by_hand(pixels_of(25))["label"], labels).item()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = nn.functional.cross_entropy(by_hand(pixels)["label"].float(), labels)
+        loss = nn.functional.cross_entropy(by_hand(pixels_of(25))["label"].float(), labels)
     loss.backward()
     assert result.history[0]["terms"]["hard_ce"] == pytest.approx(loss.item(), abs=1e-6)
     assert abs(loss.item() - exact) > 1e-4  # bfloat16 has 8 bits, and it shows
