@@ -75,7 +75,8 @@ def step(subject: str) -> dict[str, Any]:
                 student,
                 preset,
                 lambda rank, world: TASK.loader(data.train, stage, seed=0, rank=rank, world=world),
-                stage=stage,
+                training=stage,
+                name=stage.id,
                 seed=0,
                 folder=Path(folder),
             )

@@ -78,7 +78,8 @@ def step_seconds_of(student: Any, preset: Any, stage: Any, folder: Path, teacher
         lambda rank, world: ImageLoader(
             split, batch_size=BATCH, augment=augment, seed=0, rank=rank, world=world
         ),
-        stage=stage,
+        training=stage,
+        name=stage.id,
         seed=0,
         folder=folder,
         teachers=teachers,

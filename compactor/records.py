@@ -25,6 +25,8 @@ IGNORE = -100  # the label of a position without ground truth
 LABEL, INTENT, SLOT, EMBEDDING, MLM = "label", "intent", "slot", "embedding", "mlm"
 # names of inputs, those that Hugging Face's models and their runtimes use
 PIXELS, IDS, MASK, POSITIONS = "pixel_values", "input_ids", "attention_mask", "positions"
+# names of features: what a linear layer makes a sample's logits of [B, D]; last hidden states [B, L, D]
+PENULTIMATE, STATES = "penultimate", "states"
 # keys of Batch.aux: int64 [B, W], position of each word's first token, -1 for none; how views were mixed
 FIRST, PARTNER, LAM = "first", "mix.partner", "mix.lam"
 
@@ -91,14 +93,12 @@ class Outputs:
     """What a student or the mixed teachers said.
 
     `log_probs` is kept as a logarithm because the logarithm of a probability that underflowed cannot be
-    recovered; it is None for a student, whose objectives read logits. `pos` holds b * L + l for heads of
-    packed positions [P, V].
+    recovered; it is None for a student, whose objectives read logits. `features` hold what objectives named.
     """
 
     logits: "dict[str, Tensor]"
     log_probs: "dict[str, Tensor] | None" = None
     features: "dict[str, Tensor]" = field(default_factory=dict)
-    pos: "Tensor | None" = None
 
 
 @dataclass(frozen=True)
@@ -173,12 +173,14 @@ class Step:
 class Needs:
     """What an objective reads beside logits.
 
-    `student` and `teacher` are module paths whose outputs are captured as features; `statistics` asks for one
-    pass over the training samples before training starts.
+    `student` and `teacher` are names of features (`Student.features`; the teacher's make it need a live one),
+    `option` the key of the stage that asks for them. `statistics` asks for one pass over the training samples
+    before training starts.
     """
 
     student: frozenset[str] = frozenset()
     teacher: frozenset[str] = frozenset()
+    option: str = "method"
     statistics: bool = False
 
 

@@ -6,20 +6,23 @@ state_dict() of the student cannot reach them.
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compactor.mixers import TeacherMixer
-from compactor.mixers.mean import MeanMixer
+from compactor.mixers import DEFAULT_MIXER, MIXERS, TeacherMixer
 from compactor.models.build import build_model, load_model_folder
-from compactor.models.features import capture
+from compactor.models.features import Feature, capture
 from compactor.models.student import Student
 from compactor.recipe.spec import STAGE, ModelSpec
 from compactor.records import MASK, Batch, DataInfo, Outputs
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import lookup
+
+NOTHING: Mapping[str, Feature] = MappingProxyType({})
 
 
 class Teachers:
@@ -28,7 +31,7 @@ class Teachers:
     def __init__(self, models: Sequence[nn.Module], mixer: TeacherMixer | None = None) -> None:
         """Freeze the models."""
         self.models = [model.eval().requires_grad_(False) for model in models]
-        self.mixer = mixer or MeanMixer()
+        self.mixer: TeacherMixer = mixer or lookup(MIXERS, DEFAULT_MIXER, "mixer")()
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device) -> "Teachers":
@@ -39,11 +42,11 @@ class Teachers:
         return self
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, features: frozenset[str] = frozenset()) -> Outputs:
+    def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
         """Return what the mixer makes of all logits, and the features asked for."""
         outputs = []
         for index, model in enumerate(self.models):
-            with capture(model, features if index == 0 else frozenset()) as seen:
+            with capture(model, NOTHING if index else features) as seen:
                 outputs.append(Outputs(logits=model(**batch.x), features=seen))
         return self.mixer(outputs)
 
@@ -73,7 +76,7 @@ class RememberedTeachers(Teachers):
             single = outputs.log_probs and len(self.models) == 1
             _keep({} if single else outputs.logits, self._logits, batch)
 
-    def __call__(self, batch: Batch, features: frozenset[str] = frozenset()) -> Outputs:
+    def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
         """Return what was said of these samples, [B, C]; of words [B, L, C], zeros where a text has ended."""
         assert not features
         log_probs = self._recall(self._log_probs, batch)

@@ -4,16 +4,19 @@ A new method is one file with a METHOD, one line in METHODS and one test.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from compactor.options import checked_options
+from compactor.samplers import CROP_MAJOR, SHUFFLE, sampler_options
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup, nearest
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
+    from compactor.recipe.spec import StageSpec
     from compactor.trainer.contracts import Preset
 
 METHODS = {
@@ -26,6 +29,8 @@ METHODS = {
     "embedding": "compactor.methods.embedding:METHOD",
 }
 
+VIEWS = "crops_per_image"  # the option of methods that take several recorded views of a sample in a step
+
 
 @dataclass(frozen=True)
 class Method:
@@ -33,16 +38,18 @@ class Method:
 
     `build` makes it from the options, for live teachers or none; `build_stored` from the options and a label
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
-    alone can learn from either. `sources` are the modules whose source decides what the method computes
-    (they enter the cache key).
-    `answers` is what its objectives compare, as in Task.answers: it fits the tasks that say the same.
+    alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
+    options that only live teachers can serve; it is given them and where they were found, before anything is
+    labelled or trained. `answers` is what its objectives compare, as in Task.answers: it fits the tasks that
+    say the same.
     """
 
     options: type[msgspec.Struct]
     build: "Callable[[Any], Preset] | None"
     learns_from_teachers: bool
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
-    sources: tuple[str, ...] = field(default=())
+    check_stored: Callable[[Any, str], None] | None = None
+    targets: tuple[str, ...] = ()
     answers: Literal["classes", "embedding"] = "classes"
 
 
@@ -64,14 +71,45 @@ def parse_options(method: Method, options: dict[str, Any], at: str) -> msgspec.S
     Raises:
         UsageError: an unknown option or a wrong value.
     """
-    known = [item.encode_name for item in msgspec.structs.fields(method.options)]
-    for key in options:
-        if key not in known:
-            raise UsageError(
-                f"{at}.options.{key}: unknown option; {nearest(key, known) if known else 'it has none'}"
-            )
-    try:
-        return msgspec.convert(options, method.options)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).replace("`", "").partition(" - at $")
-        raise UsageError(f"{at}.options{where}: {what}") from error
+    return checked_options(method.options, options, f"{at}.options")
+
+
+def stage_options(method: Method, stage: "StageSpec", at: str) -> msgspec.Struct:
+    """Check a stage's options; where it names a sampler, that one says how many views of a sample a step has.
+
+    Raises:
+        UsageError: an unknown option or a wrong value, of the method or of the sampler, views said twice, or
+            what only live teachers can serve, of a stage with `labels`.
+    """
+    options, sampler = parse_options(method, stage.options, at), sampler_options(stage, at)
+    if method.check_stored is not None and stage.labels is not None:
+        method.check_stored(options, at)
+    if sampler is None or not hasattr(options, VIEWS):
+        return options
+    if VIEWS in stage.options:
+        raise UsageError(
+            f"{at}.options.{VIEWS}: has no effect where the stage names a sampler; remove it, or give it to "
+            f"sampler crop-major: {{name: crop-major, options: {{{VIEWS}: {stage.options[VIEWS]}}}}}"
+        )
+    return msgspec.structs.replace(options, **{VIEWS: sampler.views})
+
+
+def views_of(stage: "StageSpec", options: msgspec.Struct, at: str) -> int:
+    """Views of a sample in a step: what the stage's sampler says, else its method's options."""
+    sampler = sampler_options(stage, at)
+    return int(getattr(options, VIEWS, 1)) if sampler is None else sampler.views
+
+
+def require_mixable(stage: "StageSpec", options: msgspec.Struct, at: str) -> None:
+    """Refuse to mix data sets in a stage that visits samples in another order than plain shuffling.
+
+    Raises:
+        UsageError: its sampler, or its method's, whose options these are, leaves no room for other data.
+    """
+    own = CROP_MAJOR if stage.labels is not None and hasattr(options, VIEWS) else SHUFFLE
+    order = own if stage.chosen_sampler is None else stage.chosen_sampler.name
+    if order != SHUFFLE:
+        raise UsageError(
+            f"{at}: visits samples in an order of its own ({order}), so data.also cannot be mixed in; remove "
+            f"data.also, or use sampler {SHUFFLE}"
+        )

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from compactor.methods import Method
+from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
+from compactor_runtimes.tables import lookup
 
 Weight = Annotated[float, Meta(ge=0)]
 
@@ -54,7 +56,6 @@ def build(options: Options) -> Preset:
     from compactor.objectives.hard_ce import HardCrossEntropy
     from compactor.objectives.hidden import HiddenMatch
     from compactor.samplers.shuffle import Shuffle
-    from compactor.targets.live_teacher import LiveTeacher
 
     divergence = DIVERGENCES[options.divergence](temperature=options.temperature)
     square = 1.0 if divergence.scaled else options.temperature**2  # the others multiply by it themselves
@@ -63,7 +64,8 @@ def build(options: Options) -> Preset:
         (divergence, square * options.soft_weight),
         (HiddenMatch(options.hidden_distance), options.hidden_weight),
     ]
-    return Preset([pair for pair in weighted if pair[1]], LiveTeacher(), Shuffle(), options.head_weights)
+    target = lookup(TARGETS, "live", "target")()
+    return Preset([pair for pair in weighted if pair[1]], target, Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True)
+METHOD = Method(options=Options, build=build, learns_from_teachers=True, targets=("live",))

@@ -40,4 +40,6 @@ def build(options: Options, stored: "Stored") -> Preset:
     return fkd.preset(options, stored, target)
 
 
-METHOD = Method(options=Options, build=None, build_stored=build, learns_from_teachers=True)
+METHOD = Method(
+    options=Options, build=None, build_stored=build, learns_from_teachers=True, targets=("calibrated",)
+)

@@ -47,4 +47,6 @@ def preset(options: Options, stored: "Stored", target: "TargetPolicy") -> Preset
     return Preset([(objective, 1.0)], target, sampler)
 
 
-METHOD = Method(options=Options, build=None, build_stored=build, learns_from_teachers=True)
+METHOD = Method(
+    options=Options, build=None, build_stored=build, learns_from_teachers=True, targets=("stored",)
+)

@@ -4,7 +4,9 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compactor.targets import TARGETS
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
     from compactor.data.splits import Split
@@ -31,12 +33,11 @@ class Stored:
         Raises:
             UsageError: they cannot be mixed.
         """
-        from compactor.targets.stored import StoredLabels
-
         self._require_mixable(mixing, views)
-        return StoredLabels(
+        target: StoredLabels = lookup(TARGETS, "stored", "target")(
             self.part, seed=self.seed, quantization=self.spec.quantization, k=self.spec.k, mixing=mixing
         )
+        return target
 
     def calibrated(
         self, thresholds: "Thresholds", *, smoothing: float, views: int, mixing: "Mixing"
@@ -47,12 +48,11 @@ class Stored:
             UsageError: the store keeps no probabilities, or its views cannot be mixed.
         """
         from compactor.label_store.calibrate import calibrate
-        from compactor.targets.calibrated import CalibratedLabels
 
         self._require_mixable(mixing, views)
         head = self.part.header.heads[0].name
         truth = self.split.labels[head][self.split.rows]
-        return CalibratedLabels(
+        target: CalibratedLabels = lookup(TARGETS, "calibrated", "target")(
             self.part,
             calibrate(self.part, self.split.rows, truth, thresholds),
             smoothing=smoothing,
@@ -63,6 +63,7 @@ class Stored:
             k=self.spec.k,
             mixing=mixing,
         )
+        return target
 
     def _require_mixable(self, mixing: "Mixing", views: int) -> None:
         at = f"stage {self.stage.id}.options.mixing"
@@ -83,9 +84,10 @@ def require_views(stage: "StageSpec", views: int, held: int) -> None:
         UsageError: there are fewer, or the batch size is no multiple of it.
     """
     at = f"stage {stage.id}"
+    option = "options" if stage.chosen_sampler is None else "sampler.options"
     if views > held:
         raise UsageError(
-            f"{at}.options.crops_per_image: {views} found, but {held} crops of each sample are recorded; "
+            f"{at}.{option}.crops_per_image: {views} found, but {held} crops of each sample are recorded; "
             "lower it, or raise labels.crops and label again"
         )
     if stage.batch_size % views:

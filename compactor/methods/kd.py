@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from compactor.methods import Method
+from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
@@ -42,24 +45,24 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def build(options: Options) -> Preset:
     """Make the preset for live teachers."""
-    from compactor.targets.live_teacher import LiveTeacher
-
-    return _preset(options, LiveTeacher(options.average))
+    return _preset(options, lookup(TARGETS, "live", "target")(options.average))
 
 
-def build_stored(options: Options, stored: "Stored") -> Preset:
-    """Make the preset for a label store, which holds the teachers' mean probabilities.
+def check_stored(options: Options, at: str) -> None:
+    """Refuse what a label store does not hold.
 
     Raises:
         UsageError: the mean of logits was asked for.
     """
-    from compactor_runtimes.errors import UsageError
-
     if options.average == "logits":
         raise UsageError(
-            f"stage {stored.stage.id}.options.average: logits found, but a label store holds mean "
-            "probabilities; remove the option, or remove labels to learn from live teachers"
+            f"{at}.options.average: logits found, but a label store holds mean probabilities; remove the "
+            "option, or remove labels to learn from live teachers"
         )
+
+
+def build_stored(options: Options, stored: "Stored") -> Preset:
+    """Make the preset for a label store, which holds the teachers' mean probabilities."""
     return _preset(options, stored.labels())
 
 
@@ -78,4 +81,11 @@ def _preset(options: Options, target: "TargetPolicy") -> Preset:
     return Preset(objectives, target, Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, build_stored=build_stored, learns_from_teachers=True)
+METHOD = Method(
+    options=Options,
+    build=build,
+    build_stored=build_stored,
+    check_stored=check_stored,
+    learns_from_teachers=True,
+    targets=("live", "stored"),
+)

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from compactor.methods import Method
+from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
+from compactor_runtimes.errors import UsageError
+from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
@@ -68,26 +71,29 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def build(options: Options) -> Preset:
     """Make the preset for live teachers."""
     from compactor.samplers.shuffle import Shuffle
-    from compactor.targets.live_teacher import LiveTeacher
 
-    return Preset(_objectives(options, published="logits"), LiveTeacher(cutmix=options.cutmix), Shuffle())
+    target = lookup(TARGETS, "live", "target")(cutmix=options.cutmix)
+    return Preset(_objectives(options, published="logits"), target, Shuffle())
 
 
-def build_stored(options: Options, stored: "Stored") -> Preset:
-    """Make the preset for a label store, which holds the teachers' mean probabilities.
+def check_stored(options: Options, at: str) -> None:
+    """Refuse what a label store does not hold.
 
     Raises:
         UsageError: the discriminator was to see logits.
     """
-    from compactor.methods.from_store import require_views
-    from compactor.samplers.crop_major import CropMajor
-    from compactor_runtimes.errors import UsageError
-
     if options.discriminator is not None and options.discriminator.scores == "logits":
         raise UsageError(
-            f"stage {stored.stage.id}.options.discriminator.scores: logits found, but a label store holds "
-            "probabilities; set it to probabilities, or remove labels to learn from live teachers"
+            f"{at}.options.discriminator.scores: logits found, but a label store holds probabilities; set it "
+            "to probabilities, or remove labels to learn from live teachers"
         )
+
+
+def build_stored(options: Options, stored: "Stored") -> Preset:
+    """Make the preset for a label store, which holds the teachers' mean probabilities."""
+    from compactor.methods.from_store import require_views
+    from compactor.samplers.crop_major import CropMajor
+
     views = options.crops_per_image
     require_views(stored.stage, views, stored.part.views)
     return Preset(
@@ -121,4 +127,11 @@ def _adversary(options: DiscriminatorOptions, published: Literal["logits", "prob
     )
 
 
-METHOD = Method(options=Options, build=build, build_stored=build_stored, learns_from_teachers=True)
+METHOD = Method(
+    options=Options,
+    build=build,
+    build_stored=build_stored,
+    check_stored=check_stored,
+    learns_from_teachers=True,
+    targets=("live", "stored"),
+)

@@ -37,7 +37,7 @@ class MeanMixer:
             share = shares.to(stacked.device).view(-1, *[1] * (stacked.dim() - 1))
             logits[head] = (share * stacked).sum(0)
             log_probs[head] = torch.logsumexp(torch.log_softmax(stacked, dim=-1) + share.log(), dim=0)
-        return Outputs(logits, log_probs, outputs[0].features, outputs[0].pos)
+        return Outputs(logits, log_probs, outputs[0].features)
 
 
 def _mean_direction(vectors: list[Tensor], shares: Tensor) -> Tensor:

@@ -8,15 +8,14 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 from torch import nn
 
 from compactor.models.joint import with_heads
 from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
+from compactor.options import checked_options
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.tables import nearest
 
 EAGER = (
     "eager"  # plain matrix products: every exporter knows them, and short texts gain nothing by fused ones
@@ -64,7 +63,7 @@ def build(name: str, info: DataInfo, options: dict[str, Any], pretrained: bool, 
             f"model {model}: expected encoder:LxD with L layers of width D, such as encoder:4x256"
         )
     layers, width = int(size[1]), int(size[2])
-    given = _complete(_options(model, options), width, info)
+    given = _complete(checked_options(Options, options, f"model {model}: options"), width, info)
     if width % given["heads"]:
         raise UsageError(
             f"model {model}: {given['heads']} heads do not divide its width {width}; set options.heads to a "
@@ -78,18 +77,6 @@ def build(name: str, info: DataInfo, options: dict[str, Any], pretrained: bool, 
         options=given,
         pretrained=False,
     )
-
-
-def _options(model: str, options: dict[str, Any]) -> Options:
-    known = [item.encode_name for item in msgspec.structs.fields(Options)]
-    for key in options:
-        if key not in known:
-            raise UsageError(f"model {model}: options.{key}: unknown option; {nearest(key, known)}")
-    try:
-        return msgspec.convert(options, Options)
-    except msgspec.ValidationError as error:
-        what, _, where = str(error).replace("`", "").partition(" - at $")
-        raise UsageError(f"model {model}: options{where}: {what}") from error
 
 
 def _complete(options: Options, width: int, info: DataInfo) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compactor.models.features import Feature
 from compactor.models.heads import new_heads, pool
 from compactor.models.hf.trim import position_count
 from compactor.models.text import TextBackbone
-from compactor.records import LABEL, DataInfo
+from compactor.records import LABEL, STATES, DataInfo
 
 SHARED_ENCODER = (
     "masked-lm",
@@ -99,4 +100,5 @@ def with_heads(
         vocab_size=encoder.words.num_embeddings,
         max_tokens=position_count(model),
         untrained=sorted(f"heads.{name}" for name in module.heads.state_dict()) if pretrained else [],
+        features={STATES: Feature("encoder", width)},
     )

@@ -1,25 +1,29 @@
 """What every trainable model gives: named inputs and outputs, an example, and the module to deploy."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from compactor.records import DataInfo
+from compactor.models.features import Feature, before_linear_head
+from compactor.records import PENULTIMATE, DataInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
+from compactor_runtimes.errors import UsageError
 
 
 class Student(nn.Module):
     """A model of a task; `backbone` holds all weights that are saved, under the keys of its family.
 
     forward(**inputs) returns {head: logits}, or {"embedding": vectors}. `untrained` names the weights that
-    `weights: pretrained` did not bring and that are therefore random, such as a new head's.
+    `weights: pretrained` did not bring and that are therefore random, such as a new head's. `declared` are
+    the features that its family knows of.
     """
 
     backbone: nn.Module
     info: DataInfo
     untrained: Sequence[str] = ()
+    declared: Mapping[str, Feature] = {}
 
     @property
     @abstractmethod
@@ -39,6 +43,17 @@ class Student(nn.Module):
     def saved(self) -> dict[str, Any]:
         """Settings of the wrapper that a model folder keeps beside the weights (fields of ModelSpec)."""
 
+    @property
+    def features(self) -> dict[str, Feature]:
+        """Inner tensors that objectives may name: those declared, and what one linear layer makes logits of.
+
+        The model runs once to find the latter, `penultimate`, unless its family declares it.
+        """
+        if PENULTIMATE in self.declared:
+            return dict(self.declared)
+        found = before_linear_head(self, self.example())
+        return {**self.declared, **({} if found is None else {PENULTIMATE: found})}
+
     def deploy(self) -> nn.Module:
         """Return the module to export: tensors in the order of `inputs`, a tuple in that of `outputs`.
 
@@ -57,6 +72,24 @@ class _Deployed(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         answers = self.student(**dict(zip(self.names, tensors, strict=True)))
         return tuple(answers[head] for head in self.heads)
+
+
+def features_named(
+    names: frozenset[str], model: nn.Module, role: Literal["student", "teacher"], *, at: str
+) -> dict[str, Feature]:
+    """Find features of a model by name; `at` says which option asks for them.
+
+    Raises:
+        UsageError: the model does not have one of them.
+    """
+    known = model.features if names and isinstance(model, Student) else {}
+    for name in sorted(names - known.keys()):
+        backbone = type(model.backbone if isinstance(model, Student) else model).__name__
+        raise UsageError(
+            f"{at}: compares the feature {name!r}, which the {role}'s {backbone} does not have (it has "
+            f"{', '.join(sorted(known)) or 'none'}); leave the option out, or name another model"
+        )
+    return {name: known[name] for name in names}
 
 
 def parameter_count(module: nn.Module) -> int:

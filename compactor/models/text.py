@@ -1,13 +1,14 @@
 """What all text students share: the graph's inputs, an example, and whether encoder and tokenizer fit."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from compactor.models.features import Feature
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
 from compactor.records import IDS, MASK, DataInfo, TextInfo
@@ -25,7 +26,7 @@ class TextBackbone:
 
     `width` is the number of classes, or of the embedding's dimensions. `vocab_size` and `max_tokens` are how
     many ids and positions it knows, None where it does not say. `untrained` are the weights that
-    `weights: pretrained` did not bring.
+    `weights: pretrained` did not bring. `features` are inner tensors that objectives may name.
     """
 
     module: nn.Module
@@ -33,6 +34,7 @@ class TextBackbone:
     vocab_size: int | None = None
     max_tokens: int | None = None
     untrained: list[str] = field(default_factory=list)
+    features: dict[str, Feature] = field(default_factory=dict)
 
 
 class TextStudent(Student):
@@ -44,6 +46,9 @@ class TextStudent(Student):
         self.backbone = backbone.module
         self.info = info
         self.width, self.vocab_size = backbone.width, vocab_size
+        self.declared = {
+            name: replace(one, path=f"backbone.{one.path}") for name, one in backbone.features.items()
+        }
 
     @property
     def text(self) -> TextInfo:

@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import torch.nn.functional as F
 from torch import nn
 
-from compactor.records import MASK, Batch, Needs, Outputs, Step, Target, Term
-from compactor_runtimes.errors import UsageError
+from compactor.models.student import Student
+from compactor.records import MASK, STATES, Batch, Needs, Outputs, Step, Target, Term
 
 if TYPE_CHECKING:
     from compactor.teachers import Teachers
-
-STATES = "backbone.encoder"
 
 
 class HiddenMatch:
     """Distance of the student's last hidden states to the first teacher's."""
 
-    needs = Needs(student=frozenset({STATES}), teacher=frozenset({STATES}))
+    needs = Needs(student=frozenset({STATES}), teacher=frozenset({STATES}), option="options.hidden_weight")
     lr: float | None = None
 
     def __init__(self, distance: Literal["mse", "cosine"] = "mse") -> None:
@@ -32,12 +30,8 @@ class HiddenMatch:
         self.projection: nn.Linear | None = None
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module | None:
-        """Make W where widths differ.
-
-        Raises:
-            UsageError: student or teacher is no encoder with heads.
-        """
-        ours, theirs = _width(student, "student"), _width(teachers[0], "teacher")
+        """Make W where widths differ."""
+        ours, theirs = _width(student), _width(teachers[0])
         self.projection = nn.Linear(ours, theirs, bias=False) if ours != theirs else None
         return self.projection
 
@@ -58,12 +52,6 @@ class HiddenMatch:
         return {"hidden": Term(loss, batch.x[MASK] == 1)}
 
 
-def _width(model: nn.Module, role: str) -> int:
-    encoder = getattr(getattr(model, "backbone", None), "encoder", None)
-    width = getattr(encoder, "width", None)
-    if not isinstance(width, int):
-        raise UsageError(
-            f"options.hidden_weight: the {role} has no hidden states to compare, expected an encoder with "
-            "heads (tasks masked-lm, intent-slots, token-classification); set it to 0"
-        )
-    return width
+def _width(model: nn.Module) -> int:
+    assert isinstance(model, Student)
+    return model.features[STATES].width

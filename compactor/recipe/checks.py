@@ -139,10 +139,10 @@ def _check_whole(recipe: Recipe) -> None:
 
 def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str]) -> None:
     """Check a stage's method, its options, and whom it learns from and starts from."""
-    from compactor.methods import method_named, parse_options
+    from compactor.methods import method_named, require_mixable, stage_options
 
     method = method_named(stage.method, at)
-    options = parse_options(method, stage.options, at)
+    options = stage_options(method, stage, at)
     task = recipe.stage_task(stage)
     answers = "embedding" if task == "embedding" else "classes"
     if method.answers != answers:
@@ -153,6 +153,8 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     if getattr(options, "cutmix", False) and not task.startswith("image-"):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
     _check_labels(stage, task, method, options, at)
+    if recipe.stage_data(stage).also:
+        require_mixable(stage, options, at)
     teachers = recipe.stage_teachers(stage)
     has_store = stage.labels is not None and stage.labels.store is not None
     if method.learns_from_teachers and not teachers and not has_store:
@@ -173,11 +175,10 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
 
 def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspec.Struct, at: str) -> None:
     """Check that a stage has labels where its method needs them, and none where they have no effect."""
-    from compactor.methods import METHODS, method_named
+    from compactor.methods import METHODS, method_named, views_of
     from compactor.methods.from_store import require_views
 
-    labels = stage.labels
-    views = getattr(options, "crops_per_image", 1)
+    labels, views = stage.labels, views_of(stage, options, at)
     if labels is None:
         if method.build is not None and views > 1:
             raise UsageError(

@@ -6,7 +6,7 @@ What a recipe leads to is decided in `compactor.run`.
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, Quantization
 from compactor.records import Count, Positive, Training
@@ -70,10 +70,18 @@ class LabelsSpec(RecipePart, frozen=True):
     store: str | None = None
 
 
+class SamplerSpec(RecipePart, frozen=True):
+    """Which samples an epoch visits, and in which order: a name of `compactor.samplers`, and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
 class StageSpec(Training, RecipePart, frozen=True):
     """One training stage. `student`, `teachers`, `data` and `task` default to the recipe's own.
 
-    How it learns (epochs or steps, optimiser, schedule, precision) is `compactor.records.Training`.
+    How it learns (epochs or steps, optimiser, schedule, precision) is `compactor.records.Training`. Without a
+    `sampler` (a name, or name and options) the method's own is taken.
     """
 
     id: Identifier
@@ -87,7 +95,15 @@ class StageSpec(Training, RecipePart, frozen=True):
     init: str | None = None
     augment: AugmentSpec = AugmentSpec()
     masking: MaskingSpec = MaskingSpec()
+    sampler: SamplerSpec | str | UnsetType = UNSET  # absent from cache keys where it is absent here
     seed: int | None = None
+
+    @property
+    def chosen_sampler(self) -> SamplerSpec | None:
+        """The sampler that the recipe names; None leaves the choice to the method."""
+        if isinstance(self.sampler, str):
+            return SamplerSpec(name=self.sampler)
+        return None if isinstance(self.sampler, UnsetType) else self.sampler
 
 
 class VsStudentGate(RecipePart, frozen=True):

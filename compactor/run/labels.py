@@ -15,6 +15,7 @@ from compactor.data.splits import Dataset, Split
 from compactor.label_store.header import STORE_FILE, Head, Header, Part, Payload, Transform, read_header
 from compactor.label_store.write import forecast_bytes, ids_file, shard_rows_of
 from compactor.locate import locate
+from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.references import Identities, model_sources
 from compactor.recipe.load import LoadedRecipe
@@ -130,6 +131,7 @@ def label_job(
         splits |= {data.select.name: data.select, data.report.name: data.report}
     sources = [
         "compactor.label_store.make",
+        MIXERS[DEFAULT_MIXER],
         TASKS[recipe.stage_task(stage)],
         WRAPPERS[recipe.stage_task(stage)],
     ]

@@ -12,6 +12,7 @@ from compactor.cache.digest import TOOLS, digest_of, source_digest, tool_version
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.label_store.header import read_header
 from compactor.methods import METHODS, method_named
+from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.references import Identities, model_sources
 from compactor.progress import SilentReporter
@@ -20,6 +21,8 @@ from compactor.recipe.spec import ModelSpec, StageSpec
 from compactor.run.data import DataSets
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
+from compactor.samplers import SAMPLERS
+from compactor.targets import TARGETS
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
@@ -27,7 +30,7 @@ from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, Usa
 if TYPE_CHECKING:
     from compactor.data.splits import Dataset
 
-ALWAYS = ("compactor.trainer.fit", "compactor.models.build")
+ALWAYS = ("compactor.trainer.fit", "compactor.models.build", MIXERS[DEFAULT_MIXER])
 
 
 def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
@@ -125,9 +128,11 @@ class _Planner:
         student = recipe.stage_student(spec)
         models = [student, *(teacher for teacher in teachers if isinstance(teacher, ModelSpec))]
         method = method_named(spec.method, f"stage {spec.id}")
-        sources = [*ALWAYS, TASKS[task], WRAPPERS[task], METHODS[spec.method], *method.sources]
+        sources = [*ALWAYS, TASKS[task], WRAPPERS[task], METHODS[spec.method]]
+        sources += [TARGETS[name] for name in method.targets]
         sources += [target for model in models for target in model_sources(model)]
         sources += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
+        sources += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
         return digest_of(
             {
                 "stage": msgspec.to_builtins(spec) | {"student": None, "teachers": None, "data": None},

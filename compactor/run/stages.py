@@ -13,7 +13,7 @@ from compactor.evaluation import select_figures, stored_answers, teacher_answers
 from compactor.label_store.make import make_labels
 from compactor.label_store.store import LabelStore, open_store
 from compactor.locate import locate
-from compactor.methods import method_named, parse_options
+from compactor.methods import method_named, stage_options
 from compactor.methods.from_store import Stored
 from compactor.models.build import build_model, load_encoder, load_weights, save_model
 from compactor.progress import Reporter
@@ -22,7 +22,8 @@ from compactor.recipe.spec import STAGE, Recipe, StageSpec
 from compactor.records import DataInfo
 from compactor.run.labels import require_fit
 from compactor.run.planned import Plan, PlannedStage
-from compactor.samplers.mix import mixed_sampler
+from compactor.samplers import sampler_options
+from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers, open_teacher
 from compactor.trainer.contracts import Preset
@@ -156,7 +157,7 @@ def train_stage(
         preset = _preset(spec, data.train, seed, store)
         _check_heads(preset, data.info, spec)
         if parts := data.train.parts:
-            preset = replace(preset, sampler=mixed_sampler(preset.sampler, parts, name=f"stage {stage.id}"))
+            preset = replace(preset, sampler=Mixed(parts))
         if is_main_process() and (summary := preset.target.summary()):
             (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
             reporter.note(f"{stage.id}: {preset.target.note()}")
@@ -164,9 +165,11 @@ def train_stage(
             student,
             preset,
             lambda rank, world: task.loader(data.train, spec, seed=seed, rank=rank, world=world),
-            stage=spec,
+            training=spec,
+            name=stage.id,
             seed=seed,
             folder=folder,
+            split=data.train,
             teachers=teachers,
             each_once=lambda: task.each_once(data.train),
             ask_once=task.is_fixed and answer_bytes(data) <= MOST_ANSWER_BYTES,
@@ -198,16 +201,19 @@ def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: J
 
 
 def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None) -> Preset:
-    """Build the stage's method, on live teachers or on a label store."""
-    method = method_named(stage.method, f"stage {stage.id}")
-    options = parse_options(method, stage.options, f"stage {stage.id}")
+    """Build the stage's method, on live teachers or on a label store, and the sampler that it names."""
+    at = f"stage {stage.id}"
+    method = method_named(stage.method, at)
+    options, sampler = stage_options(method, stage, at), sampler_options(stage, at)
     if store is None:
         assert method.build is not None  # checked when the recipe was loaded
-        return method.build(options)
-    assert method.build_stored is not None
-    assert stage.labels is not None
-    store.train.positions(split.rows)  # refuses a store that lacks samples before any training
-    return method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
+        preset = method.build(options)
+    else:
+        assert method.build_stored is not None
+        assert stage.labels is not None
+        store.train.positions(split.rows)  # refuses a store that lacks samples before any training
+        preset = method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
+    return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed))
 
 
 def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:

@@ -1,9 +1,29 @@
 """Several views of few images a step, crop-major, with FKD's epoch accounting (arXiv 2112.01528)."""
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.records import Count, Training
+from compactor.samplers import SamplerOptions
 from compactor.trainer.contracts import Sampler
+
+
+class Options(SamplerOptions, frozen=True, kw_only=True):
+    """`crops_per_image`: recorded crops of an image in a step; a pass counts as that many epochs."""
+
+    needs_store: ClassVar[bool] = True
+    crops_per_image: Count = 4
+
+    @property
+    def views(self) -> int:
+        """Crops of an image in a step."""
+        return self.crops_per_image
+
+    def build(self, stage: Training, seed: int) -> "CropMajor":
+        """Make the sampler."""
+        return CropMajor(self.crops_per_image, stage.batch_size, stage.epochs)
 
 
 class CropMajor(Sampler):

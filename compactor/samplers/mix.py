@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.samplers.shuffle import Shuffle
 from compactor.trainer.contracts import Sampler
-from compactor_runtimes.errors import UsageError
 
 
 class Mixed(Sampler):
@@ -45,17 +43,3 @@ class Mixed(Sampler):
             drawn += [first + part[: count - rows * (len(rounds) - 1)] for part in rounds[-1:]]
             first += rows
         return rng.permutation(np.concatenate(drawn))
-
-
-def mixed_sampler(plain: Sampler, parts: Sequence[tuple[int, float]], *, name: str) -> Mixed:
-    """Take the place of a method's plain shuffling where its data are mixed.
-
-    Raises:
-        UsageError: the method visits samples in an order of its own.
-    """
-    if type(plain) is not Shuffle:
-        raise UsageError(
-            f"{name}: its method visits samples in an order of its own ({type(plain).__name__}), so "
-            "data.also cannot be mixed in; remove data.also, or use a method that shuffles"
-        )
-    return Mixed(parts)

@@ -3,7 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.records import Training
+from compactor.samplers import SamplerOptions
 from compactor.trainer.contracts import Sampler
+
+
+class Options(SamplerOptions, frozen=True):
+    """There are none."""
+
+    def build(self, stage: Training, seed: int) -> "Shuffle":
+        """Make the sampler."""
+        return Shuffle()
 
 
 class Shuffle(Sampler):

@@ -5,10 +5,12 @@ from tempfile import TemporaryDirectory
 
 from msgspec import Struct
 
+from compactor.data.splits import Split
 from compactor.models import TEACH_ONLY
 from compactor.models.parameter_parts import PARTS
-from compactor.recipe.spec import STAGE, ModelSpec
+from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
 from compactor.run.planned import Plan, PlannedStage
+from compactor.samplers import sampler_options
 from compactor.sizes.workshop import Counts, Workshop
 
 BACKWARD = 2  # a backward pass does two products for each of the forward pass
@@ -80,10 +82,20 @@ def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -
         teacher_parameters=None if None in teachers else sum(one.parameters for one in teachers if one),
         teacher_parts=_parts(teachers),
         teacher_flops=flops,
-        samples=(spec.steps or 0) * spec.batch_size or (spec.epochs or 0) * len(data.train),
+        samples=(spec.steps or 0) * spec.batch_size or _samples(spec, data.train),
         training_flops=_sum((1 + BACKWARD) * student.flops, flops if live else 0),
         label_flops=None if crops and flops is None else crops * (flops or 0),
     )
+
+
+def _samples(spec: StageSpec, split: Split) -> int:
+    """Samples that all epochs of a stage visit."""
+    options, epochs = sampler_options(spec, f"stage {spec.id}"), spec.epochs or 0
+    if options is None:  # those of the methods visit as many as there are
+        return epochs * len(split)
+    sampler = options.build(spec, seed=0)  # how many do not hang on it
+    sampler.fit(split, None)
+    return sum(sampler.samples(len(split), epoch) for epoch in sampler.passes(epochs))
 
 
 def _teacher(reference: ModelSpec | str, workshop: Workshop, counted: dict[str, Counts]) -> Counts | None:

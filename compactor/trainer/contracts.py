@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # a method's options are checked where torch is not installed
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
+    from compactor.data.splits import Split
     from compactor.teachers import Teachers
 
 
@@ -75,12 +76,22 @@ class TargetPolicy:
 class Sampler:
     """Every sample once, in stored order, all weights one; others override what they need.
 
-    All methods must be functions of their arguments alone, so that a resumed run repeats them.
+    All methods must be functions of their arguments and of what `fit` saw, so that a resumed run repeats it.
     """
+
+    def fit(self, split: "Split", teachers: "Teachers | None") -> None:
+        """See the training samples once, before training, to group or score them."""
 
     def span(self, epoch: int) -> int:
         """Return for how many epochs the pass that begins with `epoch` counts."""
         return 1
+
+    def passes(self, epochs: int) -> Iterator[int]:
+        """Yield the epochs at which the passes of `epochs` epochs begin."""
+        epoch = 0
+        while epoch < epochs:
+            yield epoch
+            epoch += self.span(epoch)
 
     def samples(self, n: int, epoch: int = 0) -> int:
         """Return how many samples that pass visits, which sets the length of training."""

@@ -19,9 +19,9 @@ from torch import nn
 
 from compactor.cache.folder import CHECKPOINT
 from compactor.cache.journal import Journal
+from compactor.data.splits import Split
 from compactor.progress import Bar, Reporter, SilentReporter
-from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Loader, Step
+from compactor.records import Batch, Loader, Step, Training
 from compactor.teachers import RememberedTeachers, Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
 from compactor.trainer.contracts import Preset
@@ -54,9 +54,11 @@ def fit(
     preset: Preset,
     loader_for: Callable[[int, int], Loader],
     *,
-    stage: StageSpec,
+    training: Training,
+    name: str,
     seed: int,
     folder: Path,
+    split: Split | None = None,
     teachers: Teachers | None = None,
     each_once: Callable[[], Iterator[Batch]] | None = None,
     ask_once: bool = False,
@@ -71,9 +73,11 @@ def fit(
         student: module from `Batch.x` (as keywords) to {head: logits}.
         preset: weighted objectives, target policy and sampler.
         loader_for: (rank, world) -> loader of this process.
-        stage: epochs or steps, optimiser and schedule.
+        training: epochs or steps, optimiser and schedule.
+        name: the stage's, for messages and the journal.
         seed: seed of data order, views and dropout.
         folder: where the checkpoint lies.
+        split: the training samples, for a sampler that groups or scores them.
         teachers: frozen teachers, where the method learns from any.
         each_once: yields all training samples without augmentation, in any order; for objectives that need
             statistics, and for teachers that are asked once.
@@ -88,27 +92,29 @@ def fit(
         UsageError: no training samples, or the loss is no longer finite.
     """
     keep_freed_memory()
-    accelerator = accelerator_for(stage.precision)
+    accelerator = accelerator_for(training.precision)
     loader = loader_for(accelerator.process_index, accelerator.num_processes)
     if len(loader) < 2:
-        raise UsageError(f"stage {stage.id}: {len(loader)} training samples found, expected at least 2")
-    stepper = Stepper(accelerator, student, preset, teachers, stage, seed=seed)
+        raise UsageError(f"stage {name}: {len(loader)} training samples found, expected at least 2")
+    stepper = Stepper(accelerator, student, preset, teachers, training, name=name, seed=seed)
     for objective in stepper.objectives:
         if objective.needs.statistics:
             assert each_once is not None
-            objective.fit(stepper.teachers, each_once())
+            objective.fit(stepper.teachers, (batch.to(accelerator.device) for batch in each_once()))
+    if split is not None:
+        preset.sampler.fit(split, stepper.teachers)
     reporter = reporter or SilentReporter()
     asked_s = 0.0
     if ask_once and stepper.teachers is not None and not stepper.needs_teacher:
         assert each_once is not None
-        with reporter.bar(f"teachers of {stage.id}", len(loader)) as bar:
+        with reporter.bar(f"teachers of {name}", len(loader)) as bar:
             started_s = time.perf_counter()
             stepper.teachers = RememberedTeachers(stepper.teachers, counted(each_once(), bar))
             asked_s = time.perf_counter() - started_s
     run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None))
     with (
         stop_on_signal(deadline_s) as wish,
-        reporter.bar(f"train {stage.id}", run.steps) as bar,
+        reporter.bar(f"train {name}", run.steps) as bar,
     ):
         while run.step < run.steps and not run.is_flat():
             run.one_epoch(bar, wish)
@@ -141,11 +147,11 @@ class _Run:
 
     def __init__(self, stepper: Stepper, loader: Loader, seed: int, path: Path, journal: Journal) -> None:
         self.stepper, self.loader, self.seed, self.path, self.journal = stepper, loader, seed, path, journal
-        self.stage, self.sampler = stepper.stage, stepper.preset.sampler
+        self.training, self.name, self.sampler = stepper.training, stepper.name, stepper.preset.sampler
         per_epoch = loader.steps(self.sampler.samples(len(loader))) / self.sampler.span(0)
-        self.steps = self.stage.steps or self._steps(self.stage.epochs or 0)
-        self.epochs = self.stage.epochs or self.steps / per_epoch
-        self.warmup = self.stage.warmup_epochs * per_epoch
+        self.steps = self.training.steps or self._steps(self.training.epochs or 0)
+        self.epochs = self.training.epochs or self.steps / per_epoch
+        self.warmup = self.training.warmup_epochs * per_epoch
         self.step, self.epoch, self.offset, self.seconds = 0, 0, 0, 0.0
         self.history: list[dict[str, Any]] = []
         if path.is_file():
@@ -157,11 +163,8 @@ class _Run:
 
     def _steps(self, epochs: int) -> int:
         """Steps of all passes that `epochs` epochs take."""
-        steps, epoch = 0, 0
-        while epoch < epochs:
-            steps += self.loader.steps(self.sampler.samples(len(self.loader), epoch))
-            epoch += self.sampler.span(epoch)
-        return steps
+        n = len(self.loader)
+        return sum(self.loader.steps(self.sampler.samples(n, epoch)) for epoch in self.sampler.passes(epochs))
 
     def one_epoch(self, bar: Bar, wish: StopWish) -> None:
         """Run the steps of the pass at hand that are still to do."""
@@ -170,7 +173,7 @@ class _Run:
         batches = self.loader.steps(len(positions))
         if not batches:
             raise UsageError(
-                f"stage {self.stage.id}: epoch {self.epoch} has {len(positions)} samples, at least 2 expected"
+                f"stage {self.name}: epoch {self.epoch} has {len(positions)} samples, at least 2 expected"
             )
         self.stepper.model.train()
         crops = self.stepper.preset.target.crops
@@ -201,8 +204,8 @@ class _Run:
         for name, value in means.items():
             if not np.isfinite(value):
                 raise UsageError(
-                    f"stage {self.stage.id}: loss {name} became {value} by step {self.step}; "
-                    f"lower lr (found {self.stage.lr}) or set clip_norm"
+                    f"stage {self.name}: loss {name} became {value} by step {self.step}; "
+                    f"lower lr (found {self.training.lr}) or set clip_norm"
                 )
         return "  ".join(f"{name} {value:.3f}" for name, value in means.items())
 
@@ -215,7 +218,7 @@ class _Run:
             self.save()
             why = " by --max-hours" if wish.late else ""
             raise InterruptedRun(
-                f"stage {self.stage.id}: stopped{why} at step {self.step} of {self.steps}, checkpoint kept"
+                f"stage {self.name}: stopped{why} at step {self.step} of {self.steps}, checkpoint kept"
             )
         if time.monotonic() - self.saved_s > CHECKPOINT_EVERY_S:
             self.save()
@@ -231,7 +234,7 @@ class _Run:
         if accelerator.num_processes > 1:  # all must know when to stop
             record = broadcast_object_list([record])[0]
         self.history.append(record)
-        self.journal.write("epoch", stage=self.stage.id, **record)
+        self.journal.write("epoch", stage=self.name, **record)
         self.stepper.sums, self.stepper.counted = {}, 0
         self.epoch, self.offset = self.epoch + self.sampler.span(self.epoch), 0
         self.save()
@@ -243,14 +246,14 @@ class _Run:
         Raises:
             UsageError: the stage has no such figure.
         """
-        rule = self.stage.stop
+        rule = self.training.stop
         if rule is None or not self.history:
             return False
         key = f"{SELECT}{rule.figure}"
         if key not in self.history[-1]:
             known = [name.removeprefix(SELECT) for name in self.history[-1] if name.startswith(SELECT)]
             raise UsageError(
-                f"stage {self.stage.id}.stop.figure: {rule.figure!r} is not among the figures on select "
+                f"stage {self.name}.stop.figure: {rule.figure!r} is not among the figures on select "
                 f"({', '.join(known) or 'there are none'}); name one of them"
             )
         values = [record[key] for record in self.history]

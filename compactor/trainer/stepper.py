@@ -6,13 +6,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from compactor.models.features import capture
-from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Outputs, Step, Target
+from compactor.models.features import Feature, capture
+from compactor.models.student import features_named
+from compactor.records import Batch, Outputs, Step, Target, Training
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset
 from compactor.trainer.optimizer import make_optimizer
 from compactor.trainer.schedule import lr_factor
+from compactor_runtimes.errors import UsageError
 
 
 class Stepper:
@@ -24,23 +25,37 @@ class Stepper:
         student: nn.Module,
         preset: Preset,
         teachers: Teachers | None,
-        stage: StageSpec,
+        training: Training,
         *,
+        name: str,
         seed: int,
     ) -> None:
-        """Set the objectives up; `seed` decides their train-only weights, alike in all processes."""
-        self.accelerator, self.preset, self.stage = accelerator, preset, stage
+        """Set the objectives up; `seed` decides their train-only weights, alike in all processes.
+
+        Raises:
+            UsageError: an objective names a feature that a model does not have, or has no teacher to read.
+        """
+        self.accelerator, self.preset, self.training, self.name = accelerator, preset, training, name
         self.student = student.to(accelerator.device)
         self.teachers = teachers.to(accelerator.device) if teachers else None
         self.objectives = [objective for objective, _ in preset.objectives]
-        torch.manual_seed(seed)
         models = [] if teachers is None else teachers.models
+        self.needs_student: dict[str, Feature] = {}
+        self.needs_teacher: dict[str, Feature] = {}
+        for needs in (objective.needs for objective in self.objectives):
+            at = f"stage {name}.{needs.option}"
+            if needs.teacher and not models:
+                raise UsageError(
+                    f"{at}: compares features of a teacher, but none runs beside the student; leave the "
+                    "option out, or remove labels to learn from live teachers"
+                )
+            self.needs_student |= features_named(needs.student, student, "student", at=at)
+            self.needs_teacher |= features_named(needs.teacher, models[0], "teacher", at=at) if models else {}
+        torch.manual_seed(seed)
         made = [(objective.setup(student, models), objective.lr) for objective in self.objectives]
         rated = [(module.to(accelerator.device), lr) for module, lr in made if module is not None]
         self.train_only = [module for module, _ in rated]
-        self.needs_student = frozenset().union(*(objective.needs.student for objective in self.objectives))
-        self.needs_teacher = frozenset().union(*(objective.needs.teacher for objective in self.objectives))
-        optimizer = make_optimizer(stage, student, rated)
+        optimizer = make_optimizer(training, student, rated)
         self.model, self.optimizer = accelerator.prepare(student, optimizer)
         # from here on the generator only serves dropout, which should differ between processes
         torch.manual_seed(seed + accelerator.process_index)
@@ -52,9 +67,9 @@ class Stepper:
         factor = lr_factor(
             at,
             warmup=warmup,
-            schedule=self.stage.schedule,
-            milestones=self.stage.milestones,
-            gamma=self.stage.gamma,
+            schedule=self.training.schedule,
+            milestones=self.training.milestones,
+            gamma=self.training.gamma,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * (factor if group["scheduled"] else 1.0)
@@ -67,8 +82,8 @@ class Stepper:
             total = self.reduce(output, taught, target, batch, at)
         self.accelerator.backward(total)
         self._average_train_only()
-        if self.stage.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.student.parameters(), self.stage.clip_norm)
+        if self.training.clip_norm is not None:
+            self.accelerator.clip_grad_norm_(self.student.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         with torch.no_grad():

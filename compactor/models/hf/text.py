@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from compactor.models.features import Feature
 from compactor.models.heads import pool
 from compactor.models.hf.source import (
     POOLINGS,
@@ -18,7 +19,7 @@ from compactor.models.hf.source import (
 from compactor.models.hf.trim import keep_layers, keep_tokens, position_count, trim_config
 from compactor.models.joint import SHARED_ENCODER, with_heads
 from compactor.models.text import TextBackbone, text_info_of
-from compactor.records import DataInfo
+from compactor.records import STATES, DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 
 ATTENTION = "attn_implementation"
@@ -106,12 +107,14 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
             options={SAVED: saved_config(found.model), **own},
             pretrained=source.pretrained,
         )
+    encoder = f"model.{found.model.base_model_prefix}" if is_classifier else "model"
     return TextBackbone(
         (HfTextClassifier if is_classifier else HfTextEncoder)(found.model, **own),
         width=info.num_classes() if is_classifier else config.hidden_size,
         vocab_size=found.model.get_input_embeddings().num_embeddings,
         max_tokens=position_count(found.model),
         untrained=found.missing,
+        features={STATES: Feature(encoder, config.hidden_size)},
     )
 
 

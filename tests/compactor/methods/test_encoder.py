@@ -303,7 +303,7 @@ def test_weights_of_heads_multiply_their_own_terms_alone(tmp_path: Path):
     def total(**weights: float) -> float:
         student = build_model(ModelSpec(model="encoder:1x32"), data.info, base=tmp_path).eval()
         preset = supervised.build(supervised.Options(head_weights=weights))
-        stepper = Stepper(accelerator_for("fp32"), student, preset, None, stage, seed=0)
+        stepper = Stepper(accelerator_for("fp32"), student, preset, None, stage, name="toy", seed=0)
         output = Outputs(logits=student(**batch.x))
         target = preset.target.make(batch, None, STEP)
         return stepper.reduce(output, None, target, batch, STEP).item()

@@ -248,7 +248,8 @@ def trained(folder: Path, spec: StageSpec, split: Split | None = None) -> dict[s
         lambda rank, world: ImageLoader(
             data, batch_size=8, augment=AugmentSpec(flip=True), seed=3, rank=rank, world=world
         ),
-        stage=spec,
+        training=spec,
+        name=spec.id,
         seed=3,
         folder=folder,
         teachers=Teachers([wide(1), wide(2)]),
@@ -297,7 +298,7 @@ def test_rate_of_the_discriminator(lr: Any, expected: float) -> None:
     method = method_named("meal_v2", "test")
     preset = method.build(parse_options(method, spec.options, "test"))
     student = wide(0)
-    stepper = Stepper(accelerator_for("fp32"), student, preset, Teachers([wide(1)]), spec, seed=0)
+    stepper = Stepper(accelerator_for("fp32"), student, preset, Teachers([wide(1)]), spec, name="toy", seed=0)
     loader = ImageLoader(toys.split(8), batch_size=8, augment=AugmentSpec(), seed=0, rank=0, world=1)
     teacher = wide(1).state_dict()
     stepper(next(iter(loader.epoch(0, np.arange(8)))), Step(1, 2, 1, 2), warmup=0)

@@ -10,11 +10,16 @@ import torch
 from torch import nn
 
 from compactor.models.build import build_model
-from compactor.models.features import capture
-from compactor.objectives.hidden import STATES, HiddenMatch
+from compactor.models.features import Feature, capture
+from compactor.models.student import Student, features_named
+from compactor.objectives.hidden import HiddenMatch
 from compactor.recipe.spec import ModelSpec
-from compactor.records import Batch, Outputs, Step, Target
+from compactor.records import STATES, Batch, Outputs, Step, Target
+from compactor.samplers.shuffle import Shuffle
 from compactor.teachers import Teachers
+from compactor.trainer.contracts import Preset, TargetPolicy
+from compactor.trainer.fit import accelerator_for
+from compactor.trainer.stepper import Stepper
 from compactor_runtimes.errors import UsageError
 from tests import toys
 from tests.compactor.text_toys import text_info
@@ -24,18 +29,16 @@ AT = Step(0, 1, 0, 1)
 W = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
 
-class Encoder(nn.Module):
+class Encoder(Student):
+    """A model whose hidden states have this width; nothing else of it is read."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
 
-
-def encoder_of(width: int) -> nn.Module:
-    """A model whose hidden states have this width; nothing else of it is read."""
-    model = nn.Module()
-    model.backbone = nn.Module()
-    model.backbone.encoder = Encoder(width)
-    return model
+    @property
+    def features(self) -> dict[str, Feature]:
+        return {STATES: Feature("backbone.encoder", self.width)}
 
 
 def states(values: list[Any]) -> Outputs:
@@ -49,7 +52,7 @@ def batch_of(mask: list[list[int]]) -> Batch:
 def mapped(distance: Any) -> HiddenMatch:
     """From width 2 to width 3, through W."""
     objective = HiddenMatch(distance)
-    made = objective.setup(encoder_of(2), [encoder_of(3)])
+    made = objective.setup(Encoder(2), [Encoder(3)])
     assert made is objective.projection
     assert isinstance(made, nn.Linear)
     assert (made.in_features, made.out_features, made.bias) == (2, 3, None)
@@ -80,7 +83,7 @@ def test_padding_does_not_count() -> None:
     student = states([[[1.0], [9.0]], [[3.0], [5.0]]])
     teacher = states([[[0.0], [-9.0]], [[1.0], [4.0]]])
     objective = HiddenMatch()
-    assert objective.setup(encoder_of(1), [encoder_of(1)]) is None
+    assert objective.setup(Encoder(1), [Encoder(1)]) is None
     term = objective(student, teacher, Target(), batch_of([[1, 0], [1, 1]]), AT)["hidden"]
     assert term.valid is not None
     assert term.valid.tolist() == [[True, False], [True, True]]
@@ -90,7 +93,7 @@ def test_padding_does_not_count() -> None:
 @pytest.mark.parametrize("distance", ["mse", "cosine"])
 def test_equal_widths_are_compared_as_they_are(distance: Any) -> None:
     objective = HiddenMatch(distance)
-    assert objective.setup(encoder_of(2), [encoder_of(2)]) is None
+    assert objective.setup(Encoder(2), [Encoder(2)]) is None
     same = states([[[1.0, 2.0]], [[0.0, 3.0]]])
     term = objective(same, same, Target(), batch_of([[1], [1]]), AT)["hidden"]
     torch.testing.assert_close(term.loss, torch.zeros(2, 1))
@@ -101,24 +104,49 @@ def test_equal_widths_are_compared_as_they_are(distance: Any) -> None:
 
 def test_a_later_setup_forgets_the_map() -> None:
     objective = mapped("mse")
-    assert objective.setup(encoder_of(3), [encoder_of(3)]) is None
+    assert objective.setup(Encoder(3), [Encoder(3)]) is None
     assert objective.projection is None
 
 
 def test_half_precision_is_compared_in_float32() -> None:
     objective = HiddenMatch()
-    objective.setup(encoder_of(1), [encoder_of(1)])
+    objective.setup(Encoder(1), [Encoder(1)])
     student = Outputs({}, features={STATES: torch.tensor([[[300.0]]], dtype=torch.float16)})
     term = objective(student, states([[[0.0]]]), Target(), batch_of([[1]]), AT)["hidden"]
     assert term.loss.dtype == torch.float32
     assert term.loss.item() == 90_000  # beyond what half precision holds
 
 
-def test_a_model_without_an_encoder_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"hidden_weight: the student has no hidden states"):
-        HiddenMatch().setup(toys.classifier(), [encoder_of(2)])
-    with pytest.raises(UsageError, match=r"hidden_weight: the teacher has no hidden states"):
-        HiddenMatch().setup(encoder_of(2), [toys.classifier()])
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_model_without_states_is_refused(role: Any, tmp_path: Path) -> None:
+    ours, theirs = real_model(tmp_path, "1x8", 0), real_model(tmp_path, "1x8", 1)
+    student = toys.classifier() if role == "student" else ours
+    teacher = toys.classifier() if role == "teacher" else theirs
+    preset = Preset([(HiddenMatch(), 1.0)], TargetPolicy(), Shuffle())
+    with pytest.raises(UsageError) as caught:
+        Stepper(
+            accelerator_for("fp32"), student, preset, Teachers([teacher]), toys.stage(), name="hop", seed=0
+        )
+    assert str(caught.value) == (
+        f"stage hop.options.hidden_weight: compares the feature 'states', which the {role}'s Mlp does not "
+        "have (it has penultimate); leave the option out, or name another model"
+    )
+
+
+def test_without_a_live_teacher_it_is_refused(tmp_path: Path) -> None:
+    preset = Preset([(HiddenMatch(), 1.0)], TargetPolicy(), Shuffle())
+    with pytest.raises(
+        UsageError, match=r"stage hop\.options\.hidden_weight: .* none runs beside the student"
+    ):
+        Stepper(
+            accelerator_for("fp32"),
+            real_model(tmp_path, "1x8", 0),
+            preset,
+            None,
+            toys.stage(),
+            name="hop",
+            seed=0,
+        )
 
 
 def real_model(folder: Path, size: str, seed: int) -> nn.Module:
@@ -142,8 +170,8 @@ def test_real_encoders_are_matched_and_the_student_keeps_nothing(tmp_path: Path)
     ids = torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     batch = Batch({"input_ids": ids, "attention_mask": mask}, {}, torch.arange(2))
-    taught = teachers(batch, objective.needs.teacher)
-    with capture(student, objective.needs.student) as seen:
+    taught = teachers(batch, features_named(objective.needs.teacher, teacher, "teacher", at="here"))
+    with capture(student, features_named(objective.needs.student, student, "student", at="here")) as seen:
         said = Outputs(student(**batch.x), features=seen)
     # the last states are those after the last LayerNorm: each token has mean 0 and variance 1
     for outputs, width in ((said, 8), (taught, 12)):

@@ -79,6 +79,14 @@ def test_labels_take_the_place_of_live_teachers() -> None:
             r"labels: method 'supervised' cannot learn from a label store; .*one of kd, fkd, ferkd",
         ),
         (
+            {"method": "kd", "options": {"average": "logits"}},
+            r"stages\.1\.options\.average: logits found, but a label store holds mean probabilities",
+        ),
+        (
+            {"method": "meal_v2", "options": {"discriminator": {"scores": "logits", "reduction": 2}}},
+            r"scores: logits found, but a label store holds probabilities",
+        ),
+        (
             {"options": {"crops_per_image": 4}},
             r"crops_per_image: 4 found, but 3 crops of each sample are rec",
         ),

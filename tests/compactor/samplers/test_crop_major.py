@@ -93,7 +93,7 @@ class _ImageNet(ImageLoader):
 def run(loader: ImageLoader, sampler: CropMajor, **changes: object) -> _Run:
     """Where training of a stage would stand before its first step."""
     stage = toys.stage(method="fkd", **changes)
-    alone = SimpleNamespace(stage=stage, preset=SimpleNamespace(sampler=sampler))
+    alone = SimpleNamespace(training=stage, name=stage.id, preset=SimpleNamespace(sampler=sampler))
     return _Run(alone, loader, 0, Path("none"), Journal(None))  # type: ignore[arg-type]
 
 
@@ -137,7 +137,8 @@ def train(
         toys.classifier(),
         Preset([(HardCrossEntropy(), 1.0)], TargetPolicy(), CropMajor(2, 4, stage.epochs)),
         lambda rank, world: ImageLoader(toys.split(6), batch_size=4, augment=AugmentSpec(), seed=0),
-        stage=stage,
+        training=stage,
+        name=stage.id,
         seed=0,
         folder=folder,
     )

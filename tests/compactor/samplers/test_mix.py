@@ -3,10 +3,7 @@
 import numpy as np
 import pytest
 
-from compactor.samplers.crop_major import CropMajor
-from compactor.samplers.mix import Mixed, mixed_sampler
-from compactor.samplers.shuffle import Shuffle
-from compactor_runtimes.errors import UsageError
+from compactor.samplers.mix import Mixed
 
 
 def epoch(parts, number: int = 0) -> list[int]:
@@ -45,9 +42,3 @@ def test_an_epoch_depends_on_its_generator_alone() -> None:
     assert epoch(parts) != epoch(parts, 1)
     with pytest.raises(ValueError, match="n: got 39, expected 40"):
         Mixed(parts).positions(0, 39, np.random.default_rng(0))
-
-
-def test_only_plain_shuffling_is_replaced() -> None:
-    assert mixed_sampler(Shuffle(), [(2, 0.5), (2, 0.5)], name="stage a").parts == ((2, 0.5), (2, 0.5))
-    with pytest.raises(UsageError, match=r"stage a: its method .* order of its own \(CropMajor\)"):
-        mixed_sampler(CropMajor(2, 4, 3), [(2, 0.5), (2, 0.5)], name="stage a")

@@ -46,6 +46,16 @@ def test_live_teachers_run_in_every_step_and_stored_ones_once() -> None:
     assert stored.total_flops == stored.samples * stored.training_flops + stored.label_flops
 
 
+def test_a_subset_costs_its_share() -> None:
+    whole, part = (
+        costs("stages.1.options={}", *sampler)["distil"]
+        for sampler in ((), ("stages.1.sampler={name: subset, options: {share: 0.25}}",))
+    )
+    epochs = load_recipe("digits-fkd").recipe.stages[1].epochs or 0
+    assert part.samples == epochs * round(0.25 * whole.samples / epochs)
+    assert part.training_flops == whole.training_flops
+
+
 def test_the_command_prints_it(tmp_path: Path) -> None:
     run = ["plan", "digits", "--cost", "--runs", str(tmp_path)]
     assert "cost of training" in CliRunner().invoke(cli, run).stdout

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from compactor.methods import method_named, parse_options
 from compactor.objectives import LogitObjective
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.recipe.spec import StageSpec
-from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
+from compactor.records import PENULTIMATE, Batch, Crops, Needs, Outputs, Step, Target, Term
 from compactor.samplers.shuffle import Shuffle
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset, Sampler, TargetPolicy
@@ -53,9 +54,11 @@ def train(
         lambda rank, world: ImageLoader(
             toys.split(n), batch_size=stage.batch_size, augment=augment, seed=3, rank=rank, world=world
         ),
-        stage=stage,
+        training=stage,
+        name=stage.id,
         seed=3,
         folder=folder,
+        split=toys.split(n),
         teachers=teachers,
         deadline_s=deadline_s,
     )
@@ -67,6 +70,21 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+# one step of plain SGD on all 25 samples
+ONE_STEP: dict[str, Any] = {
+    "steps": 1,
+    "epochs": None,
+    "batch_size": 25,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}
+
+
+def pixels_of(n: int) -> Tensor:
+    return torch.from_numpy(toys.split(n).inputs.astype(np.float32) / 255).permute(0, 3, 1, 2)
 
 
 def test_one_step_is_plain_sgd(tmp_path: Path) -> None:
@@ -98,7 +116,7 @@ def test_schedule_by_hand() -> None:
     assert passes == [pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))] * 2
 
 
-class _StopAt(TargetPolicy):
+class StopAt(TargetPolicy):
     """Send this process a Ctrl-C in the middle of a step."""
 
     def __init__(self, at: int) -> None:
@@ -118,7 +136,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int,
     whole = toys.classifier(dropout=0.3)
     reference = train(tmp_path / "whole", student=whole, stage=stage)
     parts = toys.classifier(dropout=0.3)
-    preset = Preset([(HardCrossEntropy(), 1.0)], _StopAt(stop), Shuffle())
+    preset = Preset([(HardCrossEntropy(), 1.0)], StopAt(stop), Shuffle())
     with pytest.raises(InterruptedRun, match=f"stopped at step {stop + 1} of 12"):
         train(tmp_path / "parts", student=parts, stage=stage, preset=preset)
     torch.manual_seed(999)  # the checkpoint, not luck, must restore the generator
@@ -144,7 +162,7 @@ def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
             tmp_path / "parts",
             student=make(),
             stage=stage,
-            preset=Preset([(HardCrossEntropy(), 1.0)], _StopAt(2), Shuffle()),
+            preset=Preset([(HardCrossEntropy(), 1.0)], StopAt(2), Shuffle()),
         )
     train(tmp_path / "parts", student=resumed, stage=stage)
     assert same(weights(whole), weights(resumed))
@@ -265,7 +283,8 @@ def test_kd_without_a_hard_share_never_reads_labels(tmp_path: Path) -> None:
             lambda rank, world, data=data: ImageLoader(
                 data, batch_size=8, augment=AugmentSpec(), seed=0, rank=rank, world=world
             ),
-            stage=stage,
+            training=stage,
+            name=stage.id,
             seed=0,
             folder=folder,
             teachers=Teachers([toys.classifier(seed=8)]),
@@ -300,7 +319,7 @@ def test_reduction_is_weighted_sum_over_valid_count(tmp_path: Path) -> None:
 class _Projector(LogitObjective):
     """A feature objective with a train-only projection, as hidden-state matching will be."""
 
-    needs = Needs(student=frozenset({"backbone.body"}), teacher=frozenset({"backbone.body"}))
+    needs = Needs(student=frozenset({PENULTIMATE}), teacher=frozenset({PENULTIMATE}))
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module:
         self.projector = nn.Linear(16, 16, bias=False)
@@ -310,19 +329,37 @@ class _Projector(LogitObjective):
         self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
     ) -> dict[str, Term]:
         assert teacher is not None
-        gap = self.projector(student.features["backbone.body"]) - teacher.features["backbone.body"]
+        gap = self.projector(student.features[PENULTIMATE]) - teacher.features[PENULTIMATE]
         return {"hidden": Term(gap.square().mean(-1))}
 
 
 def test_train_only_module_learns_and_stays_out_of_the_student(tmp_path: Path) -> None:
-    student, objective = toys.classifier(), _Projector()
+    """One step of plain SGD, student and projection alike, on gradients by hand."""
+    student, teacher, objective = toys.classifier(), toys.classifier(seed=8), _Projector()
+    by_hand = copy.deepcopy(student)
     preset = Preset([(objective, 1.0)], TargetPolicy(), Shuffle())
-    torch.manual_seed(0)
-    stage = toys.stage(epochs=20, lr=0.3)
-    result = train(
-        tmp_path, student=student, stage=stage, preset=preset, teachers=Teachers([toys.classifier(seed=8)])
+    stage = toys.stage(**ONE_STEP, lr=0.3)
+    train(
+        tmp_path,
+        student=student,
+        stage=stage,
+        preset=preset,
+        teachers=Teachers([teacher]),
+        augment=AugmentSpec(),
+        n=25,
     )
-    assert result.history[-1]["terms"]["hidden"] < 0.5 * result.history[0]["terms"]["hidden"]
+    torch.manual_seed(3)  # the stage's seed
+    projector = nn.Linear(16, 16, bias=False)
+    normalised = (pixels_of(25) - 0.5) / 0.5
+    gap = projector(by_hand.backbone.body(normalised)) - teacher.backbone.body(normalised)
+    gap.square().mean().backward()
+    for trained, expected in [
+        (objective.projector.weight, projector.weight),
+        *zip(student.backbone.body.parameters(), by_hand.backbone.body.parameters(), strict=True),
+    ]:
+        assert expected.grad is not None
+        assert expected.grad.abs().sum() > 0
+        torch.testing.assert_close(trained, expected - 0.3 * expected.grad)
     assert set(student.state_dict()) == set(toys.classifier().state_dict())
     assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["training"]["train_only"][0].keys() == {
         "weight"
@@ -335,10 +372,22 @@ def test_a_loss_that_explodes_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_bfloat16_trains_and_the_weights_stay_float32(tmp_path: Path) -> None:
+    """One step of plain SGD on gradients that autocast computes by hand."""
     student = toys.classifier()
-    result = train(tmp_path, student=student, stage=toys.stage(precision="bf16", epochs=10))
+    by_hand = copy.deepcopy(student)
+    stage = toys.stage(**ONE_STEP, precision="bf16")
+    result = train(tmp_path, student=student, stage=stage, augment=AugmentSpec(), n=25)
+    labels = torch.from_numpy(toys.split(25).labels["label"])
+    exact = nn.functional.cross_entropy(by_hand(pixels_of(25))["label"], labels).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = nn.functional.cross_entropy(by_hand(pixels_of(25))["label"].float(), labels)
+    loss.backward()
+    assert result.history[0]["terms"]["hard_ce"] == pytest.approx(loss.item(), abs=1e-6)
+    assert abs(loss.item() - exact) > 1e-4  # bfloat16 has 8 bits, and it shows
     assert {value.dtype for value in student.parameters()} == {torch.float32}
-    assert result.history[-1]["terms"]["hard_ce"] < result.history[0]["terms"]["hard_ce"]
+    for trained, expected in zip(student.parameters(), by_hand.parameters(), strict=True):
+        assert expected.grad is not None
+        torch.testing.assert_close(trained, expected - 0.05 * expected.grad)
 
 
 class _Passes(Sampler):
@@ -373,7 +422,7 @@ def test_epochs_may_be_longer_or_shorter_than_the_data(
             tmp_path / "parts",
             student=toys.classifier(dropout=0.3),
             stage=stage,
-            preset=Preset([(HardCrossEntropy(), 1.0)], _StopAt(4), sampler),
+            preset=Preset([(HardCrossEntropy(), 1.0)], StopAt(4), sampler),
             n=24,
         )
     resumed = toys.classifier(dropout=0.3)
@@ -435,7 +484,8 @@ def test_an_objective_may_see_all_samples_before_training(tmp_path: Path) -> Non
         toys.classifier(),
         Preset([(objective, 1.0)], TargetPolicy(), Shuffle()),
         lambda rank, world: ImageLoader(data, batch_size=8, augment=AUGMENT, seed=0, rank=rank, world=world),
-        stage=toys.stage(epochs=1),
+        training=toys.stage(epochs=1),
+        name="toy",
         seed=0,
         folder=tmp_path,
         teachers=Teachers([teacher]),

@@ -1,0 +1,57 @@
+"""The same random share of the training samples in every epoch, in a fresh random order."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from compactor.data.splits import Split, proportional_part
+from compactor.records import Training
+from compactor.samplers import SamplerOptions
+from compactor.trainer.contracts import Sampler
+
+if TYPE_CHECKING:
+    from compactor.teachers import Teachers
+
+FEWEST = 2  # what training needs at least, also in a smoke run, which has few samples
+SALT = 5  # keeps the draw apart from those of the splits, which may have the same seed
+
+
+class Options(SamplerOptions, frozen=True, kw_only=True):
+    """`share` of the training samples is kept, of each class alike; which ones hangs on the stage's seed."""
+
+    share: Annotated[float, Meta(gt=0, le=1)]
+
+    def build(self, stage: Training, seed: int) -> "Subset":
+        """Make the sampler."""
+        return Subset(self.share, seed)
+
+
+class Subset(Sampler):
+    """`round(share * n)` samples and at least 2, drawn once.
+
+    1. Of each class (of the first head with one label a sample) as many as its share gives, by largest
+       remainders; samples without a label are a group of their own, as are all where there is no such head.
+    2. An epoch is as long as the subset.
+    """
+
+    def __init__(self, share: float, seed: int) -> None:
+        """Set the share in (0, 1] and the seed of the draw."""
+        self.share, self.seed = share, seed
+        self.kept = np.empty(0, np.int64)
+
+    def fit(self, split: Split, teachers: "Teachers | None") -> None:
+        """Draw the subset."""
+        count = max(round(self.share * len(split)), FEWEST)
+        labels = next((one[split.rows] for one in split.labels.values() if one.ndim == 1), None)
+        groups = np.zeros(len(split), np.int64) if labels is None else labels
+        self.kept = proportional_part(groups, count, seed=[self.seed, SALT])
+
+    def samples(self, n: int, epoch: int = 0) -> int:
+        """Size of the subset."""
+        return len(self.kept)
+
+    def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Permute the subset."""
+        return rng.permutation(self.kept)
