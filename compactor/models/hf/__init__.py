@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from compactor.models.classifier import Backbone
-from compactor.models.hf.image import build_image_classifier
 from compactor.models.hf.source import find_source
-from compactor.models.hf.text import build_text_model
 from compactor.models.text import TextBackbone
 from compactor.records import DataInfo
 
@@ -33,6 +31,10 @@ def build_package(
 def _build(
     model: str, info: DataInfo, options: dict[str, Any], pretrained: bool, base: Path
 ) -> Backbone | TextBackbone:
+    # in here, because what they are built of imports modules of this package
+    from compactor.models.hf.image import build_image_classifier
+    from compactor.models.hf.text import build_text_model
+
     source = find_source(model, options, pretrained, base)
     if info.text is not None:
         return build_text_model(source, info, options)
