@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from compactor.cache.digest import TOOLS, digest_of, source_digest, tool_versions
+from compactor.cache.code import code_digest
+from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor_runtimes.environment import describe
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +51,7 @@ class Suite(Protocol):
 
 def suite_digest(suite: Suite) -> str:
     """Digest of the source that decides a suite's results: what it lists, and the suite itself."""
-    return source_digest([*suite.SOURCES, suite.__name__])  # type: ignore[attr-defined]
+    return code_digest([*suite.SOURCES, suite.__name__])  # type: ignore[attr-defined]
 
 
 def run_suite(suite: Suite, say: Callable[[str], None]) -> Path:

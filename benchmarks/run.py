@@ -1,4 +1,4 @@
-"""`python -m benchmarks.run bench|acceptance|results`: run suites, or recompute figures and tables."""
+"""`python -m benchmarks.run bench|acceptance|house|results`: run suites, or recompute figures and tables."""
 
 import sys
 from importlib import import_module
@@ -10,6 +10,7 @@ from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
 SUITES = {
     "bench": ["foundation", "label_store", "export", "encoder_memory"],
     "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop", "meal_v2", "encoder"],
+    "house": ["house"],
 }
 # suites whose single runs are worth a table of their own
 RUN_TABLES = {

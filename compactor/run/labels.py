@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from compactor.cache.digest import TOOLS, digest_of, file_digest, source_digest, tool_versions
+from compactor.cache.code import code_digest
+from compactor.cache.digest import TOOLS, digest_of, file_digest, tool_versions
 from compactor.cache.folder import WEIGHTS, RunFolders
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor.data.splits import Dataset, Split
@@ -147,7 +148,7 @@ def label_job(
         seed=spec.seed,
         precision=stage.precision,
         versions=tool_versions(TOOLS),
-        source_digest=source_digest(sources),
+        source_digest=code_digest(sources),
         parts=[_part(split, data, spec.crops) for split in splits.values()],
     )
     if spec.store is not None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from compactor.cache.digest import TOOLS, digest_of, source_digest, tool_versions
+from compactor.cache.code import code_digest
+from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.label_store.header import read_header
 from compactor.methods import METHODS, method_named
@@ -30,7 +31,15 @@ from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, Usa
 if TYPE_CHECKING:
     from compactor.data.splits import Dataset
 
-ALWAYS = ("compactor.trainer.fit", "compactor.models.build", MIXERS[DEFAULT_MIXER])
+ALWAYS = (
+    "compactor.trainer.fit",
+    "compactor.models.build",
+    "compactor.teachers",
+    "compactor.evaluation",
+    MIXERS[DEFAULT_MIXER],
+)
+FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
+TRAINS = "compactor.run.stages"  # brings them together
 
 
 def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
@@ -133,6 +142,7 @@ class _Planner:
         sources += [target for model in models for target in model_sources(model)]
         sources += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
         sources += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
+        sources += FROM_STORE if labels is not None else ()
         return digest_of(
             {
                 "stage": msgspec.to_builtins(spec) | {"student": None, "teachers": None, "data": None},
@@ -144,7 +154,7 @@ class _Planner:
                 "labels": None if labels is None else labels.digest,
                 "teachers": [known.reference(teacher, self.digests) for teacher in teachers],
                 "versions": tool_versions(TOOLS),
-                "source": source_digest(sources),
+                "source": code_digest(sources, alone=[TRAINS]),
             }
         )
 

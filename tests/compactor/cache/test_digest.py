@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from compactor.cache import digest as module
-from compactor.cache.digest import digest_of, source_closure
+from compactor.cache.code import code_closure
+from compactor.cache.digest import digest_of
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.run.plan import make_plan
 from tests.compactor.recipe.test_load import MINIMAL
@@ -73,7 +74,7 @@ def test_source_of_the_users_module_enters_the_key(tmp_path: Path, monkeypatch: 
 
 def test_closure_holds_what_is_imported_and_no_siblings() -> None:
     """In-function imports are followed; names in tables are not."""
-    closure = source_closure(["compactor.methods.kd", "compactor.trainer.fit"])
+    closure = code_closure(["compactor.methods.kd", "compactor.trainer.fit"])
     assert {"compactor.methods.kd", "compactor.targets.live_teacher", "compactor.objectives.hard_ce"} <= set(
         closure
     )

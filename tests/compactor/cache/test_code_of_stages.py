@@ -1,0 +1,142 @@
+"""The code digest of a stage holds every module that works on it: stages are run and watched."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from compactor.methods import METHODS
+from compactor.models import FAMILIES, WRAPPERS
+from compactor.tasks import TASKS
+from tests.compactor.tasks.test_tasks import requests, sentences
+from tests.compactor.text_toys import IDS, bert_folder
+
+ROOT = Path(__file__).parents[3]
+
+# what works on a stage and computes nothing of its result
+COMPUTES_NOTHING = {
+    "compactor.cache.digest": "names what is kept",
+    "compactor.cache.journal": "writes events",
+    "compactor.progress": "shows progress",
+    "compactor_runtimes.errors": "words errors",
+    "compactor.run.data": "hands on data sets, whose digest the key holds",
+    "compactor.trainer.processes": "says which process writes",
+}
+SHORT = {"steps": 2, "batch_size": 8}
+SMALL = {"model": "cifar:resnet8", "options": {"width": 4}}
+
+
+def images(folder: Path) -> dict[str, Any]:
+    """Every method on images, on live teachers and on a label store, and most families."""
+    labels = {"crops": 2, "quantization": "marginal-smoothing", "k": 3}
+    crops = {"augment": {"crop": "random-resized", "scale": [0.5, 1.0]}, "epochs": 2, "batch_size": 8}
+    (folder / "own_net.py").write_text(
+        "from torch import nn\n\n\ndef net(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    mine = {"model": "module:own_net:net"}
+    timm = {"model": "timm:resnet10t"}
+    critic = {"options": {"discriminator": {"reduction": 2}}}
+    return {
+        "name": "images",
+        "task": "image-classification",
+        "data": {"dataset": "digits", "limit": {"train": 32, "select": 24, "report": 24}},
+        "student": SMALL,
+        "teachers": ["stage:first"],
+        "stages": [
+            {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **SHORT},
+            {"id": "timm", "method": "supervised", "student": timm, "stop": {"figure": "accuracy"}, **SHORT},
+            {"id": "module", "method": "kd", "student": mine, "options": {"divergence": "js"}, **SHORT},
+            {"id": "meal", "method": "meal_v2", "teachers": ["stage:first", "stage:timm"], **critic, **SHORT},
+            {"id": "stored", "method": "kd", "labels": labels | {"crops": 1}, "epochs": 1, "batch_size": 8},
+            {"id": "fkd", "method": "fkd", "labels": labels, "options": {"crops_per_image": 2}, **crops},
+            {"id": "ferkd", "method": "ferkd", "labels": labels, "options": {"crops_per_image": 2}, **crops},
+        ],
+    }
+
+
+def texts(folder: Path) -> dict[str, Any]:
+    """Hidden tokens, intents and slots; an encoder with and without a teacher; further texts mixed in."""
+    data = msgspec.to_builtins(requests(folder))
+    bert = {"model": f"hf:{bert_folder(folder / 'bert', vocab_size=IDS + 1)}", "weights": "pretrained"}
+    small = {"model": "encoder:1x16"}
+    masked = {"task": "masked-lm", "data": data}
+    distil = {"method": "encoder", "options": {"hidden_weight": 0.1}}
+    words = {"task": "token-classification"}
+    return {
+        "name": "texts",
+        "task": "intent-slots",
+        "data": data,
+        "student": small,
+        "stages": [
+            {"id": "guess", "method": "supervised", "student": {"model": "encoder:2x16"}, **masked, **SHORT},
+            {"id": "hop", "teachers": ["stage:guess"], **distil, **masked, **SHORT},
+            {"id": "bert", "method": "supervised", "student": bert, **SHORT},
+            {"id": "words", "method": "supervised", **words, **SHORT},
+            {"id": "distil", "init": "stage:hop", "teachers": ["stage:bert"], **distil, **SHORT},
+        ],
+    }
+
+
+def vectors(folder: Path) -> dict[str, Any]:
+    """Classes with further texts mixed in, and embeddings that learn from an encoder's."""
+    data = msgspec.to_builtins(sentences(folder))
+    bert = {"model": f"hf:{bert_folder(folder / 'bert')}", "weights": "pretrained"}
+    classes = {"task": "text-classification"}
+    mixed = {"data": data | {"also": [{"dataset": data["dataset"], "share": 0.5}]}}
+    return {
+        "name": "vectors",
+        "task": "embedding",
+        "data": data,
+        "teachers": [bert],
+        "student": {"model": "encoder:1x16"},
+        "stages": [
+            {"id": "classes", "method": "supervised", **classes, **SHORT},
+            {"id": "mixed", "method": "kd", "teachers": ["stage:classes"], **classes, **mixed, **SHORT},
+            {"id": "embed", "method": "embedding", **SHORT},
+        ],
+    }
+
+
+# families without a stage here
+ELSEWHERE = {
+    "package": "is hf",
+    "bundle": "teaches alone, and needs a finished bundle",
+}
+
+
+def test_every_method_task_and_family_is_watched(tmp_path: Path) -> None:
+    watched = [recipe(tmp_path) for recipe in (images, texts, vectors)]
+    stages = [stage for recipe in watched for stage in recipe["stages"]]
+    assert {stage["method"] for stage in stages} == set(METHODS)
+    tasks = {recipe["task"] for recipe in watched} | {stage["task"] for stage in stages if "task" in stage}
+    assert tasks == set(TASKS) == set(WRAPPERS)
+    models = [one["model"] for part in (*watched, *stages) if (one := part.get("student"))]
+    assert {model.partition(":")[0] for model in models} == set(FAMILIES) - set(ELSEWHERE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [images, texts, vectors])
+def test_what_executes_while_a_stage_is_trained_is_in_its_digest(recipe: Any, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe(tmp_path)))
+    places = os.pathsep.join([str(tmp_path), *map(str, (ROOT, ROOT / "exporters", ROOT / "runtimes"))])
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.compactor.cache.executed", str(path)],
+        env={**os.environ, "COMPACTOR_CACHE": str(tmp_path / "cache"), "PYTHONPATH": places},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for stage, found in json.loads(done.stdout).items():
+        assert "compactor.trainer.stepper" in found["executed"], stage  # it was watched
+        missing = set(found["executed"]) - set(found["counted"]) - set(COMPUTES_NOTHING)
+        assert not missing, stage

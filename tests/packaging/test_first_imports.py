@@ -1,0 +1,29 @@
+"""Every module can be the first of ours that a process imports: no import works only after another."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FORGETTING = """
+import sys
+from importlib import import_module
+OWN = ("compactor", "compactor_exporters", "compactor_runtimes")
+for name in sys.argv[1:]:
+    for known in [one for one in sys.modules if one.partition(".")[0] in OWN]:
+        del sys.modules[known]
+    import_module(name)
+"""
+
+
+def test_every_entry_of_the_tables_can_be_imported_first() -> None:
+    from compactor.methods import METHODS
+    from compactor.models import FAMILIES, WRAPPERS
+    from compactor.tasks import TASKS
+
+    tables = (METHODS, TASKS, WRAPPERS, FAMILIES)
+    names = sorted({entry.partition(":")[0] for table in tables for entry in table.values()})
+    done = subprocess.run(
+        [sys.executable, "-c", FORGETTING, *names], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
