@@ -186,6 +186,8 @@ def _with_data(
         from compactor.release.model_info import task_of
         from compactor.run.pipeline import run_recipe
         from compactor_exporters.bundle_writer import move_into_place
+    from compactor_runtimes.files import new_folder, writing
+
     if output is not None:
         check_place(output)
     if task is None and task_of(read_model(model, base=None, role="model")) == EMBEDDING:
@@ -198,11 +200,13 @@ def _with_data(
     result = run_recipe(loaded, runs=runs, reporter=reporter)
     assert result is not None  # one process only
     if output is not None:
-        copy = output.with_name(f".{output.name}.partial")
-        shutil.rmtree(copy, ignore_errors=True)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(result.bundle, copy)
-        move_into_place(copy, output)
+        copy = new_folder(output.parent, f".{output.name}.")
+        try:
+            with writing(output):
+                shutil.copytree(result.bundle, copy, dirs_exist_ok=True)
+            move_into_place(copy, output)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
         result = replace(result, bundle=output)
     print_result(result, loaded, as_json)
 

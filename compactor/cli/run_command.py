@@ -132,12 +132,11 @@ def propose_into(
     `wishes` are further arguments of `propose`.
     """
     from compactor.propose import propose
+    from compactor_runtimes.files import write_whole
 
     proposal = propose(teacher, student, data, task=task, training=training, **wishes)
-    folder = runs / proposal.name
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "recipe.yaml"
-    path.write_text(proposal.yaml, encoding="utf-8")
+    path = runs / proposal.name / "recipe.yaml"
+    write_whole(path, proposal.yaml.encode())
     for note in proposal.notes:
         reporter.note(note)
     reporter.note(f"recipe: {path}")

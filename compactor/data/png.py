@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import writing
 
 
 def write_pngs(images: NDArray[np.uint8], folder: Path, *, prefix: str) -> list[Path]:
@@ -17,6 +18,7 @@ def write_pngs(images: NDArray[np.uint8], folder: Path, *, prefix: str) -> list[
     paths = []
     for number, image in enumerate(images):
         path = folder / f"{prefix}{number:03d}.png"
-        Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(path)
+        with writing(path):
+            Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(path)
         paths.append(path)
     return paths
