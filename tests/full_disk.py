@@ -1,4 +1,4 @@
-"""Disks without room: a limit of a file's size, which works anywhere, and a tiny disk, where root mounts one."""
+"""Disks without room: a limit of a file's size, which works anywhere, and a tiny disk where root mounts."""
 
 import resource
 import subprocess
