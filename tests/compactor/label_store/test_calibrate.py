@@ -267,7 +267,7 @@ def test_a_probability_that_rounded_to_more_than_one_counts_as_one() -> None:
 
 
 def test_a_mean_of_certain_teachers_is_never_above_one(tmp_path: Path) -> None:
-    """Of 7 teachers exp(log of the mean) rounds up or down, as the CPU does; top = 1 drops none then."""
+    """Of 7 teachers exp(log of the mean) rounds up or down, as the CPU does; top = 1 drops none."""
     certain = [label_toys.teacher(1, sharpness=5000.0)] * 7
     wanted = label_toys.header(payload=Payload(kind="full"))
     train = label_toys.store(tmp_path, wanted, teachers=list(certain)).train
