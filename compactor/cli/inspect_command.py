@@ -23,6 +23,7 @@ def command(bundle: Path, as_json: bool) -> None:
     """Show what is in a bundle: interface, artifacts, metrics, licences (hashes are checked)."""
     import msgspec
     from rich.table import Table
+    from rich.text import Text
 
     from compactor.cli import emit_json, result_console
     from compactor_runtimes.bundle.open import open_bundle
@@ -32,9 +33,10 @@ def command(bundle: Path, as_json: bool) -> None:
         emit_json(msgspec.to_builtins(manifest))
         return
     console = result_console()
-    console.print(f"[bold]{manifest.name}[/bold], {manifest.task}, schema {manifest.schema_version}")
+    about = f", {manifest.task}, schema {manifest.schema_version}"
+    console.print(Text.assemble((manifest.name, "bold"), about))
     for line in _interface(manifest):
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     table = Table(title="artifacts", title_justify="left")
     for column in ("name", "status", "bytes", "limit", "checks"):
         table.add_column(column, overflow="fold")
@@ -48,15 +50,15 @@ def command(bundle: Path, as_json: bool) -> None:
     table.caption, table.caption_justify = "* loaded by default", "left"
     console.print(table)
     for line in _artifacts(manifest):
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     for subject, metric in manifest.metrics.items():
         shown = ", ".join(
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
             for key, value in metric.items()
         )
-        console.print(f"{subject}: {shown}", markup=False, highlight=False)
+        console.print(f"{subject}: {shown}")
     for what, licence in manifest.licences.items():
-        console.print(f"licence of {what}: {licence}", markup=False, highlight=False)
+        console.print(f"licence of {what}: {licence}")
 
 
 def _interface(manifest: "Manifest") -> "Iterator[str]":

@@ -47,14 +47,11 @@ def command(
     compactor label my.yaml --share 2/4       the second of four machines
     compactor store inspect runs/digits-fkd/labels/*
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from rich.console import Console
-
-    from compactor.cli import emit_json
-    from compactor.progress import RichReporter, SilentReporter
+    from compactor.cli import emit_json, progress_reporter
     from compactor.recipe.load import load_recipe
     from compactor_runtimes.errors import needs_extra
 
-    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    reporter = progress_reporter(quiet=quiet)
     deadline_s = None if max_hours is None else time.monotonic() + 3600 * max_hours
     loaded = load_recipe(recipe, overrides)
     with needs_extra("train"):

@@ -159,17 +159,15 @@ def _sizes(
 ) -> None:
     """Measure, print and keep; Ctrl-C ends it early with what was measured."""
     import msgspec
-    from rich.console import Console
 
-    from compactor.cli import emit_json, result_console
-    from compactor.progress import RichReporter
+    from compactor.cli import emit_json, progress_reporter, result_console
     from compactor.sizes import measure_sizes
     from compactor.sizes.ladder import parse_candidate
     from compactor.sizes.results_folder import SizesFiles, sizes_command
     from compactor.sizes.terminal import hint, render_sizes
     from compactor_runtimes.errors import InterruptedRun
 
-    reporter = RichReporter(Console(stderr=True))
+    reporter = progress_reporter()
     again = sizes_command(loaded, runs, candidates, profile)
     files = SizesFiles(runs / loaded.recipe.name, reporter)
     found = measure_sizes(

@@ -64,13 +64,11 @@ def command(
     compactor run --teacher timm:resnet50@pretrained --student timm:mobilenetv3_small_100 --data photos/
     torchrun --nproc-per-node 2 -m compactor run my.yaml
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from rich.console import Console
-
-    from compactor.progress import RichReporter, SilentReporter
+    from compactor.cli import progress_reporter
     from compactor.recipe import load as recipes
     from compactor_runtimes.errors import needs_extra
 
-    reporter = SilentReporter() if quiet else RichReporter(Console(stderr=True))
+    reporter = progress_reporter(quiet=quiet)
     deadline_s = None if max_hours is None else time.monotonic() + 3600 * max_hours
     if recipe is None:
         if not (student and data):
@@ -134,12 +132,11 @@ def propose_into(
     `wishes` are further arguments of `propose`.
     """
     from compactor.propose import propose
+    from compactor_runtimes.files import write_whole
 
     proposal = propose(teacher, student, data, task=task, training=training, **wishes)
-    folder = runs / proposal.name
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "recipe.yaml"
-    path.write_text(proposal.yaml, encoding="utf-8")
+    path = runs / proposal.name / "recipe.yaml"
+    write_whole(path, proposal.yaml.encode())
     for note in proposal.notes:
         reporter.note(note)
     reporter.note(f"recipe: {path}")

@@ -7,7 +7,6 @@ import click
 
 if TYPE_CHECKING:
     from compactor.label_store.thresholds import Thresholds
-    from compactor.progress import Reporter
     from compactor.release.agreement import Evaluation
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
@@ -78,7 +77,7 @@ def inspect(
     compactor store inspect STORE --low 0.05 --mid 0.2 --top 0.95
     compactor store inspect STORE --top 0.99 --unit values --plot plots
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from compactor.cli import emit_json, result_console
+    from compactor.cli import emit_json, progress_reporter, result_console
     from compactor_runtimes.errors import needs_extra
 
     thresholds = _thresholds(low, mid, top, unit, confidence, crops_per_image, data)
@@ -87,13 +86,17 @@ def inspect(
         from compactor.label_store.inspect import inspect_store
         from compactor.label_store.inspect_terminal import render_inspection
     found = inspect_store(
-        store, thresholds=thresholds, views_a_step=crops_per_image, data=data, reporter=_reporter(quiet)
+        store,
+        thresholds=thresholds,
+        views_a_step=crops_per_image,
+        data=data,
+        reporter=progress_reporter(quiet=quiet),
     )
     drawn = [] if plot is None else plot_confidences(found, plot)
     if as_json:
         emit_json(found.to_json() | {"plots": [str(path) for path in drawn]})
         return
-    result_console().print(render_inspection(found), highlight=False)
+    result_console().print(render_inspection(found))
     for path in drawn:
         click.echo(f"plot: {path}")
     if found.confidences and not drawn:
@@ -110,12 +113,12 @@ def verify(store: Path, as_json: bool, quiet: bool) -> None:
     Layout, sample ids, class ids, probabilities, and boxes against the header. Reads the store once, in
     chunks, whatever its size.
     """
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, progress_reporter
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.label_store.verify_store import verify_store
-    verified = verify_store(store, reporter=_reporter(quiet))
+    verified = verify_store(store, reporter=progress_reporter(quiet=quiet))
     if as_json:
         emit_json(verified.to_json())
         return
@@ -137,12 +140,12 @@ def merge(target: Path, sources: tuple[Path, ...], as_json: bool, quiet: bool) -
     \b
     compactor store merge all machine1/labels/8a93c917627b machine2/labels/8a93c917627b
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, progress_reporter
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.label_store.merge import merge_stores
-    merged = merge_stores(target, list(sources), reporter=_reporter(quiet))
+    merged = merge_stores(target, list(sources), reporter=progress_reporter(quiet=quiet))
     if as_json:
         emit_json(merged.to_json())
         return
@@ -170,25 +173,17 @@ def agreement(
     Runs the bundle's default artifact on the samples of the store's evaluation part. The data must be those
     that were labelled.
     """
-    from compactor.cli import emit_json
+    from compactor.cli import emit_json, progress_reporter
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.release.agreement import stored_agreement
-    found = stored_agreement(store, bundle, split=split, data=data, reporter=_reporter(quiet))
+    found = stored_agreement(store, bundle, split=split, data=data, reporter=progress_reporter(quiet=quiet))
     if as_json:
         emit_json(found.to_json())
         return
     for line in found.lines():
         click.echo(line)
-
-
-def _reporter(quiet: bool) -> "Reporter":
-    from rich.console import Console
-
-    from compactor.progress import RichReporter, SilentReporter
-
-    return SilentReporter() if quiet else RichReporter(Console(stderr=True))
 
 
 def _thresholds(

@@ -27,11 +27,12 @@ from compactor.data.spec import DataSpec
 from compactor.records import DataInfo
 from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImageStep, Resize
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.files import new_folder
+from compactor_runtimes.files import new_folder, writing
 from compactor_runtimes.predict.images import to_uint8
 
 FORMAT = 1
 CACHE_VARIABLE = "COMPACTOR_CACHE"
+INSTEAD = f"make room, or set ${CACHE_VARIABLE} to a folder that can be written"
 IMAGES_PER_JOB = 256
 
 Progress = Callable[[int, int], None]
@@ -119,7 +120,8 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
 
     Raises:
         UsageError: an image cannot be decoded, images differ in size, labels are out of range, there is no
-            row, or the cache folder cannot be written.
+            row, or the cache folder is no folder.
+        UnfitEnvironmentError: the cache folder cannot be written.
     """
     if opening.at_most is not None:
         source = source.thinned(handful(source.labels().values, opening.at_most))
@@ -130,7 +132,8 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
     if found is not None:
         return found
     try:
-        temporary = new_folder(folder.parent, f".{digest[:16]}.")
+        with writing(folder.parent, INSTEAD):
+            temporary = new_folder(folder.parent, f".{digest[:16]}.")
     except OSError as error:
         raise UsageError(
             f"cache folder {folder.parent} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"
@@ -177,12 +180,15 @@ def _write(
     shape = _decode(first, steps).shape
     # Plain writes, not a writable memory map: a full disk then is an OSError instead of a SIGBUS.
     with (folder / "images.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
-        )
+        with writing(folder.parent, INSTEAD):
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
+            )
         done = 0
         for block in _decode_all(_with_first(first, items), steps, first[0], shape):
-            file.write(block.tobytes())
+            with writing(folder.parent, INSTEAD):
+                file.write(block.tobytes())
+                file.flush()
             done += len(block)
             if progress is not None:
                 progress(done, total)
@@ -190,9 +196,10 @@ def _write(
         raise UsageError(
             f"{source.name}: {done} images but {total} labels found, expected one label an image"
         )
-    np.save(folder / "labels.npy", labels.values, allow_pickle=False)
     meta = {"shape": [total, *shape], "classes": labels.classes, "made_from": key}
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    with writing(folder.parent, INSTEAD):
+        np.save(folder / "labels.npy", labels.values, allow_pickle=False)
+        (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
 def _with_first(first: Item, rest: Iterator[Item]) -> Iterator[Item]:

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 from compactor.data.spec import SPLIT_NAMES
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
-from compactor_runtimes.files import new_folder
+from compactor_runtimes.files import new_folder, writing
 
 SECONDS = 5.0  # until the hub counts as unreachable
 
@@ -77,11 +77,13 @@ def reach_hub() -> None:
 
 def _write(part: Any, path: Path) -> None:
     """Write one split; the library's own metadata keep the names of the classes."""
-    part.to_parquet(path)
+    with writing(path):
+        part.to_parquet(path)
     with needs_extra("train"):
         import pyarrow.parquet as pq
     if b"huggingface" not in (pq.read_schema(path).metadata or {}):  # pragma: no cover  # older releases
         table = pq.read_table(path)
         features = {name: {"names": getattr(kind, "names", None)} for name, kind in part.features.items()}
         told = json.dumps({"info": {"features": features}}).encode()
-        pq.write_table(table.replace_schema_metadata({b"huggingface": told}), path)
+        with writing(path):
+            pq.write_table(table.replace_schema_metadata({b"huggingface": told}), path)

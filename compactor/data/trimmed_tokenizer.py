@@ -8,7 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from compactor.data.cache import CACHE_VARIABLE, Opening, cache_root
+from compactor.data.cache import CACHE_VARIABLE, INSTEAD, Opening, cache_root
 from compactor.data.extra_texts import further_texts, naming
 from compactor.data.spec import VocabularySpec
 from compactor.data.vocabulary import pieces, trim
@@ -44,8 +44,8 @@ def trimmed_tokenizer(tokenizer: Path, spec: VocabularySpec, opening: Opening) -
         texts = [text for source in sources for text in source.texts()]
     found = trim(tokenizer, pieces(tokenizer, texts), most=spec.most)
     try:
-        write_whole(folder / KEPT, json.dumps(found.kept).encode())
-        write_whole(folder / TOKENIZER, found.to_json().encode())
+        write_whole(folder / KEPT, json.dumps(found.kept).encode(), INSTEAD)
+        write_whole(folder / TOKENIZER, found.to_json().encode(), INSTEAD)
     except OSError as error:
         raise UsageError(
             f"cache folder {folder} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"

@@ -20,6 +20,7 @@ from compactor.gpu.subjects import Subject, bundle_subjects, tiny_subject
 from compactor_runtimes.backends import OPENERS, Runtime, open_runtime
 from compactor_runtimes.backends.gpu import Gpu, nvidia_gpu
 from compactor_runtimes.errors import CompactorError, NumericGateError, UnfitEnvironmentError
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.golden.checks import check_artifact
 from compactor_runtimes.golden.findings import Finding, compare, summarise
 
@@ -141,7 +142,7 @@ def _engine(subject: Subject, place: Path, tell: Tell) -> tuple[Path, str]:
         progress=lambda phase, done, of: tell(f"{subject.name}: {phase} {done}/{of}"),
     )
     path = place / f"{subject.name.replace(' ', '-')}.engine"
-    path.write_bytes(content)
+    write_whole(path, content)
     told = f", warnings: {'; '.join(dict.fromkeys(warnings))}" if warnings else ""
     seconds = time.perf_counter() - started
     return path, f"{trt.__name__} {trt.__version__}: {len(content)} bytes in {seconds:.1f} s{told}"

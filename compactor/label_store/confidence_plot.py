@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from compactor.label_store.inspect import Confidences, Inspection
 from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +48,9 @@ def plot_confidences(found: Inspection, folder: Path) -> list[Path]:
         _describe(axes, found)
         paths = [folder / f"confidence.{suffix}" for suffix in SUFFIXES]
         for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+            format = path.suffix[1:]
+            with written_whole(path) as partial:
+                figure.savefig(partial, format=format, metadata={"Date": None} if format == "svg" else None)
     return paths
 
 

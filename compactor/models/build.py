@@ -1,7 +1,6 @@
 """From a model's recipe entry to a module with weights, and to and from a model folder on disk."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.files import written_whole
+from compactor_runtimes.files import write_whole, written_whole
 from compactor_runtimes.tables import lookup
 
 TOKENIZER = "tokenizer.json"
@@ -137,8 +136,8 @@ def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
     if text is not None:
         config["text"] = {"pad_id": text.pad_id, "max_tokens": text.max_tokens}
         if text.tokenizer.resolve() != (folder / TOKENIZER).resolve():
-            shutil.copyfile(text.tokenizer, folder / TOKENIZER)
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+            write_whole(folder / TOKENIZER, text.tokenizer.read_bytes())
+    write_whole(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
 
 def load_model_folder(folder: Path) -> Student:

@@ -14,6 +14,7 @@ from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
 from compactor_runtimes.backends import OPENERS
 from compactor_runtimes.bundle.manifest import Artifact
+from compactor_runtimes.files import writing
 from compactor_runtimes.measure.harness import measure
 from compactor_runtimes.measure.measurement import Candidate, Measurement, Settings
 from compactor_runtimes.report import artifact_bytes, artifact_name
@@ -85,7 +86,8 @@ def lay_out_assets(source: ExportSource, folder: Path) -> None:
     """Copy the files that `pre` names to where a bundle has them, so that `folder` serves as `assets`."""
     for name, path in source.assets.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / name)
+        with writing(folder / name):
+            shutil.copyfile(path, folder / name)
 
 
 def torch_name(names: list[str]) -> str:

@@ -22,6 +22,7 @@ from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, InterruptedRun, UsageError
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.report import Report
 
 
@@ -124,7 +125,7 @@ def _require_judged(plan: Plan) -> None:
 
 def _start(plan: Plan, run: Path, command: str) -> Journal:
     """Write the resolved recipe and open the journal."""
-    (run / "recipe.yaml").write_text(to_yaml(plan.loaded.recipe), encoding="utf-8")
+    write_whole(run / "recipe.yaml", to_yaml(plan.loaded.recipe).encode())
     journal = Journal(run / "journal.jsonl")
     journal.write("start", command=command, plan=msgspec.to_builtins(plan.steps), environment=describe())
     return journal

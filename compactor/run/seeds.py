@@ -20,6 +20,7 @@ from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.run.pipeline import RunResult, run_recipe
 from compactor_runtimes.errors import InterruptedRun, UsageError
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.stats.metrics import bootstrap_difference
 from compactor_runtimes.stats.predictions import PREDICTIONS_FILE, read_predictions
 
@@ -140,7 +141,7 @@ def run_seeds(
         return None
     folder = RunFolders(results[0].folder.parent).new_run(suffix="seeds")
     found = aggregate(seeds, results, folder)
-    (folder / SEEDS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    write_whole(folder / SEEDS_FILE, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
     return SeedsRun(folder, found)
 
 

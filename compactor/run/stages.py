@@ -30,6 +30,7 @@ from compactor.trainer.contracts import Preset
 from compactor.trainer.fit import FitResult, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.files import write_whole
 
 MOST_ANSWER_BYTES = 2**31  # of teachers' answers that are kept in memory instead of asking anew every epoch
 VECTOR = 1024  # numbers of an embedding, as a bound
@@ -159,7 +160,7 @@ def train_stage(
         if parts := data.train.parts:
             preset = replace(preset, sampler=Mixed(parts))
         if is_main_process() and (summary := preset.target.summary()):
-            (folder / TARGETS).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+            write_whole(folder / TARGETS, json.dumps(summary, indent=1).encode())
             reporter.note(f"{stage.id}: {preset.target.note()}")
         result = fit(
             student,
@@ -253,9 +254,7 @@ def _taught(
 def _conclude(folder: Path, digest: str, result: FitResult) -> None:
     """Mark a stage as trained; its student is saved, so that the optimiser's state would only take space."""
     record = {"digest": digest, "steps": result.steps, "seconds": result.seconds, "history": result.history}
-    temporary = folder / f"{DONE}.tmp"
-    temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    temporary.replace(folder / DONE)
+    write_whole(folder / DONE, json.dumps(record, indent=1).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from compactor.sizes.result import SizeRow, Sizes
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import written_whole
 from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
 
@@ -60,7 +61,9 @@ def plot_sizes(sizes: Sizes, folder: Path) -> list[Path]:
         _label(axes, rows, canvas.get_renderer())
         paths = [folder / f"sizes.{suffix}" for suffix in SUFFIXES]
         for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+            format = path.suffix[1:]
+            with written_whole(path) as partial:
+                figure.savefig(partial, format=format, metadata={"Date": None} if format == "svg" else None)
     return paths
 
 

@@ -15,6 +15,7 @@ from compactor.recipe.spec import StageSpec
 from compactor.records import PIXELS, Batch, Crops, DataInfo
 from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import writing
 
 EVAL_BATCH = 256
 
@@ -89,7 +90,8 @@ def write_pngs(images: NDArray[np.uint8], folder: Path, *, prefix: str) -> list[
     paths = []
     for number, image in enumerate(images):
         path = folder / f"{prefix}{number:03d}.png"
-        Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(path)
+        with writing(path):
+            Image.fromarray(image[:, :, 0] if image.shape[-1] == 1 else image).save(path)
         paths.append(path)
     return paths
 

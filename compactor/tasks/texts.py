@@ -15,6 +15,7 @@ from compactor.models.text import MAX_BATCH, text_info_of
 from compactor.recipe.spec import StageSpec
 from compactor.records import IDS, MASK, Batch, Crops, DataInfo, TextInfo
 from compactor_runtimes.bundle.manifest import Pre, TextPre
+from compactor_runtimes.files import writing
 
 TOKENIZER_ASSET = "assets/tokenizer.json"
 # shortest that is still a text, far longer than any model reads, and letters of one to four bytes
@@ -116,6 +117,7 @@ def _write(texts: list[str], folder: Path, *, prefix: str) -> list[Path]:
     paths = []
     for number, text in enumerate(texts):
         path = folder / f"{prefix}{number:03d}.txt"
-        path.write_bytes(f"{text}\n".encode())
+        with writing(path):
+            path.write_bytes(f"{text}\n".encode())
         paths.append(path)
     return paths

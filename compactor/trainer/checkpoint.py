@@ -1,27 +1,27 @@
 """Checkpoints from which training goes on bit for bit; written aside, then moved into place."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from compactor_runtimes.errors import IntegrityError
+from compactor_runtimes.files import written_whole
 
 FORMAT = 1
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write atomically; random number generators are added here."""
+    """Write atomically; random number generators are added here.
+
+    Raises:
+        UnfitEnvironmentError: there is no room for it; the checkpoint before it is kept.
+    """
     state = {**state, "format": FORMAT, "rng": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda_rng"] = torch.cuda.get_rng_state()
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
+    with written_whole(path) as partial, partial.open("wb") as file:  # a path would lose the system's reason
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

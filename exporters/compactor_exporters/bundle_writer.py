@@ -27,7 +27,7 @@ from compactor_runtimes.bundle.manifest import (
 )
 from compactor_runtimes.bundle.open import MANIFEST, file_entry, resolve_inside
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
-from compactor_runtimes.files import new_folder, written_whole
+from compactor_runtimes.files import new_folder, writing, written_whole
 from compactor_runtimes.golden.findings import Decoded, DecodedSlots, DecodedVector
 from compactor_runtimes.predict.answering import words_from
 from compactor_runtimes.predict.answers import (
@@ -241,20 +241,23 @@ def _copy(source: Path, target: Path) -> None:
     if target.exists():
         raise IntegrityError(f"{source}: the bundle already has a file {target.name!r}; give it another name")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    with writing(target):
+        shutil.copyfile(source, target)
 
 
 def _write(path: Path, content: bytes) -> None:
     """Write one file, with a newline at its end."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.rstrip(b"\n") + b"\n")
+    with writing(path):
+        path.write_bytes(content.rstrip(b"\n") + b"\n")
 
 
 def _sync(path: Path) -> None:
     """Make sure that a file or folder is on the disk before the next step relies on it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with writing(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

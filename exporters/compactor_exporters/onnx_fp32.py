@@ -22,6 +22,7 @@ from compactor_exporters.source import ExportSource
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
+from compactor_runtimes.files import write_whole, writing
 
 if TYPE_CHECKING:
     import onnx
@@ -75,7 +76,8 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         model, {"name": source.name, "task": source.task, "compactor": version("compactor-toolkit")}
     )
     path = folder / f"{spec.name}.onnx"
-    onnx.save_model(model, path)
+    with writing(path):
+        onnx.save_model(model, path)
     source.traced["onnx"] = path
     return Artifact(name=spec.name, spec=spec, files=[file_entry(folder, path.name)], status="not-run")
 
@@ -251,7 +253,7 @@ def _save_shapes(model: "onnx.ModelProto", path: Path) -> Path:
     with needs_extra("export"):
         import onnx
 
-    path.write_bytes(onnx.GraphProto(value_info=model.graph.value_info).SerializeToString())
+    write_whole(path, onnx.GraphProto(value_info=model.graph.value_info).SerializeToString())
     return path
 
 

@@ -24,6 +24,7 @@ from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
+from compactor_runtimes.files import write_whole, writing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,7 +48,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.name}.onnx"
-    path.write_bytes(fused_graph(source, folder).read_bytes())
+    write_whole(path, fused_graph(source, folder).read_bytes())
     return Artifact(
         name=spec.name,
         spec=spec,
@@ -114,7 +115,8 @@ def _fuse(source: ExportSource, canonical: Path, folder: Path) -> Path:
     path = folder / canonical.name
     fused = ir.to_proto(model)
     drop_shapes(fused)
-    onnx.save_model(fused, path)
+    with writing(path):
+        onnx.save_model(fused, path)
     try:
         open_runtime(path).close()
     except IntegrityError as error:

@@ -25,6 +25,7 @@ from compactor_exporters.source import ExportSource
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, InputPort, OutputPort
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.files import write_whole, writing
 
 if TYPE_CHECKING:
     import onnx
@@ -93,7 +94,9 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     onnx.helper.set_model_props(
         model, {"name": source.name, "task": source.task, "compactor": version("compactor-toolkit")}
     )
-    onnx.save_model(model, folder / f"{spec.name}.onnx")
+    path = folder / f"{spec.name}.onnx"
+    with writing(path):
+        onnx.save_model(model, path)
     return Artifact(
         name=spec.name,
         spec=spec,
@@ -150,7 +153,8 @@ def _save(model: Any, folder: Path) -> None:
     model.config = deepcopy(config)
     bars.disable_progress_bar()
     try:
-        model.save_pretrained(folder)
+        with writing(folder):
+            model.save_pretrained(folder)
     finally:
         model.config = config
         if shown:
@@ -165,7 +169,7 @@ def _run(asked: dict[str, Any]) -> dict[str, Any]:
     """
     result = Path(asked["result"])
     request = result.with_name("request.json")
-    request.write_text(json.dumps(asked), encoding="utf-8")
+    write_whole(request, json.dumps(asked).encode())
     # isolated: neither this package's folder nor PYTHONPATH may shadow what is installed there
     command = [str(_python()), "-I", optimum_child.__file__, str(request)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

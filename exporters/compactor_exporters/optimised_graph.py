@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compactor_runtimes.backends.ort import QUIET
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import writing
 
 if TYPE_CHECKING:
     import onnx
@@ -32,5 +33,6 @@ def optimised_graph(path: Path, level: Literal["extended", "all"]) -> "onnx.Grap
     options.graph_optimization_level = levels[level]
     with TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        with writing(Path(folder)):
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return onnx.load(options.optimized_model_filepath).graph

@@ -1,6 +1,7 @@
 """Wrong things typed by a user: one clear sentence on standard error, the right exit code, no traceback."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import compactor
+from tests.full_disk import tiny_disk
 
 RECIPE = """
 name: toy
@@ -145,6 +147,33 @@ def test_a_machine_that_refuses_to_write_is_exit_code_6(tmp_path: Path) -> None:
     )
     assert done.returncode == 6, done.stderr[-2000:]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_output_that_cannot_be_written_is_exit_code_6(options: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "compactor", "doctor", *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: output: No space left on device; make room")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", ["40k", "120k"])
+def test_a_full_disk_is_one_sentence_wherever_it_fills_up(tmp_path: Path, size: str) -> None:
+    """At the first checkpoint, and after training, where the samples are written that are measured."""
+    name = recipe(tmp_path)
+    with tiny_disk(tmp_path / "disk", size) as disk:
+        environment = {"TMPDIR": str(disk), "COMPACTOR_CACHE": str(disk / "cache"), "COMPACTOR_DATA": ""}
+        done = compactor(
+            "run", name, "--smoke", "--quiet", "--runs", str(disk / "runs"), cwd=tmp_path, env=environment
+        )
+    assert done.returncode == 6, done.stderr[-2000:]
+    assert re.fullmatch(r"error: \S+: No space left on device; .+; what was finished is kept\n", done.stderr)
 
 
 def test_errors_as_json(tmp_path: Path) -> None:

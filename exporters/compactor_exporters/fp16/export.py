@@ -24,6 +24,7 @@ from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import IntegrityError, NumericGateError, needs_extra
+from compactor_runtimes.files import writing
 
 if TYPE_CHECKING:
     import onnx
@@ -63,7 +64,8 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     cast = _cast(ir.to_proto(model), [node for group in kept.values() for node in group])
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.name}.onnx"
-    onnx.save_model(cast, path)
+    with writing(path):
+        onnx.save_model(cast, path)
     _check(cast, path, source)
     note = note_on_cpu(path) if spec.target == "ort-cpu" else None
     names = {reason: [str(node.name) for node in group] for reason, group in kept.items()}

@@ -19,6 +19,7 @@ from compactor_exporters.verify.findings import Arrays, largest_magnitude
 from compactor_exporters.verify.samples import batches
 from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import writing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -85,7 +86,8 @@ def largest_activations(path: Path, feeds: Arrays, *, batch: int) -> dict[str, f
 
     with TemporaryDirectory() as folder:
         every = Path(folder) / "every-tensor.onnx"
-        onnx.save_model(model, every)
+        with writing(every):
+            onnx.save_model(model, every)
         runtime = open_runtime(every, optimization="none")
         for part in batches(feeds, batch):
             note(part)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from compactor_runtimes.bundle.manifest import InputPort
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import writing
 
 
 def write_tiny_graph(path: Path) -> InputPort:
@@ -30,5 +31,6 @@ def write_tiny_graph(path: Path) -> InputPort:
     held = [onnx.numpy_helper.from_array(weight, "weight")]
     graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:], held)
     opset = helper.make_opsetid("", 18)
-    onnx.save_model(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
+    with writing(path):
+        onnx.save_model(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
     return InputPort(name="x", dtype="float32", axes=["batch", 64], min=[1, 64], max=[16, 64], role="image")

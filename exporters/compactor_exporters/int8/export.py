@@ -38,6 +38,7 @@ from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.environment import isa_flags
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
+from compactor_runtimes.files import writing
 
 NOT_RUN = "symmetric int8 for TensorRT: not run here, no NVIDIA GPU"
 _TRIED_SAMPLES = 64
@@ -81,7 +82,8 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         prepared = Path(scratch) / "prepared.onnx"
         if spec.fused:
             made["attention_split"] = split_attention(model)
-            onnx.save_model(model, prepared)
+            with writing(prepared):
+                onnx.save_model(model, prepared)
         else:
             _fold(parent, prepared, source)
         if spec.quantization == "dynamic":
@@ -117,7 +119,9 @@ def _fold(parent: Path, prepared: Path, source: ExportSource) -> None:
     with needs_extra("ort"):
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    _quietly(lambda: quant_pre_process(str(parent), str(prepared), skip_symbolic_shape=True), source)
+    _quietly(
+        lambda: quant_pre_process(str(parent), str(prepared), skip_symbolic_shape=True), source, prepared
+    )
 
 
 def _dynamic(
@@ -138,6 +142,7 @@ def _dynamic(
                 extra_options={"MatMulConstBOnly": True},
             ),
             source,
+            path,
         )
 
     has_samples = source.calibration is not None
@@ -187,6 +192,7 @@ def _static(
                 extra_options=options,
             ),
             source,
+            path,
         )
 
     taken = _nearest(static_candidates(spec, isa_flags()), quantise, parent, path, feeds, texts)
@@ -231,8 +237,8 @@ def _check_loads(path: Path, source: ExportSource, scheme: str) -> None:
         ) from error
 
 
-def _quietly(step: Callable[[], object], source: ExportSource) -> None:
-    """Run a step of onnxruntime.quantization, whose prints and warnings (types guessed) are no news here.
+def _quietly(step: Callable[[], object], source: ExportSource, path: Path) -> None:
+    """Run a step of onnxruntime.quantization that writes `path`; its prints and warnings are no news here.
 
     Raises:
         UnfitEnvironmentError: it refuses the graph.
@@ -243,7 +249,7 @@ def _quietly(step: Callable[[], object], source: ExportSource) -> None:
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with writing(path), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             step()
     except ValueError as error:  # its class for everything that it cannot do

@@ -13,7 +13,13 @@ from typing import Any
 
 from compactor_exporters.source import axis_bounds
 from compactor_exporters.tensorrt.progress import Progress, monitor, watch_interrupts
-from compactor_runtimes.backends.tensorrt_product import first_error, one_line, quiet_logger
+from compactor_runtimes.backends.tensorrt_product import (
+    first_error,
+    listen,
+    one_line,
+    quiet_logger,
+    with_quiet_logger,
+)
 from compactor_runtimes.bundle.manifest import InputPort
 from compactor_runtimes.errors import UnfitEnvironmentError
 
@@ -82,12 +88,12 @@ def build_engine(
         UnfitEnvironmentError: the product cannot parse the graph or build it for these GPUs.
         KeyboardInterrupt: Ctrl-C during the build.
     """
-    logger = quiet_logger(trt)
-    builder = trt.Builder(logger)
+    messages = listen(trt)
+    builder = with_quiet_logger(trt, "Builder")
     if builder is None:
-        raise UnfitEnvironmentError(f"{trt.__name__}: {first_error(logger)}; mend the driver of the GPU")
+        raise UnfitEnvironmentError(f"{trt.__name__}: {first_error(messages)}; mend the driver of the GPU")
     network = builder.create_network(network_flags(trt))
-    parser = trt.OnnxParser(network, logger)
+    parser = trt.OnnxParser(network, quiet_logger(trt))
     if not parser.parse(path.read_bytes()):
         raise _parser_error(trt, path, parser)
     config = builder.create_builder_config()
@@ -102,8 +108,8 @@ def build_engine(
     del kept  # the product does not keep it alive itself
     watch.raise_for_stop()
     if engine is None:
-        raise _build_error(trt, path, first_error(logger), gpus)
-    return bytes(engine), logger.warnings
+        raise _build_error(trt, path, first_error(messages), gpus)
+    return bytes(engine), messages.warnings
 
 
 def configure(trt: Any, config: Any, gpus: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, Target
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.environment import gpu_names
 from compactor_runtimes.errors import MissingDependency
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.tables import nearest
 
 GPUS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
@@ -92,7 +93,7 @@ def export(
     for gpus in _groups(spec):
         engine, told = build_engine(trt, graph, profile, gpus=gpus, progress=progress)
         names.append(f"{spec.name}-{'-'.join(gpus or _default_gpus(spec))}.engine")
-        (folder / names[-1]).write_bytes(engine)
+        write_whole(folder / names[-1], engine)
         warnings += told
     built_for = spec.gpus or _default_gpus(spec)
     return Artifact(

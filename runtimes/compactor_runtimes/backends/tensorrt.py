@@ -9,7 +9,13 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.backends.gpu import Gpu, call, nvidia_gpu, open_cuda
-from compactor_runtimes.backends.tensorrt_product import first_error, open_product, quiet_logger
+from compactor_runtimes.backends.tensorrt_product import (
+    Messages,
+    first_error,
+    listen,
+    open_product,
+    with_quiet_logger,
+)
 from compactor_runtimes.bundle.manifest import FileEntry
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 
@@ -20,18 +26,19 @@ if TYPE_CHECKING:
 class EngineRuntime:
     """An engine with one execution context and stream; calls from several threads take turns."""
 
-    def __init__(self, trt: Any, engine: Any, logger: Any, *, gpu: Gpu, source: Path) -> None:
+    def __init__(self, trt: Any, engine: Any, messages: Messages, *, gpu: Gpu, source: Path) -> None:
         """Make the context; memory on the GPU is taken when it is first needed, and kept."""
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         modes = {name: engine.get_tensor_mode(name) for name in names}
         self.inputs = [name for name in names if modes[name] == trt.TensorIOMode.INPUT]
         self.outputs = [name for name in names if modes[name] == trt.TensorIOMode.OUTPUT]
         self.provider = f"{trt.__name__} {trt.__version__} on {gpu.name} ({gpu.compute})"
-        self._trt, self._engine, self._logger, self._source = trt, engine, logger, source
+        self._trt, self._engine, self._messages, self._source = trt, engine, messages, source
         self._context = engine.create_execution_context()
         if self._context is None:
             raise UnfitEnvironmentError(
-                f"{source.name}: cannot be run on {gpu.name} ({first_error(logger)}); free memory of the GPU"
+                f"{source.name}: cannot be run on {gpu.name} ({first_error(messages)}); "
+                "free memory of the GPU"
             )
         self._types = {name: trt.nptype(engine.get_tensor_dtype(name)) for name in names}
         self._cuda = open_cuda()
@@ -69,7 +76,7 @@ class EngineRuntime:
                 self._reserve(name, array.nbytes)
             if not self._context.execute_async_v3(int(self._stream)):
                 raise UnfitEnvironmentError(
-                    f"{self._source.name}: the engine failed ({first_error(self._logger)}); build it again"
+                    f"{self._source.name}: the engine failed ({first_error(self._messages)}); build it again"
                 )
             for name, array in outputs.items():
                 address = self._memory[name][0]
@@ -156,14 +163,14 @@ def open_engine(source: Path, format: str, *, threads: int | None, trust: bool) 
         gpu = nvidia_gpu()
     except UnfitEnvironmentError as error:
         raise UnfitEnvironmentError(f"{source.name}: {error}") from error
-    logger = quiet_logger(trt)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(source.read_bytes())
+    messages = listen(trt)
+    engine = with_quiet_logger(trt, "Runtime").deserialize_cuda_engine(source.read_bytes())
     if engine is None:
         raise UnfitEnvironmentError(
             f"{source.name}: {trt.__name__} {trt.__version__} cannot open it on {gpu.name} ({gpu.compute}): "
-            f"{first_error(logger)}; build the engine again for this GPU with this release"
+            f"{first_error(messages)}; build the engine again for this GPU with this release"
         )
-    return EngineRuntime(trt, engine, logger, gpu=gpu, source=source)
+    return EngineRuntime(trt, engine, messages, gpu=gpu, source=source)
 
 
 def file_for_this_gpu(files: Sequence[FileEntry]) -> FileEntry:

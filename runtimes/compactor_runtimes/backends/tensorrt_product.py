@@ -4,8 +4,12 @@ Which module it is and how it logs is said here. Engines are built by the export
 `tensorrt.py`.
 """
 
+import gc
 import re
+from functools import cache
+from threading import Lock
 from typing import Any
+from weakref import ReferenceType, ref
 
 from compactor_runtimes.errors import needs_extra
 
@@ -18,6 +22,7 @@ _PLACE = re.compile(
     r"\s*In \S+ at \S+?:\d+|\w+\.cpp:\d+: |\s*\[checkMacros\.cpp::catchCudaError.*", re.DOTALL
 )
 _LONGEST = 400
+_LISTENING = Lock()
 
 
 def open_product(format: str) -> Any:
@@ -35,29 +40,71 @@ def open_product(format: str) -> Any:
     return tensorrt_rtx
 
 
+class Messages:
+    """What the product said since `listen`, one line each."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+
+@cache
 def quiet_logger(trt: Any) -> Any:
-    """Make a logger of the product that prints nothing: it keeps `errors` and `warnings` as lists of text."""
+    """Return the one logger of a product in this process; it prints nothing and tells those who `listen`.
+
+    The product keeps the first logger for all, and tells a second one so while it holds a lock. If Python
+    then collects garbage in which a builder lies, the builder's end waits for that lock for ever.
+    """
 
     class Kept(trt.ILogger):  # type: ignore[misc]  # the base class is known only now
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
+            self.listeners: tuple[ReferenceType[Messages], ...] = ()
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(one_line(message))
-            elif severity == trt.ILogger.WARNING:
-                self.warnings.append(one_line(message))
+            is_error = severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
+            if not is_error and severity != trt.ILogger.WARNING:
+                return
+            for listener in self.listeners:
+                messages = listener()
+                if messages is not None:
+                    (messages.errors if is_error else messages.warnings).append(one_line(message))
 
     return Kept()
 
 
-def first_error(logger: Any) -> str:
-    """Return the first error that a logger kept and that says more than that CUDA has failed as well."""
-    errors: list[str] = logger.errors
-    told = [text for text in errors if "catchCudaError" not in text]
-    return (told or errors or ["no reason was given"])[0]
+def listen(trt: Any) -> Messages:
+    """Return messages that grow from now on, for as long as the caller keeps them.
+
+    Of two that listen at the same time, in two threads, each hears what the other's work says too.
+    """
+    messages = Messages()
+    with _LISTENING:
+        logger = quiet_logger(trt)
+        living = (one for one in logger.listeners if one() is not None)
+        logger.listeners = (*living, ref(messages))
+    return messages
+
+
+def with_quiet_logger(trt: Any, name: str) -> Any:
+    """Make the product's `name`, Builder or Runtime, with our logger; no garbage is collected meanwhile.
+
+    Another program's logger in the same process would have the product tell ours, as in `quiet_logger`.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return getattr(trt, name)(quiet_logger(trt))
+    finally:
+        if collects:
+            gc.enable()
+
+
+def first_error(messages: Messages) -> str:
+    """Return the first error that says more than that CUDA has failed as well."""
+    told = [text for text in messages.errors if "catchCudaError" not in text]
+    return (told or messages.errors or ["no reason was given"])[0]
 
 
 def one_line(text: str) -> str:

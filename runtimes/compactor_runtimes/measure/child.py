@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from compactor_runtimes.errors import UnfitEnvironmentError
+from compactor_runtimes.files import writing
 from compactor_runtimes.measure.measurement import Answer, Command, Job, Quit
 
 # RAYON: the tokenizers library
@@ -29,7 +30,7 @@ class Child:
         """Write the job into `folder` and start the process; `started_ns` is taken just before."""
         self.name = job.candidate.name
         handle, path = tempfile.mkstemp(suffix=".json", dir=folder)
-        with os.fdopen(handle, "wb") as file:
+        with writing(Path(path)), os.fdopen(handle, "wb") as file:
             file.write(msgspec.json.encode(job))
         command = [python, "-P", "-m", "compactor_runtimes.measure.worker", path]
         command += ["--cold-start"] if cold_start else []

@@ -5,6 +5,8 @@ import hashlib
 import os
 import re
 import signal
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import onnx
@@ -15,7 +17,13 @@ from compactor_exporters import can_export, export_artifact
 from compactor_exporters.tensorrt import engine as tensorrt_engine
 from compactor_exporters.tensorrt.build import build_engine, configure, network_flags, profile_of
 from compactor_exporters.tensorrt.progress import Watch, monitor
-from compactor_runtimes.backends.tensorrt_product import one_line, open_product, quiet_logger
+from compactor_runtimes.backends.tensorrt_product import (
+    first_error,
+    listen,
+    one_line,
+    open_product,
+    quiet_logger,
+)
 from compactor_runtimes.bundle.manifest import Calibration, ExportSpec, InputPort
 from compactor_runtimes.errors import UnfitEnvironmentError
 
@@ -130,6 +138,63 @@ def test_nothing_is_printed(rtx, tmp_path, capfd):
     with pytest.raises(UnfitEnvironmentError):
         build_engine(rtx, tmp_path / "q.onnx", {"x": ([4, 4], [1, 4], [2, 4])}, gpus=["sm89"])
     assert capfd.readouterr() == ("", "")
+
+
+GARBAGE = """
+import gc, sys
+from pathlib import Path
+from compactor_exporters.tensorrt.build import build_engine
+from compactor_runtimes.backends import tensorrt_product
+
+rtx = tensorrt_product.open_product("tensorrt-rtx")
+
+class Cycle:
+    pass
+
+def leave(logger):  # as a frame that a raised error keeps does
+    cycle = Cycle()
+    cycle.me, cycle.builder, cycle.logger = cycle, rtx.Builder(logger), logger
+
+class Foreign(rtx.ILogger):
+    def __init__(self):
+        rtx.ILogger.__init__(self)
+
+    def log(self, severity, message):
+        pass
+
+def heard(text):  # in the callback: more objects than the collector waits for
+    kept = [[] for _ in range(200_000)]
+    return text
+
+gc.collect()
+gc.set_threshold(100_000)
+tensorrt_product.one_line = heard
+leave(Foreign() if sys.argv[2] == "foreign" else tensorrt_product.quiet_logger(rtx))
+engine, _ = build_engine(rtx, Path(sys.argv[1]), {"x": ([1, 4], [8, 4], [16, 4])}, gpus=["sm89"])
+print(len(engine))
+"""
+
+
+@pytest.mark.parametrize("logger", ["ours", "foreign"])
+def test_a_builder_in_the_garbage_never_stops_the_next_one(rtx, tmp_path, logger):
+    """The product tells a second logger that there is a first while it holds the lock that an end takes."""
+    path = quantised(tmp_path / "q.onnx", zero_point=0)
+    done = subprocess.run(
+        [sys.executable, "-c", GARBAGE, path, logger], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 10_000
+    assert done.stderr == ""
+
+
+def test_all_builds_of_a_process_have_one_logger_and_each_its_own_messages(rtx, tmp_path):
+    first, second = listen(rtx), listen(rtx)
+    assert quiet_logger(rtx) is quiet_logger(rtx)
+    quiet_logger(rtx).log(rtx.ILogger.ERROR, "bad")
+    quiet_logger(rtx).log(rtx.ILogger.WARNING, "odd")
+    quiet_logger(rtx).log(rtx.ILogger.INFO, "so so")
+    assert (first.errors, first.warnings) == (second.errors, second.warnings) == (["bad"], ["odd"])
+    assert first_error(listen(rtx)) == "no reason was given"
 
 
 def test_progress_counts_every_phase_to_its_end(rtx, image, tmp_path):

@@ -1,0 +1,103 @@
+"""Whatever writes a file does it inside `writing` or `written_whole`, so that a full disk is one sentence."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+GUARDS = {"writing", "written_whole"}
+WRITERS = {
+    "write_text",
+    "write_bytes",
+    "copyfile",
+    "copytree",
+    "savefig",
+    "save_file",
+    "save_model",
+    "save_pretrained",
+    "to_parquet",
+    "write_table",
+    "tofile",
+}
+MODULES = {"np", "torch", "onnx"}  # whose `save` writes; PIL's is known by its arguments
+# into memory, or a function of ours of the same name; a module that may import nothing of ours; a lock
+ELSEWHERE = {
+    ("compactor/label_store/write.py", "save"): "into a BytesIO",
+    ("compactor/label_store/write.py", "open"): "a lock, which holds nothing",
+    ("compactor/cache/folder.py", "open"): "a lock, which holds nothing",
+    ("runtimes/compactor_runtimes/report/draw/charts.py", "savefig"): "into a StringIO",
+    ("compactor/release/details.py", "save"): "into a BytesIO",
+    ("compactor/data/named.py", "save"): "into a BytesIO",
+    ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
+    ("compactor/data/cache.py", "open"): "each of its writes is guarded, what is read in between is not",
+    ("compactor/sizes/__init__.py", "save"): "ours",
+    ("runtimes/compactor_runtimes/measure/worker.py", "fdopen"): "a pipe",
+    ("compactor/run/stages.py", "save_model"): "ours",
+    ("compactor/release/finish.py", "save_model"): "ours",
+    ("compactor/release/export_model.py", "save_model"): "ours",
+}
+
+
+def called(node: ast.Call) -> tuple[str, str]:
+    """The object's name, if it has one, and what is called of it."""
+    if isinstance(node.func, ast.Attribute):
+        return (node.func.value.id if isinstance(node.func.value, ast.Name) else ""), node.func.attr
+    return "", node.func.id if isinstance(node.func, ast.Name) else ""
+
+
+def writes(node: ast.Call) -> bool:
+    owner, name = called(node)
+    if name == "save":
+        return owner in MODULES or not owner or "image" in owner.lower()
+    if name in ("open", "fdopen"):
+        words = [one.value for one in (*node.args, *(word.value for word in node.keywords))
+                 if isinstance(one, ast.Constant) and isinstance(one.value, str)]  # fmt: skip
+        return any(set(word) & set("wax+") and set(word) <= set("wax+bt") for word in words)
+    return name in WRITERS
+
+
+def unguarded(node: ast.AST, guarded: bool = False) -> Iterator[ast.Call]:
+    for child in ast.iter_child_nodes(node):
+        inside = guarded
+        if isinstance(node, ast.With) and child in node.body:
+            names = {
+                called(one.context_expr)[1] for one in node.items if isinstance(one.context_expr, ast.Call)
+            }
+            inside = guarded or bool(names & GUARDS)
+        if isinstance(child, ast.withitem) and isinstance(node, ast.With):  # `with writing(p), p.open("w"):`
+            first = node.items[0].context_expr
+            inside = guarded or (isinstance(first, ast.Call) and called(first)[1] in GUARDS)
+        if isinstance(child, ast.Call) and not inside and writes(child):
+            yield child
+        yield from unguarded(child, inside)
+
+
+def test_every_writer_is_inside_the_one_guard() -> None:
+    found: dict[tuple[str, str], list[int]] = {}
+    for folder in ("compactor", "exporters", "runtimes"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for call in unguarded(ast.parse(path.read_text(encoding="utf-8"))):
+                key = (path.relative_to(ROOT).as_posix(), called(call)[1])
+                found.setdefault(key, []).append(call.lineno)
+    assert {key: lines for key, lines in found.items() if key not in ELSEWHERE} == {}
+    assert sorted(set(ELSEWHERE) - set(found)) == [], "no longer there: remove it from the list"
+
+
+def test_the_check_sees_what_it_should() -> None:
+    text = """
+with writing(path):
+    path.write_text("a")
+with writing(path), path.open("a") as file:
+    torch.save(state, file)
+path.write_text("b")
+with path.open("w") as file:
+    np.save(file, array)
+image.save(path)
+path.open("rb")
+"""
+    assert [(call.lineno, called(call)[1]) for call in unguarded(ast.parse(text))] == [
+        (6, "write_text"),
+        (7, "open"),
+        (8, "save"),
+        (9, "save"),
+    ]
