@@ -5,10 +5,11 @@ A new method is one file with a METHOD, one line in METHODS and one test.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from compactor.records import Activation
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup, nearest
 
@@ -35,7 +36,7 @@ class Method:
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
     alone can learn from either. `sources` are the modules whose source decides what the method computes
     (they enter the cache key).
-    `answers` is what its objectives compare, as in Task.answers: it fits the tasks that say the same.
+    `activation` is that of the heads whose outputs its objectives compare: it fits the tasks that have these.
     """
 
     options: type[msgspec.Struct]
@@ -43,7 +44,7 @@ class Method:
     learns_from_teachers: bool
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
     sources: tuple[str, ...] = field(default=())
-    answers: Literal["classes", "embedding"] = "classes"
+    activation: Activation = "softmax"
 
 
 def method_named(name: str, at: str) -> Method:

@@ -8,15 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from compactor.models.heads import new_heads, pool
-from compactor.models.hf.layers import position_count
 from compactor.models.text import TextBackbone
 from compactor.records import LABEL, DataInfo
 
-SHARED_ENCODER = (
-    "masked-lm",
-    "intent-slots",
-    "token-classification",
-)  # tasks of which every family's models have encoder and heads
+
+def needs_states(info: DataInfo) -> bool:
+    """Whether a head reads the states of tokens, so that the model must be an encoder with heads."""
+    return any(head.level != "sample" for head in info.heads)
 
 
 class Encoder(nn.Module):
@@ -100,3 +98,14 @@ def with_heads(
         max_tokens=position_count(model),
         untrained=sorted(f"heads.{name}" for name in module.heads.state_dict()) if pretrained else [],
     )
+
+
+def position_count(model: Any) -> int | None:
+    """Number of tokens that learned position embeddings allow; None where positions are computed.
+
+    RoBERTa and its kin leave the rows up to the padding row unused.
+    """
+    for path, module in model.named_modules():
+        if path.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None

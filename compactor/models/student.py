@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from compactor.records import DataInfo
+from compactor.records import DataInfo, Head
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 
 
 class Student(nn.Module):
     """A model of a task; `backbone` holds all weights that are saved, under the keys of its family.
 
-    forward(**inputs) returns {head: logits}, or {"embedding": vectors}. `untrained` names the weights that
+    forward(**inputs) returns {head: logits, or vectors}. `untrained` names the weights that
     `weights: pretrained` did not bring and that are therefore random, such as a new head's.
     """
 
@@ -57,6 +57,13 @@ class _Deployed(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         answers = self.student(**dict(zip(self.names, tensors, strict=True)))
         return tuple(answers[head] for head in self.heads)
+
+
+def port_of(head: Head, axes: list[str | int]) -> OutputPort:
+    """The graph's output of a head: raw logits, or the vectors themselves."""
+    if head.activation == "none":
+        return OutputPort(name=head.output, dtype="float32", axes=axes, role="embedding")
+    return OutputPort(name=head.output, dtype="float32", axes=axes, role="logits", labels=head.name)
 
 
 def parameter_count(module: nn.Module) -> int:

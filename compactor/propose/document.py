@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from compactor.propose.data import EMBEDDING, IMAGES, Found
+from compactor.propose.data import Found
 from compactor.propose.export import variants
 from compactor.propose.models import Named
 from compactor.propose.training import Amount, image_numbers, stage, text_numbers
 from compactor.propose.write import Entries, Entry, to_text
+from compactor.records import IMAGES
 
 if TYPE_CHECKING:
     from compactor.propose.proposal import Cast
@@ -106,7 +107,7 @@ def _student_stage(found: Found, cast: "Cast", trained: list[str]) -> Entries:
     if not cast.teachers:
         lines = [Entry("method", "supervised", "cross-entropy to the labels")]
         return stage("train", "stage:train elsewhere means this one", lines, numbers)
-    if found.task == EMBEDDING:
+    if not found.is_judged:
         lines = [Entry("method", "embedding", "follow the teacher's embeddings")]
     else:
         soft = 1.0 if found.is_unlabelled else 0.9
@@ -134,7 +135,7 @@ def _numbers(found: Found, model: Named) -> Entries:
 
 def _rest(found: Found, cast: "Cast") -> Entries:
     entries = [Entry("export", variants(found), "artifacts, each verified; the fastest that passes is used")]
-    if cast.teachers and found.task != EMBEDDING:
+    if cast.teachers and found.is_judged:
         gate = [
             Entry("student_vs_teacher", {"max_drop_points": None}, "a number = fail if it loses more points")
         ]

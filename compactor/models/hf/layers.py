@@ -1,4 +1,4 @@
-"""Which layers of a BERT-like encoder a student keeps, and how many positions the encoder knows."""
+"""Which layers of a BERT-like encoder a student keeps."""
 
 import re
 from typing import Any
@@ -53,17 +53,6 @@ def _chosen(layers: object, depth: int) -> list[Any]:
 def layer_stack(encoder: nn.Module) -> nn.ModuleList | None:
     """The layers of a bare transformers encoder; None where it keeps them elsewhere."""
     return next((found for path in STACKS if (found := _at(encoder, path)) is not None), None)
-
-
-def position_count(model: Any) -> int | None:
-    """Number of tokens that learned position embeddings allow; None where positions are computed.
-
-    RoBERTa and its kin leave the rows up to the padding row unused.
-    """
-    for path, module in model.named_modules():
-        if path.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
 
 
 def _at(module: nn.Module, path: str) -> nn.ModuleList | None:

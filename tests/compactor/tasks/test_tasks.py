@@ -17,10 +17,9 @@ from compactor.evaluation import artifact_answers, student_answers
 from compactor.models.build import build_model
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
-from compactor.records import FIRST, IDS, Batch, DataInfo
+from compactor.records import FIRST, IDS, Batch, DataInfo, head_at
 from compactor.tasks import TASKS, task_named
-from compactor.tasks.text_classification import TASK as TEXT_TASK
-from compactor.tasks.texts import TextSplit
+from compactor.tasks.texts import TEXT_CLASSIFICATION, TextSplit
 from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.verify.artifact import verify_artifact
 from compactor_runtimes.backends.ort import open_runtime
@@ -86,12 +85,12 @@ def test_what_is_served_is_what_was_trained_on(name: str, tmp_path: Path) -> Non
         np.testing.assert_allclose(values, first[key].numpy(), atol=1e-7)
     edges = task.edge_raws(data.select, tmp_path / "edges")
     assert {len(values) for values in to_feeds(edges).values()} == {len(edges)}
-    if task.answers == "classes":
+    if task.head.is_labelled:
         posts = [post for post in task.post(data.info) if isinstance(post, SoftmaxPost | BioPost)]
         assert {post.labels for post in posts} == set(data.info.classes)
-        assert set(data.info.classes) == {task.head, task.word_head} - {None}
+        assert set(data.info.classes) == {head.name for head in task.heads}
     else:
-        assert [post.output for post in task.post(data.info)] == [task.head] == ["embedding"]
+        assert [post.output for post in task.post(data.info)] == [task.head.name] == ["embedding"]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -108,13 +107,14 @@ def test_a_model_of_the_task_takes_its_batches(name: str, tmp_path: Path) -> Non
     loader = task.loader(data.train, toys.stage(batch_size=7), seed=0, rank=0, world=1)
     batch = next(loader.epoch(0, np.arange(len(loader))))
     answers = model(**batch.x)
-    assert set(answers) == {task.head, task.word_head} - {None}
-    if task.answers == "masked":
-        assert len(answers[task.head]) == len(batch.x["positions"]) >= batch.size == 7
+    assert set(answers) == {head.name for head in task.heads}
+    if task.head.level == "token":
+        assert len(answers[task.head.name]) == len(batch.x["positions"]) >= batch.size == 7
     else:
         assert {len(values) for values in answers.values()} == {batch.size} == {7}
-    if task.word_head:
-        assert answers[task.word_head].shape[:2] == batch.y[task.word_head].shape == batch.x[IDS].shape
+    of_words = head_at(task.heads, "word")
+    if of_words:
+        assert answers[of_words.name].shape[:2] == batch.y[of_words.name].shape == batch.x[IDS].shape
     assert {port.name for port in model.inputs} == set(batch.x)
 
 
@@ -131,10 +131,10 @@ def test_raw_texts_survive_their_files(tmp_path: Path) -> None:
     info = text_info(tmp_path)
     assert info.text is not None
     split = TextSplit("select", texts, {}, np.array([0, 1, 2]), "toy", info.text)
-    paths = TEXT_TASK.raws(split, 3, tmp_path)
+    paths = TEXT_CLASSIFICATION.raws(split, 3, tmp_path)
     assert [path.name for path in paths] == ["select000.txt", "select001.txt", "select002.txt"]
     assert [path.read_bytes().decode() for path in paths] == ["turn on\n", "play\n\n", "é 猫\n"]
-    edges = [path.read_bytes().decode() for path in TEXT_TASK.edge_raws(split, tmp_path)]
+    edges = [path.read_bytes().decode() for path in TEXT_CLASSIFICATION.edge_raws(split, tmp_path)]
     assert len(edges[0]) == 2
     assert len(edges[1]) > 8_192
     assert not edges[2].isascii()
