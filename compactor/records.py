@@ -74,13 +74,14 @@ HEADS = {
         Head(MLM, "token", "softmax"),
     )
 }
-IMAGES, TEXTS, VECTORS = "image-classification", "text-classification", "embedding"
+# tasks that are asked for by name: where nobody names one, or in a message
+IMAGES, TEXTS, VECTORS, MASKED = "image-classification", "text-classification", "embedding", "masked-lm"
 # task -> its heads; headline metric, gates and paired tests read the first one
 TASK_HEADS = {
     IMAGES: (LABEL,),
     TEXTS: (LABEL,),
     VECTORS: (EMBEDDING,),
-    "masked-lm": (MLM,),
+    MASKED: (MLM,),
     "intent-slots": (INTENT, SLOT),
     "token-classification": (SLOT,),
 }

@@ -9,7 +9,7 @@ import msgspec
 from compactor.data.spec import DataSpec, MaskingSpec
 from compactor.models import TEACH_ONLY
 from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
-from compactor.records import GAMMA, Activation, head_at, heads_of, reads_images
+from compactor.records import EMBEDDING, GAMMA, MASKED, Activation, head_at, heads_of, reads_images
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compactor.methods import Method
 
 TOKENIZER_FAMILIES = ("hf", "package")
-COMPARED: dict[Activation, str] = {"softmax": "classes", "sigmoid": "labels", "none": "embedding"}
+COMPARED: dict[Activation, str] = {"softmax": "classes", "sigmoid": "labels", "none": EMBEDDING}
 
 
 def check_references(recipe: Recipe) -> None:
@@ -96,7 +96,7 @@ def _check_task(recipe: Recipe, stage: StageSpec, at: str, tasks: dict[str, str]
             )
     masking = stage.masking
     if head_at(heads_of(task), "token") is None and masking != MaskingSpec():
-        raise UsageError(f"{at}.masking: has no effect on task {task}; remove it, or set task: masked-lm")
+        raise UsageError(f"{at}.masking: has no effect on task {task}; remove it, or set task: {MASKED}")
     if masking.keep + masking.random > 1:
         raise UsageError(
             f"{at}.masking: keep {masking.keep} and random {masking.random} make more than 1; lower one"

@@ -15,7 +15,7 @@ from compactor.data.spec import MaskingSpec
 from compactor.data.splits import Split
 from compactor.data.text_loader import TextLoader
 from compactor.recipe.spec import StageSpec
-from compactor.records import IDS, IGNORE, MASK, MLM, POSITIONS, Batch, DataInfo
+from compactor.records import IDS, IGNORE, MASK, MASKED, MLM, POSITIONS, Batch, DataInfo
 from compactor.tasks.texts import TextTask, text_of
 from compactor_runtimes.bundle.manifest import Post
 from compactor_runtimes.errors import UsageError
@@ -81,4 +81,4 @@ def masked(batch: Batch, masker: Masker, rng: np.random.Generator, part: slice) 
     )
 
 
-TASK = MaskedLm("masked-lm")
+TASK = MaskedLm(MASKED)

@@ -1,6 +1,6 @@
 """The checks on what golden cases decode to, one row for each entry of a manifest's `post`.
 
-1. What is decoded is what was stored (`compactor_runtimes.predict.answers`, one file for each kind).
+1. What is decoded is what was stored, as each kind of answer compares it.
 2. Where an artifact that differs by design, or by an override, answers otherwise, the two answers must be so
    close in the stored outputs that its own limits allow it.
 """
