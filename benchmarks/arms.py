@@ -87,7 +87,7 @@ def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:
     from compactor_runtimes.stats.metrics import correct
 
     right = [
-        correct(student_answers(student, task.batches(split))[task.head], split_labels(task, split))
+        correct(student_answers(student, task.batches(split))[task.head.name], split_labels(task, split))
         for split in (data.select, data.report)
     ]
     return {

@@ -57,7 +57,7 @@ def step(subject: str) -> dict[str, Any]:
     from compactor.progress import SilentReporter
     from compactor.recipe.load import load_recipe
     from compactor.run.data import DataSets
-    from compactor.tasks.intent_slots import TASK
+    from compactor.tasks.texts import INTENT_SLOTS
     from compactor.trainer.fit import fit
     from compactor.trainer.memory import keep_freed_memory
 
@@ -74,7 +74,7 @@ def step(subject: str) -> dict[str, Any]:
             fit(
                 student,
                 preset,
-                lambda rank, world: TASK.loader(data.train, stage, seed=0, rank=rank, world=world),
+                lambda rank, world: INTENT_SLOTS.loader(data.train, stage, seed=0, rank=rank, world=world),
                 training=stage,
                 name=stage.id,
                 seed=0,
@@ -82,7 +82,7 @@ def step(subject: str) -> dict[str, Any]:
             )
         return {"step_s": np.diff(starts)[WARMUP:].tolist()}
     keep_freed_memory()
-    loader = TASK.loader(data.train, stage, seed=0, rank=0, world=1)
+    loader = INTENT_SLOTS.loader(data.train, stage, seed=0, rank=0, world=1)
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((0, 0))))
     batches = [
         batch for _, batch in zip(range(STEPS), loader.epoch(0, rng.permutation(len(loader))), strict=False)

@@ -16,7 +16,7 @@ from torch import nn
 from compactor.data.spec import Quantization
 from compactor.data.splits import Split
 from compactor.label_store.store import LabelStore
-from compactor.records import FIRST, IGNORE, Batch
+from compactor.records import FIRST, IGNORE, Batch, Head, head_at
 from compactor.tasks import Answers, Task
 from compactor.tasks.texts import TextSplit
 from compactor.teachers import Teachers
@@ -106,12 +106,13 @@ def select_figures(
     rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is called once,
     when they are first needed; without labels and teachers nothing is told.
     """
-    if task.answers == "masked":
+    if task.head.level == "token":
         return lambda model: masked_figures(model, task.batches(split))
     labels = split_labels(task, split)
     labelled = bool((labels >= 0).any())
     if not labelled and taught is None:
         return lambda model: {}
+    of_words = head_at(task.heads, "word")
     said: list[Answers] = []
 
     def figures(model: nn.Module) -> dict[str, float]:
@@ -120,16 +121,16 @@ def select_figures(
         if not labelled and not said:
             assert taught is not None
             said.append(taught())
-        if task.answers == "embedding":
-            teacher = said[0][task.head]
+        if task.head.activation == "none":
+            teacher = said[0][task.head.name]
             return {"select_rank_correlation": rank_correlation(teacher, found, resamples=1).value}
         truth = labels if labelled else headline(task, split, said[0]).argmax(-1)
         name = "accuracy" if labelled else "agreement"
         told = {f"select_{name}": accuracy(found, truth), "select_macro_f1": macro_f1(found, truth)}
-        if labelled and task.word_head is not None:
+        if labelled and of_words is not None:
             predicted, gold = word_labels(task, split, answers), gold_labels(task, split)
             told["select_slot_f1"] = f1_of(span_counts(predicted, gold))
-            if task.head != task.word_head:
+            if task.head != of_words:
                 told["select_exact_match"] = float(
                     exact_match(found.argmax(-1) == truth, predicted, gold).mean()
                 )
@@ -158,49 +159,64 @@ def masked_figures(model: nn.Module, batches: Iterable[Batch]) -> dict[str, floa
 
 def headline(task: Task, split: Split, answers: Answers) -> NDArray[np.floating[Any]]:
     """What the headline metric reads: logits [N, C] (embeddings [N, D]); of a head of words [words, S]."""
-    found = answers[task.head]
-    return found[split.labels[task.head][split.rows] != IGNORE] if task.head == task.word_head else found
+    found = answers[task.head.name]
+    return found[_labels(task.head, split) != IGNORE] if task.head.level == "word" else found
 
 
 def sample_ids(task: Task, split: Split) -> NDArray[np.int64]:
     """What identifies each sample that the headline counts: the row, of words row * W + word."""
-    if task.head != task.word_head:
+    if task.head.level != "word":
         return split.rows
-    rows, words = np.nonzero(split.labels[task.head][split.rows] != IGNORE)
-    return np.asarray(split.rows[rows] * split.labels[task.head].shape[1] + words)
+    labels = _labels(task.head, split)
+    rows, words = np.nonzero(labels != IGNORE)
+    return np.asarray(split.rows[rows] * labels.shape[1] + words)
 
 
 def class_names(task: Task, split: Split, classes: list[str]) -> list[str]:
     """Names of all labels that `split_labels` may hold: `classes`, and what train never shows."""
-    if task.word_head is None:
+    if head_at(task.heads, "word") is None:
         return classes
     assert isinstance(split, TextSplit)
-    return split.word_names if task.head == task.word_head else [*classes, UNSEEN]
+    return split.word_names if task.head.level == "word" else [*classes, UNSEEN]
 
 
 def gold_labels(task: Task, split: Split) -> list[list[str]]:
     """BIO labels of each text's words, also those that train never shows."""
-    return _named(task, split, split.labels[task.word_head or ""][split.rows])
+    of_words = _words_of(task)
+    return _named(of_words, split, _labels(of_words, split))
 
 
 def word_labels(task: Task, split: Split, answers: Answers) -> list[list[str]]:
     """BIO labels that were answered for the words that have a label."""
-    return _named(task, split, answers[task.word_head or ""].argmax(-1))
+    of_words = _words_of(task)
+    return _named(of_words, split, answers[of_words.name].argmax(-1))
 
 
-def _named(task: Task, split: Split, labels: NDArray[np.int64]) -> list[list[str]]:
+def _words_of(task: Task) -> Head:
+    """The task's head of words, which only tasks that have one are asked for."""
+    found = head_at(task.heads, "word")
+    assert found is not None
+    return found
+
+
+def _labels(head: Head, split: Split) -> NDArray[np.int64]:
+    """Labels of a split's rows, [N] or of words [N, W]."""
+    return split.labels[head.name][split.rows]
+
+
+def _named(head: Head, split: Split, labels: NDArray[np.int64]) -> list[list[str]]:
     """Names of labels [N, W] where the split has a label."""
     assert isinstance(split, TextSplit)
-    known = split.labels[task.word_head or ""][split.rows] != IGNORE
+    known = _labels(head, split) != IGNORE
     return [[split.word_names[label] for label in row[own]] for row, own in zip(labels, known, strict=True)]
 
 
 def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
     """Labels of a split's rows for the task's head, -100 where there is none; of words, all that are."""
-    if task.answers == "embedding":
+    if not task.head.is_labelled:
         return np.full(len(split), IGNORE, dtype=np.int64)
-    labels = np.asarray(split.labels[task.head][split.rows])
-    return labels[labels != IGNORE] if task.head == task.word_head else labels
+    labels = _labels(task.head, split)
+    return labels[labels != IGNORE] if task.head.level == "word" else labels
 
 
 def truth_labels(task: Task, split: Split, teacher: NDArray[np.floating[Any]] | None) -> NDArray[np.int64]:
@@ -210,7 +226,7 @@ def truth_labels(task: Task, split: Split, teacher: NDArray[np.floating[Any]] | 
         UsageError: neither labels nor teachers.
     """
     labels = split_labels(task, split)
-    if task.answers == "embedding" or (labels >= 0).any():
+    if not task.head.is_labelled or (labels >= 0).any():
         return labels
     if teacher is None:
         raise UsageError(
@@ -225,8 +241,9 @@ def same_answers(task: Task, reference: Answers, found: Answers) -> NDArray[np.b
 
     Classes: the top class of every head and position. Embeddings: a cosine of at least `SAME_DIRECTION`.
     """
-    if task.answers == "embedding":
-        return np.asarray(cosines(reference[task.head], found[task.head]) >= SAME_DIRECTION)
+    if task.head.activation == "none":
+        name = task.head.name
+        return np.asarray(cosines(reference[name], found[name]) >= SAME_DIRECTION)
     same = [
         np.equal(found[name].argmax(-1), reference[name].argmax(-1)).reshape(len(reference[name]), -1)
         for name in reference

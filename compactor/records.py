@@ -1,11 +1,10 @@
 """The records that pass between data, models, objectives, targets and trainer.
 
-Letters in shapes: B batch, C classes, L tokens, P packed positions, V vocabulary. A head is named `label`
-for plain classification, `intent` and `slot` for joint tasks; the exported outputs are called `logits` or
-`<head>_logits`.
+Letters in shapes: B batch, C classes, L tokens, P packed positions, V vocabulary. What a task's models answer
+with are its heads (`heads_of`), and nothing else asks for a task by its name.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -36,6 +35,73 @@ Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 Schedule = Literal["cosine", "cosine-epochs", "step", "constant"]
+Level = Literal["sample", "word", "token"]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One thing that a model says: of a sample, of each word of a text, or of some of a text's tokens.
+
+    `activation` is what its numbers become: `softmax` one of the `labels`, `sigmoid` any number of them,
+    `none` a vector, which means something only beside other vectors.
+    """
+
+    name: str
+    level: Level
+    activation: Activation
+    labels: tuple[str, ...] = ()
+
+    @property
+    def output(self) -> str:
+        """Name of the exported graph's output."""
+        if self.activation == "none":
+            return self.name
+        return "logits" if self.name == LABEL else f"{self.name}_logits"
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether labels tell if it is right: not of vectors, nor of tokens, which the text itself tells."""
+        return self.activation != "none" and self.level != "token"
+
+
+# Every head by its name, which says its level and activation wherever it occurs
+HEADS = {
+    head.name: head
+    for head in (
+        Head(LABEL, "sample", "softmax"),
+        Head(INTENT, "sample", "softmax"),
+        Head(SLOT, "word", "softmax"),
+        Head(EMBEDDING, "sample", "none"),
+        Head(MLM, "token", "softmax"),
+    )
+}
+# tasks that are asked for by name: where nobody names one, or in a message
+IMAGES, TEXTS, VECTORS, MASKED = "image-classification", "text-classification", "embedding", "masked-lm"
+# task -> its heads; headline metric, gates and paired tests read the first one
+TASK_HEADS = {
+    IMAGES: (LABEL,),
+    TEXTS: (LABEL,),
+    VECTORS: (EMBEDDING,),
+    MASKED: (MLM,),
+    "intent-slots": (INTENT, SLOT),
+    "token-classification": (SLOT,),
+}
+
+
+def heads_of(task: str) -> tuple[Head, ...]:
+    """What a task's models answer with, the headline first, without labels."""
+    return tuple(HEADS[name] for name in TASK_HEADS[task])
+
+
+def head_at(heads: Iterable[Head], level: Level) -> Head | None:
+    """The first head of a level; None where there is none."""
+    return next((head for head in heads if head.level == level), None)
+
+
+def reads_images(task: str) -> bool:
+    """Whether a task's raw inputs are images; the others' are texts."""
+    return task.startswith("image-")
 
 
 @dataclass(frozen=True)
@@ -199,7 +265,14 @@ class DataInfo:
         """Channels of the images, 0 where there are none."""
         return self.image.channels if self.image else 0
 
-    def num_classes(self, head: str = "label") -> int:
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The task's heads with the data's labels."""
+        return tuple(
+            replace(head, labels=tuple(self.classes.get(head.name, ()))) for head in heads_of(self.task)
+        )
+
+    def num_classes(self, head: str = LABEL) -> int:
         """Number of classes of a head."""
         return len(self.classes[head])
 

@@ -25,10 +25,9 @@ SOURCES = (
     "compactor.objectives.divergences",
     "compactor.models.hf.build",
     "compactor.models.encoder",
-    "compactor.models.masked_lm",
-    "compactor.models.intent_slots",
+    "compactor.models.text_students",
     "compactor.tasks.masked_lm",
-    "compactor.tasks.intent_slots",
+    "compactor.tasks.texts",
     "benchmarks.arms",
     "benchmarks.encoder_worker",
 )
@@ -180,10 +179,10 @@ def trained(dataset: str, arm: str, seed: int) -> Any:
 
 
 def _train(settings: dict[str, Any]) -> dict[str, Any]:
-    from compactor.tasks.intent_slots import TASK
+    from compactor.tasks.texts import INTENT_SLOTS
 
     found = trained(settings["dataset"], settings["arm"], settings["seed"])
-    return answers(found.student, found.data, TASK) | {
+    return answers(found.student, found.data, INTENT_SLOTS) | {
         "steps": found.steps,
         "train_s": round(found.seconds, 3),
         "select": {
@@ -199,7 +198,7 @@ def answers(student: Any, data: Any, task: Any) -> dict[str, Any]:
     from compactor_runtimes.stats.sequences import exact_match, span_counts
 
     said = student_answers(student, task.batches(data.report))
-    right = correct(said[task.head], split_labels(task, data.report))
+    right = correct(said[task.head.name], split_labels(task, data.report))
     predicted, gold = word_labels(task, data.report, said), gold_labels(task, data.report)
     exact = exact_match(right, predicted, gold)
     return {
@@ -218,7 +217,7 @@ def _sizes(dataset: str) -> dict[str, Any]:
     from compactor.recipe.spec import ModelSpec
     from compactor.release.artifacts import export_source
     from compactor.run.data import DataSets
-    from compactor.tasks.intent_slots import TASK as INTENTS
+    from compactor.tasks.texts import INTENT_SLOTS
     from compactor_exporters import export_artifact
     from compactor_runtimes.bundle.manifest import ExportSpec
 
@@ -233,7 +232,9 @@ def _sizes(dataset: str) -> dict[str, Any]:
         save_model(models[name], whole.recipe.stage_student(stage), folder / name / "model")
     select = trained(dataset, "teacher", 0).data.select
     ids = select.rows[:TEXTS]
-    texts = [INTENTS.batch(select, ids[at : at + 1], None).x["input_ids"].tolist() for at in range(len(ids))]
+    texts = [
+        INTENT_SLOTS.batch(select, ids[at : at + 1], None).x["input_ids"].tolist() for at in range(len(ids))
+    ]
     (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
     # untrained heads change no size: it is the teacher before its vocabulary was trimmed
     models["teacher_whole"] = build_model(spec, info, base=whole.base).eval()
@@ -257,24 +258,30 @@ def _vocabulary(dataset: str) -> dict[str, Any]:
     from compactor.progress import SilentReporter
     from compactor.recipe.load import load_recipe
     from compactor.run.data import DataSets
-    from compactor.tasks.intent_slots import TASK
+    from compactor.tasks.texts import INTENT_SLOTS
 
     replace = msgspec.structs.replace
     loaded = load_recipe(f"{dataset}-encoder", ["data.vocabulary=null", "seed=0"])
     [stage] = [one for one in loaded.recipe.stages if one.id == "teacher"]
     stage = replace(stage, id="stage-whole", init=None, steps=WHOLE_STEPS, epochs=None)
     found = train_recorded(_with(loaded, [stage]), NAME, shared="stage")
-    before = answers(found.student, found.data, TASK)
+    before = answers(found.student, found.data, INTENT_SLOTS)
     trimmed = load_recipe(f"{dataset}-encoder")
     data = DataSets(trimmed, SilentReporter()).open(trimmed.recipe.data)
-    ids = [len(list(TASK.batches(one.report))) for one in (found.data, data)]
+    ids = [len(list(INTENT_SLOTS.batches(one.report))) for one in (found.data, data)]
     assert ids[0] == ids[1]
     longer = sum(
         int((a.x["attention_mask"].sum(1) != b.x["attention_mask"].sum(1)).sum())
-        for a, b in zip(TASK.batches(found.data.report), TASK.batches(data.report), strict=True)
+        for a, b in zip(
+            INTENT_SLOTS.batches(found.data.report), INTENT_SLOTS.batches(data.report), strict=True
+        )
     )
     keep_tokens(found.student.backbone.encoder.model, data.info.text, name="teacher")
-    return {"whole": before, "trimmed": answers(found.student, data, TASK), "texts_cut_otherwise": longer}
+    return {
+        "whole": before,
+        "trimmed": answers(found.student, data, INTENT_SLOTS),
+        "texts_cut_otherwise": longer,
+    }
 
 
 def figures(runs: list[Run]) -> dict[str, Figure]:

@@ -7,7 +7,7 @@ from benchmarks.workers import worker_result
 
 NAME = "encoder_memory"
 COMMAND = "make bench"
-SOURCES = ("compactor.models.encoder", "compactor.models.masked_lm", "benchmarks.encoder_memory_worker")
+SOURCES = ("compactor.models.encoder", "compactor.models.text_students", "benchmarks.encoder_memory_worker")
 SUBJECTS, REPEATS = ("before", "gathered", "dense"), 3
 SETTINGS = {
     "model": "encoder:4x256",

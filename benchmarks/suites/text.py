@@ -19,7 +19,7 @@ SOURCES = (
     "compactor.methods.supervised",
     "compactor.methods.kd",
     "compactor.models.hf.build",
-    "compactor.tasks.text_classification",
+    "compactor.tasks.texts",
     "compactor_exporters.onnx_fp32",
 )
 SETTINGS = {"recipe": "clinc-intents"}

@@ -181,7 +181,7 @@ def _with_data(
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
-        from compactor.records import EMBEDDING
+        from compactor.records import VECTORS
         from compactor.release.export_model import check_place
         from compactor.release.model_info import task_of
         from compactor.run.pipeline import run_recipe
@@ -190,11 +190,11 @@ def _with_data(
 
     if output is not None:
         check_place(output)
-    if task is None and task_of(read_model(model, base=None, role="model")) == EMBEDDING:
-        task = EMBEDDING
-        reporter.note(f"{model} has no classes: its vectors are compared (--task {EMBEDDING})")
+    if task is None and task_of(read_model(model, base=None, role="model")) == VECTORS:
+        task = VECTORS
+        reporter.note(f"{model} has no classes: its vectors are compared (--task {VECTORS})")
     # vectors have no labels to be right about: they are compared with the model's own
-    teacher = model if task == EMBEDDING else "-"
+    teacher = model if task == VECTORS else "-"
     recipe = propose_into(runs, teacher, model, data, task, reporter, training=False, **columns)
     loaded = load_recipe(recipe, (*keys(load_recipe(recipe)), *overrides))
     result = run_recipe(loaded, runs=runs, reporter=reporter)
@@ -233,6 +233,7 @@ def _export_keys(
 def _print(exported: "Exported", as_json: bool) -> None:
     """Print what became of each variant, where the bundle lies, and what to do next."""
     from compactor.cli import emit_json, result_console
+    from compactor.records import heads_of, reads_images
     from compactor_runtimes.report.draw.result_table import subject_table
     from compactor_runtimes.units import scaled
 
@@ -272,7 +273,7 @@ def _print(exported: "Exported", as_json: bool) -> None:
     click.echo(f"export {made_s:.1f} s, verification {checked_s:.1f} s over {exported.shapes} shapes")
     if exported.random_weights:
         click.echo("judged:  the numbers alone, the weights are random")
-    elif exported.task != "embedding":
+    elif heads_of(exported.task)[0].is_labelled:
         click.echo("accuracy: not known, the samples have no labels; give DATA to judge it")
-    raw = "IMAGE.png" if exported.task.startswith("image-") else "'SOME TEXT'"
+    raw = "IMAGE.png" if reads_images(exported.task) else "'SOME TEXT'"
     click.echo(f"bundle: {exported.bundle}\nnext:   compactor predict {exported.bundle} {raw}")

@@ -1,12 +1,12 @@
 """`compactor predict BUNDLE INPUT...`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from compactor_runtimes.predict.answers import Answer
 
@@ -32,19 +32,18 @@ def command(
     compactor predict runs/clinc-intents/latest/bundle - < texts.txt
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json
-    from compactor_runtimes.predict.answers import Embedding
     from compactor_runtimes.predict.model import load
 
     with load(bundle, artifact=artifact, threads=threads) as model:
-        takes = model.takes
+        takes, decode = model.takes, model.decode
         given = _with_lines(inputs) if takes == "text" else list(inputs)
         answers: Sequence[Answer] = model.predict(given)
-    if as_json or any(isinstance(answer, Embedding) for answer in answers):
-        emit_json([{takes: one, **_fields(answer)} for one, answer in zip(given, answers, strict=True)])
+    if as_json or (answers and not decode.fits_a_line):
+        emit_json([{takes: one, **decode.fields(answer)} for one, answer in zip(given, answers, strict=True)])
         return
     for one, answer in zip(given, answers, strict=True):
-        shown = _one_line(one) if takes == "text" else one
-        click.echo("\t".join([shown, *_words(answer)]))
+        shown = " ".join(one.split()) if takes == "text" else one
+        click.echo("\t".join([shown, *decode.cells(answer)]))
 
 
 def _with_lines(inputs: tuple[str, ...]) -> list[str]:
@@ -57,38 +56,3 @@ def _with_lines(inputs: tuple[str, ...]) -> list[str]:
         else:
             given.append(one)
     return given
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _words(answer: "Answer") -> "Iterator[str]":
-    """Yield what is printed of an answer."""
-    from compactor_runtimes.predict.answers import Prediction, Tagging, Understanding
-
-    if isinstance(answer, Prediction):
-        yield answer.label
-        yield f"{answer.confidence:.4f}"
-    if isinstance(answer, Understanding | Tagging):
-        yield from (f"{one.name}[{one.start}:{one.end}]={_one_line(one.value)}" for one in answer.slots)
-
-
-def _fields(answer: "Answer") -> dict[str, Any]:
-    import msgspec
-
-    from compactor_runtimes.predict.answers import Embedding, Prediction, Tagging, Understanding
-
-    if isinstance(answer, Embedding):
-        return {"embedding": answer.vector.tolist()}
-    fields: dict[str, Any] = {}
-    if isinstance(answer, Prediction):
-        fields |= {
-            "label": answer.label,
-            "index": answer.index,
-            "confidence": answer.confidence,
-            "probabilities": answer.probabilities.tolist(),
-        }
-    if isinstance(answer, Understanding | Tagging):
-        fields["slots"] = msgspec.to_builtins(answer.slots)
-    return fields

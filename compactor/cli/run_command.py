@@ -106,13 +106,14 @@ def print_result(result: "RunResult", loaded: "LoadedRecipe", as_json: bool) -> 
     if as_json:
         emit_json(result.to_json())
         return
+    from compactor.records import reads_images
     from compactor_runtimes.report import render_terminal
 
     result_console().print(render_terminal(result.report))
     click.echo(f"bundle: {result.bundle}\nreport: {result.report_file}")
     if loaded.at_most:
         click.echo("smoke run: every step works; none of the figures means anything")
-    raw = "IMAGE.png" if loaded.recipe.task.startswith("image-") else "'SOME TEXT'"
+    raw = "IMAGE.png" if reads_images(loaded.recipe.task) else "'SOME TEXT'"
     click.echo(f"next:   compactor predict {result.bundle} {raw}")
 
 

@@ -12,7 +12,7 @@ from compactor.data.cache import Stored
 from compactor.data.spec import SplitName
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.slots import OUTSIDE, word_bounds
+from compactor_runtimes.predict.bio import OUTSIDE, word_bounds
 
 Tags = Sequence[list[str] | None]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from compactor.data.cache import Stored
 from compactor.data.few_rows import balanced_quota
 from compactor.data.spec import DataSpec, SplitName
-from compactor.records import DataInfo, ImageInfo, TextInfo
+from compactor.records import IMAGES, LABEL, DataInfo, ImageInfo, TextInfo, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 
 MOST_SELECT_ROWS = 5_000
@@ -45,13 +45,12 @@ class Split:
 
 
 @dataclass(frozen=True)
-class WordHead:
-    """The head of labels of words: its name, the labels of train, and those that only other splits show.
+class WordLabels:
+    """The labels of words: those of train, and those that only other splits show.
 
     The latter are numbered on from the former, so that no model answers them.
     """
 
-    name: str
     classes: list[str]
     unseen: list[str]
 
@@ -66,6 +65,17 @@ class Dataset:
     report: Split
     info: DataInfo
     digest: str
+
+
+def label_names(task: str) -> tuple[str | None, str | None]:
+    """Heads of the labels of samples and of words; None = such labels are not read.
+
+    No label says whether a vector is right, but the splits of its samples are stratified by what there is.
+    """
+    heads = heads_of(task)
+    of_samples, of_words = head_at(heads, "sample"), head_at(heads, "word")
+    name = None if of_samples is None else of_samples.name if of_samples.is_labelled else LABEL
+    return name, None if of_words is None else of_words.name
 
 
 def proportional_part(labels: NDArray[np.int64], count: int, *, seed: list[int]) -> NDArray[np.int64]:
@@ -123,12 +133,11 @@ def build_dataset(
     stored: dict[SplitName, Stored],
     *,
     seed: int,
-    task: str = "image-classification",
+    task: str = IMAGES,
     text: TextInfo | None = None,
     default_select: int | None = None,
     thinned: bool = False,
-    head: str | None = "label",
-    words: WordHead | None = None,
+    words: WordLabels | None = None,
 ) -> Dataset:
     """Split the sources: published parts stay whole, the others are taken from train; then apply the limits.
 
@@ -137,10 +146,9 @@ def build_dataset(
 
     Args:
         spec: Its `dataset`, `select` and `limit` are read.
-        task: Task that the data are opened for.
+        task: Task that the data are opened for; its heads name the labels.
         text: How texts are cut, where these are texts.
         stored: Source `train` and, where published, `select` and `report`.
-        head: Name of the labels; None = there are none.
         words: The labels of words, where there are any.
         thinned: The sources hold a handful of their rows, so that a number of select rows may be too large;
             then it is a quarter of train at most.
@@ -175,11 +183,12 @@ def build_dataset(
         count = select_count(wanted, len(rows["train"]))
         rows["select"], rows["train"] = _cut(train, rows["train"], count, [seed, 1])
     classes = next((source.classes for source in stored.values() if source.classes), [])
-    named = {} if head is None else {head: list(classes)}
+    names = of_samples, of_words = label_names(task)
+    named = {} if of_samples is None else {of_samples: list(classes)}
     if words is not None:
-        named[words.name] = words.classes
-    heads = (head, None if words is None else words.name)
-    splits = {name: _limited(name, stored.get(name, train), rows[name], spec, seed, heads) for name in rows}
+        assert of_words is not None
+        named[of_words] = words.classes
+    splits = {name: _limited(name, stored.get(name, train), rows[name], spec, seed, names) for name in rows}
     digest = hashlib.sha256("\n".join(["dataset 1", *classes, *(words.classes if words else [])]).encode())
     for name in ("train", "select", "report"):
         digest.update(f"\n{name} {splits[name].digest}".encode())
@@ -207,12 +216,12 @@ def _limited(
     rows: NDArray[np.int64],
     spec: DataSpec,
     seed: int,
-    heads: tuple[str | None, str | None],
+    names: tuple[str | None, str | None],
 ) -> Split:
     if spec.limit.get(name, len(rows)) < len(rows):
         rows = rows[balanced_part(source.labels[rows], spec.limit[name], seed=[seed, 2])]
     digest = hashlib.sha256(f"split 1\n{source.digest}\n".encode())
     digest.update(rows.astype("<i8").tobytes())
-    found = {heads[0]: source.labels, heads[1]: source.words}
-    labels = {head: values for head, values in found.items() if head is not None and values is not None}
+    found = zip(names, (source.labels, source.words), strict=True)
+    labels = {head: values for head, values in found if head is not None and values is not None}
     return Split(name, source.inputs, labels, rows, digest.hexdigest())

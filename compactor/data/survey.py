@@ -20,6 +20,7 @@ from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, select_count
 from compactor.data.table_source import TableSource
 from compactor.data.texts import text_source
+from compactor.records import reads_images
 from compactor_runtimes.errors import UsageError, needs_extra
 
 LOOKED_AT = 200  # images whose size is read
@@ -52,7 +53,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
     if spec.dataset in DATASETS:
         return _named(spec, base)
     parts = find_parts(spec, Opening(base))
-    images = task.startswith("image-")
+    images = reads_images(task)
     sources: dict[SplitName, Source] = {}
     counts: Counter[str] = Counter()
     classes: list[str] | None = None

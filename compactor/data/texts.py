@@ -13,7 +13,7 @@ from compactor.data.extra_texts import mixed
 from compactor.data.few_rows import handful
 from compactor.data.slots import Tags, checked_tags, number_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
-from compactor.data.splits import Dataset, WordHead, build_dataset
+from compactor.data.splits import Dataset, WordLabels, build_dataset, label_names
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
 from compactor.data.tokenizer import text_info
@@ -25,8 +25,6 @@ def open_texts(
     *,
     task: str,
     base: Path | None,
-    head: str | None = "label",
-    word_head: str | None = None,
     cache: Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -34,8 +32,8 @@ def open_texts(
 ) -> Dataset:
     """Open texts and split them; see `compactor.data.datasets.open_dataset` for the arguments.
 
-    `head` names the labels of the label column (None: it is not read), `word_head` those of words. With
-    `word_head`, classes that train never shows may occur elsewhere: they are numbered from C on.
+    The task's heads say whether labels of texts and of words are read. Where a task has labels of words,
+    classes that train never shows may occur elsewhere: they are numbered from C on.
 
     The digests cover texts, labels, class names, the tokenizer's bytes and where texts are cut; that of the
     data set also which tokens a trimmed vocabulary kept.
@@ -57,26 +55,27 @@ def open_texts(
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
     tags: dict[SplitName, Tags] = {}
+    of_texts, of_words = label_names(task)
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
         source = text_source(parts[name], spec, classes)
-        if head is None:
+        if of_texts is None:
             source = replace(source, label_column="", classes=None)
-        source = replace(source, allow_unseen=word_head is not None)
+        source = replace(source, allow_unseen=of_words is not None)
         if at_most is not None:
             source = source.thinned(handful(source.labels().values, at_most))
         stored[name] = _stored(source, f"{tokens} {text.max_tokens}")
-        if word_head is not None:
+        if of_words is not None:
             tags[name] = checked_tags(source.tags(spec.slots_column), stored[name].inputs, source.name)
         classes = classes or stored[name].classes or None
         if progress is not None:
             progress(number + 1, len(parts))
     words = None
-    if word_head is not None:
+    if of_words is not None:
         numbered = number_tags(tags)
         stored = {name: with_words(one, numbered.values[name]) for name, one in stored.items()}
-        words = WordHead(word_head, numbered.classes, numbered.unseen)
+        words = WordLabels(numbered.classes, numbered.unseen)
     data = build_dataset(
-        spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None, head=head, words=words
+        spec, stored, seed=seed, task=task, text=text, thinned=at_most is not None, words=words
     )
     if spec.also:
         data = mixed(data, spec.also, opening, cut=f"{tokens} {text.max_tokens}")

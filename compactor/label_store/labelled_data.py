@@ -18,6 +18,7 @@ from compactor.data.splits import Split
 from compactor.label_store.header import Header
 from compactor.label_store.store import StorePart
 from compactor.progress import Bar, Reporter
+from compactor.records import IMAGES
 from compactor.tasks import Task, task_named
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.bundle.open import Bundle
@@ -90,7 +91,7 @@ def specs_of_store(header: Header, *, data: str | None) -> list[DataSpec]:
 
 def images_task() -> Task:
     """The task of stores with images."""
-    return task_named("image-classification")
+    return task_named(IMAGES)
 
 
 def _progress(bar: Bar) -> Callable[[int, int], None]:

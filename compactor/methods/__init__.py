@@ -5,11 +5,12 @@ A new method is one file with a METHOD, one line in METHODS and one test.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from compactor.options import checked_options
+from compactor.records import Activation
 from compactor.samplers import CROP_MAJOR, SHUFFLE, sampler_options
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup, nearest
@@ -40,8 +41,8 @@ class Method:
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
     alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
     options that only live teachers can serve; it is given them and where they were found, before anything is
-    labelled or trained. `answers` is what its objectives compare, as in Task.answers: it fits the tasks that
-    say the same.
+    labelled or trained. `activation` is that of the heads whose outputs its objectives compare: it fits the
+    tasks that have these.
     """
 
     options: type[msgspec.Struct]
@@ -50,7 +51,7 @@ class Method:
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
     check_stored: Callable[[Any, str], None] | None = None
     targets: tuple[str, ...] = ()
-    answers: Literal["classes", "embedding"] = "classes"
+    activation: Activation = "softmax"
 
 
 def method_named(name: str, at: str) -> Method:

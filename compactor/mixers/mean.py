@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compactor.records import EMBEDDING, Outputs
+from compactor.records import HEADS, Outputs
 from compactor_runtimes.errors import UsageError
 
 
@@ -16,10 +16,10 @@ class MeanMixer:
         self.weights = weights
 
     def __call__(self, outputs: list[Outputs]) -> Outputs:
-        """Mix: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k; features of the first.
+        """Mix each head by its activation; features are those of the first.
 
-        Embeddings have no probabilities: their "logits" are sum_k w_k t_k / |t_k|, or those of a single
-        teacher as they are.
+        softmax: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k. none: vectors have no
+        probabilities, their "logits" are sum_k w_k t_k / |t_k|, or those of a single teacher as they are.
 
         Raises:
             UsageError: the teachers' embeddings differ in their dimensions.
@@ -30,7 +30,7 @@ class MeanMixer:
         log_probs: dict[str, Tensor] = {}
         for head in outputs[0].logits:
             found = [output.logits[head].float() for output in outputs]
-            if head == EMBEDDING:
+            if HEADS[head].activation == "none":
                 logits[head] = _mean_direction(found, shares)
                 continue
             stacked = torch.stack(found)

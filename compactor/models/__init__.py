@@ -19,9 +19,9 @@ TEACH_ONLY = ("bundle",)  # families that are trained and cannot learn: no weigh
 # task -> function (backbone, ModelSpec, DataInfo) -> Student
 WRAPPERS = {
     "image-classification": "compactor.models.classifier:wrap",
-    "text-classification": "compactor.models.text_classifier:wrap",
-    "embedding": "compactor.models.text_embedder:wrap",
-    "masked-lm": "compactor.models.masked_lm:wrap",
-    "intent-slots": "compactor.models.intent_slots:wrap",
-    "token-classification": "compactor.models.intent_slots:wrap",
+    "text-classification": "compactor.models.text_students:wrap_classifier",
+    "embedding": "compactor.models.text_students:wrap_embedder",
+    "masked-lm": "compactor.models.text_students:wrap_masked_lm",
+    "intent-slots": "compactor.models.text_students:wrap_tagger",
+    "token-classification": "compactor.models.text_students:wrap_tagger",
 }

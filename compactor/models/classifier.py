@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from compactor.models.student import Student
+from compactor.models.student import Student, port_of
 from compactor.recipe.spec import ModelSpec
-from compactor.records import PIXELS, DataInfo, ImageInfo
+from compactor.records import LABEL, PIXELS, DataInfo, ImageInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
 
@@ -57,7 +57,7 @@ class ImageClassifier(Student):
         """Resize where the backbone has a size of its own, normalise and classify."""
         if self.size is not None and pixel_values.shape[2:] != self.size:
             pixel_values = F.interpolate(pixel_values, self.size, mode="bilinear", antialias=True)
-        return {"label": self.backbone((pixel_values - self.mean) / self.std)}
+        return {LABEL: self.backbone((pixel_values - self.mean) / self.std)}
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:
         """Inputs of the right shape, uniform in [0, 1]."""
@@ -83,8 +83,7 @@ class ImageClassifier(Student):
     @property
     def outputs(self) -> list[OutputPort]:
         """The graph's one output: raw logits."""
-        axes: list[str | int] = ["batch", self.info.num_classes()]
-        return [OutputPort(name="logits", dtype="float32", axes=axes, role="logits", labels="label")]
+        return [port_of(head, ["batch", len(head.labels)]) for head in self.info.heads]
 
     def saved(self) -> dict[str, Any]:
         """The normalisation, and the size where the recipe gave one."""

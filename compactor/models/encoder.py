@@ -88,7 +88,7 @@ def _complete(options: Options, width: int, info: DataInfo) -> dict[str, Any]:
         "positions": options.positions or text_info_of(info).max_tokens,
         "dropout": options.dropout,
         "norm": options.norm,
-        "pooling": options.pooling or ("mean" if info.task == "embedding" else "cls"),
+        "pooling": options.pooling or ("mean" if info.heads[0].activation == "none" else "cls"),
     }
 
 

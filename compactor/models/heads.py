@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.models.text import text_info_of, tokenizer_ids
-from compactor.records import MLM, DataInfo
+from compactor.records import DataInfo
 
 INIT_STD = 0.02
 NORM_EPS = 1e-12  # BERT's
@@ -69,19 +69,22 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
 
 def new_heads(info: DataInfo, *, width: int, words: nn.Embedding, dropout: float) -> dict[str, nn.Module]:
-    """Make the heads of a task, drawn from torch's generator; an embedding has none.
+    """Make the heads of a task, drawn from torch's generator; vectors need none.
 
     Args:
-        info: task and classes.
+        info: heads and tokenizer of the data.
         width: of the encoder's states.
         words: the encoder's word embeddings.
         dropout: before linear heads.
     """
-    if info.task == "embedding":
-        return {}
-    if info.task == "masked-lm":
-        return {MLM: MlmHead(width, words.embedding_dim, tokenizer_ids(text_info_of(info).tokenizer))}
-    return {name: DropoutLinear(width, info.num_classes(name), dropout) for name in info.classes}
+    heads: dict[str, nn.Module] = {}
+    for head in info.heads:
+        if head.level == "token":
+            vocabulary = tokenizer_ids(text_info_of(info).tokenizer)
+            heads[head.name] = MlmHead(width, words.embedding_dim, vocabulary)
+        elif head.activation != "none":
+            heads[head.name] = DropoutLinear(width, len(head.labels), dropout)
+    return heads
 
 
 def _start(layer: nn.Linear) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compactor.models.classifier import Backbone
-from compactor.models.joint import SHARED_ENCODER
+from compactor.models.joint import needs_states
 from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
@@ -21,7 +21,7 @@ def build(
     """Call `attr(num_classes=..., **options)`.
 
     For images, pixels come in [0, 1] unless the recipe gives mean and std. For texts, `vocab_size` is passed
-    too (for embeddings without `num_classes`), and the module's forward takes (input_ids, attention_mask).
+    too (for vectors without `num_classes`), and the module's forward takes (input_ids, attention_mask).
 
     Raises:
         UsageError: it cannot be imported or called, or does not return a module that the task can use.
@@ -35,12 +35,13 @@ def build(
             f"model module:{name}: module {error.name!r} cannot be imported; "
             "install it or set PYTHONPATH to its folder"
         ) from error
-    if info.task in SHARED_ENCODER:
+    if needs_states(info):
         raise UsageError(
             f"model module:{name}: your own modules answer once a text, the task is {info.task}; name a "
             "model of family encoder:, hf: or package:"
         )
-    given = {} if info.task == "embedding" else {"num_classes": info.num_classes()}
+    (head,) = info.heads
+    given = {} if head.activation == "none" else {"num_classes": len(head.labels)}
     if info.text is not None:
         given["vocab_size"] = tokenizer_ids(info.text.tokenizer)
     try:

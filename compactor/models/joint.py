@@ -13,11 +13,10 @@ from compactor.models.hf.trim import position_count
 from compactor.models.text import TextBackbone
 from compactor.records import LABEL, STATES, DataInfo
 
-SHARED_ENCODER = (
-    "masked-lm",
-    "intent-slots",
-    "token-classification",
-)  # tasks of which every family's models have encoder and heads
+
+def needs_states(info: DataInfo) -> bool:
+    """Whether a head reads the states of tokens, so that the model must be an encoder with heads."""
+    return any(head.level != "sample" for head in info.heads)
 
 
 class Encoder(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from compactor.models.features import Feature, before_linear_head
-from compactor.records import PENULTIMATE, DataInfo
+from compactor.records import PENULTIMATE, DataInfo, Head
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
 
@@ -15,7 +15,7 @@ from compactor_runtimes.errors import UsageError
 class Student(nn.Module):
     """A model of a task; `backbone` holds all weights that are saved, under the keys of its family.
 
-    forward(**inputs) returns {head: logits}, or {"embedding": vectors}. `untrained` names the weights that
+    forward(**inputs) returns {head: logits, or vectors}. `untrained` names the weights that
     `weights: pretrained` did not bring and that are therefore random, such as a new head's. `declared` are
     the features that its family knows of.
     """
@@ -90,6 +90,13 @@ def features_named(
             f"{', '.join(sorted(known)) or 'none'}); leave the option out, or name another model"
         )
     return {name: known[name] for name in names}
+
+
+def port_of(head: Head, axes: list[str | int]) -> OutputPort:
+    """The graph's output of a head: raw logits, or the vectors themselves."""
+    if head.activation == "none":
+        return OutputPort(name=head.output, dtype="float32", axes=axes, role="embedding")
+    return OutputPort(name=head.output, dtype="float32", axes=axes, role="logits", labels=head.name)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from compactor.models.features import Feature
-from compactor.models.student import Student
+from compactor.models.student import Student, port_of
 from compactor.recipe.spec import ModelSpec
 from compactor.records import IDS, MASK, DataInfo, TextInfo
-from compactor_runtimes.bundle.manifest import InputPort
+from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
 
 MAX_BATCH = 64
@@ -38,7 +38,7 @@ class TextBackbone:
 
 
 class TextStudent(Student):
-    """A student whose inputs are token ids and their mask; sub-classes give the head."""
+    """A student whose inputs are token ids and their mask; sub-classes say how the heads answer."""
 
     def __init__(self, backbone: TextBackbone, info: DataInfo, vocab_size: int) -> None:
         """Wrap a backbone for texts cut by a tokenizer of `vocab_size` ids."""
@@ -73,6 +73,11 @@ class TextStudent(Student):
             InputPort(name=IDS, dtype="int64", axes=axes, **limits, role="tokens"),
             InputPort(name=MASK, dtype="int64", axes=axes, **limits, role="mask"),
         ]
+
+    @property
+    def outputs(self) -> list[OutputPort]:
+        """The graph's one output, of what the backbone returns for a text."""
+        return [port_of(head, ["batch", self.width]) for head in self.info.heads]
 
     def saved(self) -> dict[str, Any]:
         """Nothing beside the backbone's own options."""

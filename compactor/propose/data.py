@@ -10,12 +10,12 @@ from compactor.data.spec import DataSpec
 from compactor.locate import locate
 from compactor.propose.columns import Column, image_column, label_column, peek, text_column
 from compactor.propose.paths import path_in_recipe
+from compactor.records import IMAGES, TEXTS, VECTORS, heads_of
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
     from compactor.data.survey import Survey
 
-IMAGES, TEXTS, EMBEDDING = "image-classification", "text-classification", "embedding"
 UNLABELLED = "-"
 NO_COLUMN = "(none)"  # written where a column has the default's name but is not to be read
 TOKEN_STEPS = (32, 64, 128, 256, 512)
@@ -51,6 +51,11 @@ class Found:
     def class_names(self) -> list[str]:
         """Classes in label order, empty where nothing is labelled."""
         return list(self.survey.classes)
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the task's answers are right or wrong, so that labels are read."""
+        return heads_of(self.task)[0].is_labelled
 
     @property
     def is_unlabelled(self) -> bool:
@@ -150,7 +155,7 @@ def _from_columns(
     for key in ("text_column", "image_column", "label_column"):
         _check_column(getattr(wishes, key), key, columns, where)
     label = wishes.label_column
-    texts = wishes.task in (TEXTS, EMBEDDING) or wishes.text_column
+    texts = wishes.task in (TEXTS, VECTORS) or wishes.text_column
     image = wishes.image_column or (None if texts else image_column(columns, where))
     if image is not None:
         chosen, task = image, wishes.task or IMAGES
@@ -167,7 +172,7 @@ def _from_columns(
         words = next(column.words for column in columns if column.name == text)
         chosen, task = text, wishes.task or TEXTS
         keys = {"text_column": text, "max_tokens": _tokens(words)}
-    if task == EMBEDDING:
+    if task == VECTORS:
         return task, keys
     label = label or label_column(columns, chosen, where)
     if label == UNLABELLED:

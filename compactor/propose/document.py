@@ -3,11 +3,12 @@
 import yaml
 
 from compactor.propose.commented_yaml import Entries, Entry, to_text
-from compactor.propose.data import EMBEDDING, IMAGES, Found
+from compactor.propose.data import Found
 from compactor.propose.export import variants
 from compactor.propose.models import Named
 from compactor.propose.teachers import Roles
 from compactor.propose.training import Amount, image_numbers, stage, text_numbers
+from compactor.records import IMAGES
 
 DATA_COMMENTS = {
     "dataset": "named set, table, folder of tables, or folder of images",
@@ -102,7 +103,7 @@ def _student_stage(found: Found, roles: Roles, trained: list[str]) -> Entries:
     if not roles.teachers:
         lines = [Entry("method", "supervised", "cross-entropy to the labels")]
         return stage("train", "stage:train elsewhere means this one", lines, numbers)
-    if found.task == EMBEDDING:
+    if not found.is_judged:
         lines = [Entry("method", "embedding", "follow the teacher's embeddings")]
     else:
         soft = 1.0 if found.is_unlabelled else 0.9
@@ -130,7 +131,7 @@ def _numbers(found: Found, model: Named) -> Entries:
 
 def _rest(found: Found, roles: Roles) -> Entries:
     entries = [Entry("export", variants(found), "artifacts, each verified; the fastest that passes is used")]
-    if roles.teachers and found.task != EMBEDDING:
+    if roles.teachers and found.is_judged:
         gate = [
             Entry("student_vs_teacher", {"max_drop_points": None}, "a number = fail if it loses more points")
         ]

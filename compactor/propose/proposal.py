@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compactor.propose.data import EMBEDDING, IMAGES, TEXTS, Found, Wishes, find_data
+from compactor.propose.data import Found, Wishes, find_data
 from compactor.propose.document import to_recipe
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, check_head, classes_of, made_ready
+from compactor.records import IMAGES, TEXTS, VECTORS
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -108,11 +109,11 @@ def _task_of_unlabelled_texts(found: Found, teachers: list[Named], wishes: Wishe
         f"--task {TEXTS} says otherwise"
     )
     keys = {key: value for key, value in found.keys.items() if key != "label_column"}
-    return replace(found, task=EMBEDDING, keys=keys)
+    return replace(found, task=VECTORS, keys=keys)
 
 
 def _check_labels(found: Found, teachers: list[Named], training: bool) -> None:
-    if found.task == EMBEDDING:
+    if not found.is_judged:
         return
     if not teachers and training and found.is_unlabelled:
         raise UsageError(
@@ -142,7 +143,7 @@ def _student(student: Named, teachers: list[Named], found: Found, training: bool
         return student
     if student.weights is None:
         student = replace(student, weights=PRETRAINED)
-    if found.task != EMBEDDING:
+    if found.is_judged:
         check_head(student, found, "student")
     twin = next((one for one in teachers if one.model == student.model), None)
     if twin is None or student.options or student.weights != PRETRAINED:
@@ -197,10 +198,10 @@ def _problems(found: Found, roles: Roles) -> list[str]:
     """What is wrong with the data, the survey's findings first."""
     # that sizes differ is answered by the image_size that was chosen, and said with it
     problems = [one for one in found.survey.problems if not one.startswith("images differ in size")]
-    if found.task == EMBEDDING:  # labels are never read
+    if not found.is_judged:  # labels are never read
         problems = [one for one in problems if "label" not in one and "class" not in one]
     labelled = [count for count in found.survey.classes.values() if count]
-    if found.task != EMBEDDING and labelled and max(labelled) > SKEW * min(labelled):
+    if found.is_judged and labelled and max(labelled) > SKEW * min(labelled):
         problems.append(
             f"the largest class has {max(labelled) / min(labelled):.0f} times the rows of the smallest: "
             "options class_weights: balanced weighs them alike"

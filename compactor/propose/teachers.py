@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from compactor.models import TEACH_ONLY
-from compactor.propose.data import EMBEDDING, TEXTS, Found
+from compactor.propose.data import Found
 from compactor.propose.models import FOLDERS, PRETRAINED, Named
+from compactor.records import IMAGES, TEXTS
 from compactor_runtimes.errors import UsageError
 
 
@@ -41,15 +42,15 @@ def made_ready(teacher: Named, found: Found) -> tuple[Named, bool]:
 
 def _judged(teacher: Named, found: Found) -> tuple[Named, bool]:
     if teacher.family in TEACH_ONLY:
-        if found.task != EMBEDDING:
+        if found.is_judged:
             check_fits(teacher, found, "teacher")
         return teacher, True
-    published = teacher.family in FOLDERS and (found.task != "image-classification" or teacher.is_classifier)
+    published = teacher.family in FOLDERS and (found.task != IMAGES or teacher.is_classifier)
     if teacher.weights is None and published:
         teacher = replace(teacher, weights=PRETRAINED)
     if teacher.weights is None:
         return teacher, False
-    if found.task == EMBEDDING:
+    if not found.is_judged:
         return teacher, True
     if teacher.weights != PRETRAINED:
         check_fits(teacher, found, "teacher")
@@ -133,7 +134,7 @@ def classes_of(
     if len(counts) > 1:
         shown = ", ".join(f"{model.model} {model.known.count}" for model in known)
         raise UsageError(f"teachers: tell different numbers of classes apart ({shown}); choose one sort")
-    if wished is not None or found.task == EMBEDDING or found.named:
+    if wished is not None or not found.is_judged or found.named:
         return wished
     if found.is_unlabelled:
         if not known:

@@ -9,7 +9,7 @@ import msgspec
 from compactor.data.spec import DataSpec, MaskingSpec
 from compactor.models import TEACH_ONLY
 from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
-from compactor.records import GAMMA
+from compactor.records import EMBEDDING, GAMMA, MASKED, Activation, head_at, heads_of, reads_images
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compactor.methods import Method
 
 TOKENIZER_FAMILIES = ("hf", "package")
-MASKED_LM = "masked-lm"
+COMPARED: dict[Activation, str] = {"softmax": "classes", "sigmoid": "labels", "none": EMBEDDING}
 
 
 def check_references(recipe: Recipe) -> None:
@@ -77,7 +77,7 @@ def _check_task(recipe: Recipe, stage: StageSpec, at: str, tasks: dict[str, str]
     task = recipe.stage_task(stage)
     if task not in TASKS:
         raise UsageError(f"{at}.task: got {task!r}; {nearest(task, TASKS)}")
-    if task.startswith("image-") != recipe.task.startswith("image-"):
+    if reads_images(task) != reads_images(recipe.task):
         raise UsageError(
             f"{at}.task: {task!r} and the recipe's {recipe.task!r} read different kinds of data, expected "
             "texts or images for both; name another task"
@@ -95,8 +95,8 @@ def _check_task(recipe: Recipe, stage: StageSpec, at: str, tasks: dict[str, str]
                 "of the same task"
             )
     masking = stage.masking
-    if task != MASKED_LM and masking != MaskingSpec():
-        raise UsageError(f"{at}.masking: has no effect on task {task}; remove it, or set task: {MASKED_LM}")
+    if head_at(heads_of(task), "token") is None and masking != MaskingSpec():
+        raise UsageError(f"{at}.masking: has no effect on task {task}; remove it, or set task: {MASKED}")
     if masking.keep + masking.random > 1:
         raise UsageError(
             f"{at}.masking: keep {masking.keep} and random {masking.random} make more than 1; lower one"
@@ -113,17 +113,18 @@ def _is_taught(recipe: Recipe, stage: StageSpec) -> bool:
 def _check_whole(recipe: Recipe) -> None:
     """Check what concerns the recipe as a whole."""
     _check_student(recipe.student, "recipe student")
-    if recipe.task == MASKED_LM:
+    heads = heads_of(recipe.task)
+    if head_at(heads, "token") is not None:
         raise UsageError(
-            f"recipe task: {MASKED_LM} trains encoders and ships nothing; give the task of the model to ship "
-            f"here, and task: {MASKED_LM} to the stages that train its encoder"
+            f"recipe task: {recipe.task} trains encoders and ships nothing; give the task of the model to "
+            f"ship here, and task: {recipe.task} to the stages that train its encoder"
         )
     if not recipe.stages and (recipe.student is None or recipe.student.weights is None):
         raise UsageError(
             "recipe stages: there are none, so student.weights must name the trained student's weights; "
             "add a stage to train one"
         )
-    if recipe.task == "embedding" and recipe.gates.student_vs_teacher.max_drop_points is not None:
+    if heads[0].activation == "none" and recipe.gates.student_vs_teacher.max_drop_points is not None:
         raise UsageError(
             "recipe gates.student_vs_teacher: embeddings have no accuracy to lose points of; remove the gate"
         )
@@ -144,13 +145,14 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     method = method_named(stage.method, at)
     options = stage_options(method, stage, at)
     task = recipe.stage_task(stage)
-    answers = "embedding" if task == "embedding" else "classes"
-    if method.answers != answers:
+    activations = {head.activation for head in heads_of(task)}
+    if activations != {method.activation}:
+        found = " and ".join(sorted(COMPARED[one] for one in activations))
         raise UsageError(
-            f"{at}.method: {stage.method!r} compares {method.answers}, task {task} answers with "
-            f"{answers}; use method embedding for task embedding, kd or supervised otherwise"
+            f"{at}.method: {stage.method!r} compares {COMPARED[method.activation]}, task {task} answers with "
+            f"{found}; use method embedding for task embedding, kd or supervised otherwise"
         )
-    if getattr(options, "cutmix", False) and not task.startswith("image-"):
+    if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
     _check_labels(stage, task, method, options, at)
     if recipe.stage_data(stage).also:
@@ -191,7 +193,7 @@ def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspe
                 "labels: {crops: 16}, or labels: {store: FOLDER} to use one that is there"
             )
         return
-    if task in (MASKED_LM, "intent-slots", "token-classification"):
+    if any(head.level != "sample" for head in heads_of(task)):
         raise UsageError(
             f"{at}.labels: a label store keeps one label a sample, task {task} answers for every token; "
             "remove labels to learn from live teachers"
@@ -265,7 +267,7 @@ def with_tokenizers(recipe: Recipe) -> Recipe:
     Raises:
         UsageError: no model brings one.
     """
-    if recipe.task.startswith("image-"):
+    if reads_images(recipe.task):
         return recipe
 
     def filled(data: DataSpec, models: Sequence[ModelSpec | str | None], at: str) -> DataSpec:

@@ -112,7 +112,7 @@ def agreement_of(
         reporter.bar(f"ask {artifact.name}", len(opened)) as bar,
     ):
         answers = artifact_answers(runtime, manifest.main.outputs, task.batches(opened), progress=bar.at)
-    teacher, student = said[task.head], answers[task.head]
+    teacher, student = said[task.head.name], answers[task.head.name]
     n = len(teacher)
     share = agreement(teacher, student)
     low, high = wilson(round(share * n), n)
@@ -139,12 +139,13 @@ def _part(store: LabelStore, split: Evaluation) -> StorePart:
 
 
 def _require_same_classes(header: Header, bundle: Bundle, task: Task) -> None:
-    if task.answers != "classes" or task.head not in header.classes:
+    head = task.head
+    if not head.is_labelled or head.name not in header.classes:
         raise UsageError(
             f"{bundle.path}: is a bundle of task {bundle.manifest.task}, whose answers are not the "
             "classes that the label store holds; give a bundle that classifies"
         )
-    labels, classes = bundle.manifest.labels.get(task.head, []), header.classes[task.head]
+    labels, classes = bundle.manifest.labels.get(head.name, []), header.classes[head.name]
     if labels != classes:
         raise UsageError(
             f"{bundle.path}: has other classes than the label store ({_few(labels)} found, {_few(classes)} "
@@ -165,7 +166,7 @@ def _exactness(header: Header, task: Task) -> str:
         )
     if payload.kind == "full":
         return "the store keeps every probability as float32: agreement and KL are exact"
-    others = len(header.classes[task.head]) - payload.k
+    others = len(header.classes[task.head.name]) - payload.k
     kept = f"the store keeps the {payload.k} largest probabilities ({payload.probabilities})"
     if others <= 0:
         return f"{kept}, which are all classes: agreement is exact, KL up to that rounding"

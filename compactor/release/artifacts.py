@@ -191,10 +191,10 @@ def _judge(
 ) -> Artifact:
     precision = artifact.spec.precision
     same = same_answers(task, student, found)
-    vectors = task.answers == "embedding"
+    vectors = task.head.activation == "none"
     meaning = f"have a cosine of at least {SAME_DIRECTION} with the student's" if vectors else "agree"
     checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision, meaning=meaning)]
-    if task.answers == "classes" and labels is not None:
+    if task.head.is_labelled and labels is not None:
         before, after = (correct(headline(task, select, one), labels) for one in (student, found))
         checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))
     return concluded(replace(artifact, checks=[*artifact.checks, *checks]))

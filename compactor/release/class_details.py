@@ -12,7 +12,7 @@ from compactor.data.splits import Split
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.report import ClassRow, Confusion, Example
 from compactor_runtimes.stats import classes as class_metrics
-from compactor_runtimes.stats.metrics import softmax
+from compactor_runtimes.stats.softmax import softmax
 
 LARGEST_THUMBNAIL = 128  # pixels a side
 LONGEST_TEXT = 1_000  # letters
@@ -73,7 +73,7 @@ def examples(
         names: class names [C].
         most: number of examples.
     """
-    teacher, student = softmax(teacher_logits), softmax(student_logits)
+    teacher, student = (softmax(one, "float64") for one in (teacher_logits, student_logits))
     taught, found = teacher.argmax(-1), student.argmax(-1)
     wrong = np.flatnonzero((labels != class_metrics.IGNORE) & (found != labels) & (taught == labels))
     order = wrong[np.argsort(-student[wrong, found[wrong]], kind="stable")][:most]

@@ -8,11 +8,10 @@ from typing import Any
 from compactor.data.spec import DataSpec
 from compactor.data.tokenizer import FILE, text_info
 from compactor.propose.models import FOLDERS, Named
-from compactor.records import EMBEDDING, DataInfo, ImageInfo
+from compactor.records import IMAGES, TEXTS, VECTORS, DataInfo, ImageInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
-IMAGES, TEXTS = "image-classification", "text-classification"
 MAX_TOKENS = 128  # where a sentence encoder does not say what it was trained with
 CIFAR_SIDE = 32
 IMAGENET_CLASSES = 1000
@@ -32,7 +31,7 @@ def task_of(model: Named) -> str | None:
         return TEXTS
     # an encoder, with whatever head it was pre-trained with; other classifiers have no task here
     is_encoder = "Classification" not in kinds and "QuestionAnswering" not in kinds
-    return EMBEDDING if is_encoder and (model.folder / FILE).is_file() else None
+    return VECTORS if is_encoder and (model.folder / FILE).is_file() else None
 
 
 def info_of(model: Named, task: str | None) -> DataInfo:
@@ -55,7 +54,7 @@ def info_of(model: Named, task: str | None) -> DataInfo:
             f"model {model.model}: says neither its task nor the size of its inputs; {_way_out(model)}"
         )
     # a text classifier also is an encoder; nothing else has two uses
-    if task not in (None, own) and (task, own) != (EMBEDDING, TEXTS):
+    if task not in (None, own) and (task, own) != (VECTORS, TEXTS):
         raise UsageError(
             f"--task {task}: model {model.model} is for {own}; leave --task out, or name another model"
         )
@@ -66,7 +65,7 @@ def info_of(model: Named, task: str | None) -> DataInfo:
     positions = int(model.config.get("max_position_embeddings") or MAX_TOKENS)
     tokens = min(_trained_tokens(model), positions)
     text = text_info(DataSpec(dataset="-", tokenizer=model.model, max_tokens=tokens), None)
-    names = [] if task == EMBEDDING else class_names(model, model.known.count or 2)
+    names = [] if task == VECTORS else class_names(model, model.known.count or 2)
     return DataInfo(task, {"label": names}, text=text)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from compactor.evaluation import class_names, sample_ids, split_labels, truth_labels
+from compactor.records import head_at
 from compactor.release.artifacts import Shipment
 from compactor.release.class_details import class_rows, confusion, examples
 from compactor.release.job import ReleaseJob, ReportHead
@@ -37,7 +38,7 @@ def opening_report(job: ReleaseJob, head: ReportHead, shipment: Shipment) -> Rep
 def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> Report:
     """Read the report split: scores, steps, classes, confusions, mistakes; keep what everyone answered."""
     everyone = ask_everyone(job, artifacts)
-    split, task, head = job.data.report, job.task, job.task.head
+    split, task, of_words = job.data.report, job.task, head_at(job.task.heads, "word")
     student = next(subject for subject in everyone if subject.kind == "student")
     shipped = [subject for subject in everyone if subject.kind == "artifact"]
     asked = [subject for subject in everyone if subject.kind == "teacher"]
@@ -47,11 +48,11 @@ def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> R
     labelled = bool((own >= 0).any())
     rows = accuracy_rows(everyone, labels, task=task, teacher=teacher, split=split.name, labelled=labelled)
     report = msgspec.structs.replace(report, accuracy=rows, labelled=labelled)
-    if task.answers == "embedding":
+    if not task.head.is_labelled:
         return report
     predictions = predictions_of(everyone, own, sample_ids(task, split), split.digest)
     write_predictions(predictions, job.folder / "report")
-    names = class_names(task, split, job.data.info.classes[head])
+    names = class_names(task, split, job.data.info.classes[task.head.name])
     shown = [student.name, *([teacher.name] if teacher else []), report.shipped]
     top1 = {name: predictions.top1[name] for name in shown}
     return msgspec.structs.replace(
@@ -60,10 +61,10 @@ def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> R
         classes=class_rows(labels, top1, names),
         confusion=confusion(report.shipped, labels, top1[report.shipped], names),
         scores=[]
-        if task.word_head is None or not labelled
+        if of_words is None or not labelled
         else slot_rows(everyone, labels, task=task, teacher=teacher, split=split),
         examples=[]
-        if teacher is None or not labelled or head == task.word_head
+        if teacher is None or not labelled or task.head == of_words
         else examples(split, labels, teacher.logits, student.logits, names),
     )
 

@@ -17,7 +17,7 @@ from compactor.evaluation import (
     word_labels,
 )
 from compactor.models.student import parameter_count
-from compactor.records import IGNORE
+from compactor.records import IGNORE, head_at
 from compactor.release.job import ReleaseJob
 from compactor.release.measurement import known_parameters, torch_name, weights_bytes
 from compactor.tasks import Answers, Task
@@ -37,8 +37,9 @@ from compactor_runtimes.report import (
     paired_row,
     score_rows,
 )
-from compactor_runtimes.stats.metrics import correct, softmax
+from compactor_runtimes.stats.metrics import correct
 from compactor_runtimes.stats.predictions import Predictions
+from compactor_runtimes.stats.softmax import softmax
 
 STORED_TEACHERS = "teachers (label store)"
 
@@ -77,7 +78,7 @@ def ask_everyone(job: ReleaseJob, artifacts: list[Artifact]) -> list[Subject]:
             size: int | None,
             step: str = "",
         ) -> None:
-            tags = None if task.word_head is None else word_labels(task, split, answers)
+            tags = None if head_at(task.heads, "word") is None else word_labels(task, split, answers)
             logits = headline(task, split, answers)
             subjects.append(Subject(name, kind, logits, parameters, size, step, tags))
 
@@ -132,7 +133,7 @@ def accuracy_rows(
             "size_bytes": subject.size_bytes,
             "split": split,
         }
-        if task.answers == "embedding":
+        if task.head.activation == "none":
             reference = (
                 teacher or subject
             ).logits  # without a teacher, a subject can only be compared with itself
@@ -166,7 +167,7 @@ def slot_rows(
         teacher: all teachers together, or None; errors are compared with its.
         split: holds the labels of words.
     """
-    every, is_joint = gold_labels(task, split), task.head != task.word_head
+    every, is_joint = gold_labels(task, split), task.head.level != "word"
     known = [at for at, row in enumerate(every) if row and (not is_joint or labels[at] != IGNORE)]
     gold = [every[at] for at in known]
     if not gold:
@@ -219,5 +220,5 @@ def predictions_of(
         ids,
         labels,
         {subject.name: subject.logits.argmax(-1).astype(np.int64) for subject in subjects},
-        {subject.name: softmax(subject.logits).max(-1).astype(np.float32) for subject in subjects},
+        {subject.name: softmax(subject.logits, "float64").max(-1).astype(np.float32) for subject in subjects},
     )

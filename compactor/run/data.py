@@ -47,13 +47,13 @@ class DataSets:
                 progress=lambda done, total: bar.at(done, total=total),
                 at_most=self.loaded.at_most,
             )
-        if task.answers == "classes" and not data.info.num_classes(task.head):
+        if task.head.is_labelled and not data.info.num_classes(task.head.name):
             if spec.class_names is None:
                 raise UsageError(
                     f"data {spec.dataset}: has no labels, so nothing says how many classes there are; set "
                     "data.classes to their names or their number (as many as the teacher tells apart), or "
                     "data.label_column to the column that holds them"
                 )
-            classes = data.info.classes | {task.head: spec.class_names}
+            classes = data.info.classes | {task.head.name: spec.class_names}
             data = replace(data, info=replace(data.info, classes=classes))
         return data

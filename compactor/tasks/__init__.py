@@ -1,15 +1,16 @@
 """Tasks: how a kind of data is opened, batched, fed and decoded; everything else is the same for all.
 
-A new task is one file with a TASK, one line in TASKS and one test.
+A new task is its heads in compactor.records, one line in TASKS, one file (of texts a row in texts.py) and one
+test.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from compactor.data.spec import DataSpec
-from compactor.records import Batch, Crops, DataInfo
-from compactor_runtimes.bundle.manifest import Post, Pre
+from compactor.records import Activation, Batch, Crops, DataInfo, Head, Level
+from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, Post, Pre, SoftmaxPost
 from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
 
 TASKS = {
     "image-classification": "compactor.tasks.image_classification:TASK",
-    "text-classification": "compactor.tasks.text_classification:TASK",
-    "embedding": "compactor.tasks.embedding:TASK",
+    "text-classification": "compactor.tasks.texts:TEXT_CLASSIFICATION",
+    "embedding": "compactor.tasks.texts:EMBEDDING",
     "masked-lm": "compactor.tasks.masked_lm:TASK",
-    "intent-slots": "compactor.tasks.intent_slots:TASK",
-    "token-classification": "compactor.tasks.token_classification:TASK",
+    "intent-slots": "compactor.tasks.texts:INTENT_SLOTS",
+    "token-classification": "compactor.tasks.texts:TOKEN_CLASSIFICATION",
+}
+
+# (level, activation) of a head -> how the runtime decodes it; a head without an entry is never served
+POSTS: dict[tuple[Level, Activation], Callable[[Head], Post]] = {
+    ("sample", "softmax"): lambda head: SoftmaxPost(output=head.output, labels=head.name),
+    ("sample", "none"): lambda head: EmbeddingPost(output=head.output),
+    ("word", "softmax"): lambda head: BioPost(output=head.output, labels=head.name),
 }
 
 # What a model says on N samples: {head: logits [N, C] or [N, L, V], or an embedding [N, D]}
@@ -34,17 +42,15 @@ Answers = Mapping[str, "NDArray[np.floating[Any]]"]
 
 
 class Task(Protocol):
-    """The contract of a task; `head` is the one that headline metric, gates and paired tests read.
+    """The contract of a task; `head` is the first of `heads`, which headline metric, gates and tests read.
 
-    `answers` says what a model of the task answers with: scores of classes, a vector without labels, or
-    guesses of hidden tokens. `word_head` is the head that labels words, where there is one: its labels are
-    int64 [N, W], -100 where there is no word. `is_fixed` says that a sample looks the same in every epoch.
+    Labels of a head of words are int64 [N, W], -100 where there is no word. `is_fixed` says that a sample
+    looks the same in every epoch.
     """
 
-    head: str
+    heads: tuple[Head, ...]
+    head: Head
     is_fixed: bool
-    word_head: str | None
-    answers: Literal["classes", "embedding", "masked"]
 
     def open(
         self,
@@ -85,6 +91,11 @@ class Task(Protocol):
 
     def assets(self, info: DataInfo) -> dict[str, Path]:
         """Files that `pre` and `post` name: path in the bundle -> file."""
+
+
+def posts_of(heads: Iterable[Head]) -> list[Post]:
+    """How the runtime decodes what a task's models answer with."""
+    return [POSTS[head.level, head.activation](head) for head in heads]
 
 
 def task_named(name: str) -> Task:

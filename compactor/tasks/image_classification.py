@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,9 @@ from compactor.data.image_loader import ImageLoader, eval_batches, make_batch
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
 from compactor.recipe.spec import StageSpec
-from compactor.records import PIXELS, Batch, Crops, DataInfo
-from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, SoftmaxPost, ToFloat
+from compactor.records import IMAGES, PIXELS, Batch, Crops, DataInfo, heads_of
+from compactor.tasks import posts_of
+from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, ToFloat
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.files import writing
 
@@ -23,10 +23,9 @@ EVAL_BATCH = 256
 class ImageClassification:
     """See compactor.tasks.Task."""
 
-    head = "label"
-    word_head = None
+    heads = heads_of(IMAGES)
+    head = heads[0]
     is_fixed = False
-    answers: Literal["classes", "embedding", "masked"] = "classes"
 
     def open(
         self,
@@ -74,7 +73,7 @@ class ImageClassification:
 
     def post(self, info: DataInfo) -> list[Post]:
         """Softmax over the labels."""
-        return [SoftmaxPost(output="logits", labels=self.head)]
+        return posts_of(self.heads)
 
     def assets(self, info: DataInfo) -> dict[str, Path]:
         """Return no files."""

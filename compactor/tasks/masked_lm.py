@@ -5,7 +5,6 @@ A batch carries the positions to be guessed, so that a model projects only those
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal, NoReturn
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from compactor.data.spec import MaskingSpec
 from compactor.data.splits import Split
 from compactor.data.text_loader import TextLoader
 from compactor.recipe.spec import StageSpec
-from compactor.records import IDS, IGNORE, MASK, MLM, POSITIONS, Batch, DataInfo
+from compactor.records import IDS, IGNORE, MASK, MASKED, MLM, POSITIONS, Batch, DataInfo
 from compactor.tasks.texts import TextTask, text_of
 from compactor_runtimes.bundle.manifest import Post
 from compactor_runtimes.errors import UsageError
@@ -39,11 +38,7 @@ class MaskedLoader(TextLoader):
 class MaskedLm(TextTask):
     """See compactor.tasks.Task."""
 
-    name = "masked-lm"
-    head = MLM
-    label_head = None
     is_fixed = False
-    answers: Literal["classes", "embedding", "masked"] = "masked"
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> TextLoader:
         """Hide tokens anew in every epoch."""
@@ -60,8 +55,14 @@ class MaskedLm(TextTask):
             yield masked(batch, masker, rng, slice(None))
 
     def post(self, info: DataInfo) -> list[Post]:
-        """Refuse: what it trains is an encoder, which a later stage gives its answers."""
-        _refuse()
+        """Refuse: what it trains is an encoder, which a later stage gives its answers.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"task {self.name}: trains encoders and ships nothing; end the recipe with a stage of its task"
+        )
 
 
 def masked(batch: Batch, masker: Masker, rng: np.random.Generator, part: slice) -> Batch:
@@ -80,10 +81,4 @@ def masked(batch: Batch, masker: Masker, rng: np.random.Generator, part: slice) 
     )
 
 
-def _refuse() -> NoReturn:
-    raise UsageError(
-        "task masked-lm: trains encoders and ships nothing; end the recipe with a stage of its task"
-    )
-
-
-TASK = MaskedLm()
+TASK = MaskedLm(MASKED)

@@ -1,4 +1,8 @@
-"""What the text tasks share: opening texts, batching token ids, raw .txt files, the tokenizer's record."""
+"""The text tasks: opening texts, batching token ids, raw .txt files, the tokenizer's record; one row each.
+
+`embedding` learns from a teacher's vectors and needs no labels. The headline of `intent-slots` is the intent,
+slots are scored beside it. The accuracy of `token-classification` counts words.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,8 +17,9 @@ from compactor.data.text_loader import TextLoader, shortest_first, text_batch, t
 from compactor.data.texts import open_texts
 from compactor.models.text import MAX_BATCH, text_info_of
 from compactor.recipe.spec import StageSpec
-from compactor.records import IDS, MASK, Batch, Crops, DataInfo, TextInfo
-from compactor_runtimes.bundle.manifest import Pre, TextPre
+from compactor.records import IDS, MASK, TEXTS, VECTORS, Batch, Crops, DataInfo, TextInfo, head_at, heads_of
+from compactor.tasks import posts_of
+from compactor_runtimes.bundle.manifest import Post, Pre, TextPre
 from compactor_runtimes.files import writing
 
 TOKENIZER_ASSET = "assets/tokenizer.json"
@@ -31,12 +36,14 @@ class TextSplit(Split):
 
 
 class TextTask:
-    """The parts of compactor.tasks.Task that all text tasks have alike."""
+    """See compactor.tasks.Task; text tasks differ in their heads alone."""
 
-    name: str
-    label_head: str | None = "label"  # the head of the label column; None = it is not read
-    word_head: str | None = None
     is_fixed = True
+
+    def __init__(self, name: str) -> None:
+        """Take the heads that the task's name stands for."""
+        self.name, self.heads = name, heads_of(name)
+        self.head = self.heads[0]
 
     def open(
         self,
@@ -47,17 +54,10 @@ class TextTask:
         at_most: int | None = None,
     ) -> Dataset:
         """Open texts and, where there are any, labels."""
-        data = open_texts(
-            spec,
-            task=self.name,
-            head=self.label_head,
-            word_head=self.word_head,
-            base=base,
-            progress=progress,
-            at_most=at_most,
-        )
+        data = open_texts(spec, task=self.name, base=base, progress=progress, at_most=at_most)
         text = text_info_of(data.info)
-        names = [*data.info.classes.get(self.word_head or "", []), *data.info.extra.get("unseen", [])]
+        of_words = head_at(data.info.heads, "word")
+        names = [] if of_words is None else [*of_words.labels, *data.info.extra["unseen"]]
         train, select, report = (
             TextSplit(**vars(one), text=text, word_names=names)
             for one in (data.train, data.select, data.report)
@@ -99,6 +99,10 @@ class TextTask:
             )
         ]
 
+    def post(self, info: DataInfo) -> list[Post]:
+        """What each head asks for."""
+        return posts_of(self.heads)
+
     def assets(self, info: DataInfo) -> dict[str, Path]:
         """The tokenizer."""
         return {TOKENIZER_ASSET: text_info_of(info).tokenizer}
@@ -121,3 +125,9 @@ def _write(texts: list[str], folder: Path, *, prefix: str) -> list[Path]:
             path.write_bytes(f"{text}\n".encode())
         paths.append(path)
     return paths
+
+
+TEXT_CLASSIFICATION = TextTask(TEXTS)
+EMBEDDING = TextTask(VECTORS)
+INTENT_SLOTS = TextTask("intent-slots")
+TOKEN_CLASSIFICATION = TextTask("token-classification")

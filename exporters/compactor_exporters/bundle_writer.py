@@ -28,16 +28,8 @@ from compactor_runtimes.bundle.manifest import (
 from compactor_runtimes.bundle.open import MANIFEST, file_entry, resolve_inside
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
 from compactor_runtimes.files import new_folder, writing, written_whole
-from compactor_runtimes.golden.findings import Decoded, DecodedSlots, DecodedVector
 from compactor_runtimes.predict.answering import words_from
-from compactor_runtimes.predict.answers import (
-    Answer,
-    Embedding,
-    Prediction,
-    Tagging,
-    Understanding,
-    decoder_from,
-)
+from compactor_runtimes.predict.answers import decoder_from
 from compactor_runtimes.predict.images import feeds_from
 
 if TYPE_CHECKING:
@@ -197,7 +189,7 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
                 "from a raw input"
             )
         outputs = forward(source, feeds)
-        decoded, arrays = _decoded(decode(outputs, to_words([copied]))[0], case_id)
+        decoded, arrays = decode.keep(decode(outputs, to_words([copied]))[0], case_id)
         keys = {name: f"{case_id}.{name}" for name in feeds | outputs}
         arrays |= {keys[name]: values for name, values in (feeds | outputs).items()}
         tensors |= {
@@ -215,19 +207,6 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
     with written_whole(root / _GOLDEN.tensors) as partial:
         save_file(tensors, partial)
     _write(root / _GOLDEN.cases, msgspec.json.format(msgspec.json.encode(cases), indent=1))
-
-
-def _decoded(answer: Answer, case_id: str) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
-    """What a golden case keeps of an answer, and the arrays that go with it."""
-    if isinstance(answer, Embedding):
-        key = f"{case_id}.decoded-vector"
-        return msgspec.to_builtins(DecodedVector(key)), {key: answer.vector[None]}
-    kept: dict[str, Any] = {}
-    if isinstance(answer, Prediction):
-        kept |= msgspec.to_builtins(Decoded(answer.label, answer.index, answer.confidence))
-    if isinstance(answer, Understanding | Tagging):
-        kept |= msgspec.to_builtins(DecodedSlots(answer.slots))
-    return kept, {}
 
 
 def _copy(source: Path, target: Path) -> None:

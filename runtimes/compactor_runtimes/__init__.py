@@ -20,9 +20,12 @@ if TYPE_CHECKING:
         UsageError,
     )
     from compactor_runtimes.golden.verify import verify_bundle
-    from compactor_runtimes.predict.answers import Embedding, Prediction, Tagging, Understanding
+    from compactor_runtimes.predict.answers.classes import Prediction
+    from compactor_runtimes.predict.answers.intent_slots import Understanding
+    from compactor_runtimes.predict.answers.slots import Tagging
+    from compactor_runtimes.predict.answers.vector import Embedding
+    from compactor_runtimes.predict.bio import Slot
     from compactor_runtimes.predict.model import Model, load
-    from compactor_runtimes.predict.slots import Slot
 
 __all__ = [
     "AccuracyGateError",
@@ -48,11 +51,11 @@ __all__ = [
 _MODULES = {
     "load": "predict.model",
     "Model": "predict.model",
-    "Embedding": "predict.answers",
-    "Prediction": "predict.answers",
-    "Slot": "predict.slots",
-    "Tagging": "predict.answers",
-    "Understanding": "predict.answers",
+    "Embedding": "predict.answers.vector",
+    "Prediction": "predict.answers.classes",
+    "Slot": "predict.bio",
+    "Tagging": "predict.answers.slots",
+    "Understanding": "predict.answers.intent_slots",
     "open_bundle": "bundle.open",
     "verify_bundle": "golden.verify",
 }

@@ -1,6 +1,5 @@
 """What counts as the truth where labels are missing, and when two answers are the same."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,9 +32,9 @@ def test_the_same_answer_is_the_same_class_of_every_head_or_the_same_direction()
     one = {"a": np.array([[0.0, 1.0], [1.0, 0.0]]), "b": np.array([[0.0, 1.0], [1.0, 0.0]])}
     other = {"a": np.array([[0.0, 9.0], [1.0, 0.0]]), "b": np.array([[0.1, 0.2], [0.0, 1.0]])}
     assert same_answers(IMAGES, one, other).tolist() == [True, False]
-    embedding = SimpleNamespace(head="embedding", answers="embedding")
+    embedding = task_named("embedding")
     east = np.array([[1.0, 0.0]] * 3)
     turned = np.array([[2.0, 0.0], [1.0, 0.04], [1.0, 0.05]])  # cosines 1, 0.99920, 0.99875
-    found = same_answers(embedding, {"embedding": east}, {"embedding": turned})  # type: ignore[arg-type]
+    found = same_answers(embedding, {"embedding": east}, {"embedding": turned})
     assert found.tolist() == [True, True, False]
-    assert (split_labels(embedding, toys.split(6)) == -100).all()  # type: ignore[arg-type]
+    assert (split_labels(embedding, toys.split(6)) == -100).all()

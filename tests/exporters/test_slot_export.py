@@ -27,7 +27,7 @@ from compactor_runtimes.bundle.manifest import (
     decode_manifest,
     encode_manifest,
 )
-from compactor_runtimes.predict.slots import spans
+from compactor_runtimes.predict.bio import spans
 from compactor_runtimes.predict.text import TextPipeline
 from tests.runtimes.text_bundles import write_tokenizer
 

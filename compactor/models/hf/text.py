@@ -17,7 +17,7 @@ from compactor.models.hf.source import (
     saved_config,
 )
 from compactor.models.hf.trim import keep_layers, keep_tokens, position_count, trim_config
-from compactor.models.joint import SHARED_ENCODER, with_heads
+from compactor.models.joint import needs_states, with_heads
 from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import STATES, DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -78,8 +78,8 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
         raise UsageError(
             f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
         )
-    is_classifier = info.task == "text-classification"
-    if is_classifier and pooling is not None:
+    is_encoder = needs_states(info) or info.heads[0].activation == "none"
+    if not is_encoder and pooling is not None:
         raise UsageError(f"model {source.model}: options.pooling has no effect for {info.task}; remove it")
     config = read_config(source, rest)
     if config.is_encoder_decoder:
@@ -90,15 +90,15 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
     if not source.pretrained:
         trim_config(config, text)
     own = {ATTENTION: attention}
-    if is_classifier:
-        found = _classifier(source, config, attention, info)
-    else:
+    if is_encoder:
         found = _encoder(source, config, attention)
-        own["pooling"] = _pooling(source, pooling, info.task)
+        own["pooling"] = _pooling(source, pooling, info)
+    else:
+        found = _classifier(source, config, attention, info)
     keep_tokens(found.model, text, name=source.model)
     if layers is not None:
         keep_layers(found.model, layers, name=source.model)
-    if info.task in SHARED_ENCODER:
+    if needs_states(info):
         return with_heads(
             found.model,
             info,
@@ -107,10 +107,10 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
             options={SAVED: saved_config(found.model), **own},
             pretrained=source.pretrained,
         )
-    encoder = f"model.{found.model.base_model_prefix}" if is_classifier else "model"
+    encoder = "model" if is_encoder else f"model.{found.model.base_model_prefix}"
     return TextBackbone(
-        (HfTextClassifier if is_classifier else HfTextEncoder)(found.model, **own),
-        width=info.num_classes() if is_classifier else config.hidden_size,
+        (HfTextEncoder if is_encoder else HfTextClassifier)(found.model, **own),
+        width=config.hidden_size if is_encoder else info.num_classes(),
         vocab_size=found.model.get_input_embeddings().num_embeddings,
         max_tokens=position_count(found.model),
         untrained=found.missing,
@@ -174,11 +174,11 @@ def _refuse(source: Source, unfit: list[str]) -> None:
         )
 
 
-def _pooling(source: Source, wanted: object, task: str) -> str:
+def _pooling(source: Source, wanted: object, info: DataInfo) -> str:
     """The pooling asked for, else the folder's own, else the mean."""
     if wanted is None:
         return folder_pooling(source.folder, source.model) if source.folder else POOLINGS[0]
-    known = POOLINGS if task == "embedding" else (*POOLINGS, "max")
+    known = (*POOLINGS, "max") if needs_states(info) else POOLINGS
     if wanted not in known:
         raise UsageError(
             f"model {source.model}: options.pooling: got {wanted!r}, expected {' or '.join(known)}"

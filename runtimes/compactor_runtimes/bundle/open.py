@@ -23,7 +23,7 @@ from compactor_runtimes.bundle.manifest import (
     decode_manifest,
 )
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.predict.slots import is_bio
+from compactor_runtimes.predict.bio import is_bio
 
 MANIFEST = "manifest.json"
 

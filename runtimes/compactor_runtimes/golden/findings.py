@@ -10,11 +10,11 @@ from msgspec import Struct
 from compactor_runtimes.backends import Runtime
 from compactor_runtimes.bundle.manifest import GoldenCase
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.slots import Slot
-from compactor_runtimes.predict.text import Words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from compactor_runtimes.predict.text import Words
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -35,42 +35,30 @@ class Row(Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class Decoded(Struct, frozen=True):
-    """What a golden case stores of a class, after decoding."""
-
-    label: str
-    index: int
-    confidence: float
-
-
-class DecodedVector(Struct, frozen=True):
-    """The same for an embedding: the key of its vector float32 [1, D] in the tensors file.
-
-    The whole vector is kept, not only its first numbers, so that a change at its end is found as well.
-    """
-
-    vector: str
-
-
-class DecodedSlots(Struct, frozen=True):
-    """The same for the slots of a text, beside the class if it has one as well."""
-
-    slots: list[Slot]
-
-
 @dataclass(frozen=True)
 class Case:
     """A golden case with its stored arrays by port name, each [1, ...], and its stored results.
 
-    `decoded` has one result for each entry of the manifest's `post`. `words` are those of its text, as this
-    machine reads it; None where nothing needs them, or where the text cannot be read.
+    `decoded` has one result for each entry of the manifest's `post`, as its codec reads it. `words` are those
+    of its text, as this machine reads it; None where nothing needs them, or where the text cannot be read.
     """
 
     case: GoldenCase
-    decoded: "list[Decoded | DecodedSlots | NDArray[Any]]"
+    decoded: list[Any]
     feeds: "Arrays"
     outputs: "Arrays"
-    words: Words | None = None
+    words: "Words | None" = None
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """How far an answer may differ from the stored one.
+
+    `limit` is of its numbers; `tie` is the difference of two stored logits up to which either is right.
+    """
+
+    limit: float
+    tie: float
 
 
 @dataclass(frozen=True)

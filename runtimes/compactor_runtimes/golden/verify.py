@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from compactor_runtimes.backends import CODE, OPENERS
-from compactor_runtimes.bundle.manifest import Artifact, BioPost, EmbeddingPost, GoldenCase, Post
+from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle, read_cases
 from compactor_runtimes.errors import (
     IntegrityError,
@@ -21,8 +21,9 @@ from compactor_runtimes.errors import (
     needs_extra,
 )
 from compactor_runtimes.golden.checks import check_artifact, check_preprocessing
-from compactor_runtimes.golden.findings import Case, Decoded, DecodedSlots, DecodedVector, Row
+from compactor_runtimes.golden.findings import Case, Row
 from compactor_runtimes.predict.answering import words_from
+from compactor_runtimes.predict.answers import open_codec
 from compactor_runtimes.predict.model import open_artifact
 from compactor_runtimes.predict.text import Words
 
@@ -148,16 +149,20 @@ def read_golden(bundle: Bundle) -> list[Case]:
     main = bundle.manifest.main
     inputs, outputs = [port.name for port in main.inputs], [port.name for port in main.outputs]
     to_words = words_from(bundle.manifest.pre, bundle.manifest.post, bundle.path)
+    codecs = [open_codec(post, bundle.manifest.labels) for post in bundle.manifest.post]
     cases = []
     for case in read_cases(bundle):
         what = f"golden case {case.id!r}"
-        decoded: list[Decoded | DecodedSlots | NDArray[Any]] = []
-        for post in bundle.manifest.post:
-            stored = _read_decoded(bundle, case, post, what)
-            if isinstance(stored, DecodedVector):
-                decoded.append(pick({"the vector": stored.vector}, ["the vector"], what)["the vector"])
-            else:
-                decoded.append(stored)
+
+        def array(key: str, what: str = what) -> "NDArray[Any]":
+            return pick({"the vector": key}, ["the vector"], what)["the vector"]
+
+        try:
+            decoded = [codec.read(case.decoded, array) for codec in codecs]
+        except msgspec.ValidationError as error:
+            raise IntegrityError(
+                f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"
+            ) from error
         feeds, expected = pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)
         cases.append(Case(case, decoded, feeds, expected, _words_of(to_words, bundle.file(case.raw))))
     return cases
@@ -168,18 +173,3 @@ def _words_of(read: Callable[[Sequence[Any]], list[Words]], raw: Path) -> Words 
         return next(iter(read([raw])), None)
     except UsageError:  # the check on preprocessing tells it
         return None
-
-
-def _read_decoded(
-    bundle: Bundle, case: GoldenCase, post: Post, what: str
-) -> Decoded | DecodedSlots | DecodedVector:
-    """Read what the case stores for one entry of `post`; several are stored side by side."""
-    kind: type[Decoded | DecodedSlots | DecodedVector] = Decoded
-    if isinstance(post, EmbeddingPost | BioPost):
-        kind = DecodedVector if isinstance(post, EmbeddingPost) else DecodedSlots
-    try:
-        return msgspec.convert(case.decoded, kind)
-    except msgspec.ValidationError as error:
-        raise IntegrityError(
-            f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"
-        ) from error

@@ -29,8 +29,6 @@ from compactor_runtimes.measure.memory import read_memory
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from compactor_runtimes.predict.answers import Answer as Said
-
     Feeds = dict[str, NDArray[Any]]
 
 Send = Callable[[Answer], None]
@@ -54,7 +52,8 @@ class Subject:
         from compactor_runtimes.predict.images import feeds_from
 
         self.to_feeds = feeds_from(candidate.pre, Path(candidate.assets))
-        self.answer = answers_from(self.to_feeds, decoder_from(candidate.post, candidate.labels))
+        self.decode = decoder_from(candidate.post, candidate.labels)
+        self.answer = answers_from(self.to_feeds, self.decode)
         self.is_ragged = any(isinstance(pre, TextPre) for pre in candidate.pre)
         self.raws: list[bytes] = []
         self.whole: Feeds = {}
@@ -99,13 +98,7 @@ class Subject:
         """
         start = index % (len(self.raws) - size + 1)
         raws = self.raws[start : start + size]
-        return [_said(one) for one in self.answer(raws, self.runtime.run)]
-
-
-def _said(answer: "Said") -> str:
-    if hasattr(answer, "label"):
-        return answer.label
-    return f"{len(answer.vector)} numbers" if hasattr(answer, "vector") else f"{len(answer.slots)} slots"
+        return [self.decode.say(one) for one in self.answer(raws, self.runtime.run)]
 
 
 def serve(subject: Subject, job: Job, commands: Callable[[], bytes], send: Send) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from compactor_runtimes.bundle.manifest import BioPost, Post, Pre, TextPre
+from compactor_runtimes.bundle.manifest import Post, Pre, TextPre
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.answers import Answers, Decode
+from compactor_runtimes.predict.answers import Answers, Decode, reads_words
 from compactor_runtimes.predict.text import TextPipeline, Words, read_texts
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def words_from(
         IntegrityError: see `TextPipeline`.
     """
     texts = [each for each in pre if isinstance(each, TextPre)]
-    if not texts or not any(isinstance(each, BioPost) for each in post):
+    if not texts or not reads_words(post):
         return lambda raws: []
     pipeline = TextPipeline(texts[0], assets)
     return lambda raws: pipeline.encode_words(read_texts(raws))

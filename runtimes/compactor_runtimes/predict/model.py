@@ -9,7 +9,6 @@ from compactor_runtimes.backends import CODE, OPENERS, Runtime, open_runtime
 from compactor_runtimes.backends.tensorrt import file_for_this_gpu
 from compactor_runtimes.bundle.manifest import (
     Artifact,
-    EmbeddingPost,
     ImagePre,
     InputPort,
     OutputPort,
@@ -123,6 +122,7 @@ class Model:
         takes: "text" for a bundle of a text model: there a str is a text, never a path.
         labels: class names in the order of the logits (of a model of intents and slots: the intents); empty
             for an embedding model.
+        decode: turns outputs into answers, and says what to print of one.
     """
 
     def __init__(self, bundle: Bundle, artifact: Artifact, runtime: Runtime) -> None:
@@ -147,11 +147,11 @@ class Model:
             raise UsageError(
                 f"{bundle.path}: smallest batch is {port.min[0]}, expected 1; export it with a dynamic batch"
             )
-        decode, first = decoder_from(manifest.post, manifest.labels), manifest.post[0]
+        self.decode, first = decoder_from(manifest.post, manifest.labels), manifest.post[0]
         self.bundle = bundle
         self.artifact = artifact
         self.takes: Literal["image", "text"] = "text" if isinstance(pre, TextPre) else "image"
-        self.labels = [] if isinstance(first, EmbeddingPost) else manifest.labels[first.labels]
+        self.labels = self.decode.labels
         self._runtime = runtime
         self._run = runtime.run
         self._feeds: Feeds
@@ -159,7 +159,7 @@ class Model:
             self._feeds, self._sample_axes = _image_feeds(pre, port), 3
         elif isinstance(pre, TextPre):
             self._feeds, self._sample_axes = TextPipeline(pre, bundle.path), 0
-        self._answer = answers_from(self._feeds, decode)
+        self._answer = answers_from(self._feeds, self.decode)
         self._output = next(each for each in manifest.main.outputs if each.name == first.output)
         self._max_batch = min(each.max[0] for each in inputs)
 
@@ -168,8 +168,8 @@ class Model:
     @overload
     def predict(self, inputs: "list[Any] | tuple[Any, ...]") -> Answers: ...
     @overload
-    def predict(self, inputs: "NDArray[Any]") -> Answer | Answers: ...
-    def predict(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> Answer | Answers:
+    def predict(self, inputs: "NDArray[Any]") -> "Answer | Answers": ...
+    def predict(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "Answer | Answers":
         """Answer for one image or text, or give a list for a list, a tuple or an array of several.
 
         Args:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import IntegrityError, UsageError, needs_extra
-from compactor_runtimes.predict.slots import first_tokens, word_bounds
+from compactor_runtimes.predict.bio import first_tokens, word_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.contents import AccuracyRow, Kind, PairedRow
 from compactor_runtimes.stats import metrics
+from compactor_runtimes.stats.softmax import softmax
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -42,7 +43,7 @@ def accuracy_row(
         n=len(right),
         agreement_with_teacher=agreement,
         kl_to_teacher=kl,
-        ece=metrics.ece(metrics.softmax(logits), labels) if labelled else None,
+        ece=metrics.ece(softmax(logits, "float64"), labels) if labelled else None,
         parameters=parameters,
         size_bytes=size_bytes,
         split=split,

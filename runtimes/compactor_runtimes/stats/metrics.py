@@ -107,13 +107,6 @@ def ece(probs: "ArrayLike", labels: "ArrayLike", *, bins: int = 15) -> float:
     return float(np.abs(gap).sum() / len(truth))
 
 
-def softmax(logits: "ArrayLike") -> "NDArray[np.float64]":
-    """Probabilities [..., C] in float64."""
-    import numpy as np
-
-    return cast("NDArray[np.float64]", np.exp(_log_softmax(np.asarray(logits, np.float64))))
-
-
 def mcnemar(correct_a: "ArrayLike", correct_b: "ArrayLike") -> McNemar:
     """Exact McNemar test of two bool arrays [N] over the same samples.
 

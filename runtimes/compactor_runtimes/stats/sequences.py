@@ -1,6 +1,6 @@
 """What taggers score: spans found, exact matches, and how errors change against a reference.
 
-Spans are read from BIO labels as `compactor_runtimes.predict.slots.spans` does, as conlleval and seqeval do.
+Spans are read from BIO labels as `compactor_runtimes.predict.bio.spans` does, as conlleval and seqeval do.
 Intervals are 95%, by a bootstrap over texts. Runs of several seeds (S) on the same texts count together.
 """
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
-from compactor_runtimes.predict.slots import spans
+from compactor_runtimes.predict.bio import spans
 from compactor_runtimes.stats.metrics import Interval
 
 if TYPE_CHECKING:

@@ -110,8 +110,8 @@ def test_method_builds_the_terms_that_have_weight() -> None:
     assert terms(similarity_weight=0.5) == [("Cosine", 1.0), ("Similarity", 0.5)]
     with pytest.raises(UsageError, match=r"both 0, expected one above 0"):
         terms(cosine_weight=0)
-    answers = {name: method_named(name, "here").answers for name in METHODS}
-    assert answers == {name: "classes" for name in METHODS} | {"embedding": "embedding"}
+    found = {name: method_named(name, "here").activation for name in METHODS}
+    assert found == {name: "softmax" for name in METHODS} | {"embedding": "none"}
 
 
 class _Texts:

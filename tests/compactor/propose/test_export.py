@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from compactor.data.survey import Survey
-from compactor.propose.data import EMBEDDING, IMAGES, TEXTS, Found
+from compactor.propose.data import Found
 from compactor.propose.export import needed_rows, variants
+from compactor.records import IMAGES, TEXTS, VECTORS
 from compactor_exporters import EXPORTERS
 from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 
@@ -22,7 +23,7 @@ def test_gates_need_as_many_rows_as_the_strictest_of_them() -> None:
     assert 0.995**598 <= 0.05 < 0.995**597
     assert 0.98**149 <= 0.05 < 0.98**148
     assert [needed_rows(one, IMAGES) for one in ("int8", "fp16")] == [598, 598]  # at most 0.5 points lost
-    assert [needed_rows(one, EMBEDDING) for one in ("int8", "fp16")] == [149, 598]
+    assert [needed_rows(one, VECTORS) for one in ("int8", "fp16")] == [149, 598]
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,8 @@ def test_gates_need_as_many_rows_as_the_strictest_of_them() -> None:
         (IMAGES, 597, ["fp32"]),
         (TEXTS, 598, ["fp32", "fp32-fused", "int8-dynamic"]),
         (TEXTS, 597, ["fp32", "fp32-fused"]),
-        (EMBEDDING, 149, ["fp32", "fp32-fused", "int8-dynamic"]),
-        (EMBEDDING, 148, ["fp32", "fp32-fused"]),
+        (VECTORS, 149, ["fp32", "fp32-fused", "int8-dynamic"]),
+        (VECTORS, 148, ["fp32", "fp32-fused"]),
     ],
 )
 def test_fp32_is_required_and_only_what_can_be_judged_is_proposed(

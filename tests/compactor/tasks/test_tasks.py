@@ -14,18 +14,30 @@ from torch import Tensor, nn
 
 from compactor.data.spec import DataSpec
 from compactor.evaluation import artifact_answers, student_answers
+from compactor.models import WRAPPERS
 from compactor.models.build import build_model
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
-from compactor.records import FIRST, IDS, Batch, DataInfo
-from compactor.tasks import TASKS, task_named
-from compactor.tasks.text_classification import TASK as TEXT_TASK
-from compactor.tasks.texts import TextSplit
+from compactor.records import (
+    FIRST,
+    HEADS,
+    IDS,
+    TASK_HEADS,
+    Batch,
+    DataInfo,
+    Head,
+    head_at,
+    heads_of,
+    reads_images,
+)
+from compactor.tasks import POSTS, TASKS, task_named
+from compactor.tasks.texts import TEXT_CLASSIFICATION, TextSplit
 from compactor_exporters import ExportSource, export_artifact
 from compactor_exporters.verify.artifact import verify_artifact
 from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.bundle.manifest import BioPost, ExportSpec, InputPort, OutputPort, SoftmaxPost
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.predict.answers import CODECS
 from compactor_runtimes.predict.images import feeds_from
 from tests import toys
 from tests.compactor.text_toys import CLASSES, WORDS, text_info, write_tokenizer
@@ -86,12 +98,12 @@ def test_what_is_served_is_what_was_trained_on(name: str, tmp_path: Path) -> Non
         np.testing.assert_allclose(values, first[key].numpy(), atol=1e-7)
     edges = task.edge_raws(data.select, tmp_path / "edges")
     assert {len(values) for values in to_feeds(edges).values()} == {len(edges)}
-    if task.answers == "classes":
+    if task.head.is_labelled:
         posts = [post for post in task.post(data.info) if isinstance(post, SoftmaxPost | BioPost)]
         assert {post.labels for post in posts} == set(data.info.classes)
-        assert set(data.info.classes) == {task.head, task.word_head} - {None}
+        assert set(data.info.classes) == {head.name for head in task.heads}
     else:
-        assert [post.output for post in task.post(data.info)] == [task.head] == ["embedding"]
+        assert [post.output for post in task.post(data.info)] == [task.head.name] == ["embedding"]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -108,14 +120,64 @@ def test_a_model_of_the_task_takes_its_batches(name: str, tmp_path: Path) -> Non
     loader = task.loader(data.train, toys.stage(batch_size=7), seed=0, rank=0, world=1)
     batch = next(loader.epoch(0, np.arange(len(loader))))
     answers = model(**batch.x)
-    assert set(answers) == {task.head, task.word_head} - {None}
-    if task.answers == "masked":
-        assert len(answers[task.head]) == len(batch.x["positions"]) >= batch.size == 7
+    assert set(answers) == {head.name for head in task.heads}
+    if task.head.level == "token":
+        assert len(answers[task.head.name]) == len(batch.x["positions"]) >= batch.size == 7
     else:
         assert {len(values) for values in answers.values()} == {batch.size} == {7}
-    if task.word_head:
-        assert answers[task.word_head].shape[:2] == batch.y[task.word_head].shape == batch.x[IDS].shape
+    of_words = head_at(task.heads, "word")
+    if of_words:
+        assert answers[of_words.name].shape[:2] == batch.y[of_words.name].shape == batch.x[IDS].shape
     assert {port.name for port in model.inputs} == set(batch.x)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_data_students_and_runtime_agree_on_the_heads(name: str, tmp_path: Path) -> None:
+    """One table decides: labels, outputs and `post` follow from the heads, in their order."""
+    task = task_named(name)
+    info = task.open(EXAMPLES[name](tmp_path), base=tmp_path).info
+    assert [replace(head, labels=()) for head in info.heads] == list(task.heads) == list(heads_of(name))
+    for head in info.heads:
+        assert list(head.labels) == (info.classes[head.name] if head.is_labelled else [])
+    spec = ModelSpec(model="cifar:resnet8" if reads_images(name) else "encoder:1x32")
+    ports = build_model(spec, info, base=tmp_path).outputs
+    assert [port.name for port in ports] == [head.output for head in task.heads]
+    for port, head in zip(ports, info.heads, strict=True):
+        is_vector = head.activation == "none"
+        assert (port.role, port.labels) == (("embedding", None) if is_vector else ("logits", head.name))
+        assert len(port.axes) == {"sample": 2, "word": 3, "token": 2}[head.level]
+        assert port.axes[-1] == len(head.labels) or not head.is_labelled
+    if any((head.level, head.activation) not in POSTS for head in task.heads):
+        with pytest.raises(UsageError, match=f"task {name}: trains encoders and ships nothing"):
+            task.post(info)
+        return
+    posts = task.post(info)
+    assert [post.output for post in posts] == [port.name for port in ports]
+    assert [getattr(post, "labels", None) for post in posts] == [port.labels for port in ports]
+
+
+def test_every_task_has_heads_and_a_wrapper_and_every_post_a_codec() -> None:
+    assert set(TASKS) == set(TASK_HEADS) == set(WRAPPERS)
+    assert {name for names in TASK_HEADS.values() for name in names} == set(HEADS)
+    made = [type(post(Head("one", *key))) for key, post in POSTS.items()]
+    assert {str(kind.__struct_config__.tag) for kind in made} == set(CODECS)
+
+
+def test_heads_of_a_model_folder_come_from_its_task_and_classes() -> None:
+    """What config.json has held since the first release."""
+    info = DataInfo("intent-slots", {"slot": ["O", "B-x"], "intent": ["a", "b", "c"]})
+    assert info.heads == (
+        Head("intent", "sample", "softmax", ("a", "b", "c")),
+        Head("slot", "word", "softmax", ("O", "B-x")),
+    )
+    vectors = DataInfo("embedding", {"label": ["a", "b"]})
+    assert vectors.heads == (Head("embedding", "sample", "none"),)
+    assert [head.output for head in (*info.heads, *vectors.heads, *toys.info().heads)] == [
+        "intent_logits",
+        "slot_logits",
+        "embedding",
+        "logits",
+    ]
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -131,10 +193,10 @@ def test_raw_texts_survive_their_files(tmp_path: Path) -> None:
     info = text_info(tmp_path)
     assert info.text is not None
     split = TextSplit("select", texts, {}, np.array([0, 1, 2]), "toy", info.text)
-    paths = TEXT_TASK.raws(split, 3, tmp_path)
+    paths = TEXT_CLASSIFICATION.raws(split, 3, tmp_path)
     assert [path.name for path in paths] == ["select000.txt", "select001.txt", "select002.txt"]
     assert [path.read_bytes().decode() for path in paths] == ["turn on\n", "play\n\n", "é 猫\n"]
-    edges = [path.read_bytes().decode() for path in TEXT_TASK.edge_raws(split, tmp_path)]
+    edges = [path.read_bytes().decode() for path in TEXT_CLASSIFICATION.edge_raws(split, tmp_path)]
     assert len(edges[0]) == 2
     assert len(edges[1]) > 8_192
     assert not edges[2].isascii()

@@ -95,7 +95,7 @@ def test_end_to_end_of_slots_decodes_them(bundle, samples, tmp_path, monkeypatch
     subject.read([str(path) for path in samples], at_least=2)
     subject.rehearse([1, 2])
     said = []
-    monkeypatch.setattr("compactor_runtimes.measure.worker._said", said.append)
+    monkeypatch.setattr(subject.decode, "say", said.append)
     subject.end_to_end(0, 2)
     assert [[slot.value for slot in answer.slots] for answer in said] == [["the light"], ["music"]]
     monkeypatch.undo()

@@ -3,44 +3,19 @@ import pytest
 
 from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, SoftmaxPost
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.predict.answers import (
-    Decoder,
-    Embedder,
-    Tagger,
-    Understander,
-    decoder_from,
-    softmax,
-    word_classes,
-)
-from compactor_runtimes.predict.slots import word_bounds
+from compactor_runtimes.predict.answers import decoder_from
+from compactor_runtimes.predict.answers.classes import ClassCodec
+from compactor_runtimes.predict.answers.intent_slots import IntentSlotCodec
+from compactor_runtimes.predict.answers.slots import SlotCodec, word_classes
+from compactor_runtimes.predict.answers.vector import VectorCodec
+from compactor_runtimes.predict.bio import word_bounds
 from compactor_runtimes.predict.text import Words
 
 POST = SoftmaxPost(output="logits", labels="label")
 
 
-def test_softmax_by_hand():
-    # e^0, e^ln 2, e^ln 5 = 1, 2, 5 of 8
-    found = softmax(np.log(np.array([[1.0, 2.0, 5.0]])))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, [[0.125, 0.25, 0.625]], rtol=1e-6)
-
-
-def test_softmax_does_not_overflow_and_leaves_its_input_alone():
-    logits = np.array([[1000.0, 999.0, -1e30], [-1e30, -1e30, -1e30]], np.float32)
-    before = logits.copy()
-    found = softmax(logits)
-    # 1 / (1 + e^-1)
-    np.testing.assert_allclose(found, [[0.7310586, 0.2689414, 0.0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
-    assert np.array_equal(logits, before)
-
-
-def test_softmax_of_half_precision_is_computed_in_single():
-    found = softmax(np.array([0.0, 10.0], np.float16))
-    np.testing.assert_allclose(found, [4.539787e-05, 0.9999546], rtol=1e-5)
-
-
 def test_decoding_names_the_most_probable_class():
-    first, second = Decoder(POST, ["a", "b", "c"])(
+    first, second = ClassCodec(POST, {"label": ["a", "b", "c"]})(
         {"logits": np.log(np.array([[1.0, 2.0, 5.0], [6.0, 1.0, 1.0]]))}
     )
     assert (first.label, first.index, second.label, second.index) == ("c", 2, "a", 0)
@@ -52,7 +27,7 @@ def test_decoding_names_the_most_probable_class():
 
 def test_an_output_of_another_width_is_refused():
     with pytest.raises(IntegrityError, match=r"'logits': shape \(1, 2\) found, \[B, 3\] expected"):
-        Decoder(POST, ["a", "b", "c"])({"logits": np.zeros((1, 2), np.float32)})
+        ClassCodec(POST, {"label": ["a", "b", "c"]})({"logits": np.zeros((1, 2), np.float32)})
 
 
 BIO = ["O", "B-a", "I-a"]
@@ -72,7 +47,7 @@ def test_slots_are_read_of_first_tokens_alone():
     # a special token, two tokens of the first word, one of the second, padding
     logits = np.stack([rows(1, 1, 0, 2, 1), rows(1, 0, 1, 1, 1)])
     given = [words("big red", [1, 3], 4), words(" on  ", [1], 3)]
-    one, two = Tagger(SLOT, BIO)({"slots": logits}, given)
+    one, two = SlotCodec(SLOT, {"slot": BIO})({"slots": logits}, given)
     assert [(each.name, each.start, each.end, each.value) for each in one.slots] == [("a", 0, 7, "big red")]
     assert one.slots[0].confidence == pytest.approx(0.75, rel=1e-6)
     assert type(one.slots[0].confidence) is float
@@ -81,15 +56,15 @@ def test_slots_are_read_of_first_tokens_alone():
 
 def test_a_word_without_a_token_is_outside_and_ends_a_slot():
     logits = rows(1, 2, 2)[None]  # the last row says I-a, and is where -1 would lead
-    (found,) = Tagger(SLOT, BIO)({"slots": logits}, [words("w x y z", [0, -1, 1, -1], 3)])
+    (found,) = SlotCodec(SLOT, {"slot": BIO})({"slots": logits}, [words("w x y z", [0, -1, 1, -1], 3)])
     assert [(each.start, each.end) for each in found.slots] == [(0, 1), (4, 5)]
     assert word_classes(logits[0], words("w x", [1, -1], 3)).tolist() == [2, -1]
 
 
 def test_a_text_without_words_has_no_slots():
-    (found,) = Tagger(SLOT, BIO)({"slots": rows(1, 1)[None]}, [words(" ", [], 2)])
+    (found,) = SlotCodec(SLOT, {"slot": BIO})({"slots": rows(1, 1)[None]}, [words(" ", [], 2)])
     assert found.slots == []
-    assert Tagger(SLOT, BIO)({"slots": np.zeros((0, 2, 3))}) == []
+    assert SlotCodec(SLOT, {"slot": BIO})({"slots": np.zeros((0, 2, 3))}) == []
 
 
 @pytest.mark.parametrize(
@@ -98,17 +73,17 @@ def test_a_text_without_words_has_no_slots():
 def test_slots_of_another_shape_are_refused(shape, texts):
     expected = rf"'slots': shape .* found, \[{texts}, {3 * texts} or more, 3\] expected"
     with pytest.raises(IntegrityError, match=expected):
-        Tagger(SLOT, BIO)({"slots": np.zeros(shape)}, [words("w", [1], 3)] * texts)
+        SlotCodec(SLOT, {"slot": BIO})({"slots": np.zeros(shape)}, [words("w", [1], 3)] * texts)
 
 
 def test_post_entries_make_one_decoder():
     labels = {"label": ["x", "y", "z"], "slot": BIO}
-    assert isinstance(decoder_from([POST], labels), Decoder)
-    assert isinstance(decoder_from([EmbeddingPost(output="e")], labels), Embedder)
-    assert isinstance(decoder_from([SLOT], labels), Tagger)
+    assert isinstance(decoder_from([POST], labels), ClassCodec)
+    assert isinstance(decoder_from([EmbeddingPost(output="e")], labels), VectorCodec)
+    assert isinstance(decoder_from([SLOT], labels), SlotCodec)
     decode = decoder_from([POST, SLOT], labels)
-    assert isinstance(decode, Understander)
-    assert [each.reads_words for each in (Decoder, Embedder, Tagger, Understander)] == [
+    assert isinstance(decode, IntentSlotCodec)
+    assert [each.reads_words for each in (ClassCodec, VectorCodec, SlotCodec, IntentSlotCodec)] == [
         False,
         False,
         True,

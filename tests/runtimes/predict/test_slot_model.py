@@ -14,7 +14,9 @@ from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.bundle.manifest import DecodeImage, ExportSpec, ImagePre
 from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.predict.answers import Prediction, Tagging, Understanding
+from compactor_runtimes.predict.answers.classes import Prediction
+from compactor_runtimes.predict.answers.intent_slots import Understanding
+from compactor_runtimes.predict.answers.slots import Tagging
 from tests.runtimes.slot_bundles import (
     BIO,
     DEVICE,

@@ -15,7 +15,8 @@ from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.bundle.manifest import EmbeddingPost, ExportSpec, TextPre
 from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.predict.answers import Embedder, decoder_from
+from compactor_runtimes.predict.answers import decoder_from
+from compactor_runtimes.predict.answers.vector import VectorCodec
 from tests.runtimes.text_bundles import PRE, TABLE, WORDS, graph, write_text_bundle, write_tokenizer
 
 
@@ -92,9 +93,11 @@ def test_a_vector_is_left_as_it_is_if_the_manifest_says_so():
     found = decoder_from([EmbeddingPost(output="e", normalize=False)], {})({"e": values})
     assert found[0].vector.tolist() == [3, 4]
     assert found[0].vector.dtype == np.float32
-    assert Embedder(EmbeddingPost(output="e"))({"e": values})[0].vector.tolist() == pytest.approx([0.6, 0.8])
+    assert VectorCodec(EmbeddingPost(output="e"), {})({"e": values})[0].vector.tolist() == pytest.approx(
+        [0.6, 0.8]
+    )
     with pytest.raises(IntegrityError, match=r"shape \(1, 2, 1\) found, \[B, D\] expected"):
-        Embedder(EmbeddingPost(output="e"))({"e": values[..., None]})
+        VectorCodec(EmbeddingPost(output="e"), {})({"e": values[..., None]})
 
 
 def test_good_bundles_pass_every_check(texts, tmp_path):

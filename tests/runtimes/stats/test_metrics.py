@@ -65,10 +65,6 @@ def test_ece_by_hand():
     assert metrics.ece(probs, [0, 0, 0, -100], bins=5) == pytest.approx((0.6 + 0.2 + 0.0) / 3)
 
 
-def test_softmax_by_hand():
-    np.testing.assert_allclose(metrics.softmax([[0.0, math.log(3)]]), [[0.25, 0.75]], rtol=1e-12)
-
-
 def discordant(b, c, both=5):
     """Correctness of a and b with `b` samples only a gets right, `c` only b."""
     a = [True] * b + [False] * c + [True] * both

@@ -7,7 +7,7 @@ import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from compactor_runtimes.predict.slots import spans
+from compactor_runtimes.predict.bio import spans
 from compactor_runtimes.stats.metrics import Interval
 from compactor_runtimes.stats.sequences import (
     bootstrap,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compactor_runtimes.predict.slots import Slot, first_tokens, is_bio, slots, spans, word_bounds
+from compactor_runtimes.predict.bio import Slot, first_tokens, is_bio, slots, spans, word_bounds
 
 
 def test_words_are_runs_without_white_space():

@@ -1,0 +1,117 @@
+"""The contract of every kind of answer: what is kept is found again, and a change is found out."""
+
+import numpy as np
+import pytest
+
+from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, SoftmaxPost
+from compactor_runtimes.errors import IntegrityError
+from compactor_runtimes.golden.findings import Allowed
+from compactor_runtimes.predict.answers import CODECS, TOGETHER, decoder_from, open_codec, reads_words
+from compactor_runtimes.predict.bio import word_bounds
+from compactor_runtimes.predict.text import Words
+
+LABELS = {"label": ["off", "on"], "slot": ["O", "B-a", "I-a"]}
+POSTS = {
+    "softmax": SoftmaxPost(output="out", labels="label"),
+    "embedding": EmbeddingPost(output="out"),
+    "bio": BioPost(output="slots", labels="slot"),
+}
+WORDS = [Words(np.zeros(3, np.int64), word_bounds("big red"), np.array([0, 2]), "big red")]
+OUT = np.array([[3.0, 4.0]], np.float32)
+SLOTS = np.array([[[0, 9, 0], [9, 0, 0], [0, 0, 9]]], np.float32)
+OUTPUTS = {"out": OUT, "slots": SLOTS}
+# another class and direction, and a second word that is outside
+CHANGED = {"out": OUT[:, ::-1], "slots": SLOTS[:, [0, 1, 1]]}
+# e^-1 / (1 + e^-1), e^-9 / (1 + 2 e^-9)
+SURE, CERTAIN = 0.7310586, 0.9997532
+SAID = {
+    "softmax": ("on", ["on", "0.7311"], ["label", "index", "confidence", "probabilities"]),
+    "embedding": ("2 numbers", ["2 numbers"], ["embedding"]),
+    "bio": ("1 slots", ["a[0:7]=big red"], ["slots"]),
+}
+
+
+def kept(tag):
+    """A codec, the answer to OUTPUTS, what is read of its record, and the record."""
+    codec = open_codec(POSTS[tag], LABELS)
+    (answer,) = codec(OUTPUTS, WORDS)
+    record, arrays = codec.keep(answer, "case-007")
+    return codec, answer, codec.read(record, arrays.__getitem__), record
+
+
+def judged(tag, found, *, limit=1e-3, tie=0.0):
+    codec, _, stored, _ = kept(tag)
+    return codec.compare(
+        found, stored, OUTPUTS, WORDS, allowed=Allowed(limit, tie), what=f"case of {codec.output!r}"
+    )
+
+
+@pytest.mark.parametrize("tag", CODECS)
+def test_what_is_kept_compares_with_itself_and_not_with_another_answer(tag):
+    same, other = judged(tag, OUTPUTS), judged(tag, CHANGED)
+    assert (same.passed, same.value, same.limit) == (True, 0.0, 1e-3)
+    assert not other.passed
+    assert f"case of {POSTS[tag].output!r}" in other.detail
+    assert "found" in other.detail
+    with pytest.raises(IntegrityError, match="export the bundle again"):
+        judged(tag, {name: values[0] for name, values in OUTPUTS.items()})
+
+
+@pytest.mark.parametrize("tag", CODECS)
+def test_what_is_said_of_an_answer(tag):
+    codec, answer, _, _ = kept(tag)
+    say, cells, fields = SAID[tag]
+    assert (codec.say(answer), codec.cells(answer), list(codec.fields(answer))) == (say, cells, fields)
+    assert codec.fits_a_line is (tag != "embedding")
+    assert codec.reads_words is reads_words([POSTS[tag]]) is (tag == "bio")
+    assert codec.labels == {"softmax": ["off", "on"], "embedding": [], "bio": ["O", "B-a", "I-a"]}[tag]
+
+
+def test_records_as_bundles_have_held_them_since_the_first_release():
+    assert kept("softmax")[3] == {"label": "on", "index": 1, "confidence": pytest.approx(SURE, rel=1e-6)}
+    assert kept("embedding")[3] == {"vector": "case-007.decoded-vector"}
+    np.testing.assert_allclose(kept("embedding")[2], [[0.6, 0.8]], rtol=1e-6)
+    slot = {"name": "a", "start": 0, "end": 7, "value": "big red"}
+    assert kept("bio")[3] == {"slots": [{**slot, "confidence": pytest.approx(CERTAIN, rel=1e-6)}]}
+
+
+def test_two_answers_are_as_good_where_the_stored_logits_tie():
+    """The stored ones differ by 1 in the class, by 9 in the label of the second word."""
+    for tag, apart in (("softmax", 1.0), ("bio", 9.0)):
+        found = {"out": OUT[:, ::-1], "slots": SLOTS[:, [0, 1, 1]]}
+        assert not judged(tag, found, limit=1.0, tie=apart).passed
+        assert judged(tag, found, limit=1.0, tie=apart + 0.1).passed
+
+
+def test_limits_by_hand():
+    """tanh(0.2 / 2) = 0.0997; a vector that is left as it is keeps to its output's limit."""
+    for tag in ("softmax", "bio"):
+        codec = open_codec(POSTS[tag], LABELS)
+        assert codec.limit(1e-3, 0.2, exact=True) == 1e-3
+        assert codec.limit(0.05, 0.2, exact=False) == pytest.approx(0.0996680, rel=1e-5)
+        assert codec.limit(0.05, 0.02, exact=False) == 0.05
+    whole, raw = (open_codec(EmbeddingPost(output="out", normalize=one), LABELS) for one in (True, False))
+    assert (whole.limit(0.05, 0.2, exact=False), raw.limit(0.05, 0.2, exact=False)) == (0.05, 0.2)
+    assert (whole.limit(1e-3, 1e-4, exact=True), raw.limit(1e-3, 1e-4, exact=True)) == (1e-3, 1e-4)
+
+
+@pytest.mark.parametrize("tags", TOGETHER)
+def test_entries_together_say_what_each_of_them_says(tags):
+    posts = [POSTS[tag] for tag in tags]
+    codecs = [open_codec(post, LABELS) for post in posts]
+    decode = decoder_from(posts, LABELS)
+    (answer,) = decode(OUTPUTS, WORDS)
+    record, arrays = decode.keep(answer, "case-007")
+    assert arrays == {}
+    for codec in codecs:
+        (alone,) = codec(OUTPUTS, WORDS)
+        own, _ = codec.keep(alone, "case-007")
+        assert own.items() <= record.items()
+        assert codec.fields(alone).items() <= decode.fields(answer).items()
+        stored = codec.read(record, arrays.__getitem__)
+        assert codec.compare(
+            OUTPUTS, stored, OUTPUTS, WORDS, allowed=Allowed(0.0, 0.0), what="together"
+        ).passed
+    assert (decode.say(answer), decode.labels) == ("on", ["off", "on"])
+    assert decode.cells(answer) == ["on", "0.7311", "a[0:7]=big red"]
+    assert (decode.reads_words, decode.fits_a_line) == (True, True)
