@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +27,7 @@ from compactor.data.spec import DataSpec
 from compactor.records import DataInfo
 from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImageStep, Resize
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.files import new_folder
 from compactor_runtimes.predict.images import to_uint8
 
 FORMAT = 1
@@ -130,8 +130,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
     if found is not None:
         return found
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{digest[:16]}.", dir=folder.parent))
+        temporary = new_folder(folder.parent, f".{digest[:16]}.")
     except OSError as error:
         raise UsageError(
             f"cache folder {folder.parent} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"

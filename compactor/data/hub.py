@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from ssl import SSLError
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.request import Request, urlopen
 
 from compactor.data.spec import SPLIT_NAMES
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.files import new_folder
 
 SECONDS = 5.0  # until the hub counts as unreachable
 
@@ -48,8 +48,7 @@ def fetch(name: str, root: Path) -> Path:
     known = {split: part for split, part in found.items() if split in SPLIT_NAMES}
     if "train" not in known:
         raise UsageError(f"data set {name!r}: has the splits {', '.join(found)}, expected one named train")
-    root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".fetching.", dir=root))
+    temporary = new_folder(root, ".fetching.")
     try:
         for split, part in known.items():
             _write(part, temporary / f"{split}.parquet")

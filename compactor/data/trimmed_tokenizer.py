@@ -6,8 +6,6 @@ digest covers all that the two depend on, and the tokenizer is written last, so 
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from compactor.data.cache import CACHE_VARIABLE, Opening, cache_root
@@ -15,6 +13,7 @@ from compactor.data.extra_texts import further_texts, naming
 from compactor.data.spec import VocabularySpec
 from compactor.data.vocabulary import pieces, trim
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.files import write_whole
 
 FORMAT = 1  # to be raised when the same input gives another tokenizer
 KEY = "data.vocabulary.texts"
@@ -45,23 +44,10 @@ def trimmed_tokenizer(tokenizer: Path, spec: VocabularySpec, opening: Opening) -
         texts = [text for source in sources for text in source.texts()]
     found = trim(tokenizer, pieces(tokenizer, texts), most=spec.most)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / KEPT, json.dumps(found.kept))
-        _write(folder / TOKENIZER, found.to_json())
+        write_whole(folder / KEPT, json.dumps(found.kept).encode())
+        write_whole(folder / TOKENIZER, found.to_json().encode())
     except OSError as error:
         raise UsageError(
             f"cache folder {folder} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"
         ) from error
     return folder
-
-
-def _write(path: Path, content: str) -> None:
-    """Let the file appear whole; who writes at the same time writes the same."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-        Path(name).replace(path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -9,7 +9,6 @@
 import fcntl
 import hashlib
 import io
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from compactor.label_store.header import (
     same_identity,
 )
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.files import write_whole
 
 LOCK_FILE = ".lock"
 SHARD_RECORDS = 8192  # what at most is lost of a killed process's work, or a 512th of a large store
@@ -98,10 +98,10 @@ class StoreWriter:
             listed = [shard for part in read_header(folder).parts for shard in part.shards]
             self.hashes = {one.file: one.sha256 for one in listed if (folder / one.file).is_file()}
         else:
-            _write(folder / UNFINISHED_FILE, _encoded(self.header))
+            write_whole(folder / UNFINISHED_FILE, _encoded(self.header))
         for part in header.parts:
             if not (folder / part.ids).is_file():
-                _write(folder / part.ids, ids_file(part.split, ids[part.split])[1])
+                write_whole(folder / part.ids, ids_file(part.split, ids[part.split])[1])
 
     def missing(self, share: tuple[int, int] = (1, 1)) -> list[Job]:
         """Shards that are not there, of the `share[0]`-th of `share[1]` equal shares (counting from 1)."""
@@ -140,7 +140,7 @@ class StoreWriter:
         """Put a whole shard in place."""
         content = io.BytesIO()
         np.save(content, records, allow_pickle=False)
-        _write(self.folder / job.file, content.getbuffer())
+        write_whole(self.folder / job.file, content.getbuffer())
         self.hashes.pop(job.file, None)
 
     def finish(self) -> Header | None:
@@ -164,7 +164,7 @@ class StoreWriter:
             ]
             parts.append(replace(part, shards=shards))
         header = replace(self.header, parts=parts)
-        _write(self.folder / STORE_FILE, _encoded(header))
+        write_whole(self.folder / STORE_FILE, _encoded(header))
         (self.folder / UNFINISHED_FILE).unlink(missing_ok=True)
         return header
 
@@ -185,16 +185,3 @@ def _lock(file: IO[bytes], number: int) -> bool:
 
 def _encoded(header: Header) -> bytes:
     return msgspec.json.format(msgspec.json.encode(header), indent=1) + b"\n"
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """Put a whole file in place by one rename, after it has reached the disk (rule 1)."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

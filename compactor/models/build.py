@@ -18,6 +18,7 @@ from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.files import written_whole
 from compactor_runtimes.tables import lookup
 
 TOKENIZER = "tokenizer.json"
@@ -122,7 +123,8 @@ def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.backbone.state_dict().items()}
     if state:  # an exported teacher's weights stay in its bundle
-        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        with written_whole(folder / WEIGHTS) as partial:
+            save_file(state, partial, metadata={"format": "pt"})
     config = {
         "model": getattr(model.backbone, "saved_model", spec.model),
         "options": getattr(model.backbone, "saved_options", lambda: spec.options)(),

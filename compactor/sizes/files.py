@@ -13,6 +13,7 @@ from compactor.recipe.load import LoadedRecipe
 from compactor.sizes.candidates import Sizes
 from compactor.sizes.plot import plot_sizes
 from compactor_runtimes.errors import MissingDependency
+from compactor_runtimes.files import write_whole
 
 
 class SizesFiles:
@@ -29,9 +30,8 @@ class SizesFiles:
 
     def save(self, sizes: Sizes) -> None:
         """Write sizes.json, whole or not at all."""
-        temporary = self.folder / "sizes.json.tmp"
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(sizes), indent=1) + b"\n")
-        temporary.replace(self.folder / "sizes.json")
+        content = msgspec.json.format(msgspec.json.encode(sizes), indent=1) + b"\n"
+        write_whole(self.folder / "sizes.json", content)
 
     def draw(self, sizes: Sizes) -> None:
         """Write the plot; without the package that draws, say so: the table and the samples are there."""

@@ -5,7 +5,6 @@ What a bundle means is `compactor_runtimes.bundle.manifest`; whether it holds is
 """
 
 import os
-import secrets
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from compactor_runtimes.bundle.manifest import (
 )
 from compactor_runtimes.bundle.open import MANIFEST, file_entry, resolve_inside
 from compactor_runtimes.errors import IntegrityError, NumericGateError, UsageError, needs_extra
+from compactor_runtimes.files import new_folder, written_whole
 from compactor_runtimes.golden.findings import Decoded, DecodedSlots, DecodedVector
 from compactor_runtimes.predict.answering import words_from
 from compactor_runtimes.predict.answers import (
@@ -82,9 +82,7 @@ def write_bundle(folder: Path, contents: BundleContents) -> Path:
     check_fit_to_ship(contents.artifacts, contents.default_artifact)
     if not contents.raws:
         raise UsageError(f"bundle of {contents.source.name!r}: got no golden input, expected at least one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
-    partial.mkdir()
+    partial = new_folder(folder.parent, f".{folder.name}.")
     try:
         _fill(partial, contents)
         move_into_place(partial, folder)
@@ -214,7 +212,8 @@ def _write_golden(root: Path, contents: BundleContents) -> None:
                 decoded=decoded,
             )
         )
-    save_file(tensors, root / _GOLDEN.tensors)
+    with written_whole(root / _GOLDEN.tensors) as partial:
+        save_file(tensors, partial)
     _write(root / _GOLDEN.cases, msgspec.json.format(msgspec.json.encode(cases), indent=1))
 
 

@@ -21,6 +21,7 @@ from compactor_runtimes import load, open_bundle, verify_bundle
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import AccuracyGateError, IntegrityError, NumericGateError, UsageError
+from tests.file_modes import EXPECTED, modes, umask
 
 
 @pytest.fixture
@@ -254,6 +255,13 @@ def test_a_failure_leaves_nothing_and_keeps_what_was_there(contents, tmp_path):
     assert list(out.iterdir()) == [folder]
     assert (folder / "manifest.json").read_bytes() == before
     assert verify_bundle(folder)
+
+
+@pytest.mark.parametrize("mask", EXPECTED)
+def test_files_of_a_bundle_respect_the_umask(contents, tmp_path, mask):
+    with umask(mask):
+        folder = write_bundle(tmp_path / "bundle", contents)
+    assert modes(folder) == EXPECTED[mask]
 
 
 def test_an_existing_bundle_is_replaced_whole(contents, tmp_path):

@@ -3,7 +3,6 @@
 Raw samples are kept and every summary is derived from them. The other modules here draw it.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import msgspec
 
 from compactor_runtimes.bundle.manifest import drop_parents
 from compactor_runtimes.errors import IntegrityError, MissingDependency
+from compactor_runtimes.files import write_whole
 from compactor_runtimes.report.contents import (
     READABLE_VERSIONS,
     AccuracyRow,
@@ -78,7 +78,7 @@ def write_report(report: Report, folder: Path) -> Path:
     # one line for a list of numbers, or raw samples would take a line each (a string holds no raw newline)
     text = re.sub(rb"\[\n[-+.\deE,\s]*\]", lambda found: re.sub(rb"\s+", b"", found[0]), text)
     path = folder / REPORT_FILE
-    _write_whole(path, text + b"\n")
+    write_whole(path, text + b"\n")
     write_pages(report, folder)
     return path
 
@@ -102,24 +102,17 @@ def write_pages(report: Report, folder: Path) -> Pages:
         page, note = render_html(report), ""
     except MissingDependency as error:
         page, note = None, f"{HTML_FILE} was not written: {error}"
-    _write_whole(markdown, render_markdown(report, note=note).encode())
+    write_whole(markdown, render_markdown(report, note=note).encode())
     if page is None:
         html.unlink(missing_ok=True)
         return Pages([markdown], note)
-    _write_whole(html, page.encode())
+    write_whole(html, page.encode())
     return Pages([markdown, html], note)
 
 
 def report_files(folder: Path) -> list[Path]:
     """List the files of the report in `folder`, report.json first; report.html may be absent."""
     return [path for name in (REPORT_FILE, MARKDOWN_FILE, HTML_FILE) if (path := folder / name).is_file()]
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def read_report(path: Path) -> Report:

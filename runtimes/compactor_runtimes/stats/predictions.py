@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from compactor_runtimes.errors import IntegrityError, needs_extra
+from compactor_runtimes.files import written_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,14 +40,12 @@ def write_predictions(predictions: Predictions, folder: Path) -> Path:
     """Write the file into `folder` (created if need be); return its path."""
     with needs_extra("ort"):
         from safetensors.numpy import save_file
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, NDArray[Any]] = {"ids": predictions.ids, "labels": predictions.labels}
     tensors |= {f"{name}{_TOP1}": values for name, values in predictions.top1.items()}
     tensors |= {f"{name}{_CONFIDENCE}": values for name, values in predictions.confidence.items()}
     path = folder / PREDICTIONS_FILE
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(tensors, partial, metadata={"digest": predictions.digest, "version": "1"})
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(tensors, partial, metadata={"digest": predictions.digest, "version": "1"})
     return path
 
 

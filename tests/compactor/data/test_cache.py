@@ -13,6 +13,7 @@ from compactor.records import DataInfo, ImageInfo
 from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.images import to_uint8
+from tests.file_modes import EXPECTED, modes, umask
 
 GREY = [DecodeImage(mode="L")]
 COUNT = 2 * IMAGES_PER_JOB + 10  # three jobs
@@ -44,6 +45,13 @@ def test_images_are_decoded_in_order_into_a_memory_map(folder, tmp_path):
     assert numbers.tolist() == list(range(COUNT))
     assert calls == [(IMAGES_PER_JOB, COUNT), (2 * IMAGES_PER_JOB, COUNT), (COUNT, COUNT)]
     assert entries(tmp_path) == [stored.digest]
+
+
+@pytest.mark.parametrize("mask", EXPECTED)
+def test_files_of_the_cache_respect_the_umask(folder, tmp_path, mask):
+    with umask(mask):
+        fill(folder, tmp_path / "cache")
+    assert modes(tmp_path / "cache") == EXPECTED[mask]
 
 
 def test_order_holds_when_many_more_jobs_than_threads_are_waiting(folder, tmp_path, monkeypatch):

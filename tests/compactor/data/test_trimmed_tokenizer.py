@@ -20,6 +20,7 @@ from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import UsageError
 from tests.compactor.data.test_extra_texts import write_jsonl
 from tests.compactor.text_toys import write_wordpiece
+from tests.file_modes import EXPECTED, modes, umask
 
 
 @pytest.fixture
@@ -118,6 +119,13 @@ def test_images_have_no_vocabulary(tmp_path) -> None:
     images = DataSpec(dataset="digits", vocabulary=VocabularySpec(texts=["x"]))
     with pytest.warns(UserWarning, match="data.vocabulary has no effect on images"):
         open_dataset(images, base=None, cache=tmp_path)
+
+
+@pytest.mark.parametrize("mask", EXPECTED)
+def test_its_files_respect_the_umask(spec, tmp_path, mask) -> None:
+    with umask(mask):
+        open_texts(spec, task="text-classification", base=tmp_path, cache=tmp_path / "cache")
+    assert modes(tmp_path / "cache") == EXPECTED[mask]
 
 
 def test_a_bundles_tokenizer_is_not_trimmed_again(spec, tmp_path) -> None:

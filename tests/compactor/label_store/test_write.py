@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compactor.label_store import write
 from compactor.label_store.header import STORE_FILE, Payload, read_header
 from compactor.label_store.store import open_store
 from compactor.label_store.write import UNFINISHED_FILE, StoreWriter, forecast_bytes, shard_rows_of
 from compactor_runtimes.errors import IntegrityError, UsageError
 from tests.compactor import label_toys
+from tests.file_modes import EXPECTED, modes, umask
 
 
 def writer(folder: Path, **changes: object) -> StoreWriter:
@@ -45,6 +45,15 @@ def test_rows_of_a_shard_by_hand() -> None:
     assert shard_rows_of(50_000, 500) == 98  # ceil(8192 / 500) = 17 rows would give 2942 shards
     assert shard_rows_of(50, 100_000) == 1
     assert shard_rows_of(1_281_167, 500) == 2503
+
+
+@pytest.mark.parametrize("mask", EXPECTED)
+def test_files_of_a_store_respect_the_umask(tmp_path: Path, mask: int) -> None:
+    with umask(mask):
+        making = writer(tmp_path / "store")
+        fill(making)
+        making.finish()
+    assert modes(tmp_path / "store") == EXPECTED[mask]
 
 
 def test_the_forecast_is_the_size_of_what_is_written(tmp_path: Path) -> None:
@@ -187,7 +196,7 @@ def test_a_disk_that_fills_when_data_are_flushed(
     def full(number: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(write.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         fill(making) if at == "shard" else making.finish()
     assert label_toys.contents(tmp_path) == before

@@ -23,6 +23,7 @@ from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import UsageError
 from tests.compactor.models.test_text_models import source_of
 from tests.compactor.text_toys import CLASSES, IDS, bert_folder, text_info
+from tests.file_modes import EXPECTED, modes, umask
 
 TASKS: dict[str, dict[str, list[str]]] = {
     "masked-lm": {},
@@ -239,6 +240,15 @@ def test_random_starts_depend_on_the_seed_alone(tmp_path: Path) -> None:
     assert all(torch.equal(one[key], same[key]) for key in one)
     for key in ("backbone.heads.slot.weight", "backbone.encoder.model.encoder.layer.0.output.dense.weight"):
         assert not torch.equal(one[key], other[key])
+
+
+@pytest.mark.parametrize("mask", EXPECTED)
+def test_files_of_a_model_folder_respect_the_umask(mask: int, tmp_path: Path) -> None:
+    spec = ModelSpec(model="encoder:1x16")
+    model = build_model(spec, info_of(tmp_path / "data", next(iter(TASKS))), base=tmp_path)
+    with umask(mask):
+        save_model(model, spec, tmp_path / "saved")
+    assert modes(tmp_path / "saved") == EXPECTED[mask]
 
 
 @every_norm
