@@ -26,7 +26,7 @@ from tests.file_modes import EXPECTED, modes, umask
 
 @pytest.fixture
 def contents(image, student_folder, tmp_path) -> BundleContents:
-    artifact = verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
+    artifact = verify_artifact(image.source, image.artifact, image.workspace, feeds=image.feeds)
     raws = []
     for index in range(3):
         raws.append(tmp_path / f"raw{index}.png")
@@ -159,7 +159,7 @@ def reduced(contents, image, tmp_path) -> BundleContents:
     folder = tmp_path / "exported"
     folder.mkdir()
     (folder / "fp32.onnx").write_bytes((image.folder / "fp32.onnx").read_bytes())
-    half = export_artifact(image.source, ExportSpec(precision="fp16"), folder)
+    half = export_artifact(image.source, ExportSpec(precision="fp16"), image.at(folder))
     model = onnx.load(folder / "fp32.onnx")
     bias = next(each for each in model.graph.initializer if each.name == "fc.bias")
     bias.CopyFrom(from_array(to_array(bias) + np.float32(1e-3), bias.name))
@@ -169,7 +169,10 @@ def reduced(contents, image, tmp_path) -> BundleContents:
         name="shifted", spec=spec, files=[file_entry(folder, "shifted.onnx")], status="not-run"
     )
     reference = Reference(image.source, image.feeds)
-    artifacts = [*contents.artifacts, *(verify_against(reference, each, folder) for each in (half, shifted))]
+    artifacts = [
+        *contents.artifacts,
+        *(verify_against(reference, each, image.at(folder)) for each in (half, shifted)),
+    ]
     return replace(contents, artifacts=artifacts, artifact_folder=folder)
 
 

@@ -10,7 +10,7 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_exporters.source import check_deploy_weights
 from compactor_exporters.verify.artifact import verify_artifact
@@ -116,15 +116,17 @@ def feeds(assets):
 def bert(tmp_path_factory, feeds):
     torch.manual_seed(0)
     source, folder = source_of(Bert(), 5, classes=True), tmp_path_factory.mktemp("bert")
-    artifact = export_artifact(source, ExportSpec(required=True), folder)
-    return source, verify_artifact(source, artifact, folder, feeds=feeds), folder
+    workspace = Workspace(folder)
+    artifact = export_artifact(source, ExportSpec(required=True), workspace)
+    return source, verify_artifact(source, artifact, workspace, feeds=feeds), folder
 
 
 def words_of(folder, feeds, **options):
     torch.manual_seed(0)
     source = source_of(Words(**options), 8)
-    artifact = export_artifact(source, ExportSpec(required=True), folder)
-    return source, verify_artifact(source, artifact, folder, feeds=feeds)
+    workspace = Workspace(folder)
+    artifact = export_artifact(source, ExportSpec(required=True), workspace)
+    return source, verify_artifact(source, artifact, workspace, feeds=feeds)
 
 
 def test_a_bert_encoder_is_exported_with_its_weights_and_dynamic_axes(bert):
@@ -271,7 +273,7 @@ def test_an_artifact_that_reads_its_padding_is_rejected(feeds, tmp_path):
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, tmp_path / "fp32.onnx")
-    wrong = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    wrong = verify_artifact(source, artifact, Workspace(tmp_path), feeds=feeds)
     failed = {check.name for check in wrong.checks if not check.passed}
     assert failed == {"real-samples", "padding"}
 
@@ -298,8 +300,9 @@ def test_padded_copies_hold_the_same_text(feeds):
 
 def test_a_mask_with_holes_is_refused(feeds, tmp_path):
     source = source_of(Words(), 8)
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, ExportSpec(), workspace)
     mask = feeds["attention_mask"].copy()
     mask[3, 1] = 0
     with pytest.raises(UsageError, match=r"'attention_mask' of sample 3 is \[1, 0, 1, .*ones and then zeros"):
-        verify_artifact(source, artifact, tmp_path, feeds=feeds | {"attention_mask": mask})
+        verify_artifact(source, artifact, workspace, feeds=feeds | {"attention_mask": mask})

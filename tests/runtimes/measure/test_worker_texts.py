@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compactor_runtimes.backends import OPENERS
 from compactor_runtimes.bundle.manifest import DecodeImage, ImagePre, SoftmaxPost, ToFloat
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import measure
@@ -33,7 +32,7 @@ def samples(tmp_path):
 def candidate(bundle, **changes):
     fields = {
         "name": "words",
-        "runtime": OPENERS["onnx"],
+        "runtime": "ort-cpu",
         "source": str(bundle.path / "artifacts/fp32.onnx"),
         "digest": "d",
         "pre": bundle.manifest.pre,
