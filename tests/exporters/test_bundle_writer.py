@@ -101,6 +101,13 @@ def test_the_bundle_opens_verifies_and_predicts(contents, tmp_path):
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_golden_cases_pass_on_openvino_within_the_limits_of_onnx_runtime(contents, tmp_path):
+    folder = write_bundle(tmp_path / "bundle", contents)
+    result = verify_bundle(folder, runtime="openvino")
+    result.raise_for_gate()
+    assert {row.check for row in result.rows} == {row.check for row in verify_bundle(folder).rows}
+
+
 def test_golden_outputs_are_the_torch_students(contents, tmp_path):
     folder = write_bundle(tmp_path / "bundle", contents)
     tensors = load_file(folder / "golden/tensors.safetensors")

@@ -207,6 +207,18 @@ def test_a_bundle_of_texts_verifies_and_predicts_with_its_own_tokenizer(
     assert not verify_bundle(bundle, threads=1).rows[0].passed
 
 
+def test_a_text_bundle_passes_on_openvino(bert, assets, tmp_path):
+    source, artifact, folder = bert
+    given = contents(
+        replace(source, assets={PRE.tokenizer: assets / PRE.tokenizer}), artifact, folder, tmp_path
+    )
+    result = verify_bundle(write_bundle(tmp_path / "bundle", given), runtime="openvino", threads=1)
+    result.raise_for_gate()
+    assert {"output logits", "output logits, batched", "decoding of logits"} <= {
+        row.check for row in result.rows
+    }
+
+
 def contents(source, artifact, folder, tmp_path) -> BundleContents:
     student = tmp_path / "student"
     student.mkdir()

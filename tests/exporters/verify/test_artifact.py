@@ -18,10 +18,11 @@ from compactor_exporters import Workspace
 from compactor_exporters.verify.artifact import concluded, top1_matches, verify_against, verify_artifact
 from compactor_exporters.verify.reference import Reference
 from compactor_exporters.verify.samples import edge_samples, shape_grid
+from compactor_runtimes.backends import Runtime, open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.environment import isa_flags
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 
 def named(artifact: Artifact) -> dict[str, Check]:
@@ -305,6 +306,59 @@ def test_torch_answers_once_for_all_artifacts(image, tmp_path):
     assert len(calls) == with_noise
     assert (first.status, second.status) == ("verified", "verified")
     assert first.limits == second.limits
+
+
+def test_the_runtime_of_the_verdict_is_recorded(image):
+    reference = Reference(image.source, image.feeds)
+    first = verify_against(reference, image.artifact, image.workspace)
+    assert first.runtimes == ["ort-cpu"]
+    second = verify_against(reference, first, image.workspace, runtime="openvino")
+    assert (second.status, second.reason) == ("verified", "")
+    assert second.runtimes == ["ort-cpu", "openvino"]
+    assert second.limits == first.limits
+    with pytest.raises(UsageError, match="runtime 'tensorrt' does not open"):
+        verify_against(reference, first, image.workspace, runtime="tensorrt")
+    with pytest.raises(UnfitEnvironmentError, match="CUDAExecutionProvider"):
+        verify_against(reference, first, image.workspace, runtime="ort-cuda")
+
+
+def engine_of(image, folder: Path) -> Artifact:
+    (folder / "any.engine").write_bytes(b"engine")
+    return Artifact(
+        name="tensorrt-rtx-fp16",
+        spec=ExportSpec(format="tensorrt-rtx", precision="fp16"),
+        files=[file_entry(folder, "any.engine")],
+        status="not-run",
+    )
+
+
+def test_an_engine_without_its_gpu_stays_not_run_with_the_reason(image, tmp_path, monkeypatch):
+    def none_here(source: Path, *, threads: int | None, trust: bool) -> Runtime:
+        assert trust  # it was made here
+        raise UnfitEnvironmentError(f"{source.name}: not run: no NVIDIA GPU that CUDA can use")
+
+    monkeypatch.setattr("compactor_runtimes.backends.tensorrt.open_tensorrt_rtx", none_here)
+    found = verify_artifact(image.source, engine_of(image, tmp_path), image.at(tmp_path), feeds=image.feeds)
+    assert (found.status, found.checks, found.runtimes) == ("not-run", [], [])
+    assert found.reason == "any.engine: not run: no NVIDIA GPU that CUDA can use"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_engine_on_its_gpu_is_verified_like_any_artifact(image, tmp_path, monkeypatch, right):
+    """ONNX Runtime stands in for the GPU; a wrong answer is not within a limit of its own, for it is NaN."""
+
+    def open_graph(source: Path, *, threads: int | None, trust: bool) -> Runtime:
+        runtime = open_runtime("ort-cpu", image.folder / "fp32.onnx", threads=threads)
+        if not right:
+            run = runtime.run
+            runtime.run = lambda feeds: {name: each * np.nan for name, each in run(feeds).items()}
+        return runtime
+
+    monkeypatch.setattr("compactor_runtimes.backends.tensorrt.open_tensorrt_rtx", open_graph)
+    found = verify_artifact(image.source, engine_of(image, tmp_path), image.at(tmp_path), feeds=image.feeds)
+    assert found.status == ("verified" if right else "rejected")
+    assert found.runtimes == ["tensorrt-rtx"]
+    assert "precision" not in named(found)  # its file is no graph to be read
 
 
 def test_a_wrong_fusion_cannot_raise_its_own_limit(image, tmp_path):

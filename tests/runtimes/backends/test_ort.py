@@ -53,6 +53,45 @@ def test_a_session_on_another_provider_is_refused(source, monkeypatch):
         ort.open_cpu(source)
 
 
+class Session:
+    """Takes what a session is opened with, and runs on the CPU all the same."""
+
+    def __init__(self, path, options, providers):
+        self.asked = providers
+        Session.last = self
+
+    def disable_fallback(self):
+        pass
+
+    def get_providers(self):
+        return ["CPUExecutionProvider"]
+
+
+def test_cuda_is_the_same_file_on_another_provider_and_never_the_cpu(source, monkeypatch):
+    with pytest.raises(
+        UnfitEnvironmentError, match="provider CUDAExecutionProvider is not in this onnxruntime"
+    ):
+        open_runtime("ort-cuda", source)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    with pytest.raises(
+        UnfitEnvironmentError, match="asked for CUDAExecutionProvider, the session runs on CPUEx"
+    ):
+        open_runtime("ort-cuda", source)
+    assert Session.last.asked == [("CUDAExecutionProvider", {"use_tf32": "0"})]
+
+
+def test_without_onnxruntime_cuda_names_the_extra_for_gpus(source, monkeypatch):
+    monkeypatch.setattr(ort, "find_spec", lambda name: None)
+    with pytest.raises(MissingDependency, match=r"pip install 'compactor-toolkit\[ort-gpu\]'"):
+        open_runtime("ort-cuda", source)
+
+
+def test_the_optimised_graph_is_written_where_it_is_asked_for(source, tmp_path):
+    open_runtime("ort-cpu", source, optimization="extended", optimised=tmp_path / "seen.onnx").close()
+    assert {port.name for port in onnx.load(tmp_path / "seen.onnx").graph.output} == {"logits"}
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage" * 20])
 def test_a_corrupt_model_is_one_clear_sentence(source, content, capfd):
     source.write_bytes(content)
