@@ -29,9 +29,9 @@ def latency(subject: str) -> dict[str, Any]:
         tensors = [{name: torch.from_numpy(value) for name, value in one.items()} for one in arrays]
         with torch.inference_mode():
             return {"call_s": _times(lambda x: model(**x), tensors)}
-    from compactor_runtimes.backends.ort import open_runtime
+    from compactor_runtimes.backends import open_runtime
 
-    return {"call_s": _times(open_runtime(folder / subject / "fp32.onnx").run, arrays)}
+    return {"call_s": _times(open_runtime("ort-cpu", folder / subject / "fp32.onnx").run, arrays)}
 
 
 def _times(call: Any, feeds: list[Any]) -> list[float]:

@@ -22,6 +22,7 @@ from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 if TYPE_CHECKING:
     import onnx
 
+    from compactor_exporters import Workspace
     from compactor_exporters.source import ExportSource
     from compactor_exporters.verify.reference import Reference
 
@@ -31,11 +32,11 @@ FP16 = ExportSpec(precision="fp16")
 
 @dataclass(frozen=True)
 class Bench:
-    """ResNet-20 with its answers in torch, and its artifacts in `folder`, none of them damaged."""
+    """ResNet-20 with its answers in torch, and its artifacts in `workspace`, none of them damaged."""
 
     reference: "Reference"
     artifacts: dict[str, Artifact]
-    folder: Path
+    workspace: "Workspace"
 
     @property
     def source(self) -> "ExportSource":
@@ -45,14 +46,15 @@ class Bench:
 
 def negatives() -> dict[str, Any]:
     """Try every case; `caught_by` is the first check that failed, or the error; None where nothing did."""
-    from compactor_exporters import export_artifact
+    from compactor_exporters import Workspace, export_artifact
     from compactor_exporters.verify.reference import Reference
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         source, feeds = _resnet20()
-        artifacts = {spec.name: export_artifact(source, spec, folder) for spec in (ExportSpec(), INT8, FP16)}
-        bench = Bench(Reference(source, feeds), artifacts, folder)
+        workspace, specs = Workspace(folder), (ExportSpec(), INT8, FP16)
+        artifacts = {spec.name: export_artifact(source, spec, workspace) for spec in specs}
+        bench = Bench(Reference(source, feeds), artifacts, workspace)
         whole = [_caught(bench, artifact) for artifact in artifacts.values()]
         bundle = _minilm_bundle(folder / "minilm")
         whole.append(_caught_in(bundle))
@@ -100,7 +102,7 @@ def _swapped_outputs(bench: Bench) -> Caught:
     import torch
     from torch import nn
 
-    from compactor_exporters import export_artifact
+    from compactor_exporters import Workspace, export_artifact
     from compactor_exporters.verify.reference import Reference
 
     class Both(nn.Module):
@@ -120,12 +122,12 @@ def _swapped_outputs(bench: Bench) -> Caught:
 
     [logits] = bench.source.outputs
     twice = [msgspec.structs.replace(logits, name=name) for name in ("logits", "mirrored")]
-    source = replace(bench.source, module=Both(bench.source.module).eval(), outputs=twice, traced={})
-    folder = bench.folder / "both"
+    source = replace(bench.source, module=Both(bench.source.module).eval(), outputs=twice)
+    workspace = Workspace(bench.workspace.folder / "both")
     both = Bench(
         Reference(source, bench.reference.feeds),
-        {"fp32": export_artifact(source, ExportSpec(), folder)},
-        folder,
+        {"fp32": export_artifact(source, ExportSpec(), workspace)},
+        workspace,
     )
     assert _caught(both, both.artifacts["fp32"]) is None
     return _damaged(both, "fp32", swap)
@@ -137,9 +139,9 @@ def _zero_ranges(bench: Bench) -> Caught:
     def black(wanted: Any) -> dict[str, NDArray[Any]]:
         return {name: np.zeros_like(values) for name, values in bench.reference.feeds.items()}
 
-    folder = bench.folder / "zeros"
+    workspace = bench.workspace.inside("zeros")
     source = replace(bench.source, calibration=black)
-    return _caught(replace(bench, folder=folder), export_artifact(source, INT8, folder))
+    return _caught(replace(bench, workspace=workspace), export_artifact(source, INT8, workspace))
 
 
 def _no_digests(bench: Bench) -> Caught:
@@ -193,15 +195,16 @@ def _damaged(bench: Bench, name: str, damage: "Callable[[onnx.ModelProto], None]
 
     from compactor_runtimes.bundle.open import file_entry
 
-    artifact, folder = bench.artifacts[name], bench.folder / "damaged"
+    artifact, workspace = bench.artifacts[name], bench.workspace.inside("damaged")
+    folder = workspace.folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     file = artifact.files[0].path
-    model = onnx.load(bench.folder / file)
+    model = onnx.load(bench.workspace.folder / file)
     damage(model)
     onnx.save(model, folder / file)
     changed = msgspec.structs.replace(artifact, files=[file_entry(folder, file)])
-    return _caught(replace(bench, folder=folder), changed)
+    return _caught(replace(bench, workspace=workspace), changed)
 
 
 def _middle_conv(model: "onnx.ModelProto") -> "onnx.TensorProto":
@@ -223,14 +226,14 @@ def _caught(bench: Bench, artifact: Artifact) -> Caught:
     from compactor.recipe.spec import GatesSpec
     from compactor_exporters.verify.artifact import verify_against
     from compactor_exporters.verify.gates import judge_agreement
-    from compactor_runtimes.backends.ort import open_runtime
+    from compactor_runtimes.backends import open_files
     from compactor_runtimes.errors import CompactorError
 
     try:
-        found = verify_against(bench.reference, artifact, bench.folder)
+        found = verify_against(bench.reference, artifact, bench.workspace)
         checks = found.checks
         if found.ships:
-            with closing(open_runtime(bench.folder / artifact.files[0].path)) as runtime:
+            with closing(open_files(artifact, bench.workspace.folder.joinpath)) as runtime:
                 answers = runtime.run(bench.reference.feeds)["logits"].argmax(-1)
             said = [known.outputs["logits"].argmax(-1) for known in bench.reference.groups["real-samples"]]
             precision = artifact.spec.precision

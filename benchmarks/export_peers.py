@@ -78,13 +78,14 @@ def _traced(name: str, folder: Path) -> tuple[Any, Path]:
     from compactor.release.artifacts import export_source
     from compactor.run.data import DataSets
     from compactor_exporters.onnx_fp32 import canonical_graph
+    from compactor_exporters.workspace import Workspace
 
     loaded = recipe_of(name)
     assert loaded.recipe.student is not None
     info = DataSets(loaded, SilentReporter()).open(loaded.recipe.data).info
     student = build_model(loaded.recipe.student, info, base=loaded.base).eval()
     source = export_source(student, name, loaded.recipe.task)
-    return source, canonical_graph(source, folder)
+    return source, canonical_graph(source, Workspace(folder))
 
 
 def optimum_export(folder: Path, *more: str) -> None:

@@ -4,10 +4,12 @@ Prints one JSON line with the median nanoseconds of a run; fits any Python with 
 """
 
 import json
+import os
 import statistics
 import sys
 from time import perf_counter_ns
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import, in whatever Python
 import onnxruntime
 from safetensors.numpy import load_file
 

@@ -141,7 +141,7 @@ def _bundle(folder: Path) -> Path:
     from compactor.recipe.spec import ModelSpec
     from compactor.release.artifacts import export_source
     from compactor.tasks.image_classification import TASK
-    from compactor_exporters import export_artifact
+    from compactor_exporters import Workspace, export_artifact
     from compactor_exporters.bundle_writer import BundleContents, write_bundle
     from compactor_exporters.verify.artifact import verify_artifact
     from compactor_runtimes.bundle.manifest import ExportSpec
@@ -154,8 +154,9 @@ def _bundle(folder: Path) -> Path:
     source = export_source(student, recipe.name, recipe.task)
     raws = TASK.raws(data.select, 8, folder / "raw")
     feeds = {name: value.numpy() for name, value in next(TASK.batches(data.select)).x.items()}
-    artifact = export_artifact(source, ExportSpec(required=True), folder / "artifacts")
-    artifact = verify_artifact(source, artifact, folder / "artifacts", feeds=feeds)
+    workspace = Workspace(folder / "artifacts")
+    artifact = export_artifact(source, ExportSpec(required=True), workspace)
+    artifact = verify_artifact(source, artifact, workspace, feeds=feeds)
     contents = BundleContents(
         source=source,
         artifacts=[artifact],
@@ -171,13 +172,13 @@ def predict() -> dict[str, Any]:
     """Alternate predict(bytes) with decoding and session.run alone; overhead of each pair of medians."""
     from PIL import Image
 
-    from compactor_runtimes.backends.ort import open_runtime
+    from compactor_runtimes.backends import open_runtime
     from compactor_runtimes.predict.model import load
 
     with tempfile.TemporaryDirectory() as name:
         bundle = _bundle(Path(name))
         raw = (bundle / "golden" / "case-000.png").read_bytes()
-        runtime = open_runtime(bundle / "artifacts" / "fp32.onnx", threads=1)
+        runtime = open_runtime("ort-cpu", bundle / "artifacts" / "fp32.onnx", threads=1)
         feeds = {"pixel_values": np.zeros((1, 1, 8, 8), np.float32)}
 
         def floor() -> None:
@@ -199,7 +200,7 @@ def predict() -> dict[str, Any]:
 def export() -> dict[str, Any]:
     """Export resnet20 and compare it with torch on samples spread over [0, 1]."""
     from compactor.release.artifacts import export_source
-    from compactor_exporters import export_artifact
+    from compactor_exporters import Workspace, export_artifact
     from compactor_exporters.verify.artifact import verify_artifact
     from compactor_runtimes.bundle.manifest import ExportSpec
 
@@ -207,8 +208,9 @@ def export() -> dict[str, Any]:
     feeds = {"pixel_values": np.random.default_rng(1).random((256, 3, 32, 32), dtype=np.float32)}
     source = export_source(model, "resnet20", "image-classification")
     with tempfile.TemporaryDirectory() as name:
-        artifact = export_artifact(source, ExportSpec(), Path(name))
-        artifact = verify_artifact(source, artifact, Path(name), feeds=feeds)
+        workspace = Workspace(Path(name))
+        artifact = export_artifact(source, ExportSpec(), workspace)
+        artifact = verify_artifact(source, artifact, workspace, feeds=feeds)
     check = next(check for check in artifact.checks if check.name == "real-samples")
     return {"max_abs_diff": check.value, "limit": check.limit, "n": check.n, "status": artifact.status}
 

@@ -60,14 +60,14 @@ def _onnx_agreement(student: Any, data: Any, task: Any) -> int:
     """Of how many report samples the exported graph's top class is the torch student's."""
     from compactor.evaluation import artifact_answers, same_answers, student_answers
     from compactor.release.artifacts import export_source
-    from compactor_exporters import export_artifact
-    from compactor_runtimes.backends.ort import open_runtime
+    from compactor_exporters import Workspace, export_artifact
+    from compactor_runtimes.backends import open_files
     from compactor_runtimes.bundle.manifest import ExportSpec
 
     with tempfile.TemporaryDirectory() as scratch:
         source = export_source(student, NAME, data.task)
-        artifact = export_artifact(source, ExportSpec(), Path(scratch))
-        with closing(open_runtime(Path(scratch) / artifact.files[0].path)) as runtime:
+        artifact = export_artifact(source, ExportSpec(), Workspace(Path(scratch)))
+        with closing(open_files(artifact, Path(scratch).joinpath)) as runtime:
             found = artifact_answers(runtime, student.outputs, task.batches(data.report))
     return int(same_answers(task, student_answers(student, task.batches(data.report)), found).sum())
 

@@ -218,7 +218,7 @@ def _sizes(dataset: str) -> dict[str, Any]:
     from compactor.release.artifacts import export_source
     from compactor.run.data import DataSets
     from compactor.tasks.texts import INTENT_SLOTS
-    from compactor_exporters import export_artifact
+    from compactor_exporters import Workspace, export_artifact
     from compactor_runtimes.bundle.manifest import ExportSpec
 
     folder = CACHE / NAME / "exported"
@@ -239,9 +239,9 @@ def _sizes(dataset: str) -> dict[str, Any]:
     # untrained heads change no size: it is the teacher before its vocabulary was trimmed
     models["teacher_whole"] = build_model(spec, info, base=whole.base).eval()
     for name, model in models.items():
-        source = export_source(model, name, "intent-slots")
+        source, workspace = export_source(model, name, "intent-slots"), Workspace(folder / name)
         for export in (ExportSpec(), ExportSpec(precision="int8", quantization="dynamic")):
-            artifact = export_artifact(source, export, folder / name)
+            artifact = export_artifact(source, export, workspace)
             found[f"{name}_{artifact.name}"] = sum(entry.bytes for entry in artifact.files)
         text = model.info.text
         assert text is not None

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--artifact", help="Which artifact of the bundle; absent: the recommended one.")
+@click.option("--runtime", help="What computes it, as ort-cpu or openvino; absent: the artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all probabilities.")
 def command(
-    bundle: Path, inputs: tuple[str, ...], artifact: str | None, threads: int | None, as_json: bool
+    bundle: Path,
+    inputs: tuple[str, ...],
+    artifact: str | None,
+    runtime: str | None,
+    threads: int | None,
+    as_json: bool,
 ) -> None:
     """Answer for images or texts with a bundle; needs no torch.
 
@@ -34,7 +40,7 @@ def command(
     from compactor.cli import emit_json
     from compactor_runtimes.predict.model import load
 
-    with load(bundle, artifact=artifact, threads=threads) as model:
+    with load(bundle, artifact=artifact, runtime=runtime, threads=threads) as model:
         takes, decode = model.takes, model.decode
         given = _with_lines(inputs) if takes == "text" else list(inputs)
         answers: Sequence[Answer] = model.predict(given)

@@ -7,9 +7,10 @@ import click
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--runtime", help="What runs every artifact that it can; absent: each artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def command(bundle: Path, threads: int | None, as_json: bool) -> None:
+def command(bundle: Path, runtime: str | None, threads: int | None, as_json: bool) -> None:
     """Re-run a bundle's golden cases on this machine, without torch and without a network.
 
     Checks the hash of every file, the preprocessing from the raw inputs, the numbers of every artifact
@@ -22,7 +23,7 @@ def command(bundle: Path, threads: int | None, as_json: bool) -> None:
     from compactor.cli import emit_json, result_console
     from compactor_runtimes.golden.verify import verify_bundle
 
-    result = verify_bundle(bundle, threads=threads)
+    result = verify_bundle(bundle, runtime=runtime, threads=threads)
     if as_json:
         emit_json({**msgspec.to_builtins(result), "passed": result.passed})
     else:

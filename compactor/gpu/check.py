@@ -10,21 +10,22 @@ from collections.abc import Callable
 from contextlib import closing
 from math import inf
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from compactor.gpu.engine_layers import layer_types
 from compactor.gpu.subjects import Subject, bundle_subjects, tiny_subject
-from compactor_runtimes.backends import OPENERS, Runtime, open_runtime
+from compactor_runtimes.backends import Runtime, open_runtime
 from compactor_runtimes.backends.gpu import Gpu, nvidia_gpu
 from compactor_runtimes.errors import CompactorError, NumericGateError, UnfitEnvironmentError
 from compactor_runtimes.files import write_whole
 from compactor_runtimes.golden.checks import check_artifact
 from compactor_runtimes.golden.findings import Finding, compare, summarise
+from compactor_runtimes.measure.load import warm_up
+from compactor_runtimes.stats.percentiles import percentile
 
-WARM_UP, RUNS = 20, 200
+RUNS = 200
 
 Tell = Callable[[str], None]
 Check = Callable[[Subject, Runtime, Callable[[], str]], tuple[bool, str]]
@@ -112,7 +113,7 @@ def _check(
         return [_step(subject, name, "not-run", reason) for name in ("build", *_checks(subject))]
     try:
         engine, built = _engine(subject, place, tell)
-        runtime = open_runtime(OPENERS[subject.product], engine, trust=True)
+        runtime = open_runtime(subject.product, engine, trust=True)
     except CompactorError as error:
         skipped = [
             _step(subject, name, "not-run", "not run: there is no engine") for name in _checks(subject)
@@ -183,7 +184,7 @@ def _beside(subject: Subject, runtime: Runtime, layers: Any) -> tuple[bool, str]
     """The same feeds through ONNX Runtime and the engine."""
     assert subject.graph is not None
     findings: list[Finding] = []
-    with closing(open_runtime(OPENERS["onnx"], subject.graph)) as reference:
+    with closing(open_runtime("ort-cpu", subject.graph)) as reference:
         for index, feeds in enumerate(subject.feeds):
             expected, found = reference.run(feeds), runtime.run(feeds)
             findings += [
@@ -204,15 +205,15 @@ def _layers(subject: Subject, runtime: Runtime, layers: Callable[[], str]) -> tu
 
 def _time(subject: Subject, runtime: Runtime, layers: Any) -> tuple[bool, str]:
     """One sample at a time, with the copies to the GPU and back."""
-    feeds, samples = subject.feeds[0], []
-    for turn in range(WARM_UP + RUNS):
+    feeds, samples_ns = subject.feeds[0], []
+    warm_up(lambda index: runtime.run(feeds))
+    for _ in range(RUNS):
         started = time.perf_counter_ns()
         runtime.run(feeds)
-        if turn >= WARM_UP:
-            samples.append((time.perf_counter_ns() - started) / 1e6)
+        samples_ns.append(time.perf_counter_ns() - started)
     shapes = ", ".join(f"{name}{list(array.shape)}" for name, array in feeds.items())
-    p90 = quantiles(samples, n=10)[-1]
-    return True, f"median {median(samples):.3f} ms, p90 {p90:.3f} ms of {RUNS} runs of {shapes}"
+    middle, p90 = (percentile(samples_ns, q).value_ns or 0.0 for q in (0.5, 0.9))
+    return True, f"median {middle / 1e6:.3f} ms, p90 {p90 / 1e6:.3f} ms of {RUNS} runs of {shapes}"
 
 
 def _step(subject: Subject, name: str, status: Literal["passed", "FAILED", "not-run"], detail: str) -> Step:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from compactor_runtimes.backends import CODE
+from compactor_runtimes.backends import is_code
 from compactor_runtimes.backends.tensorrt_product import PRODUCTS
 from compactor_runtimes.bundle.manifest import Artifact, Manifest
 from compactor_runtimes.bundle.open import Bundle, open_bundle
@@ -66,7 +66,7 @@ def bundle_subjects(path: Path) -> list[Subject]:
     ]
     known: dict[str, Artifact] = {graph.spec.precision: graph for graph in graphs}
     for artifact in bundle.manifest.main.artifacts:
-        if artifact.spec.format in CODE and artifact.files:
+        if is_code(artifact) and artifact.files:
             subjects.append(_subject(bundle, artifact, artifact.spec.format, cases, known))
     return subjects
 
@@ -115,7 +115,7 @@ def _subject(
     from compactor_exporters.tensorrt.build import profile_of
     from compactor_runtimes.backends.tensorrt import file_for_this_gpu
 
-    main, is_engine, missing = bundle.manifest.main, artifact.spec.format in CODE, _missing(product)
+    main, is_engine, missing = bundle.manifest.main, is_code(artifact), _missing(product)
     entry = artifact.files[0]
     if is_engine:
         try:

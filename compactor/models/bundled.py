@@ -13,7 +13,7 @@ from compactor.locate import locate
 from compactor.models.classifier import Backbone
 from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import (
     Artifact,
     BioPost,
@@ -45,7 +45,9 @@ class OnnxBackbone(nn.Module):
         self._output = bundle.manifest.main.outputs[0].name
         self._max_batch = min(port.max[0] for port in ports)
         # threads that spin between two calls would take the student's cores
-        self._runtime = open_runtime(self.files[0], threads=torch.get_num_threads(), spinning=False)
+        self._runtime = open_runtime(
+            "ort-cpu", self.files[0], threads=torch.get_num_threads(), spinning=False
+        )
 
     def saved_options(self) -> dict[str, Any]:
         """The artifact by name, because the bundle's default may change."""

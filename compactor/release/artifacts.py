@@ -20,12 +20,12 @@ from compactor.recipe.spec import GatesSpec, VsStudentGate
 from compactor.records import Batch
 from compactor.release.calibration import arrays_of, calibration_samples
 from compactor.tasks import Answers, Task, task_named
-from compactor_exporters import ExportSource, can_export, export_artifact
+from compactor_exporters import ExportSource, Workspace, can_export, export_artifact
 from compactor_exporters.bundle_writer import check_fit_to_ship
 from compactor_exporters.verify.artifact import concluded, verify_against
 from compactor_exporters.verify.gates import judge_agreement, judge_drop
 from compactor_exporters.verify.reference import Reference
-from compactor_runtimes.backends import OPENERS, open_runtime
+from compactor_runtimes.backends import open_files
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, Check, ExportSpec
 from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.stats.metrics import correct
@@ -107,17 +107,18 @@ def export_and_judge(
     labels = truth_labels(task, select, said) if has_truth else None
     shipment = Shipment(source, [], [])
     reference: Reference | None = None
+    workspace = Workspace(folder)
     with reporter.bar("export and verify", len(specs)) as bar:
         for number, spec in enumerate(specs):
             tell = partial(bar.at, number)
             with timed(shipment.seconds, EXPORT):
-                artifact = _export(source, spec, folder, tell)
+                artifact = _export(source, spec, workspace, tell)
             if artifact.files and not artifact.reason:  # otherwise the reason says what would run it
                 with timed(shipment.seconds, VERIFY):
                     if reference is None:
                         reference = Reference(source, arrays_of(next(task.batches(select))), progress=tell)
                     reference.tell = tell
-                    artifact = verify_against(reference, artifact, folder)
+                    artifact = verify_against(reference, artifact, workspace)
                     if artifact.ships and gates is not None:
                         found = _answers(artifact, source, folder, task.batches(select))
                         artifact = _judge(
@@ -141,7 +142,9 @@ def export_and_judge(
     return shipment
 
 
-def _export(source: ExportSource, spec: ExportSpec, folder: Path, tell: Callable[[str], None]) -> Artifact:
+def _export(
+    source: ExportSource, spec: ExportSpec, workspace: Workspace, tell: Callable[[str], None]
+) -> Artifact:
     """Export one entry; an optional one that cannot be made here, or of this, is left out with the reason."""
     reason = can_export(spec)
     if reason is not None:
@@ -151,7 +154,7 @@ def _export(source: ExportSource, spec: ExportSpec, folder: Path, tell: Callable
         return export_artifact(
             source,
             spec,
-            folder,
+            workspace,
             progress=lambda phase, done, of: tell(f"{spec.name}: {phase} {done}/{of}"),
         )
     except (NumericGateError, UnfitEnvironmentError, UsageError) as error:
@@ -176,7 +179,7 @@ def require_fit(shipment: Shipment) -> None:
 
 
 def _answers(artifact: Artifact, source: ExportSource, folder: Path, batches: Iterator[Batch]) -> Answers:
-    with closing(open_runtime(OPENERS[artifact.spec.format], folder / artifact.files[0].path)) as runtime:
+    with closing(open_files(artifact, folder.joinpath, trust=True)) as runtime:  # it was made here
         return artifact_answers(runtime, source.outputs, batches)
 
 

@@ -12,7 +12,7 @@ from compactor.models.student import Student, parameter_count
 from compactor.release.job import ReleaseJob
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
-from compactor_runtimes.backends import OPENERS
+from compactor_runtimes.backends import choose_runtime, options_of
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.files import writing
 from compactor_runtimes.measure.harness import measure
@@ -59,7 +59,8 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
         msgspec.structs.replace(
             student,
             name=artifact_name(artifact),
-            runtime=OPENERS[artifact.spec.format],
+            runtime=choose_runtime(artifact),
+            options=options_of(choose_runtime(artifact), trust=True),
             source=str(job.artifact_folder / artifact.files[0].path),
             digest=artifact.files[0].sha256,
             size_bytes=artifact_bytes(artifact),

@@ -22,7 +22,7 @@ from compactor.release.job import ReleaseJob
 from compactor.release.measurement import known_parameters, torch_name, weights_bytes
 from compactor.tasks import Answers, Task
 from compactor.teachers import Teachers
-from compactor_runtimes.backends import OPENERS, open_runtime
+from compactor_runtimes.backends import open_files
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.report import (
     AccuracyRow,
@@ -97,8 +97,7 @@ def ask_everyone(job: ReleaseJob, artifacts: list[Artifact]) -> list[Subject]:
         parameters, size = parameter_count(job.student), weights_bytes(job.student, job.student_folder)
         add(torch_name(["student"]), "student", answers, parameters, size, "distillation")
         for artifact in artifacts:
-            path = job.artifact_folder / artifact.files[0].path
-            with closing(open_runtime(OPENERS[artifact.spec.format], path)) as runtime:
+            with closing(open_files(artifact, job.artifact_folder.joinpath, trust=True)) as runtime:
                 answers = artifact_answers(
                     runtime, job.student.outputs, task.batches(split), progress=progress
                 )

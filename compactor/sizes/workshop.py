@@ -20,8 +20,8 @@ from compactor.release.artifacts import export_source
 from compactor.release.measurement import lay_out_assets
 from compactor.sizes.ladder import display_name
 from compactor.tasks import Task, task_named
-from compactor_exporters import can_export, export_artifact
-from compactor_runtimes.backends import OPENERS
+from compactor_exporters import Workspace, can_export, export_artifact
+from compactor_runtimes.backends import choose_runtime
 from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError, UsageError
 from compactor_runtimes.measure.measurement import Candidate
@@ -107,11 +107,11 @@ class Workshop:
         source = export_source(student, name, self.data.info.task)
         self.exports += 1
         folder = self.folder / str(self.exports)
-        artifact = export_artifact(source, ONNX, folder)
+        artifact = export_artifact(source, ONNX, Workspace(folder))
         lay_out_assets(source, folder)
         return Candidate(
             name=name,
-            runtime=OPENERS[ONNX.format],
+            runtime=choose_runtime(artifact),
             source=str(folder / artifact.files[0].path),
             digest=artifact.files[0].sha256,
             pre=source.pre,

@@ -6,19 +6,18 @@ Verification (`verify`), gates (`gates`) and bundle writing (`bundle_writer`) ar
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from compactor_exporters.source import ExportSource, check_deploy_weights
-from compactor_runtimes.backends import CODE
+from compactor_exporters.workspace import Workspace
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError
 from compactor_runtimes.tables import nearest
 
-__all__ = ["EXPORTERS", "ExportSource", "can_export", "export_artifact"]
+__all__ = ["EXPORTERS", "ExportSource", "Workspace", "can_export", "export_artifact"]
 
 # kind of an ExportSpec -> module with two functions: can_export(spec) -> reason | None, light and quick, and
-# export(source, spec, folder) -> Artifact with status "not-run"
+# export(source, spec, workspace) -> Artifact with status "not-run"
 EXPORTERS = {
     "onnx/fp32": "compactor_exporters.onnx_fp32",
     "onnx/fp32/fused": "compactor_exporters.onnx_fused",
@@ -52,16 +51,16 @@ def can_export(spec: ExportSpec) -> str | None:
 def export_artifact(
     source: ExportSource,
     spec: ExportSpec,
-    folder: Path,
+    workspace: Workspace,
     *,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Artifact:
-    """Export `source` as `spec` says into `folder`.
+    """Export `source` as `spec` says into the workspace.
 
     Args:
         source: the student.
         spec: what to make of it.
-        folder: where files go.
+        workspace: where files go; all artifacts of one student share it, and so trace it once.
         progress: told the phase of an engine's build, steps done and steps in all; others are quick.
 
     Returns:
@@ -77,9 +76,9 @@ def export_artifact(
     if reason is not None:
         raise UnfitEnvironmentError(f"export of {spec.name!r}: {reason}")
     check_deploy_weights(source)
-    folder.mkdir(parents=True, exist_ok=True)
-    told = {"progress": progress} if spec.format in CODE else {}
-    artifact: Artifact = _exporter(spec).export(source, spec, folder, **told)
+    workspace.folder.mkdir(parents=True, exist_ok=True)
+    told = {"progress": progress} if spec.format != "onnx" else {}
+    artifact: Artifact = _exporter(spec).export(source, spec, workspace, **told)
     return artifact
 
 

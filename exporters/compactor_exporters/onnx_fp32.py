@@ -19,6 +19,7 @@ from compactor_exporters.graph.checks import check_graph
 from compactor_exporters.graph.rules import graph_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.source import ExportSource
+from compactor_exporters.workspace import Workspace
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
@@ -53,8 +54,8 @@ _WEIGHT_FUSIONS = [
 _STATIC_DIMENSION = re.compile(r"static shape of (\d+) for dimension inputs\[(\d+)\]\.shape\[(\d+)\]")
 
 
-def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
-    """Write `<spec.name>.onnx` into `folder`.
+def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Artifact:
+    """Write `<spec.name>.onnx` into the workspace, whose canonical graph it is from then on.
 
     Returns:
         The artifact with status "not-run".
@@ -69,8 +70,9 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     with _no_garbage_collection():
         model = _slim(_translate(source), source)
     _strip_traces(model)
+    folder = workspace.folder
     folder.mkdir(parents=True, exist_ok=True)
-    source.traced["shapes"] = _save_shapes(model, folder / f"{spec.name}.shapes")
+    workspace.graphs.shapes = _save_shapes(model, folder / f"{spec.name}.shapes")
     drop_shapes(model)
     onnx.helper.set_model_props(
         model, {"name": source.name, "task": source.task, "compactor": version("compactor-toolkit")}
@@ -78,7 +80,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     path = folder / f"{spec.name}.onnx"
     with writing(path):
         onnx.save_model(model, path)
-    source.traced["onnx"] = path
+    workspace.graphs.canonical = path
     return Artifact(name=spec.name, spec=spec, files=[file_entry(folder, path.name)], status="not-run")
 
 
@@ -87,11 +89,12 @@ def can_export(spec: ExportSpec) -> str | None:
     return refuse_idle(spec, "scheme", "calibration", "gpus")
 
 
-def canonical_graph(source: ExportSource, folder: Path) -> Path:
-    """Where the canonical graph lies; it is traced into `folder` if no exporter has done so before."""
-    if "onnx" not in source.traced:
-        export(source, ExportSpec(), folder / "canonical")
-    return source.traced["onnx"]
+def canonical_graph(source: ExportSource, workspace: Workspace) -> Path:
+    """Where the canonical graph lies; it is traced into the workspace if no exporter has done so before."""
+    if workspace.graphs.canonical is None:
+        export(source, ExportSpec(), workspace.inside("canonical"))
+    assert workspace.graphs.canonical is not None
+    return workspace.graphs.canonical
 
 
 def _translate(source: ExportSource) -> "onnx.ModelProto":

@@ -20,7 +20,8 @@ from compactor_exporters.graph.packed_projections import packed_projection_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.onnx_fp32 import canonical_graph, drop_shapes
 from compactor_exporters.source import ExportSource
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_exporters.workspace import Workspace
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
@@ -33,8 +34,8 @@ DOMAIN = "com.microsoft"
 LARGEST_PACKED = 2**28  # elements; packed weights of attention may be as large as the model is wide
 
 
-def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
-    """Write `<spec.name>.onnx` into `folder`.
+def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Artifact:
+    """Write `<spec.name>.onnx` into the workspace.
 
     Returns:
         The artifact with status "not-run".
@@ -46,9 +47,10 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     with needs_extra("export"):
         import onnx_ir as ir
 
+    folder = workspace.folder
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.name}.onnx"
-    write_whole(path, fused_graph(source, folder).read_bytes())
+    write_whole(path, fused_graph(source, workspace).read_bytes())
     return Artifact(
         name=spec.name,
         spec=spec,
@@ -68,16 +70,20 @@ def can_export(spec: ExportSpec) -> str | None:
     return refuse_idle(spec, "scheme", "calibration", "gpus")
 
 
-def fused_graph(source: ExportSource, folder: Path) -> Path:
-    """Where the fused copy lies; it is made in `folder` if no exporter has done so before.
+def fused_graph(source: ExportSource, workspace: Workspace) -> Path:
+    """Where the fused copy lies; it is made in the workspace if no exporter has done so before.
 
     Raises:
         UnfitEnvironmentError: nothing in this graph fuses, or this ONNX Runtime cannot load what was fused.
         NumericGateError: a port changed.
     """
-    if "fused" not in source.traced:
-        source.traced["fused"] = _fuse(source, canonical_graph(source, folder), folder / "fused")
-    return source.traced["fused"]
+    graphs = workspace.graphs
+    if graphs.fused is None:
+        canonical = canonical_graph(source, workspace)
+        assert graphs.shapes is not None  # it is written with the canonical graph
+        model = _with_shapes(canonical, graphs.shapes)
+        graphs.fused = _fuse(source, model, workspace.folder / "fused" / canonical.name)
+    return graphs.fused
 
 
 def count_fused(graph: "ir.Graph") -> dict[str, int]:
@@ -85,7 +91,7 @@ def count_fused(graph: "ir.Graph") -> dict[str, int]:
     return dict(sorted(Counter(node.op_type for node in graph if node.domain == DOMAIN).items()))
 
 
-def _fuse(source: ExportSource, canonical: Path, folder: Path) -> Path:
+def _fuse(source: ExportSource, model: "ir.Model", path: Path) -> Path:
     with needs_extra("export"):
         import onnx
         import onnx_ir as ir
@@ -93,7 +99,6 @@ def _fuse(source: ExportSource, canonical: Path, folder: Path) -> Path:
         from onnxscript import rewriter
         from onnxscript.rewriter.ort_fusions import optimize_for_ort
 
-    model = _with_shapes(canonical, source.traced["shapes"])
     _keep_residual_sums(model.graph)
     for rule in packed_projection_rules():
         rewriter.rewrite(model, [rule])
@@ -111,14 +116,13 @@ def _fuse(source: ExportSource, canonical: Path, folder: Path) -> Path:
     passes.RemoveUnusedNodesPass()(model)
     passes.RemoveUnusedOpsetsPass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / canonical.name
+    path.parent.mkdir(parents=True, exist_ok=True)
     fused = ir.to_proto(model)
     drop_shapes(fused)
     with writing(path):
         onnx.save_model(fused, path)
     try:
-        open_runtime(path).close()
+        open_runtime("ort-cpu", path).close()
     except IntegrityError as error:
         raise UnfitEnvironmentError(
             f"export of {source.name!r}: the fused graph does not load ({error}); use the canonical graph"

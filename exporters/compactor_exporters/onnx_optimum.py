@@ -22,6 +22,7 @@ from compactor_exporters.graph.checks import check_ports, check_weights
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.onnx_fp32 import OPSET
 from compactor_exporters.source import ExportSource
+from compactor_exporters.workspace import Workspace
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, InputPort, OutputPort
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError, UsageError, needs_extra
@@ -58,8 +59,8 @@ def can_export(spec: ExportSpec) -> str | None:
     )
 
 
-def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
-    """Write `<spec.name>.onnx` into `folder`.
+def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Artifact:
+    """Write `<spec.name>.onnx` into the workspace.
 
     Returns:
         The artifact with status "not-run".
@@ -72,6 +73,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         import onnx
 
     student, task = _transformers_model(source)
+    folder = workspace.folder
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="optimum-", dir=folder) as place:
         held, out = Path(place) / "model", Path(place) / "onnx"

@@ -26,8 +26,7 @@ class ExportSource:
     returns a tuple in the order of `outputs` (or a single tensor). `example` holds one tensor an input, for a
     batch of 2. `student_weights` are the student's own parameters and buffers by name; the module may hold no
     others. `assets` are the files that `pre` names: path in the bundle -> file. `calibration` gives real
-    samples for the ranges of static int8; None where no data are at hand. `traced` is the exporters' own:
-    where the canonical graph lies once it has been traced.
+    samples for the ranges of static int8; None where no data are at hand.
 
     Raises:
         UsageError: the module is in training mode, or example and ports do not fit together.
@@ -45,7 +44,6 @@ class ExportSource:
     student_weights: "Mapping[str, torch.Tensor]"
     assets: dict[str, Path] = field(default_factory=dict)
     calibration: "Callable[[Calibration], Arrays] | None" = None
-    traced: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Check what the exporters rely on."""

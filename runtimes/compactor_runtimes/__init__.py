@@ -1,10 +1,15 @@
 """Run, verify and measure compactor bundles in a process without torch.
 
 The names below are imported on first use, so `import compactor_runtimes` loads the standard library alone.
+Whatever imports ONNX Runtime in a process of ours, or in one that it starts, does so after its telemetry has
+been turned off below: with it, an import would write into the home folder and look a host up.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from compactor_runtimes.bundle.open import open_bundle

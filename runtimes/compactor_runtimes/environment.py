@@ -24,8 +24,8 @@ ISA_FLAGS = {
 INT8_DOT = {"avx512_vnni", "avx_vnni", "amx_int8", "dotprod", "i8mm"}
 PACKAGES = (
     *("compactor-toolkit", "numpy", "msgspec", "torch", "torchvision", "timm", "transformers", "accelerate"),
-    *("onnx", "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx"),
-    *("pillow", "safetensors", "tokenizers", "mlcommons-loadgen", "psutil"),
+    *("onnx", "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "openvino"),
+    *("tensorrt", "tensorrt-rtx", "pillow", "safetensors", "tokenizers", "mlcommons-loadgen", "psutil"),
 )
 PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2^63 for "no limit"

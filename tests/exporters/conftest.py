@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_runtimes.bundle.manifest import (
     Artifact,
     DecodeImage,
@@ -135,8 +135,16 @@ class Exported:
 
     source: ExportSource
     artifact: Artifact
-    folder: Path
+    workspace: Workspace
     feeds: dict[str, np.ndarray]
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.folder
+
+    def at(self, folder: Path) -> Workspace:
+        """A folder of a test's own, with the graphs that are traced already."""
+        return Workspace(folder, self.workspace.graphs)
 
 
 @pytest.fixture(scope="session")
@@ -148,22 +156,25 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         module.bn.bias.uniform_(-0.5, 0.5)
         module.bn.running_mean.uniform_(-0.5, 0.5)
         module.bn.running_var.uniform_(0.5, 2.0)
-    source, folder = image_source(module), tmp_path_factory.mktemp("image")
-    artifact = export_artifact(source, ExportSpec(required=True), folder)
+    source, workspace = image_source(module), Workspace(tmp_path_factory.mktemp("image"))
+    artifact = export_artifact(source, ExportSpec(required=True), workspace)
     pixels = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8)).astype(np.float32) / 255
-    return Exported(source, artifact, folder, {"pixel_values": pixels})
+    return Exported(source, artifact, workspace, {"pixel_values": pixels})
 
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     torch.manual_seed(0)
-    source, folder = text_source(Text()), tmp_path_factory.mktemp("text")
-    artifact = export_artifact(source, ExportSpec(), folder)
+    source, workspace = text_source(Text()), Workspace(tmp_path_factory.mktemp("text"))
+    artifact = export_artifact(source, ExportSpec(), workspace)
     rng = np.random.default_rng(0)
     lengths = rng.integers(1, 13, (20, 1))
     mask = (np.arange(12) < lengths).astype(np.int64)
     return Exported(
-        source, artifact, folder, {"input_ids": rng.integers(0, 50, (20, 12)) * mask, "attention_mask": mask}
+        source,
+        artifact,
+        workspace,
+        {"input_ids": rng.integers(0, 50, (20, 12)) * mask, "attention_mask": mask},
     )
 
 

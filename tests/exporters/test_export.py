@@ -9,7 +9,7 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from compactor_exporters import EXPORTERS, can_export, export_artifact
+from compactor_exporters import EXPORTERS, Workspace, can_export, export_artifact
 from compactor_exporters.graph.checks import check_graph
 from compactor_exporters.onnx_fp32 import canonical_graph
 from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
@@ -35,7 +35,7 @@ def test_what_this_release_cannot_export_is_said_without_trying(image, tmp_path)
     ):
         assert (can_export(spec) or "").startswith(f"{kind} has no exporter in this release")
     with pytest.raises(UnfitEnvironmentError, match="export of 'int8': onnx/int8 has no exporter"):
-        export_artifact(image.source, ExportSpec(precision="int8"), tmp_path)
+        export_artifact(image.source, ExportSpec(precision="int8"), image.at(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -72,7 +72,7 @@ def test_the_file_says_what_it_is_and_not_where_it_was_made(image):
 
 
 def test_nothing_is_printed(image, tmp_path, capfd):
-    export_artifact(image.source, ExportSpec(), tmp_path)
+    export_artifact(image.source, ExportSpec(), image.at(tmp_path))
     assert capfd.readouterr() == ("", "")
 
 
@@ -118,7 +118,7 @@ class HiddenTable(FrozenBatch):
 )
 def test_a_student_that_breaks_a_rule_is_refused_by_name(module, error, words, tmp_path, make_image_source):
     with pytest.raises(error, match=words):
-        export_artifact(make_image_source(module()), ExportSpec(), tmp_path)
+        export_artifact(make_image_source(module()), ExportSpec(), Workspace(tmp_path))
     assert not list(tmp_path.glob("*.onnx"))
 
 
@@ -127,7 +127,7 @@ def test_a_module_with_weights_of_another_is_refused(image, make_image_source, t
     wrapped = nn.Sequential(student, nn.Linear(10, 10))
     source = make_image_source(wrapped, student_weights=student.state_dict(keep_vars=True))
     with pytest.raises(UsageError, match=r"2 weights that are not the student's own \(1.bias, 1.weight\)"):
-        export_artifact(source, ExportSpec(), tmp_path)
+        export_artifact(source, ExportSpec(), Workspace(tmp_path))
 
 
 def test_a_copy_of_the_students_weights_is_not_the_student(image, make_image_source, tmp_path):
@@ -137,7 +137,7 @@ def test_a_copy_of_the_students_weights_is_not_the_student(image, make_image_sou
         deepcopy(image.source.module), student_weights=image.source.module.state_dict(keep_vars=True)
     )
     with pytest.raises(UsageError, match=r"9 weights .*bn\.bias"):
-        export_artifact(source, ExportSpec(), tmp_path)
+        export_artifact(source, ExportSpec(), Workspace(tmp_path))
 
 
 def test_a_source_in_training_mode_or_with_a_wrong_example_is_refused(image, make_image_source):
@@ -203,10 +203,10 @@ def test_a_setting_that_fp32_has_no_use_for_is_refused(setting):
 
 
 def test_every_artifact_derives_from_one_traced_graph(image, tmp_path):
-    source = replace(image.source, traced={})
-    assert canonical_graph(source, tmp_path) == tmp_path / "canonical/fp32.onnx"
-    export_artifact(source, ExportSpec(), tmp_path)
-    assert canonical_graph(source, tmp_path / "elsewhere") == tmp_path / "fp32.onnx"
+    source, workspace = image.source, Workspace(tmp_path)
+    assert canonical_graph(source, workspace) == tmp_path / "canonical/fp32.onnx"
+    export_artifact(source, ExportSpec(), workspace)
+    assert canonical_graph(source, workspace.inside("elsewhere")) == tmp_path / "fp32.onnx"
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -215,6 +215,6 @@ def test_an_epsilon_is_no_zero(make_image_source, tmp_path):
         def forward(self, pixel_values: Tensor) -> Tensor:
             return self.fc(torch.log(pixel_values.flatten(1) + 1e-9))
 
-    export_artifact(make_image_source(Epsilon()), ExportSpec(), tmp_path)
+    export_artifact(make_image_source(Epsilon()), ExportSpec(), Workspace(tmp_path))
     constants = [to_array(each) for each in onnx.load(tmp_path / "fp32.onnx").graph.initializer]
     assert any(each.size == 1 and each.item() == np.float32(1e-9) for each in constants)

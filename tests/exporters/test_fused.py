@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, can_export, export_artifact
+from compactor_exporters import ExportSource, Workspace, can_export, export_artifact
 from compactor_exporters.onnx_fused import fused_graph
 from compactor_exporters.verify.artifact import verify_artifact
 from compactor_exporters.verify.samples import MOST_TOKENS, shape_grid
@@ -93,48 +93,48 @@ def text_feeds() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportSource, Any, Path]:
-    source, folder = text_source(), tmp_path_factory.mktemp("fused")
-    return source, export_artifact(source, FUSED, folder), folder
+def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExportSource, Any, Workspace]:
+    source, workspace = text_source(), Workspace(tmp_path_factory.mktemp("fused"))
+    return source, export_artifact(source, FUSED, workspace), workspace
 
 
-def test_attention_and_gelu_fuse_and_the_record_says_so(text: tuple[ExportSource, Any, Path]) -> None:
-    _, artifact, folder = text
+def test_attention_and_gelu_fuse_and_the_record_says_so(text: tuple[ExportSource, Any, Workspace]) -> None:
+    _, artifact, workspace = text
     assert artifact.made["from"] == "fp32"
     assert artifact.made["fused"] == {"Attention": 1, "BiasGelu": 1}
-    found = operators(folder / "fp32-fused.onnx")
+    found = operators(workspace.folder / "fp32-fused.onnx")
     assert (found["Attention"], found["BiasGelu"]) == (1, 1)
     assert "Softmax" not in found
 
 
 def test_residual_sums_stay_apart_from_their_normalisation_even_when_loaded(
-    text: tuple[ExportSource, Any, Path], tmp_path: Path
+    text: tuple[ExportSource, Any, Workspace], tmp_path: Path
 ) -> None:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
-    ort.InferenceSession(text[2] / "fp32-fused.onnx", options, providers=["CPUExecutionProvider"])
+    ort.InferenceSession(text[2].folder / "fp32-fused.onnx", options, providers=["CPUExecutionProvider"])
     loaded = operators(tmp_path / "loaded.onnx")
     assert loaded["LayerNormalization"] == 2
     assert "SkipLayerNormalization" not in loaded
 
 
 def test_the_fused_copy_is_held_to_the_limits_of_fp32(
-    text: tuple[ExportSource, Any, Path], text_feeds: dict[str, np.ndarray]
+    text: tuple[ExportSource, Any, Workspace], text_feeds: dict[str, np.ndarray]
 ) -> None:
-    source, artifact, folder = text
-    verified = verify_artifact(source, artifact, folder, feeds=text_feeds)
+    source, artifact, workspace = text
+    verified = verify_artifact(source, artifact, workspace, feeds=text_feeds)
     assert (verified.status, verified.reason) == ("verified", "")
     assert {check.name: check.n for check in verified.checks}["padding"] == 8
 
 
 def test_a_wrong_weight_in_the_fused_copy_is_found(
-    text: tuple[ExportSource, Any, Path], text_feeds: dict[str, np.ndarray], tmp_path: Path
+    text: tuple[ExportSource, Any, Workspace], text_feeds: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
-    source, artifact, folder = text
-    model = onnx.load(folder / "fp32-fused.onnx")
+    source, artifact, workspace = text
+    model = onnx.load(workspace.folder / "fp32-fused.onnx")
     node = next(node for node in model.graph.node if node.op_type == "Attention")
     packed = next(each for each in model.graph.initializer if each.name == node.input[1])
     assert list(packed.dims) == [WIDTH, 3 * WIDTH]
@@ -142,30 +142,35 @@ def test_a_wrong_weight_in_the_fused_copy_is_found(
     values[0, 0] += 0.01
     packed.CopyFrom(onnx.numpy_helper.from_array(values, packed.name))
     onnx.save_model(model, tmp_path / "fp32-fused.onnx")
-    assert verify_artifact(source, artifact, tmp_path, feeds=text_feeds).status == "rejected"
+    changed = Workspace(tmp_path, workspace.graphs)
+    assert verify_artifact(source, artifact, changed, feeds=text_feeds).status == "rejected"
 
 
 def test_a_packed_projection_of_a_vision_transformer_fuses(tmp_path: Path, make_image_source: Any) -> None:
     torch.manual_seed(0)
     source = make_image_source(Patches())
-    artifact = export_artifact(source, FUSED, tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, FUSED, workspace)
     assert artifact.made["fused"] == {"Attention": 1}
     assert "Split" not in operators(tmp_path / "fp32-fused.onnx")
     pixels = np.random.default_rng(0).random((8, 1, 8, 8), dtype=np.float32)
-    assert verify_artifact(source, artifact, tmp_path, feeds={"pixel_values": pixels}).status == "verified"
+    verified = verify_artifact(source, artifact, workspace, feeds={"pixel_values": pixels})
+    assert verified.status == "verified"
 
 
-def test_the_fused_graph_is_made_once(text: tuple[ExportSource, Any, Path], tmp_path: Path) -> None:
-    source = text[0]
-    before = source.traced["fused"].stat().st_mtime_ns
-    assert fused_graph(source, tmp_path) == source.traced["fused"]
-    assert source.traced["fused"].stat().st_mtime_ns == before
+def test_the_fused_graph_is_made_once(text: tuple[ExportSource, Any, Workspace], tmp_path: Path) -> None:
+    source, _, workspace = text
+    fused = workspace.graphs.fused
+    assert fused is not None
+    before = fused.stat().st_mtime_ns
+    assert fused_graph(source, Workspace(tmp_path, workspace.graphs)) == fused == workspace.graphs.fused
+    assert fused.stat().st_mtime_ns == before
     assert not list(tmp_path.iterdir())
 
 
 def test_a_graph_in_which_nothing_fuses_is_refused(image: Any, tmp_path: Path) -> None:
     with pytest.raises(UnfitEnvironmentError, match="nothing to fuse in this graph; use the canonical graph"):
-        export_artifact(image.source, FUSED, tmp_path)
+        export_artifact(image.source, FUSED, image.at(tmp_path))
 
 
 def test_settings_without_effect_are_refused() -> None:
@@ -174,10 +179,12 @@ def test_settings_without_effect_are_refused() -> None:
     assert reason == "onnx/fp32/fused takes no scheme; remove that or ask for another precision"
 
 
-def test_the_canonical_graph_is_written_as_runtimes_know_it(text: tuple[ExportSource, Any, Path]) -> None:
-    model = onnx.load(text[0].traced["onnx"])
+def test_the_canonical_graph_is_written_as_runtimes_know_it(
+    text: tuple[ExportSource, Any, Workspace],
+) -> None:
+    model = onnx.load(text[2].graphs.canonical)
     made = {name: node for node in model.graph.node for name in node.output}
-    found = operators(text[0].traced["onnx"])
+    found = operators(text[2].graphs.canonical)
     assert not {"GatherND", "Range", "CastLike"} & set(found)  # the mask is read as it is
     paths = []  # each Erf and the three operators after it
     for node in model.graph.node:
@@ -202,7 +209,7 @@ def test_channels_last_weights_leave_no_trace(tmp_path: Path, make_image_source:
             return self.fc(nn.functional.adaptive_avg_pool2d(self.conv(pixel_values), 1).flatten(1))
 
     module = Pooled().to(memory_format=torch.channels_last)
-    artifact = export_artifact(make_image_source(module), ExportSpec(), tmp_path)
+    artifact = export_artifact(make_image_source(module), ExportSpec(), Workspace(tmp_path))
     found = operators(tmp_path / artifact.files[0].path)
     assert found.pop("Flatten", 0) + found.pop("Reshape", 0) == 1
     assert found == {"Conv": 2, "GlobalAveragePool": 1, "Gemm": 1}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from compactor_exporters import can_export, export_artifact
+from compactor_exporters import Workspace, can_export, export_artifact
 from compactor_exporters.onnx_optimum import PYTHON
 from compactor_exporters.verify.artifact import verify_artifact
 from compactor_runtimes.bundle.manifest import ExportSpec, InputPort, OutputPort
@@ -85,7 +85,6 @@ def source_of(text):
             inputs=ports,
             outputs=[OutputPort(name="logits", dtype="float32", axes=axes, role="logits")],
             student_weights=module.state_dict(keep_vars=True),
-            traced={},
         )
 
     return make
@@ -109,7 +108,8 @@ def child(tmp_path, monkeypatch):
 def test_optimums_graph_gets_our_ports_and_is_verified(source_of, text, tmp_path, capfd, name):
     source = source_of(Only(bert(name)), per_token="Token" in name)
     capfd.readouterr()
-    artifact = export_artifact(source, SPEC, tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, SPEC, workspace)
     assert capfd.readouterr() == ("", "")
     assert artifact.status == "not-run"
     assert artifact.made["class"] == name
@@ -121,7 +121,7 @@ def test_optimums_graph_gets_our_ports_and_is_verified(source_of, text, tmp_path
     assert graph.opset_import[0].version == 18
     assert b".py" not in content
     assert list(tmp_path.iterdir()) == [tmp_path / "fp32-optimum.onnx"]
-    verified = verify_artifact(source, artifact, tmp_path, feeds=text.feeds)
+    verified = verify_artifact(source, artifact, workspace, feeds=text.feeds)
     assert verified.status == "verified", verified.reason
     assert {"shape-grid", "real-samples", "padding"} <= {check.name for check in verified.checks}
 
@@ -133,7 +133,7 @@ def test_another_order_of_inputs_is_kept(source_of, tmp_path):
             return super().forward(input_ids, attention_mask)
 
     source = source_of(Swapped(bert("BertForSequenceClassification")), swapped=True)
-    export_artifact(source, SPEC, tmp_path)
+    export_artifact(source, SPEC, Workspace(tmp_path))
     graph = onnx.load(tmp_path / "fp32-optimum.onnx").graph
     assert [value.name for value in graph.input] == ["attention_mask", "input_ids"]
 
@@ -141,8 +141,9 @@ def test_another_order_of_inputs_is_kept(source_of, tmp_path):
 @needs_optimum
 def test_verification_rejects_what_optimum_did_not_see(source_of, text, tmp_path):
     source = source_of(Doubled(bert("BertForSequenceClassification")))
-    artifact = export_artifact(source, SPEC, tmp_path)
-    wrong = verify_artifact(source, artifact, tmp_path, feeds=text.feeds)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, SPEC, workspace)
+    wrong = verify_artifact(source, artifact, workspace, feeds=text.feeds)
     assert wrong.status == "rejected"
     assert "real-samples" in wrong.reason
 
@@ -156,7 +157,7 @@ def test_without_the_environment_a_sentence_says_how_to_make_it(image, tmp_path,
     assert "`make test-optimum`" in reason
     assert "pip install optimum-onnx onnxruntime" in reason
     with pytest.raises(UnfitEnvironmentError, match="make test-optimum"):
-        export_artifact(image.source, SPEC, tmp_path)
+        export_artifact(image.source, SPEC, image.at(tmp_path))
     monkeypatch.setenv(PYTHON, "/nowhere/python")
     assert "names /nowhere/python, which is no file" in str(can_export(SPEC))
     monkeypatch.delenv(PYTHON)
@@ -180,14 +181,14 @@ def test_a_student_that_is_more_than_a_transformers_classifier_is_refused(
 ):
     child()
     with pytest.raises(UnfitEnvironmentError, match=f"{words}.*export this student without exporter"):
-        export_artifact(source_of(make()), SPEC, tmp_path / "out")
+        export_artifact(source_of(make()), SPEC, Workspace(tmp_path / "out"))
 
 
 def test_the_childs_last_words_are_in_the_error(source_of, child, tmp_path):
     source = source_of(Only(bert("BertForSequenceClassification")))
     child("sys.exit('many words\\nValueError: bert is too old.')")
     with pytest.raises(UnfitEnvironmentError, match=r"python: ValueError: bert is too old; install optimum"):
-        export_artifact(source, SPEC, tmp_path / "out")
+        export_artifact(source, SPEC, Workspace(tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -196,7 +197,7 @@ def test_this_environment_has_no_optimum_and_says_so(source_of, tmp_path, monkey
     monkeypatch.setenv(PYTHON, sys.executable)
     source = source_of(Only(bert("BertForSequenceClassification")))
     with pytest.raises(UnfitEnvironmentError, match=r"No module named 'optimum'; install optimum-onnx"):
-        export_artifact(source, SPEC, tmp_path)
+        export_artifact(source, SPEC, Workspace(tmp_path))
 
 
 def test_a_graph_with_a_frozen_axis_is_refused(source_of, child, tmp_path):
@@ -220,4 +221,4 @@ def test_a_graph_with_a_frozen_axis_is_refused(source_of, child, tmp_path):
     )
     source = source_of(Only(bert("BertForSequenceClassification")))
     with pytest.raises(NumericGateError, match="axis 'batch' is frozen to 2"):
-        export_artifact(source, SPEC, tmp_path / "out")
+        export_artifact(source, SPEC, Workspace(tmp_path / "out"))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_exporters.graph.weight_types import weight_bytes
 from compactor_exporters.readme import render_readme
@@ -111,9 +111,10 @@ def made(tmp_path_factory):
         assets={PRE.tokenizer: root / PRE.tokenizer},
     )
     folder = root / "artifacts"
+    workspace = Workspace(folder)
     reference = Reference(source, TextPipeline(PRE, root)(TEXTS))
     artifacts = {
-        name: verify_against(reference, export_artifact(source, spec, folder), folder)
+        name: verify_against(reference, export_artifact(source, spec, workspace), workspace)
         for name, spec in SPECS.items()
     }
     return source, artifacts, folder

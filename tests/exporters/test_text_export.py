@@ -10,7 +10,7 @@ import torch
 from onnx.numpy_helper import to_array
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_exporters.source import check_deploy_weights
 from compactor_exporters.verify.artifact import verify_artifact
@@ -116,15 +116,17 @@ def feeds(assets):
 def bert(tmp_path_factory, feeds):
     torch.manual_seed(0)
     source, folder = source_of(Bert(), 5, classes=True), tmp_path_factory.mktemp("bert")
-    artifact = export_artifact(source, ExportSpec(required=True), folder)
-    return source, verify_artifact(source, artifact, folder, feeds=feeds), folder
+    workspace = Workspace(folder)
+    artifact = export_artifact(source, ExportSpec(required=True), workspace)
+    return source, verify_artifact(source, artifact, workspace, feeds=feeds), folder
 
 
 def words_of(folder, feeds, **options):
     torch.manual_seed(0)
     source = source_of(Words(**options), 8)
-    artifact = export_artifact(source, ExportSpec(required=True), folder)
-    return source, verify_artifact(source, artifact, folder, feeds=feeds)
+    workspace = Workspace(folder)
+    artifact = export_artifact(source, ExportSpec(required=True), workspace)
+    return source, verify_artifact(source, artifact, workspace, feeds=feeds)
 
 
 def test_a_bert_encoder_is_exported_with_its_weights_and_dynamic_axes(bert):
@@ -205,6 +207,18 @@ def test_a_bundle_of_texts_verifies_and_predicts_with_its_own_tokenizer(
     assert not verify_bundle(bundle, threads=1).rows[0].passed
 
 
+def test_a_text_bundle_passes_on_openvino(bert, assets, tmp_path):
+    source, artifact, folder = bert
+    given = contents(
+        replace(source, assets={PRE.tokenizer: assets / PRE.tokenizer}), artifact, folder, tmp_path
+    )
+    result = verify_bundle(write_bundle(tmp_path / "bundle", given), runtime="openvino", threads=1)
+    result.raise_for_gate()
+    assert {"output logits", "output logits, batched", "decoding of logits"} <= {
+        row.check for row in result.rows
+    }
+
+
 def contents(source, artifact, folder, tmp_path) -> BundleContents:
     student = tmp_path / "student"
     student.mkdir()
@@ -271,7 +285,7 @@ def test_an_artifact_that_reads_its_padding_is_rejected(feeds, tmp_path):
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, tmp_path / "fp32.onnx")
-    wrong = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    wrong = verify_artifact(source, artifact, Workspace(tmp_path), feeds=feeds)
     failed = {check.name for check in wrong.checks if not check.passed}
     assert failed == {"real-samples", "padding"}
 
@@ -298,8 +312,9 @@ def test_padded_copies_hold_the_same_text(feeds):
 
 def test_a_mask_with_holes_is_refused(feeds, tmp_path):
     source = source_of(Words(), 8)
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, ExportSpec(), workspace)
     mask = feeds["attention_mask"].copy()
     mask[3, 1] = 0
     with pytest.raises(UsageError, match=r"'attention_mask' of sample 3 is \[1, 0, 1, .*ones and then zeros"):
-        verify_artifact(source, artifact, tmp_path, feeds=feeds | {"attention_mask": mask})
+        verify_artifact(source, artifact, workspace, feeds=feeds | {"attention_mask": mask})

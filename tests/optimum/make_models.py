@@ -20,7 +20,7 @@ from compactor.models.build import build_model
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor.release.artifacts import export_source
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.source import forward
 from compactor_runtimes.bundle.manifest import ExportSpec, OutputPort
 from tests.compactor.text_toys import bert_config, bert_folder, text_info
@@ -124,13 +124,13 @@ def main(folder: Path) -> None:
         place = folder / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
-        source = make(place)
-        export_artifact(source, ExportSpec(), place)
+        source, workspace = make(place), Workspace(place)
+        export_artifact(source, ExportSpec(), workspace)
         feeds = feeds_of(source)
         save_file(feeds, place / "feeds.safetensors")
         save_file(forward(source, feeds), place / "answers.safetensors")
         if name == "embedding":  # polygraphy compares both precisions
-            export_artifact(source, ExportSpec(precision="fp16"), place)
+            export_artifact(source, ExportSpec(precision="fp16"), workspace)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ HEAVY = [
     "onnxslim",
     "onnx_ir",
     "onnxruntime",
+    "openvino",
     "tensorrt",
     "tensorrt_rtx",
     "cuda",
@@ -154,7 +155,7 @@ def extras() -> dict[str, set[str]]:
 ALLOWED = {
     "compactor": ["train", "vision", "bench", "report"],
     "compactor_exporters": ["export", "image"],
-    "compactor_runtimes": ["image", "text", "bench", "report", "tensorrt", "tensorrt-rtx"],
+    "compactor_runtimes": ["image", "text", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"],
 }
 
 

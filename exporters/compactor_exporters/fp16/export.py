@@ -12,15 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compactor_exporters.fp16.on_cpu import note_on_cpu
 from compactor_exporters.fp16.overflow import MASK, OVERFLOW, kept_in_fp32, largest_activations
 from compactor_exporters.graph.checks import check_ports
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.onnx_fp32 import canonical_graph
+from compactor_exporters.ort_view import note_on_fp16
 from compactor_exporters.source import ExportSource
 from compactor_exporters.verify.findings import Arrays
 from compactor_exporters.verify.samples import size
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_exporters.workspace import Workspace
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import IntegrityError, NumericGateError, needs_extra
@@ -41,8 +42,8 @@ def can_export(spec: ExportSpec) -> str | None:
     return refuse_idle(spec, "scheme", "gpus")
 
 
-def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
-    """Write `<spec.name>.onnx` into `folder`.
+def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Artifact:
+    """Write `<spec.name>.onnx` into the workspace.
 
     Returns:
         The artifact with status "not-run".
@@ -55,19 +56,20 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         import onnx
         import onnx_ir as ir
 
-    canonical = canonical_graph(source, folder)
+    canonical = canonical_graph(source, workspace)
     feeds, origin = _samples(source, spec)
     largest = largest_activations(canonical, feeds, batch=source.axis_bounds[source.batch_axis][0])
     model = ir.load(canonical)
     _name_nodes(model.graph)
     kept = kept_in_fp32(model.graph, largest)
     cast = _cast(ir.to_proto(model), [node for group in kept.values() for node in group])
+    folder = workspace.folder
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.name}.onnx"
     with writing(path):
         onnx.save_model(cast, path)
     _check(cast, path, source)
-    note = note_on_cpu(path) if spec.target == "ort-cpu" else None
+    note = note_on_fp16(path) if spec.target == "ort-cpu" else None
     names = {reason: [str(node.name) for node in group] for reason, group in kept.items()}
     unknown = sorted({node.op_type for node in model.graph} & _without_kernel())
     masks = {value.name for rule in (OVERFLOW, MASK) for node in kept.get(rule, []) for value in node.outputs}
@@ -166,7 +168,7 @@ def _check(model: "onnx.ModelProto", path: Path, source: ExportSource) -> None:
 
     try:
         onnx.checker.check_model(model, full_check=True)
-        open_runtime(path).close()
+        open_runtime("ort-cpu", path).close()
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, IntegrityError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise NumericGateError(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from compactor_exporters.verify.findings import Arrays, largest_magnitude
 from compactor_exporters.verify.samples import batches
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.files import writing
 
@@ -88,7 +88,7 @@ def largest_activations(path: Path, feeds: Arrays, *, batch: int) -> dict[str, f
         every = Path(folder) / "every-tensor.onnx"
         with writing(every):
             onnx.save_model(model, every)
-        runtime = open_runtime(every, optimization="none")
+        runtime = open_runtime("ort-cpu", every, optimization="none")
         for part in batches(feeds, batch):
             note(part)
             note(runtime.run(part))

@@ -25,15 +25,16 @@ from compactor_exporters.int8.calibration import (
     sample_digests,
     without_common_padding,
 )
-from compactor_exporters.int8.placement import placement
 from compactor_exporters.int8.scheme import SCHEMES, Scheme, dynamic_candidates, static_candidates
 from compactor_exporters.onnx_fp32 import canonical_graph
 from compactor_exporters.onnx_fused import fused_graph
+from compactor_exporters.ort_view import int8_placement
 from compactor_exporters.source import ExportSource
 from compactor_exporters.verify.findings import Arrays, gap
 from compactor_exporters.verify.samples import batches
 from compactor_exporters.verify.text_samples import TextPorts, text_ports
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_exporters.workspace import Workspace
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.environment import isa_flags
@@ -59,8 +60,8 @@ def can_export(spec: ExportSpec) -> str | None:
     return refuse_idle(spec, "gpus")
 
 
-def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
-    """Write `<spec.name>.onnx` into `folder`.
+def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Artifact:
+    """Write `<spec.name>.onnx` into the workspace.
 
     Returns:
         The artifact, to be verified; for TensorRT with the reason why it is not run.
@@ -73,7 +74,8 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
     with needs_extra("export"):
         import onnx
 
-    parent = fused_graph(source, folder) if spec.fused else canonical_graph(source, folder)
+    parent = fused_graph(source, workspace) if spec.fused else canonical_graph(source, workspace)
+    folder = workspace.folder
     path = folder / f"{spec.name}.onnx"
     made: dict[str, Any] = {"from": "fp32-fused" if spec.fused else "fp32", "versions": _versions()}
     model = onnx.load(parent)
@@ -99,7 +101,7 @@ def export(source: ExportSource, spec: ExportSpec, folder: Path) -> Artifact:
         )
     check_ports(model, source)
     _check_loads(path, source, made["scheme"])
-    made["placement"] = placement(path)
+    made["placement"] = int8_placement(path)
     return Artifact(
         name=spec.name,
         spec=spec,
@@ -212,12 +214,12 @@ def _nearest(
 ) -> dict[str, Any]:
     """Rule 3: leave the graph of the best scheme in `path`; the error of each that was tried."""
     few = without_common_padding(next(batches(feeds, _TRIED_SAMPLES)), texts)
-    with closing(open_runtime(reference)) as one:
+    with closing(open_runtime("ort-cpu", reference)) as one:
         expected = one.run(few)
     tried: dict[str, float] = {}
     for name in names:
         quantise(SCHEMES[name])
-        with closing(open_runtime(path)) as other:
+        with closing(open_runtime("ort-cpu", path)) as other:
             found = other.run(few)
         tried[name] = max(gap(expected[output], found[output]) for output in expected)
     best = min(tried, key=tried.__getitem__)
@@ -229,7 +231,7 @@ def _nearest(
 def _check_loads(path: Path, source: ExportSource, scheme: str) -> None:
     """A kernel that this ONNX Runtime does not have (signed weights of ConvInteger) is refused here."""
     try:
-        open_runtime(path).close()
+        open_runtime("ort-cpu", path).close()
     except IntegrityError as error:
         raise UnfitEnvironmentError(
             f"export of {source.name!r}: ONNX Runtime cannot load its own int8 graph of scheme {scheme} "

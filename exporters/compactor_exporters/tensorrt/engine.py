@@ -2,8 +2,8 @@
 
 An engine comes from the ONNX graph of its precision, which is exported for it first; how it is built is
 `build.py`'s. TensorRT for RTX needs no GPU to build and makes one engine for several generations of
-them; TensorRT builds on and for the GPU of this machine. No engine is run here, so none is verified here:
-`compactor doctor --gpu` does that.
+them; TensorRT builds on and for the GPU of this machine. Engines are verified where a GPU is; elsewhere they
+wait for `compactor doctor --gpu`.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from compactor_exporters.onnx_fp32 import canonical_graph
 from compactor_exporters.source import ExportSource
 from compactor_exporters.tensorrt.build import build_engine, profile_of
 from compactor_exporters.tensorrt.progress import Progress
+from compactor_exporters.workspace import Workspace
 from compactor_runtimes.backends.gpu import nvidia_gpu
 from compactor_runtimes.backends.tensorrt_product import PRODUCTS, open_product
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, Target
@@ -67,18 +68,19 @@ def can_export(spec: ExportSpec) -> str | None:
 
 
 def export(
-    source: ExportSource, spec: ExportSpec, folder: Path, *, progress: Progress | None = None
+    source: ExportSource, spec: ExportSpec, workspace: Workspace, *, progress: Progress | None = None
 ) -> Artifact:
-    """Build the engines of `spec` into `folder`.
+    """Build the engines of `spec` into the workspace.
 
     Args:
         source: the student.
         spec: what to export; `can_export` gave no reason against it.
-        folder: where the engines go, and beside them a folder with the graph they come from.
+        workspace: where the engines go, and beside them a folder with the graph they come from.
         progress: told of each step of a build; what it raises cancels the build.
 
     Returns:
-        The artifact with status "not-run" and the reason: its files were built and wait for their GPU.
+        The artifact with status "not-run": its files were built. Where no NVIDIA GPU is, so that they cannot
+        be verified either, it has the reason.
 
     Raises:
         MissingDependency: the product is not installed.
@@ -86,20 +88,20 @@ def export(
         KeyboardInterrupt: Ctrl-C during a build.
     """
     trt = open_product(spec.format)
-    graph, origin = _graph(source, spec, folder)
+    graph, origin = _graph(source, spec, workspace)
     profile = profile_of(source.inputs)
     names, warnings = [], []
     started = time.perf_counter()
     for gpus in _groups(spec):
         engine, told = build_engine(trt, graph, profile, gpus=gpus, progress=progress)
         names.append(f"{spec.name}-{'-'.join(gpus or _default_gpus(spec))}.engine")
-        write_whole(folder / names[-1], engine)
+        write_whole(workspace.folder / names[-1], engine)
         warnings += told
     built_for = spec.gpus or _default_gpus(spec)
     return Artifact(
         name=spec.name,
         spec=spec,
-        files=[file_entry(folder, name) for name in names],
+        files=[file_entry(workspace.folder, name) for name in names],
         status="not-run",
         reason=_reason(built_for),
         made={
@@ -128,18 +130,18 @@ def _parent(spec: ExportSpec) -> ExportSpec | None:
     return None
 
 
-def _graph(source: ExportSource, spec: ExportSpec, folder: Path) -> tuple[Path, dict[str, object]]:
+def _graph(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> tuple[Path, dict[str, object]]:
     """Return the ONNX file to build from, and what `made` says of it."""
     parent = _parent(spec)
     if parent is None:
-        path, origin = canonical_graph(source, folder), {"from": ExportSpec().name}
+        path, origin = canonical_graph(source, workspace), {"from": ExportSpec().name}
         return path, {**origin, "from_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     from compactor_exporters import export_artifact  # circular at the top
 
-    inner = folder / f"{spec.name}-graph"
+    inner = workspace.inside(f"{spec.name}-graph")
     made = export_artifact(source, parent, inner)
     file = made.files[0]
-    return inner / file.path, {"from": parent.name, "from_sha256": file.sha256, "graph": made.made}
+    return inner.folder / file.path, {"from": parent.name, "from_sha256": file.sha256, "graph": made.made}
 
 
 def _groups(spec: ExportSpec) -> list[list[str]]:
@@ -156,5 +158,5 @@ def _default_gpus(spec: ExportSpec) -> list[str]:
 def _reason(gpus: list[str]) -> str:
     built = f"engines built for {', '.join(gpus)}, not run"
     if gpu_names():
-        return f"{built}; run `compactor doctor --gpu --trust BUNDLE` here"
+        return ""
     return f"{built}: no NVIDIA GPU here; on such a machine run `compactor doctor --gpu --trust BUNDLE`"

@@ -9,12 +9,12 @@
    So is an fp32 artifact that ships by an override although its limit was not kept.
 7. NaN, infinity and a shape that does not run fail everywhere, and no override ships them.
 8. The weights really have the precision that was asked for, and ranges that samples set say which ones.
+9. An engine is verified like any other artifact where its GPU is; elsewhere it stays "not-run", and why.
 """
 
 from collections.abc import Callable
 from contextlib import closing
 from math import inf, isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -28,10 +28,11 @@ from compactor_exporters.verify.output_errors import output_errors
 from compactor_exporters.verify.reference import SHAPE_GRID, Known, Progress, Reference
 from compactor_exporters.verify.samples import size
 from compactor_exporters.verify.text_samples import without_padding
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_exporters.workspace import Workspace
+from compactor_runtimes.backends import Runtime, choose_runtime, is_code, open_files
 from compactor_runtimes.bundle.manifest import Artifact, Check, OutputPort
 from compactor_runtimes.environment import isa_flags
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +46,7 @@ REDUCED_MARGIN = 2.0
 def verify_artifact(
     source: ExportSource,
     artifact: Artifact,
-    folder: Path,
+    workspace: Workspace,
     *,
     feeds: Arrays,
     progress: Progress | None = None,
@@ -54,36 +55,52 @@ def verify_artifact(
 
     Raises:
         UsageError: feeds that do not fit the ports.
-        IntegrityError: ONNX Runtime cannot read the file.
+        IntegrityError: the runtime cannot read the file.
     """
-    return verify_against(Reference(source, feeds, progress=progress), artifact, folder)
+    return verify_against(Reference(source, feeds, progress=progress), artifact, workspace)
 
 
-def verify_against(reference: Reference, artifact: Artifact, folder: Path) -> Artifact:
+def verify_against(
+    reference: Reference, artifact: Artifact, workspace: Workspace, *, runtime: str | None = None
+) -> Artifact:
     """Compare an artifact with the student and record what was checked.
 
     Args:
         reference: the student's answers.
-        artifact: what an exporter returned; its first file is opened.
-        folder: where the artifact's files lie.
+        artifact: what an exporter returned.
+        workspace: where the artifact's files lie.
+        runtime: a name in `backends.RUNTIMES`; None takes the artifact's default.
 
     Returns:
-        The artifact with checks, limits and error statistics: "verified", "overridden" where the recipe says
-        so, or "rejected" with the reason.
+        The artifact with checks, limits, error statistics and the runtime's name: "verified", "overridden"
+        where the recipe says so, "rejected" with the reason, or of an engine "not-run" with the reason.
 
     Raises:
-        IntegrityError: ONNX Runtime cannot read the file.
+        UsageError: the runtime cannot open the artifact.
+        IntegrityError: the runtime cannot read the file.
+        UnfitEnvironmentError: this machine cannot run what is no engine.
     """
-    path = folder / artifact.files[0].path
+    name = choose_runtime(artifact, runtime)
+    try:  # trusted, for it was made here
+        deployed = open_files(artifact, workspace.folder.joinpath, runtime=name, trust=True)
+    except UnfitEnvironmentError as error:
+        if not is_code(artifact):
+            raise
+        return replace(artifact, status="not-run", reason=str(error))
+    with closing(deployed):
+        judged = _verify(reference, artifact, workspace, deployed)
+    return replace(judged, runtimes=[*dict.fromkeys([*artifact.runtimes, name])])
+
+
+def _verify(reference: Reference, artifact: Artifact, workspace: Workspace, deployed: Runtime) -> Artifact:
+    """Rules 1 to 8 on the opened artifact."""
     exact = artifact.spec.precision == "fp32"
     found: dict[str, list[Arrays | UsageError]] = {}
-    with closing(open_runtime(path)) as deployed:
-        for name, group in reference.groups.items():
-            reference.tell(f"{artifact.name}: {name}")
-            found[name] = [_attempt(deployed.run, each.feeds) for each in group]
-        padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
-    checks = [] if exact else [judge_precision(path, artifact.spec.precision)]
-    checks += [judge_calibration(artifact)] if artifact.spec.quantization == "static" else []
+    for name, group in reference.groups.items():
+        reference.tell(f"{artifact.name}: {name}")
+        found[name] = [_attempt(deployed.run, each.feeds) for each in group]
+    padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
+    checks = _judge_weights(artifact, workspace)
     refused = [
         Check(name=name, passed=False, detail=_refusal(each, answer))
         for name, group in reference.groups.items()
@@ -105,13 +122,13 @@ def verify_against(reference: Reference, artifact: Artifact, folder: Path) -> Ar
         ]
         for name, group in reference.groups.items()
     }
-    limits = reference.noise_limits(folder)
+    limits = reference.noise_limits(workspace)
     if not exact:
         limits = _observed_limits(compared, limits)
     compared |= _compare_padding(reference, padded)
     checks += [_judge(name, group, limits) for name, group in compared.items() if group]
     if exact:
-        checks.append(judge_noise(reference.noise(folder), limits, reference.scales))
+        checks.append(judge_noise(reference.noise(workspace), limits, reference.scales))
     outputs = reference.source.outputs
     if any(port.role == "logits" for port in outputs):
         same = int(
@@ -127,6 +144,15 @@ def verify_against(reference: Reference, artifact: Artifact, folder: Path) -> Ar
         limits = _observed_limits(compared, limits)
     errors = output_errors([(each.outputs, answer) for each, answer in compared["real-samples"]], outputs)
     return _concluded(replace(artifact, errors=errors), checks, limits)
+
+
+def _judge_weights(artifact: Artifact, workspace: Workspace) -> list[Check]:
+    """Rule 8; what an engine holds only the inspector of its product tells."""
+    spec = artifact.spec
+    reads = spec.precision != "fp32" and not is_code(artifact)
+    path = workspace.folder / artifact.files[0].path
+    checks = [judge_precision(path, spec.precision)] if reads else []
+    return checks + ([judge_calibration(artifact)] if spec.quantization == "static" else [])
 
 
 def top1_matches(reference: Arrays, found: Arrays, outputs: list[OutputPort]) -> "NDArray[np.bool_]":

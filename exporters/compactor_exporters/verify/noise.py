@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from compactor_exporters.source import ExportSource, forward
 from compactor_exporters.verify.findings import Finding, gap
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.errors import needs_extra
 
@@ -88,7 +88,7 @@ def _in_float64(source: ExportSource, feeds: "list[Arrays]") -> "list[Arrays | N
 def _run(
     path: Path, feeds: "list[Arrays]", *, threads: int, optimization: Literal["all", "none"] = "all"
 ) -> "list[Arrays]":
-    with closing(open_runtime(path, threads=threads, optimization=optimization)) as runtime:
+    with closing(open_runtime("ort-cpu", path, threads=threads, optimization=optimization)) as runtime:
         return [runtime.run(batch) for batch in feeds]
 
 

@@ -6,7 +6,6 @@ The feeds are those of `samples.py`; what an artifact answers on them is compare
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from compactor_exporters.onnx_fp32 import canonical_graph
 from compactor_exporters.source import ExportSource, forward
@@ -27,6 +26,7 @@ from compactor_exporters.verify.text_samples import (
     real_tokens,
     text_ports,
 )
+from compactor_exporters.workspace import Workspace
 
 Progress = Callable[[str], None]
 SHAPE_GRID = "shape-grid"
@@ -104,20 +104,20 @@ class Reference:
             for port in self.source.outputs
         }
 
-    def noise(self, folder: Path) -> dict[str, dict[str, float]]:
+    def noise(self, workspace: Workspace) -> dict[str, dict[str, float]]:
         """How much each output moves when nothing that matters changes, by kind of change; measured once.
 
         Args:
-            folder: where the canonical graph goes if it has not been traced yet.
+            workspace: holds the canonical graph, or will if it has not been traced yet.
         """
         if self._noise is None:
             self.tell("noise floor")
             feeds = [next(batches(self.feeds, min(self._largest, NOISE_SAMPLES)))]
             feeds += [each.feeds for each in self.groups["edge-samples"]]
             feeds += [each.feeds for each in self.groups[SHAPE_GRID] if size(each.feeds) <= 2]
-            self._noise = measure_noise(self.source, canonical_graph(self.source, folder), feeds)
+            self._noise = measure_noise(self.source, canonical_graph(self.source, workspace), feeds)
         return self._noise
 
-    def noise_limits(self, folder: Path) -> dict[str, float]:
+    def noise_limits(self, workspace: Workspace) -> dict[str, float]:
         """Largest difference that is allowed of each output of an fp32 artifact."""
-        return {name: noise_limit(kinds, self.scales[name]) for name, kinds in self.noise(folder).items()}
+        return {name: noise_limit(kinds, self.scales[name]) for name, kinds in self.noise(workspace).items()}

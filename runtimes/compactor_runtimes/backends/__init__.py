@@ -1,26 +1,65 @@
-"""The seam between what computes a graph and everything that uses it: a runtime is named by "module:attr".
+"""The seam between what computes a graph and everything that uses it: the table of runtimes by name.
 
-Each backend is one file in `backends/` and one line in `OPENERS`; others pass a "module:attr" of theirs.
+Each row is one file in `backends/`. Others pass a "module:attr" of theirs in the place of a name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from compactor_runtimes.tables import resolve
+from msgspec import Struct
+
+from compactor_runtimes.bundle.manifest import Artifact
+from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.tables import nearest, resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OPENERS = {
-    "onnx": "compactor_runtimes.backends.ort:open_runtime",
-    "tensorrt": "compactor_runtimes.backends.tensorrt:open_tensorrt",
-    "tensorrt-rtx": "compactor_runtimes.backends.tensorrt:open_tensorrt_rtx",
-}
-"""Artifact format -> opener `(source: Path, *, threads: int | None) -> Runtime`."""
 
-CODE = {"tensorrt", "tensorrt-rtx"}
-"""Formats whose files are code; their openers take `trust: bool` as well and refuse without it."""
+class Backend(Struct, frozen=True):
+    """One runtime: how it is opened, and what it opens.
+
+    Attributes:
+        opener: "module:attr" of `(source: Path, *, threads: int | None, **options) -> Runtime`.
+        formats: formats of the artifacts that it opens.
+        extra: the extra that brings its package.
+        runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
+        is_code: its files are code and are opened with the option `trust=True` alone.
+        choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
+    """
+
+    opener: str
+    formats: tuple[str, ...]
+    extra: str
+    runs_fused: bool = False
+    is_code: bool = False
+    choose: str | None = None
+
+
+_PLACE = "compactor_runtimes.backends"
+_FOR_THIS_GPU = f"{_PLACE}.tensorrt:file_for_this_gpu"
+
+RUNTIMES = {
+    "ort-cpu": Backend(f"{_PLACE}.ort:open_cpu", ("onnx",), extra="ort", runs_fused=True),
+    "ort-cuda": Backend(f"{_PLACE}.ort:open_cuda", ("onnx",), extra="ort-gpu", runs_fused=True),
+    "openvino": Backend(f"{_PLACE}.openvino:open_openvino", ("onnx",), extra="openvino"),
+    "tensorrt": Backend(
+        f"{_PLACE}.tensorrt:open_tensorrt",
+        ("tensorrt",),
+        extra="tensorrt",
+        is_code=True,
+        choose=_FOR_THIS_GPU,
+    ),
+    "tensorrt-rtx": Backend(
+        f"{_PLACE}.tensorrt:open_tensorrt_rtx",
+        ("tensorrt-rtx",),
+        extra="tensorrt-rtx",
+        is_code=True,
+        choose=_FOR_THIS_GPU,
+    ),
+}
+"""Name of a runtime -> its row; the first that opens a format is that format's default."""
 
 
 class Runtime(Protocol):
@@ -34,7 +73,7 @@ class Runtime(Protocol):
         """Compute every output for one set of inputs.
 
         Raises:
-            UsageError: the graph refuses feeds of these shapes or types.
+            UsageError: the graph refuses feeds of these names, shapes or types.
         """
         ...
 
@@ -43,18 +82,108 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(target: str, source: Path, *, threads: int | None = None, trust: bool = False) -> Runtime:
-    """Open `source` with the runtime named `target`.
+def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **options: Any) -> Runtime:
+    """Open `source` with a runtime.
 
     Args:
-        target: "package.module:attr" of an opener, for example a value of `OPENERS`.
+        runtime: a name in `RUNTIMES`, or "package.module:attr" of another opener.
         source: the file or folder that the opener reads.
         threads: threads within one operator; None leaves it to the runtime.
-        trust: whoever made `source` is trusted with running code; only for openers of the formats in `CODE`.
+        options: what this opener takes besides.
 
     Raises:
-        UsageError: `target` names nothing.
+        UsageError: `runtime` names nothing.
         MissingDependency: the package behind the runtime is not installed.
+        UnfitEnvironmentError: this machine cannot run it.
     """
-    options = {"trust": True} if trust else {}
-    return cast(Runtime, resolve(target)(source, threads=threads, **options))
+    opener = runtime if ":" in runtime else _row(runtime).opener
+    return cast(Runtime, resolve(opener)(source, threads=threads, **options))
+
+
+def runtimes_for(artifact: Artifact) -> list[str]:
+    """Names of the runtimes that can open an artifact, the default first.
+
+    That is the one on which it was verified, where it says so, or the first of the table.
+    """
+    spec = artifact.spec
+    able = [
+        name
+        for name, row in RUNTIMES.items()
+        if spec.format in row.formats and (row.runs_fused or not spec.fused)
+    ]
+    return sorted(able, key=lambda name: name not in artifact.runtimes)
+
+
+def is_code(artifact: Artifact) -> bool:
+    """Whether the artifact's files are code, as engines are: what opens them must trust their maker."""
+    return any(RUNTIMES[name].is_code for name in runtimes_for(artifact))
+
+
+def has_threads(runtime: str) -> bool:
+    """Whether a number of threads means anything to a runtime; what is no name in the table takes one."""
+    return ":" in runtime or not _row(runtime).is_code
+
+
+def open_files(
+    artifact: Artifact,
+    place: Callable[[str], Path],
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    trust: bool = False,
+    **options: Any,
+) -> Runtime:
+    """Open an artifact's files with one of the runtimes that can.
+
+    Args:
+        artifact: the first of its files is opened, or the one that the runtime chooses for this machine.
+        place: gives the path of a file by its name in the artifact.
+        runtime: a name in `RUNTIMES`; None takes the artifact's default.
+        threads: as in `open_runtime`.
+        trust: whoever made the artifact is trusted with running code; without it no engine is opened.
+        options: what the runtime's opener takes besides.
+
+    Raises:
+        UsageError: no such runtime, one that cannot open this artifact, or an engine without `trust`.
+        IntegrityError: the artifact has no file, or a damaged one.
+        MissingDependency, UnfitEnvironmentError: as in `open_runtime`.
+    """
+    name = choose_runtime(artifact, runtime)
+    row = _row(name)
+    if not artifact.files:
+        raise IntegrityError(f"artifact {artifact.name!r} lists no file; export it again")
+    entry = artifact.files[0]
+    if row.choose is not None and (trust or not row.is_code):
+        entry = resolve(row.choose)(artifact.files)
+    said = options_of(name, trust=trust)
+    return open_runtime(name, place(entry.path), threads=threads, **said, **options)
+
+
+def options_of(runtime: str, *, trust: bool) -> dict[str, Any]:
+    """What the opener of `runtime` takes of what is said of an artifact's maker."""
+    return {"trust": trust} if _row(runtime).is_code else {}
+
+
+def choose_runtime(artifact: Artifact, runtime: str | None = None) -> str:
+    """Name the runtime to open an artifact with: the one asked for, if it can, or its default.
+
+    Raises:
+        UsageError: there is no such runtime, or it cannot open this artifact.
+    """
+    able = runtimes_for(artifact)
+    if runtime is None:
+        return able[0]
+    _row(runtime)
+    if runtime not in able:
+        fused = " with operators of ONNX Runtime's own" if artifact.spec.fused else ""
+        raise UsageError(
+            f"artifact {artifact.name!r}: is of format {artifact.spec.format}{fused}, which runtime "
+            f"{runtime!r} does not open; choose one of: {', '.join(able)}"
+        )
+    return runtime
+
+
+def _row(name: str) -> Backend:
+    if name not in RUNTIMES:
+        raise UsageError(f"unknown runtime {name!r}; {nearest(name, RUNTIMES)}")
+    return RUNTIMES[name]

@@ -1,15 +1,28 @@
-"""ONNX Runtime: open an .onnx file as a session on one provider and run it."""
+"""ONNX Runtime: open an .onnx file as a session on one provider, and on no other, and run it.
+
+The CPU and CUDA are the same code; TF32 is off on CUDA, so that fp32 means fp32.
+"""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.errors import (
+    IntegrityError,
+    MissingDependency,
+    UnfitEnvironmentError,
+    UsageError,
+    needs_extra,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-QUIET = 4  # log fatal errors only: all others come back as exceptions and must not be printed as well
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_PROVIDER_OPTIONS = {CUDA: {"use_tf32": "0"}}
+_QUIET = 4  # log fatal errors only: all others come back as exceptions and must not be printed as well
 
 
 class OrtRuntime:
@@ -54,22 +67,40 @@ class _Closed:
         raise UsageError(f"{self._source.name}: the runtime is closed; open it again")
 
 
-def open_runtime(
+def open_cpu(source: Path, *, threads: int | None = None, **options: Any) -> OrtRuntime:
+    """Open an ONNX file on the CPU; see `open_session`."""
+    return open_session(source, CPU, threads=threads, **options)
+
+
+def open_cuda(source: Path, *, threads: int | None = None, **options: Any) -> OrtRuntime:
+    """Open an ONNX file on the first NVIDIA GPU; see `open_session`.
+
+    Raises:
+        MissingDependency: ONNX Runtime is not installed at all.
+    """
+    if find_spec("onnxruntime") is None:
+        raise MissingDependency("onnxruntime-gpu", "ort-gpu")
+    return open_session(source, CUDA, threads=threads, **options)
+
+
+def open_session(
     source: Path,
+    provider: str,
     *,
     threads: int | None = None,
-    provider: str = "CPUExecutionProvider",
-    optimization: Literal["all", "none"] = "all",
+    optimization: Literal["all", "extended", "none"] = "all",
     spinning: bool = True,
+    optimised: Path | None = None,
 ) -> OrtRuntime:
     """Open an ONNX file; the session runs on `provider` or not at all.
 
     Args:
         source: the .onnx file; external data must lie beside it.
-        threads: threads within one operator; None leaves it to ONNX Runtime (one per core).
         provider: the execution provider that must compute the graph.
-        optimization: graph optimisation level.
+        threads: threads within one operator; None leaves it to ONNX Runtime (one per core).
+        optimization: graph optimisation level; `extended` leaves the layout of values alone.
         spinning: threads wait for the next call by spinning, which is faster, but takes cores from others.
+        optimised: where to write the graph as it was optimised for this machine; None writes none.
 
     Raises:
         IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
@@ -91,7 +122,7 @@ def open_runtime(
             "install the build that has it or ask for another provider"
         )
     options = ort.SessionOptions()
-    options.log_severity_level = QUIET
+    options.log_severity_level = _QUIET
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -99,13 +130,19 @@ def open_runtime(
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
         "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     }
     options.graph_optimization_level = levels[optimization]
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
     failures = (state.Fail, state.InvalidArgument, state.RuntimeException)
     unreadable = (*failures, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)
     try:
-        session = ort.InferenceSession(str(source), options, providers=[provider])
+        with writing(optimised) if optimised is not None else nullcontext():
+            session = ort.InferenceSession(
+                str(source), options, providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))]
+            )
     except unreadable as error:
         raise IntegrityError(
             f"{source}: ONNX Runtime {ort.__version__} cannot read it as a model ({_one_line(error)}); "
@@ -119,7 +156,7 @@ def open_runtime(
             f"{source.name}: asked for {provider}, the session runs on {found}; "
             "mend the driver or ask for the other"
         )
-    return OrtRuntime(session, source, failures)
+    return OrtRuntime(session, source, (*failures, ValueError))
 
 
 def _one_line(error: Exception) -> str:

@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 
 from compactor_runtimes.errors import IntegrityError
 
-SCHEMA_VERSION = 2  # 2 added how an artifact was made, its errors and overrides; what 1 wrote is read as well
-_READABLE = (1, 2)
+SCHEMA_VERSION = 3  # 2 added how an artifact was made, its errors and overrides, 3 its runtimes; all are read
+_READABLE = (1, 2, 3)
 
 Status = Literal["verified", "overridden", "not-run", "rejected"]
 Target = Literal["ort-cpu", "trt", "trt-rtx", "web"]
@@ -135,7 +135,8 @@ class Artifact(Record, frozen=True):
 
     `made` says how it was made, JSON-ready: the graph that it comes from, options, digests of calibration
     samples, what was kept in another precision, versions. `errors` are the outputs' differences by name.
-    `isa` lists the instruction sets of the CPU on which the verdict was reached. Status "overridden": a gate
+    `isa` lists the instruction sets of the CPU, `runtimes` the runtimes by name, with which the verdict was
+    reached. Status "overridden": a gate
     failed and `spec.override` says why it is shipped all the same.
     """
 
@@ -149,6 +150,7 @@ class Artifact(Record, frozen=True):
     made: dict[str, Any] = {}
     errors: dict[str, OutputErrors] = {}
     isa: list[str] = []
+    runtimes: list[str] = []
 
     @property
     def ships(self) -> bool:
@@ -306,7 +308,7 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     if version not in _READABLE:
         raise IntegrityError(
             f"{where}: schema version {version!r} found, this release reads "
-            f"{' and '.join(map(str, _READABLE))}; "
+            f"{_READABLE[0]} to {_READABLE[-1]}; "
             "use the compactor-toolkit release that wrote the bundle, or export again"
         )
     if version == 1:

@@ -4,13 +4,14 @@ The checks themselves are in `checks.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
 
-from compactor_runtimes.backends import CODE, OPENERS
+from compactor_runtimes.backends import RUNTIMES, choose_runtime, is_code, runtimes_for
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle, read_cases
 from compactor_runtimes.errors import (
@@ -66,32 +67,41 @@ class Verification(Struct, frozen=True, kw_only=True):
             )
 
 
-def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verification:
+def verify_bundle(
+    path: str | Path, *, runtime: str | None = None, threads: int | None = None, trust: bool = False
+) -> Verification:
     """Open a bundle and run its golden cases through every verified artifact that this machine can run.
 
     Args:
         path: the bundle's folder.
+        runtime: a name in `compactor_runtimes.backends.RUNTIMES`, which runs every artifact that it can open;
+            None runs each on its default.
         threads: threads within one operator; None leaves it to the runtime.
+        trust: whoever made the bundle is trusted with running code, so that verified engines run as well.
 
     Returns:
         the verdict on each check, failed ones included: a difference is a result here, and an error only in
         `raise_for_gate`.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: no such folder, no such runtime, or one that can open none of the artifacts.
         IntegrityError: the bundle is damaged or states no limit for an output.
         UnfitEnvironmentError: no verified artifact can run here, so nothing would be verified.
     """
     bundle = open_bundle(path)
     manifest = bundle.manifest
-    formats = sorted(OPENERS.keys() - CODE)  # nobody has said that this bundle's engines are to be trusted
-    runnable = [each for each in manifest.main.artifacts if each.ships and each.spec.format in formats]
+    ships = [each for each in manifest.main.artifacts if each.ships]
+    able = [each for each in ships if runtime is None or runtime in runtimes_for(each)]
+    if ships and not able:
+        choose_runtime(ships[0], runtime)  # says why not
+    runnable = [each for each in able if trust or not is_code(each)]
     # A rejected artifact was left out of the bundle: there is nothing that another machine could run.
     tried = [artifact.name for artifact in runnable]
     not_run = [
         each.name for each in manifest.main.artifacts if each.status != "rejected" and each.name not in tried
     ]
     if not runnable:
+        formats = sorted({name for row in RUNTIMES.values() if not row.is_code for name in row.formats})
         raise UnfitEnvironmentError(
             f"{bundle.path}: holds no verified artifact of a format that runs here ({', '.join(formats)}), "
             f"not run: {', '.join(not_run) or 'none'}; verify it on the machine it is meant for"
@@ -103,11 +113,10 @@ def verify_bundle(path: str | Path, *, threads: int | None = None) -> Verificati
         rows.append(check_preprocessing(pre, bundle.path, raws, cases))
     for artifact in runnable:
         _need_limits(bundle, artifact)
-        runtime = open_artifact(bundle, artifact, threads=threads)
-        try:
-            rows += check_artifact(runtime, manifest, artifact, cases)
-        finally:
-            runtime.close()
+        with closing(
+            open_artifact(bundle, artifact, runtime=runtime, threads=threads, trust=trust)
+        ) as opened:
+            rows += check_artifact(opened, manifest, artifact, cases)
     return Verification(bundle=str(bundle.path), name=manifest.name, rows=rows, not_run=not_run)
 
 

@@ -16,7 +16,9 @@ ProfileName = Literal["smoke", "quick", "full"]
 
 
 class Candidate(Record, frozen=True):
-    """One thing to measure: a runtime "module:attr", what it opens, how raw samples go in and labels out.
+    """One thing to measure: a runtime, what it opens, how raw samples go in and labels out.
+
+    `runtime` is a name in the table of `backends` or a "module:attr", `options` are what its opener takes.
 
     `pre`, `post` and `labels` are those of a manifest, `assets` the folder that `pre` finds its files in (the
     bundle's, or one laid out like it); `parameters` is None where the format does not tell.
@@ -33,6 +35,7 @@ class Candidate(Record, frozen=True):
     assets: str = ""
     parameters: int | None = None
     precision: str = "fp32"
+    options: dict[str, Any] = {}
 
 
 class Budget(Record, frozen=True):

@@ -39,11 +39,14 @@ class Subject:
 
     def __init__(self, job: Job) -> None:
         """Open the runtime; `load_s` covers the import of its libraries."""
-        from compactor_runtimes.backends import open_runtime
+        from compactor_runtimes.backends import has_threads, open_runtime
 
         begin = perf_counter_ns()
         candidate = job.candidate
-        self.runtime = open_runtime(candidate.runtime, Path(candidate.source), threads=job.threads)
+        threads = job.threads if has_threads(candidate.runtime) else None
+        self.runtime = open_runtime(
+            candidate.runtime, Path(candidate.source), threads=threads, **candidate.options
+        )
         self.load_s = (perf_counter_ns() - begin) / 1e9
 
         from compactor_runtimes.bundle.manifest import TextPre

@@ -5,8 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from compactor_runtimes.backends import CODE, OPENERS, Runtime, open_runtime
-from compactor_runtimes.backends.tensorrt import file_for_this_gpu
+from compactor_runtimes.backends import Runtime, is_code, open_files
 from compactor_runtimes.bundle.manifest import (
     Artifact,
     ImagePre,
@@ -29,7 +28,12 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path, *, artifact: str | None = None, threads: int | None = None, trust: bool = False
+    path: str | Path,
+    *,
+    artifact: str | None = None,
+    runtime: str | None = None,
+    threads: int | None = None,
+    trust: bool = False,
 ) -> "Model":
     """Open a bundle and one of its verified artifacts.
 
@@ -38,61 +42,61 @@ def load(
     Args:
         path: the bundle's folder.
         artifact: name of the artifact; None takes the bundle's default.
+        runtime: what computes it, a name in `compactor_runtimes.backends.RUNTIMES`; None takes the artifact's
+            default.
         threads: threads within one operator; None leaves it to the runtime.
         trust: whoever made the bundle is trusted with running code, which an engine is. An engine that was
             built but not run, because its GPU was not there, may then be loaded by its name.
 
     Raises:
-        UsageError: no such folder, no verified artifact of that name, or an engine without `trust`.
+        UsageError: no such folder, no verified artifact of that name, no such runtime or one that cannot
+            open the artifact, or an engine without `trust`.
         IntegrityError: the bundle is damaged.
         UnfitEnvironmentError: this machine cannot run the artifact.
     """
     bundle = open_bundle(path)
     wanted = bundle.manifest.default_artifact if artifact is None else artifact
     for candidate in bundle.manifest.main.artifacts:
-        engine = candidate.spec.format in CODE and candidate.status == "not-run" and candidate.files
+        engine = is_code(candidate) and candidate.status == "not-run" and candidate.files
         if candidate.name == wanted and (candidate.ships or engine):
             doubt = doubt_of_int8(bundle, candidate)
             if doubt is not None:
                 warnings.warn(doubt, stacklevel=2)
-            return Model(bundle, candidate, open_artifact(bundle, candidate, threads=threads, trust=trust))
+            opened = open_artifact(bundle, candidate, runtime=runtime, threads=threads, trust=trust)
+            return Model(bundle, candidate, opened)
     listed = ", ".join(f"{each.name} ({each.status})" for each in bundle.manifest.main.artifacts)
     raise UsageError(f"{bundle.path}: no verified artifact {wanted!r}; choose a verified one of: {listed}")
 
 
 def open_artifact(
-    bundle: Bundle, artifact: Artifact, *, threads: int | None = None, trust: bool = False
+    bundle: Bundle,
+    artifact: Artifact,
+    *,
+    runtime: str | None = None,
+    threads: int | None = None,
+    trust: bool = False,
 ) -> Runtime:
-    """Open the runtime of an artifact; the first of its files is the one to open, the others lie beside it.
-
-    Of an engine the file for this GPU is opened, with `trust` alone.
+    """Open an artifact of a bundle with `runtime`, or with its default; see `backends.open_files`.
 
     Raises:
-        UsageError: an engine without `trust`.
+        UsageError: no such runtime, one that cannot open the artifact, or an engine without `trust`.
         UnfitEnvironmentError: this machine cannot run the artifact.
         IntegrityError: the artifact has no file, or its graph has other ports than the manifest says.
     """
-    where = f"{bundle.path}: artifact {artifact.name!r}"
-    if not artifact.files:
-        raise IntegrityError(f"{where} lists no file; export the bundle again")
-    entry, code = artifact.files[0], artifact.spec.format in CODE
-    if code and trust:
-        entry = file_for_this_gpu(artifact.files)
-    runtime = open_runtime(
-        OPENERS[artifact.spec.format], bundle.file(entry.path), threads=threads, trust=code and trust
-    )
+    opened = open_files(artifact, bundle.file, runtime=runtime, threads=threads, trust=trust)
     main = bundle.manifest.main
     for what, found, ports in (
-        ("inputs", runtime.inputs, main.inputs),
-        ("outputs", runtime.outputs, main.outputs),
+        ("inputs", opened.inputs, main.inputs),
+        ("outputs", opened.outputs, main.outputs),
     ):
         expected = sorted(port.name for port in ports)
         if sorted(found) != expected:
-            runtime.close()
+            opened.close()
             raise IntegrityError(
-                f"{where} has {what} {sorted(found)}, the manifest says {expected}; export it again"
+                f"{bundle.path}: artifact {artifact.name!r} has {what} {sorted(found)}, the manifest says "
+                f"{expected}; export it again"
             )
-    return runtime
+    return opened
 
 
 def doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:

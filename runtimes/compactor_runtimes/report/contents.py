@@ -9,8 +9,8 @@ from compactor_runtimes.bundle.manifest import Artifact, Check, Record
 from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.stats.metrics import Verdict
 
-REPORT_VERSION = 3  # 2 added the choice among variants, 3 the scores of intents and slots; all are read
-READABLE_VERSIONS = (1, 2, 3)
+REPORT_VERSION = 4  # 2 added the choice among variants, 3 scores of slots, 4 runtimes; all are read
+READABLE_VERSIONS = (1, 2, 3, 4)
 Kind = Literal["teacher", "student", "artifact"]
 Decision = Literal["chosen", "not chosen", "rejected", "not run"]
 

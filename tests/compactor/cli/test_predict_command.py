@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from compactor.cli import cli
+from compactor_runtimes.errors import UsageError
 from tests.runtimes.slot_bundles import DEVICE, write_slot_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
@@ -90,3 +91,18 @@ def test_inspect_says_how_texts_are_cut_and_what_comes_out(texts, tmp_path):
     assert "after the graph: logits -> softmax -> one of the labels 'label'" in output
     vectors = str(write_text_bundle(tmp_path / "vectors", embedding=True).path)
     assert "embedding -> vector, divided by its length" in run("inspect", vectors)
+
+
+def test_a_runtime_is_chosen_by_its_name(texts):
+    plain = run("predict", texts, "turn on")
+    assert run("predict", texts, "turn on", "--runtime", "openvino") == plain
+    found = json.loads(run("verify", texts, "--runtime", "openvino", "--json"))
+    assert found["passed"] is True
+    for command in (["predict", texts, "turn on"], ["verify", texts]):
+        for name, said in (
+            ("ort-cpuu", "unknown runtime 'ort-cpuu'; did you mean 'ort-cpu'?"),
+            ("tensorrt", "which runtime 'tensorrt' does not open"),
+        ):
+            result = CliRunner().invoke(cli, [*command, "--runtime", name])
+            assert isinstance(result.exception, UsageError)
+            assert said in str(result.exception)

@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from compactor.cli import cli
 from compactor.gpu.check import GpuReport, Step, check_engine, check_gpu
 from compactor.gpu.subjects import bundle_subjects, tiny_subject
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.backends.gpu import nvidia_gpu
-from compactor_runtimes.backends.ort import open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError
@@ -58,7 +58,7 @@ def subject_of(bundle, name):
 
 
 def checked(subject, path, layers=FP32_LAYERS):
-    with closing(open_runtime(path)) as runtime:
+    with closing(open_runtime("ort-cpu", path)) as runtime:
         return {step.step: step for step in check_engine(subject, runtime, lambda: layers)}
 
 

@@ -16,9 +16,9 @@ from compactor.models.heads import DropoutLinear, pool
 from compactor.models.student import parameter_count
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
-from compactor_exporters import export_artifact
+from compactor_exporters import Workspace, export_artifact
 from compactor_exporters.graph.checks import check_ports
-from compactor_runtimes.backends.ort import open_runtime as open_ort
+from compactor_runtimes.backends.ort import open_cpu as open_ort
 from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import UsageError
 from tests.compactor.models.test_text_models import source_of
@@ -370,7 +370,7 @@ def test_traced_graph_takes_any_length_and_batch(norm: str, tmp_path: Path) -> N
 
     model = build("encoder:2x32", info_of(tmp_path), norm=norm, pooling="max")
     source = source_of(model, "intent-slots")
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    artifact = export_artifact(source, ExportSpec(), Workspace(tmp_path))
     path = tmp_path / artifact.files[0].path
     check_ports(onnx.load(path), source)
     runtime = open_ort(path)

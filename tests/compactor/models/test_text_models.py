@@ -15,9 +15,9 @@ from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.models.student import parameter_count
 from compactor.recipe.spec import ModelSpec
 from compactor.torch_runtime import open_runtime, write_ensemble
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.graph.checks import check_ports
-from compactor_runtimes.backends.ort import open_runtime as open_ort
+from compactor_runtimes.backends.ort import open_cpu as open_ort
 from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import IntegrityError, UsageError
 from tests import toys
@@ -313,7 +313,7 @@ def source_of(model: Any, task: str) -> ExportSource:
 def test_traced_graph_takes_any_length_and_batch(task: str, tmp_path: Path) -> None:
     model = build(bert_folder(tmp_path / "bert"), text_info(tmp_path, task=task), num_hidden_layers=1)
     source = source_of(model, task)
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    artifact = export_artifact(source, ExportSpec(), Workspace(tmp_path))
     import onnx
 
     path = tmp_path / artifact.files[0].path

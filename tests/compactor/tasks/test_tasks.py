@@ -32,9 +32,9 @@ from compactor.records import (
 )
 from compactor.tasks import POSTS, TASKS, task_named
 from compactor.tasks.texts import TEXT_CLASSIFICATION, TextSplit
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.verify.artifact import verify_artifact
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import BioPost, ExportSpec, InputPort, OutputPort, SoftmaxPost
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.answers import CODECS
@@ -267,9 +267,10 @@ def test_two_heads_go_from_student_to_artifact_by_name(tmp_path: Path) -> None:
         labels=student.info.classes,
         student_weights=dict(student.state_dict(keep_vars=True)),
     )
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, ExportSpec(), workspace)
     feeds = {name: value.numpy() for name, value in student.example(20).items()}
-    artifact = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    artifact = verify_artifact(source, artifact, workspace, feeds=feeds)
     assert artifact.status == "verified", artifact.reason
     assert set(artifact.limits) == {"intent_logits", "slot_logits"}
     words = torch.arange(5)  # every token is the first of a word
@@ -278,7 +279,7 @@ def test_two_heads_go_from_student_to_artifact_by_name(tmp_path: Path) -> None:
         for size in (3, 2)
     ]
     expected = student_answers(student, batches)
-    runtime = open_runtime(tmp_path / artifact.files[0].path)
+    runtime = open_runtime("ort-cpu", tmp_path / artifact.files[0].path)
     found = artifact_answers(runtime, student.outputs, batches)
     runtime.close()
     assert {head: values.shape for head, values in found.items()} == {"intent": (5, 3), "slot": (5, 5, 2)}

@@ -16,11 +16,12 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, can_export, export_artifact
+from compactor_exporters import ExportSource, Workspace, can_export, export_artifact
 from compactor_exporters.fp16 import export as onnx_fp16
 from compactor_exporters.fp16 import overflow as fp16_overflow
 from compactor_exporters.graph.checks import check_ports
 from compactor_exporters.verify.artifact import verify_artifact
+from compactor_exporters.workspace import Graphs
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, ExportSpec
 from compactor_runtimes.errors import NumericGateError
 
@@ -36,9 +37,9 @@ def strictly(path: Path, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip([port.name for port in model.graph.output], answers, strict=True))
 
 
-def exported(source: ExportSource, folder: Path, **settings) -> Artifact:
+def exported(source: ExportSource, workspace: Workspace, **settings) -> Artifact:
     torch.manual_seed(0)
-    return export_artifact(source, ExportSpec(precision="fp16", **settings), folder)
+    return export_artifact(source, ExportSpec(precision="fp16", **settings), workspace)
 
 
 def ratio(source: ExportSource, path: Path, feeds: dict[str, np.ndarray]) -> float:
@@ -124,7 +125,6 @@ def masked(text) -> ExportSource:
         module=module,
         outputs=[output],
         student_weights=module.state_dict(keep_vars=True),
-        traced={},
     )
 
 
@@ -144,10 +144,10 @@ def source_of(make_image_source):
 
 def test_toys_are_verified_and_keep_their_ports(image, text, tmp_path):
     for toy in (image, text):
-        artifact = exported(toy.source, tmp_path / toy.source.name)
+        artifact = exported(toy.source, toy.at(tmp_path / toy.source.name))
         assert (artifact.name, artifact.status, artifact.reason) == ("fp16", "not-run", "")
         folder = tmp_path / toy.source.name
-        verified = verify_artifact(toy.source, artifact, folder, feeds=toy.feeds)
+        verified = verify_artifact(toy.source, artifact, toy.at(folder), feeds=toy.feeds)
         assert (verified.status, verified.reason) == ("verified", "")
         check_ports(onnx.load(folder / "fp16.onnx"), toy.source)
         # float16 has 11 bits: a thousandth of outputs of about 1
@@ -155,7 +155,7 @@ def test_toys_are_verified_and_keep_their_ports(image, text, tmp_path):
 
 
 def test_made_says_what_was_done(text, tmp_path):
-    made = exported(text.source, tmp_path).made
+    made = exported(text.source, text.at(tmp_path)).made
     assert made.pop("note").startswith(f"ONNX Runtime {made.pop('onnxruntime')} on this CPU computes ")
     assert 0.5 < made.pop("largest_activation") < 20
     assert made == {
@@ -164,13 +164,14 @@ def test_made_says_what_was_done(text, tmp_path):
         "samples": 2,
         "samples_from": "example input",
     }
-    assert "note" not in exported(text.source, tmp_path, target="trt").made
+    assert "note" not in exported(text.source, text.at(tmp_path), target="trt").made
 
 
 def test_the_file_is_half_as_large(make_image_source, tmp_path):
     source = make_image_source(Hidden(2000))
-    export_artifact(source, ExportSpec(), tmp_path)
-    artifact = exported(source, tmp_path)
+    workspace = Workspace(tmp_path)
+    export_artifact(source, ExportSpec(), workspace)
+    artifact = exported(source, workspace)
     # 64 * 2,000 + 2,000 + 2,000 * 10 + 10 weights, and a graph of a few nodes
     full = (tmp_path / "fp32.onnx").stat().st_size
     assert 4 * 150_010 < full < 4 * 150_010 + 10_000
@@ -189,20 +190,20 @@ def test_the_file_is_half_as_large(make_image_source, tmp_path):
     ],
 )
 def test_numbers_that_do_not_fit_stay_in_float32(source_of, tmp_path, monkeypatch, module, kept):
-    source, feeds = source_of(module()), {"pixel_values": PIXELS}
-    artifact = exported(source, tmp_path)
+    source, workspace, feeds = source_of(module()), Workspace(tmp_path), {"pixel_values": PIXELS}
+    artifact = exported(source, workspace)
     assert {reason: len(names) for reason, names in artifact.made["kept_fp32"].items()} == kept
     assert ratio(source, tmp_path / "fp16.onnx", feeds) < 5e-3
-    verified = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    verified = verify_artifact(source, artifact, workspace, feeds=feeds)
     assert (verified.status, verified.reason) == ("verified", "")
     # Kept nodes whose results are cast to float16 and back between them are no better than a plain cast ...
     with monkeypatch.context() as patch:
         patch.setattr(onnx_fp16, "_drop_round_trips", lambda graph: None)
-        exported(source, tmp_path / "rounded")
+        exported(source, workspace.inside("rounded"))
         assert not ratio(source, tmp_path / "rounded/fp16.onnx", feeds) < 0.05
     # ... and this is what a plain cast gives.
     monkeypatch.setattr(onnx_fp16, "kept_in_fp32", lambda graph, largest: {})
-    exported(source, tmp_path / "plain")
+    exported(source, workspace.inside("plain"))
     assert not ratio(source, tmp_path / "plain/fp16.onnx", feeds) < 0.05
 
 
@@ -211,16 +212,17 @@ def test_a_mask_that_the_samples_do_not_show_stays_in_float32(masked, text, tmp_
     feeds = {"input_ids": text.feeds["input_ids"], "attention_mask": mask}
     assert masked.calibration is None
     assert mask.min() == 0  # padding here, none in the example that the magnitudes are taken from
-    artifact = exported(masked, tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = exported(masked, workspace)
     kept = artifact.made["kept_fp32"]
     assert len(kept["constant beyond float16"]) == 1
     assert len(kept["beside a mask beyond float16"]) == 4  # a transposition and three sums
     assert artifact.made["largest_activation"] < 100
     assert ratio(masked, tmp_path / "fp16.onnx", feeds) < 5e-3
-    verified = verify_artifact(masked, artifact, tmp_path, feeds=feeds)
+    verified = verify_artifact(masked, artifact, workspace, feeds=feeds)
     assert (verified.status, verified.reason) == ("verified", "")
     monkeypatch.setattr(fp16_overflow, "_masked", lambda overflow: set())
-    exported(masked, tmp_path / "careless")
+    exported(masked, workspace.inside("careless"))
     assert np.isnan(ratio(masked, tmp_path / "careless/fp16.onnx", feeds))
 
 
@@ -230,7 +232,7 @@ def test_headroom_is_a_quarter(source_of, tmp_path):
             return x * 100
 
     source = source_of(Scaled())
-    largest = exported(source, tmp_path).made["largest_activation"]
+    largest = exported(source, Workspace(tmp_path)).made["largest_activation"]
     with torch.no_grad():
         expected = source.module.a(torch.from_numpy(PIXELS).flatten(1)).abs().max().item() * 100
     assert largest == pytest.approx(expected, rel=1e-5)
@@ -265,7 +267,7 @@ def test_the_samples_are_the_recipes(make_image_source, tmp_path, wanted, taken,
         return {"pixel_values": np.resize(PIXELS, (given.samples, 1, 8, 8))}
 
     source = make_image_source(Hidden(), calibration=calibration)
-    made = exported(source, tmp_path, calibration=wanted).made
+    made = exported(source, Workspace(tmp_path), calibration=wanted).made
     assert (made["samples"], made["samples_from"]) == (taken, split)
     assert [(each.samples, each.split) for each in asked] == [(taken, split)]
 
@@ -323,6 +325,6 @@ def test_a_graph_that_cannot_be_cast_is_refused(source_of, tmp_path):
         ir_version=10,
     )
     onnx.save(model, tmp_path / "branches.onnx")
-    source = replace(source_of(Hidden()), traced={"onnx": tmp_path / "branches.onnx"})
+    workspace = Workspace(tmp_path, Graphs(canonical=tmp_path / "branches.onnx"))
     with pytest.raises(NumericGateError, match="is of no use once cast to float16"):
-        exported(source, tmp_path)
+        exported(source_of(Hidden()), workspace)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx.numpy_helper import from_array, to_array
 from torch import Tensor, nn
 
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.int8.attention import split_attention
 from compactor_exporters.verify.artifact import verify_artifact
 from compactor_runtimes.bundle.manifest import ExportSpec, InputPort, OutputPort
@@ -118,8 +118,9 @@ def test_fused_int8_keeps_its_mask_and_has_8_bit_projections(tmp_path):
         student_weights=module.state_dict(keep_vars=True),
     )
     spec = ExportSpec(precision="int8", quantization="dynamic", fused=True)
-    artifact = export_artifact(source, spec, tmp_path)
-    artifact = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, spec, workspace)
+    artifact = verify_artifact(source, artifact, workspace, feeds=feeds)
     assert artifact.status == "verified", artifact.reason
     assert {"padding", "precision"} <= {check.name for check in artifact.checks}
     assert artifact.made["from"] == "fp32-fused"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx.numpy_helper import to_array
 
-from compactor_exporters import can_export, export_artifact
+from compactor_exporters import Workspace, can_export, export_artifact
 from compactor_exporters.int8 import export as onnx_int8
 from compactor_exporters.int8.calibration import Reader, sample_digests, without_common_padding
 from compactor_exporters.int8.scheme import SCHEMES, dynamic_candidates, static_candidates
@@ -33,7 +33,8 @@ def calibrated(exported):
 def test_static_int8_verifies_and_says_how_it_was_made(image, tmp_path):
     source = calibrated(image)
     spec = ExportSpec(precision="int8", quantization="static", calibration=Calibration(samples=20))
-    artifact = verify_artifact(source, export_artifact(source, spec, tmp_path), tmp_path, feeds=image.feeds)
+    workspace = image.at(tmp_path)
+    artifact = verify_artifact(source, export_artifact(source, spec, workspace), workspace, feeds=image.feeds)
     assert artifact.status == "verified", artifact.reason
     made = artifact.made["calibration"]
     assert (made["split"], made["samples"], len(made["sample_sha256"])) == ("train", 20, 20)
@@ -41,7 +42,7 @@ def test_static_int8_verifies_and_says_how_it_was_made(image, tmp_path):
     untold = msgspec.structs.replace(
         artifact, made={**artifact.made, "calibration": {**made, "sample_sha256": made["sample_sha256"][:19]}}
     )
-    untold = verify_artifact(source, untold, tmp_path, feeds=image.feeds)
+    untold = verify_artifact(source, untold, workspace, feeds=image.feeds)
     assert untold.status == "rejected"
     assert "calibration: 19 digests of calibration samples are recorded, 20 samples set" in untold.reason
     # the convolution and the linear layer; the conversion that gives the output is no unfused pair
@@ -54,7 +55,9 @@ def test_the_range_of_the_samples_sets_the_scale(image, tmp_path):
     """Pixels over [0, 1] are normalised to [-2, 2]: 4 / 255 a step, and zero lies at 128."""
     feeds = {"pixel_values": np.linspace(0, 1, 4 * 64, dtype=np.float32).reshape(4, 1, 8, 8)}
     source = replace(image.source, calibration=lambda wanted: feeds)
-    export_artifact(source, ExportSpec(precision="int8", quantization="static", scheme="u8s8"), tmp_path)
+    export_artifact(
+        source, ExportSpec(precision="int8", quantization="static", scheme="u8s8"), image.at(tmp_path)
+    )
     graph = onnx.load(tmp_path / "int8-static.onnx").graph
     values = {one.name: to_array(one) for one in graph.initializer}
     first = next(node for node in graph.node if node.op_type == "QuantizeLinear")
@@ -70,7 +73,9 @@ def test_ranges_of_batches_of_several_sizes_are_merged(image, tmp_path, capsys, 
     source = replace(image.source, calibration=lambda wanted: {"pixel_values": pixels})
     calibration = Calibration(samples=20, method=method)
     export_artifact(
-        source, ExportSpec(precision="int8", quantization="static", calibration=calibration), tmp_path
+        source,
+        ExportSpec(precision="int8", quantization="static", calibration=calibration),
+        image.at(tmp_path),
     )
     graph = onnx.load(tmp_path / "int8-static.onnx").graph
     values = {one.name: to_array(one) for one in graph.initializer}
@@ -109,12 +114,14 @@ def test_a_reader_gives_the_batches_in_range():
 )
 def test_without_real_samples_static_is_refused(image, tmp_path, changes, said):
     with pytest.raises(UsageError, match=f"needs real samples for its ranges, .*{said}"):
-        export_artifact(replace(image.source, **changes), STATIC, tmp_path)
+        export_artifact(replace(image.source, **changes), STATIC, image.at(tmp_path))
 
 
 def test_dynamic_int8_of_a_text_model_keeps_both_heads(text, tmp_path):
     source = text.source
-    artifact = verify_artifact(source, export_artifact(source, DYNAMIC, tmp_path), tmp_path, feeds=text.feeds)
+    artifact = verify_artifact(
+        source, export_artifact(source, DYNAMIC, text.at(tmp_path)), text.at(tmp_path), feeds=text.feeds
+    )
     assert artifact.status == "verified", artifact.reason
     assert set(artifact.errors) == {"intent_logits", "slot_logits"}
     assert artifact.limits["slot_logits"] >= 2 * artifact.errors["slot_logits"].maximum
@@ -123,14 +130,14 @@ def test_dynamic_int8_of_a_text_model_keeps_both_heads(text, tmp_path):
 def test_a_cpu_that_saturates_tries_what_does_not(image, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_int8, "isa_flags", lambda: ["avx2"])
     source = calibrated(image)
-    artifact = export_artifact(source, STATIC, tmp_path)
+    artifact = export_artifact(source, STATIC, image.at(tmp_path))
     assert set(artifact.made["tried"]) == {"u8s8-reduced", "u8u8"}
     assert artifact.made["tried"][artifact.made["scheme"]] == min(artifact.made["tried"].values())
 
 
 def test_dynamic_tries_as_well_where_there_are_samples(text, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_int8, "isa_flags", lambda: ["avx2"])
-    artifact = export_artifact(calibrated(text), DYNAMIC, tmp_path)
+    artifact = export_artifact(calibrated(text), DYNAMIC, text.at(tmp_path))
     assert set(artifact.made["tried"]) == {"u8s8-reduced", "u8u8"}
     tried, scheme = artifact.made["tried"], artifact.made["scheme"]
     assert tried[scheme] == min(tried.values())
@@ -170,12 +177,12 @@ def test_schemes_that_saturate_say_so(image, tmp_path):
     source = calibrated(image)
     for scheme, said in (("u8s8", "vnni"), ("u8s8-reduced", None)):
         spec = ExportSpec(precision="int8", quantization="static", scheme=scheme)
-        assert export_artifact(source, spec, tmp_path).made.get("saturates_without") == said
+        assert export_artifact(source, spec, image.at(tmp_path)).made.get("saturates_without") == said
 
 
 def test_int8_for_the_web_is_an_ordinary_graph(image, tmp_path):
     spec = ExportSpec(precision="int8", quantization="static", target="web")
-    artifact = export_artifact(calibrated(image), spec, tmp_path)
+    artifact = export_artifact(calibrated(image), spec, image.at(tmp_path))
     assert (artifact.name, artifact.reason) == ("int8-static-web", "")
     assert set(artifact.made["tried"]) == {"u8s8-reduced", "u8u8"}
 
@@ -198,13 +205,13 @@ def test_a_graph_without_products_has_nothing_to_quantise(tmp_path, make_image_s
             return pixel_values.flatten(1)[:, :10] * self.weight
 
     with pytest.raises(UnfitEnvironmentError, match="none of its operators can be quantised; ship fp32"):
-        export_artifact(make_image_source(Scaled()), DYNAMIC, tmp_path)
+        export_artifact(make_image_source(Scaled()), DYNAMIC, Workspace(tmp_path))
 
 
 def test_int8_for_tensorrt_is_symmetric_and_not_run(image, tmp_path):
     source = calibrated(image)
     spec = ExportSpec(precision="int8", quantization="static", target="trt")
-    artifact = export_artifact(source, spec, tmp_path)
+    artifact = export_artifact(source, spec, image.at(tmp_path))
     assert (artifact.name, artifact.status) == ("int8-static-trt", "not-run")
     assert "no NVIDIA GPU" in artifact.reason
     graph = onnx.load(tmp_path / "int8-static-trt.onnx").graph

@@ -19,10 +19,10 @@ from compactor.release.artifacts import export_source
 from compactor.release.calibration import arrays_of
 from compactor.run.data import DataSets
 from compactor.tasks import task_named
-from compactor_exporters import ExportSource, export_artifact
+from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.graph.weight_types import judge_precision
 from compactor_exporters.source import forward
-from compactor_runtimes.backends.ort import open_runtime
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 from compactor_runtimes.environment import has_int8_dot, isa_flags
 from tests.real_data import needs_data
@@ -70,11 +70,12 @@ def minilm():
 
 def exported(source: ExportSource, folder: Path, feeds: Any, **settings: Any):
     """The artifact, its answers, its share of 8-bit weights, and how many times smaller than fp32 it is."""
-    artifact = export_artifact(source, ExportSpec(precision="int8", **settings), folder)
+    workspace = Workspace(folder)
+    artifact = export_artifact(source, ExportSpec(precision="int8", **settings), workspace)
     path = folder / artifact.files[0].path
-    with closing(open_runtime(path, threads=1)) as runtime:
+    with closing(open_runtime("ort-cpu", path, threads=1)) as runtime:
         (answers,) = runtime.run(feeds).values()
-    smaller = source.traced["onnx"].stat().st_size / artifact.files[0].bytes
+    smaller = workspace.graphs.canonical.stat().st_size / artifact.files[0].bytes
     return artifact, answers, judge_precision(path, "int8"), smaller
 
 

@@ -65,7 +65,7 @@ def test_an_engine_is_built_for_two_generations_without_a_gpu(rtx, image, tmp_pa
     calibration = Calibration(samples=16) if precision == "int8" else None
     wanted = spec(precision, gpus=["sm89", "sm120"], calibration=calibration)
     source = dataclasses.replace(image.source, calibration=lambda asked: image.feeds)
-    artifact = export_artifact(source, wanted, tmp_path)
+    artifact = export_artifact(source, wanted, image.at(tmp_path))
     (entry,) = artifact.files
     assert entry.path == f"tensorrt-rtx-{precision}-sm89-sm120.engine"
     assert entry.bytes == (tmp_path / entry.path).stat().st_size > 10_000
@@ -83,22 +83,22 @@ def test_an_engine_is_built_for_two_generations_without_a_gpu(rtx, image, tmp_pa
 
 
 def test_the_engine_comes_from_the_canonical_graph_and_says_so(rtx, image, tmp_path):
-    artifact = export_artifact(image.source, spec(), tmp_path)
-    graph = image.source.traced["onnx"].read_bytes()
+    artifact = export_artifact(image.source, spec(), image.at(tmp_path))
+    graph = image.workspace.graphs.canonical.read_bytes()
     assert artifact.made["from_sha256"] == hashlib.sha256(graph).hexdigest()
     assert artifact.files[0].path == "tensorrt-rtx-fp32-sm80-and-later.engine"
     assert artifact.made["gpus"] == ["sm80-and-later"]
 
 
 def test_a_text_model_has_one_profile_for_all_lengths(rtx, text, tmp_path):
-    artifact = export_artifact(text.source, spec(gpus=["sm89"]), tmp_path)
+    artifact = export_artifact(text.source, spec(gpus=["sm89"]), text.at(tmp_path))
     ids = artifact.made["profile"]["input_ids"]
     assert ids == {"min": [1, 1], "opt": [8, 24], "max": [8, 24]}
     assert artifact.made["profile"]["attention_mask"] == ids
 
 
 def test_turing_gets_a_file_of_its_own(rtx, image, tmp_path):
-    artifact = export_artifact(image.source, spec("fp16", gpus=["sm75", "sm89", "sm89"]), tmp_path)
+    artifact = export_artifact(image.source, spec("fp16", gpus=["sm75", "sm89", "sm89"]), image.at(tmp_path))
     assert [entry.path for entry in artifact.files] == [
         "tensorrt-rtx-fp16-sm89.engine",
         "tensorrt-rtx-fp16-sm75.engine",
@@ -107,7 +107,7 @@ def test_turing_gets_a_file_of_its_own(rtx, image, tmp_path):
 
 def test_what_turing_cannot_do_is_one_sentence(rtx, image, tmp_path):
     with pytest.raises(UnfitEnvironmentError, match=r"sm75 .*FP32 GEMM.*; remove sm75 from gpus") as told:
-        export_artifact(image.source, spec(gpus=["sm75"]), tmp_path)
+        export_artifact(image.source, spec(gpus=["sm75"]), image.at(tmp_path))
     assert "/_src/" not in str(told.value)
     assert not list(tmp_path.glob("*.engine"))
 
@@ -200,7 +200,7 @@ def test_all_builds_of_a_process_have_one_logger_and_each_its_own_messages(rtx, 
 def test_progress_counts_every_phase_to_its_end(rtx, image, tmp_path):
     seen = []
     tensorrt_engine.export(
-        image.source, spec(gpus=["sm89"]), tmp_path, progress=lambda *step: seen.append(step)
+        image.source, spec(gpus=["sm89"]), image.at(tmp_path), progress=lambda *step: seen.append(step)
     )
     assert len(seen) > 20
     assert all(0 <= done <= of for _, done, of in seen)
@@ -235,7 +235,7 @@ def test_ctrl_c_cancels_the_build_and_is_given_back(rtx, image, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        tensorrt_engine.export(image.source, spec(gpus=["sm89"]), tmp_path, progress=progress)
+        tensorrt_engine.export(image.source, spec(gpus=["sm89"]), image.at(tmp_path), progress=progress)
     assert len(calls) == 3
     assert not list(tmp_path.glob("*.engine"))
     assert signal.getsignal(signal.SIGINT) is before

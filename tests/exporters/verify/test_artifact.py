@@ -14,13 +14,15 @@ import torch
 from onnx.numpy_helper import from_array, to_array
 from torch import nn
 
+from compactor_exporters import Workspace
 from compactor_exporters.verify.artifact import concluded, top1_matches, verify_against, verify_artifact
 from compactor_exporters.verify.reference import Reference
 from compactor_exporters.verify.samples import edge_samples, shape_grid
+from compactor_runtimes.backends import Runtime, open_runtime
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.environment import isa_flags
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 
 def named(artifact: Artifact) -> dict[str, Check]:
@@ -33,7 +35,7 @@ def changed(exported, folder: Path, change: Callable[[onnx.ModelProto], None]) -
     change(model)
     onnx.save(model, folder / "fp32.onnx")
     artifact = msgspec.structs.replace(exported.artifact, files=[file_entry(folder, "fp32.onnx")])
-    return verify_artifact(exported.source, artifact, folder, feeds=exported.feeds)
+    return verify_artifact(exported.source, artifact, exported.at(folder), feeds=exported.feeds)
 
 
 def weight(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -44,7 +46,7 @@ def weight(model: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.
 def test_a_faithful_image_artifact_is_verified(image):
     steps = []
     artifact = verify_artifact(
-        image.source, image.artifact, image.folder, feeds=image.feeds, progress=steps.append
+        image.source, image.artifact, image.workspace, feeds=image.feeds, progress=steps.append
     )
     assert (artifact.status, artifact.reason) == ("verified", "")
     checks = named(artifact)
@@ -67,7 +69,7 @@ def test_a_faithful_image_artifact_is_verified(image):
 
 
 def test_two_heads_of_free_length_are_verified(text):
-    artifact = verify_artifact(text.source, text.artifact, text.folder, feeds=text.feeds)
+    artifact = verify_artifact(text.source, text.artifact, text.workspace, feeds=text.feeds)
     assert (artifact.status, artifact.reason) == ("verified", "")
     checks = named(artifact)
     assert checks["shape-grid"].n == 8  # batch 1, 2, 7, 8 with 1 and with 24 tokens
@@ -138,7 +140,7 @@ def test_a_changed_weight_is_rejected(image, tmp_path, change, words):
 
 
 def test_a_wrong_weight_does_not_widen_its_own_limit(image, tmp_path):
-    faithful = verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
+    faithful = verify_artifact(image.source, image.artifact, image.workspace, feeds=image.feeds)
     wrong = changed(image, tmp_path, one_bias)
     assert wrong.limits["logits"] < 4 * faithful.limits["logits"]
 
@@ -151,7 +153,7 @@ def test_the_worst_sample_is_named(image, tmp_path):
     model = onnx.load(image.folder / "fp32.onnx")
     weight(model, "fc.weight", lambda values: values * np.float32(1.01))
     onnx.save(model, tmp_path / "fp32.onnx")
-    artifact = verify_artifact(image.source, image.artifact, tmp_path, feeds=feeds)
+    artifact = verify_artifact(image.source, image.artifact, image.at(tmp_path), feeds=feeds)
     reference = (
         image.source.module(torch.from_numpy(feeds["pixel_values"])).detach() - image.source.module.fc.bias
     )
@@ -189,14 +191,15 @@ def test_swapped_outputs_are_rejected(tmp_path, make_image_source):
     source = make_image_source(Twins())
     heads = [msgspec.structs.replace(source.outputs[0], name=f"{name}_logits") for name in "ab"]
     source = replace(source, outputs=heads)
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, ExportSpec(), workspace)
     feeds = {"pixel_values": np.random.default_rng(0).random((6, 1, 8, 8), dtype=np.float32)}
-    assert verify_artifact(source, artifact, tmp_path, feeds=feeds).status == "verified"
+    assert verify_artifact(source, artifact, workspace, feeds=feeds).status == "verified"
     model = onnx.load(tmp_path / "fp32.onnx")
     last = [node for node in model.graph.node if node.output[0] in ("a_logits", "b_logits")]
     last[0].output[0], last[1].output[0] = last[1].output[0], last[0].output[0]
     onnx.save(model, tmp_path / "fp32.onnx")
-    swapped = verify_artifact(source, artifact, tmp_path, feeds=feeds)
+    swapped = verify_artifact(source, artifact, workspace, feeds=feeds)
     assert swapped.status == "rejected"
     assert "output 'a_logits'" in swapped.reason or "output 'b_logits'" in swapped.reason
 
@@ -204,7 +207,7 @@ def test_swapped_outputs_are_rejected(tmp_path, make_image_source):
 def test_a_student_that_gives_nan_is_rejected(image, tmp_path):
     feeds = {"pixel_values": image.feeds["pixel_values"].copy()}
     feeds["pixel_values"][2] = np.nan
-    artifact = verify_artifact(image.source, image.artifact, image.folder, feeds=feeds)
+    artifact = verify_artifact(image.source, image.artifact, image.workspace, feeds=feeds)
     assert artifact.status == "rejected"
     assert "NaN or infinity from the student, first in sample" in artifact.reason
 
@@ -224,11 +227,10 @@ def test_an_optimisation_that_changes_the_result_does_not_make_its_own_limit(ima
 
     torch.manual_seed(0)
     module = Unstable().eval()
-    source = replace(
-        image.source, module=module, student_weights=module.state_dict(keep_vars=True), traced={}
-    )
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
-    verified = verify_artifact(source, artifact, tmp_path, feeds=image.feeds)
+    source = replace(image.source, module=module, student_weights=module.state_dict(keep_vars=True))
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, ExportSpec(), workspace)
+    verified = verify_artifact(source, artifact, workspace, feeds=image.feeds)
     assert verified.status == "rejected"
     assert named(verified)["noise-floor"].passed is False
 
@@ -245,18 +247,17 @@ def test_a_student_that_cannot_run_in_float64_is_verified_by_the_other_noises(im
             return self.fc(pixel_values.flatten(1).float())
 
     module = Single().eval()
-    source = replace(
-        image.source, module=module, student_weights=module.state_dict(keep_vars=True), traced={}
-    )
-    artifact = export_artifact(source, ExportSpec(), tmp_path)
-    verified = verify_artifact(source, artifact, tmp_path, feeds=image.feeds)
+    source = replace(image.source, module=module, student_weights=module.state_dict(keep_vars=True))
+    workspace = Workspace(tmp_path)
+    artifact = export_artifact(source, ExportSpec(), workspace)
+    verified = verify_artifact(source, artifact, workspace, feeds=image.feeds)
     assert verified.status == "verified"
     assert "float64" not in named(verified)["noise-floor"].detail
 
 
 def test_thread_counts_are_set_back(image):
     before = torch.get_num_threads()
-    verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
+    verify_artifact(image.source, image.artifact, image.workspace, feeds=image.feeds)
     assert torch.get_num_threads() == before
 
 
@@ -264,11 +265,14 @@ def test_feeds_that_do_not_fit_are_refused(image, text, tmp_path):
     shutil.copy(image.folder / "fp32.onnx", tmp_path)
     with pytest.raises(UsageError, match=r"'pixel_values' got \(3, 8, 8\) float32"):
         verify_artifact(
-            image.source, image.artifact, tmp_path, feeds={"pixel_values": np.zeros((3, 8, 8), np.float32)}
+            image.source,
+            image.artifact,
+            image.at(tmp_path),
+            feeds={"pixel_values": np.zeros((3, 8, 8), np.float32)},
         )
     uneven = {"input_ids": text.feeds["input_ids"], "attention_mask": text.feeds["attention_mask"][:3]}
     with pytest.raises(UsageError, match=r"\[3, 20\] samples"):
-        verify_artifact(text.source, text.artifact, text.folder, feeds=uneven)
+        verify_artifact(text.source, text.artifact, text.workspace, feeds=uneven)
 
 
 def counted(source, calls: list[tuple[int, ...]]):
@@ -292,16 +296,69 @@ def test_torch_answers_once_for_all_artifacts(image, tmp_path):
     reference = Reference(counted(image.source, calls), image.feeds)
     # The grid of 1, 2, 7, 16; 40 real samples by 16, the most that the ports allow; 4 edge samples.
     assert [shape[0] for shape in calls] == [1, 2, 7, 16, 16, 16, 8, 4]
-    first = verify_against(reference, image.artifact, image.folder)
+    first = verify_against(reference, image.artifact, image.workspace)
     with_noise = len(calls)
     shutil.copy(image.folder / "fp32.onnx", tmp_path / "other.onnx")
     other = msgspec.structs.replace(
         image.artifact, name="other", files=[file_entry(tmp_path, "other.onnx")], spec=ExportSpec(fused=True)
     )
-    second = verify_against(reference, other, tmp_path)
+    second = verify_against(reference, other, image.at(tmp_path))
     assert len(calls) == with_noise
     assert (first.status, second.status) == ("verified", "verified")
     assert first.limits == second.limits
+
+
+def test_the_runtime_of_the_verdict_is_recorded(image):
+    reference = Reference(image.source, image.feeds)
+    first = verify_against(reference, image.artifact, image.workspace)
+    assert first.runtimes == ["ort-cpu"]
+    second = verify_against(reference, first, image.workspace, runtime="openvino")
+    assert (second.status, second.reason) == ("verified", "")
+    assert second.runtimes == ["ort-cpu", "openvino"]
+    assert second.limits == first.limits
+    with pytest.raises(UsageError, match="runtime 'tensorrt' does not open"):
+        verify_against(reference, first, image.workspace, runtime="tensorrt")
+    with pytest.raises(UnfitEnvironmentError, match="CUDAExecutionProvider"):
+        verify_against(reference, first, image.workspace, runtime="ort-cuda")
+
+
+def engine_of(image, folder: Path) -> Artifact:
+    (folder / "any.engine").write_bytes(b"engine")
+    return Artifact(
+        name="tensorrt-rtx-fp16",
+        spec=ExportSpec(format="tensorrt-rtx", precision="fp16"),
+        files=[file_entry(folder, "any.engine")],
+        status="not-run",
+    )
+
+
+def test_an_engine_without_its_gpu_stays_not_run_with_the_reason(image, tmp_path, monkeypatch):
+    def none_here(source: Path, *, threads: int | None, trust: bool) -> Runtime:
+        assert trust  # it was made here
+        raise UnfitEnvironmentError(f"{source.name}: not run: no NVIDIA GPU that CUDA can use")
+
+    monkeypatch.setattr("compactor_runtimes.backends.tensorrt.open_tensorrt_rtx", none_here)
+    found = verify_artifact(image.source, engine_of(image, tmp_path), image.at(tmp_path), feeds=image.feeds)
+    assert (found.status, found.checks, found.runtimes) == ("not-run", [], [])
+    assert found.reason == "any.engine: not run: no NVIDIA GPU that CUDA can use"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_engine_on_its_gpu_is_verified_like_any_artifact(image, tmp_path, monkeypatch, right):
+    """ONNX Runtime stands in for the GPU; a wrong answer is not within a limit of its own, for it is NaN."""
+
+    def open_graph(source: Path, *, threads: int | None, trust: bool) -> Runtime:
+        runtime = open_runtime("ort-cpu", image.folder / "fp32.onnx", threads=threads)
+        if not right:
+            run = runtime.run
+            runtime.run = lambda feeds: {name: each * np.nan for name, each in run(feeds).items()}
+        return runtime
+
+    monkeypatch.setattr("compactor_runtimes.backends.tensorrt.open_tensorrt_rtx", open_graph)
+    found = verify_artifact(image.source, engine_of(image, tmp_path), image.at(tmp_path), feeds=image.feeds)
+    assert found.status == ("verified" if right else "rejected")
+    assert found.runtimes == ["tensorrt-rtx"]
+    assert "precision" not in named(found)  # its file is no graph to be read
 
 
 def test_a_wrong_fusion_cannot_raise_its_own_limit(image, tmp_path):
@@ -325,8 +382,8 @@ def test_a_wrong_fusion_cannot_raise_its_own_limit(image, tmp_path):
         status="not-run",
     )
     reference = Reference(image.source, image.feeds)
-    faithful = verify_against(reference, image.artifact, image.folder)
-    wrong = verify_against(reference, fused, tmp_path)
+    faithful = verify_against(reference, image.artifact, image.workspace)
+    wrong = verify_against(reference, fused, image.at(tmp_path))
     assert (wrong.status, wrong.limits) == ("rejected", faithful.limits)
     found = named(wrong)["real-samples"]
     assert found.value == pytest.approx(0.03, abs=0.02)  # float32 near 1e6 has steps of 1/16
@@ -352,7 +409,7 @@ def reduced(image, folder: Path, precision: str, change: Callable[[np.ndarray], 
         files=[file_entry(folder, "reduced.onnx")],
         status="not-run",
     )
-    return verify_artifact(image.source, artifact, folder, feeds=image.feeds)
+    return verify_artifact(image.source, artifact, image.at(folder), feeds=image.feeds)
 
 
 def test_reduced_precision_is_held_to_twice_what_it_shows(image, tmp_path):
@@ -372,8 +429,10 @@ def test_reduced_precision_is_never_held_tighter_than_fp32(image, tmp_path):
     int8 = msgspec.structs.replace(
         image.artifact, spec=ExportSpec(precision="int8", override="only to see limits")
     )
-    faithful = verify_artifact(image.source, image.artifact, image.folder, feeds=image.feeds)
-    assert verify_artifact(image.source, int8, tmp_path, feeds=image.feeds).limits == faithful.limits
+    faithful = verify_artifact(image.source, image.artifact, image.workspace, feeds=image.feeds)
+    assert (
+        verify_artifact(image.source, int8, image.at(tmp_path), feeds=image.feeds).limits == faithful.limits
+    )
 
 
 def test_weights_of_another_precision_are_rejected_or_shipped_with_a_reason(image, tmp_path):
@@ -396,7 +455,7 @@ def test_an_override_ships_what_differs_and_nothing_that_is_not_finite(image, tm
             spec=ExportSpec(override="known and accepted"),
             files=[file_entry(tmp_path, "fp32.onnx")],
         )
-        return verify_artifact(image.source, artifact, tmp_path, feeds=image.feeds)
+        return verify_artifact(image.source, artifact, image.at(tmp_path), feeds=image.feeds)
 
     differs = verified(one_bias)
     assert (differs.status, differs.ships) == ("overridden", True)

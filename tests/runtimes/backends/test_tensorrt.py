@@ -8,9 +8,9 @@ import onnx
 import pytest
 
 from compactor_runtimes import load
-from compactor_runtimes.backends import CODE, OPENERS, open_runtime
+from compactor_runtimes.backends import RUNTIMES, open_runtime
 from compactor_runtimes.backends.gpu import call, nvidia_gpu, open_cuda
-from compactor_runtimes.backends.ort import open_runtime as open_onnx
+from compactor_runtimes.backends.ort import open_cpu as open_onnx
 from compactor_runtimes.backends.tensorrt import file_for_this_gpu, open_tensorrt_rtx
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
 from compactor_runtimes.bundle.open import file_entry, open_bundle
@@ -56,11 +56,12 @@ def engine(rtx, bundle):
     return path
 
 
-def test_every_format_that_is_code_has_an_opener_that_refuses_without_trust(tmp_path):
-    assert set(OPENERS) > CODE
-    for format in CODE:
+def test_every_runtime_of_code_has_an_opener_that_refuses_without_trust(tmp_path):
+    code = {name for name, row in RUNTIMES.items() if row.is_code}
+    assert code == {"tensorrt", "tensorrt-rtx"}
+    for name in code:
         with pytest.raises(UsageError, match=r"an engine is code.*trust=True"):
-            open_runtime(OPENERS[format], tmp_path / "any.engine")
+            open_runtime(name, tmp_path / "any.engine")
 
 
 def test_an_engine_of_a_bundle_is_not_loaded_without_trust(bundle, engine):

@@ -19,7 +19,7 @@ from compactor_runtimes.errors import IntegrityError
 
 ERRORS = OutputErrors(n=3, maximum=0.2, mean=0.1, p99=0.19, cosine=0.99, snr_db=20.0, worst_sample=1)
 ADDED = {
-    "artifact": {"made", "errors", "isa"},
+    "artifact": {"made", "errors", "isa", "runtimes"},
     "spec": {"scheme", "fused", "exporter", "gpus", "override"},
     "check": {"observed"},
 }
@@ -43,21 +43,38 @@ def test_a_manifest_as_version_1_wrote_it_is_read(bundle):
     assert (read.spec.scheme, read.spec.override) == ("auto", None)
 
 
-def test_what_version_2_says_survives(bundle):
+def test_a_manifest_as_version_2_wrote_it_is_read_and_names_no_runtime(bundle):
+    bundle.replace(schema_version=2)
+    written = json.loads((bundle.path / "manifest.json").read_text())
+    for artifact in written["components"]["main"]["artifacts"]:
+        del artifact["runtimes"]
+    (bundle.path / "manifest.json").write_text(json.dumps(written))
+    [read] = open_bundle(bundle.path).manifest.main.artifacts
+    assert (read.runtimes, read.ships) == ([], True)
+
+
+def test_what_version_3_says_survives(bundle):
     spec = ExportSpec(
         precision="int8", quantization="static", calibration=Calibration(samples=8), override="a demo"
     )
     made = {"from": "fp32", "kept_fp32": {"large": ["node_add"]}, "largest_activation": 1e5}
     bundle.replace_artifact(
-        spec=spec, status="overridden", made=made, errors={"logits": ERRORS}, isa=["avx2"], reason="a demo"
+        spec=spec,
+        status="overridden",
+        made=made,
+        errors={"logits": ERRORS},
+        isa=["avx2"],
+        reason="a demo",
+        runtimes=["ort-cpu"],
     )
     bundle.replace(schema_version=SCHEMA_VERSION)
     read = decode_manifest(encode_manifest(bundle.manifest), where="here")
     assert read == bundle.manifest
     assert read.main.artifacts[0].made == made
+    assert read.main.artifacts[0].runtimes == ["ort-cpu"]
 
 
-@pytest.mark.parametrize("version", [0, 3, "2", None])
+@pytest.mark.parametrize("version", [0, 4, "2", None])
 def test_other_versions_are_refused_by_name(bundle, version):
     written = json.loads((bundle.path / "manifest.json").read_text()) | {"schema_version": version}
     with pytest.raises(IntegrityError, match=f"here: schema version {version!r} found"):

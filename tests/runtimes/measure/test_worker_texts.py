@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compactor_runtimes.backends import OPENERS
 from compactor_runtimes.bundle.manifest import DecodeImage, ImagePre, SoftmaxPost, ToFloat
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import measure
@@ -33,7 +32,7 @@ def samples(tmp_path):
 def candidate(bundle, **changes):
     fields = {
         "name": "words",
-        "runtime": OPENERS["onnx"],
+        "runtime": "ort-cpu",
         "source": str(bundle.path / "artifacts/fp32.onnx"),
         "digest": "d",
         "pre": bundle.manifest.pre,
@@ -104,6 +103,24 @@ def test_end_to_end_of_slots_decodes_them(bundle, samples, tmp_path, monkeypatch
     subject = Subject(job(candidate(alone), samples))
     subject.read([str(path) for path in samples], at_least=1)
     assert subject.end_to_end(0, 2) == ["1 slots", "1 slots"]
+
+
+def test_a_candidate_names_its_runtime_and_what_the_opener_takes(bundle, samples, monkeypatch):
+    expected = Subject(job(candidate(bundle), samples))
+    found = Subject(job(candidate(bundle, runtime="openvino"), samples))
+    assert found.runtime.provider.startswith("OpenVINO")
+    for subject in (expected, found):
+        subject.read([str(path) for path in samples], at_least=2)
+    assert found.end_to_end(0, 2) == expected.end_to_end(0, 2)
+    given = {}
+
+    def engine(source, **options):  # an engine has no threads, whatever the others are given
+        given.update(options)
+        return expected.runtime
+
+    monkeypatch.setattr("compactor_runtimes.backends.tensorrt.open_tensorrt_rtx", engine)
+    Subject(job(candidate(bundle, runtime="tensorrt-rtx", options={"trust": True}), samples))
+    assert given == {"threads": None, "trust": True}
 
 
 def test_images_stay_views_of_one_array(tmp_path, monkeypatch):

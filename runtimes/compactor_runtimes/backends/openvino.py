@@ -1,0 +1,156 @@
+"""OpenVINO: compile an .onnx file for the CPU and run it.
+
+1. Floats are computed in float32 or not at all: left to itself OpenVINO takes bfloat16 on some CPUs, and even
+   where float16 is asked for. What of a graph is in 8 bits stays so.
+2. Feeds are checked here. OpenVINO converts other types, and answers on other shapes with what it had before.
+3. Its telemetry is off: on import it would write into the home folder and look its host up.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError, needs_extra
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TELEMETRY = "openvino_telemetry"
+_SINK = "/sink_port_0"  # what its reader of ONNX appends to the name of an output
+
+
+class OpenVinoRuntime:
+    """A compiled model with one request; calls from several threads take turns."""
+
+    def __init__(self, compiled: Any, source: Path, *, inputs: list[str], outputs: list[str]) -> None:
+        """Wrap a compiled model; `inputs` and `outputs` are the names of its ports in order."""
+        from openvino import __version__
+
+        self.inputs, self.outputs = inputs, outputs
+        self.provider = f"OpenVINO {__version__.partition('-')[0]} on CPU"
+        self._ports = dict(zip(inputs, compiled.inputs, strict=True))
+        self._request, self._source, self._lock = compiled.create_infer_request(), source, Lock()
+
+    def run(self, feeds: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
+        """Compute every output.
+
+        Raises:
+            UsageError: the graph refuses feeds of these names, shapes or types, or the runtime is closed.
+        """
+        with self._lock:
+            if self._request is None:
+                raise UsageError(f"{self._source.name}: the runtime is closed; open it again")
+            self._check(feeds)
+            try:
+                found = self._request.infer([feeds[name] for name in self.inputs])
+            except RuntimeError as error:
+                raise self._refusal(feeds, _one_line(error)) from error
+            return {name: found[index] for index, name in enumerate(self.outputs)}
+
+    def close(self) -> None:
+        """Drop the compiled model and its memory."""
+        with self._lock:
+            self._request = None
+            self._ports = {}
+
+    def _check(self, feeds: "Mapping[str, NDArray[Any]]") -> None:
+        """Rule 2."""
+        if set(feeds) != set(self._ports):
+            raise self._refusal(feeds, f"inputs {', '.join(self._ports)} expected")
+        for name, port in self._ports.items():
+            wanted = port.element_type.to_dtype()
+            axes = [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
+            shape = feeds[name].shape
+            fits = len(shape) == len(axes) and all(
+                axis in (None, size) for axis, size in zip(axes, shape, strict=True)
+            )
+            if not fits or feeds[name].dtype != wanted:
+                raise self._refusal(feeds, f"{wanted.name}{_shape(axes)} expected for {name!r}")
+
+    def _refusal(self, feeds: "Mapping[str, NDArray[Any]]", why: str) -> UsageError:
+        given = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feeds.items())
+        return UsageError(
+            f"{self._source.name}: the graph refuses {given or 'no input'} ({why}); "
+            "give the shapes and types that the bundle's manifest states"
+        )
+
+
+def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntime:
+    """Compile an ONNX file for the CPU.
+
+    Args:
+        source: the .onnx file; external data must lie beside it.
+        threads: threads of one run; None leaves it to OpenVINO (one per core).
+
+    Raises:
+        IntegrityError: the file is missing or is not a model that OpenVINO can read.
+        UnfitEnvironmentError: OpenVINO cannot compile it here, or would compute in less than float32.
+        UsageError: `threads` is below 1.
+    """
+    with needs_extra("openvino"), _no_telemetry():
+        import openvino
+
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads: got {threads}, expected 1 or more, or None for OpenVINO's own choice")
+    if not source.is_file():
+        raise IntegrityError(f"{source}: no such file; copy or export the model again")
+    version = openvino.__version__.partition("-")[0]
+    core = openvino.Core()
+    try:
+        model = core.read_model(source)
+    except RuntimeError as error:
+        raise IntegrityError(
+            f"{source}: OpenVINO {version} cannot read it as a model ({_one_line(error)}); "
+            "copy or export the model again, or ask for another runtime"
+        ) from error
+    inputs = [port.node.friendly_name for port in model.inputs]
+    outputs = [port.node.friendly_name.removesuffix(_SINK) for port in model.outputs]
+    settings: dict[str, Any] = {
+        "EXECUTION_MODE_HINT": "ACCURACY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    try:
+        compiled = core.compile_model(model, "CPU", settings)
+    except RuntimeError as error:
+        raise UnfitEnvironmentError(
+            f"{source.name}: OpenVINO {version} cannot compile it for this CPU ({_one_line(error)}); "
+            "ask for another runtime"
+        ) from error
+    found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if found != "f32":
+        raise UnfitEnvironmentError(
+            f"{source.name}: asked for f32, OpenVINO {version} computes in {found}; ask for another runtime"
+        )
+    return OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)
+
+
+@contextmanager
+def _no_telemetry() -> Iterator[None]:
+    """Rule 3: what is imported in the block finds no such package, and takes OpenVINO's own empty stand-in.
+
+    There is no variable for it; where somebody imported OpenVINO before, it is theirs to decide.
+    """
+    before = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # as the import system asks for it
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
+        if before is not None:
+            sys.modules[_TELEMETRY] = before
+
+
+def _shape(axes: list[int | None]) -> str:
+    return "[" + ", ".join("any" if axis is None else str(axis) for axis in axes) + "]"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,0 +1,182 @@
+"""One contract for every runtime of the table: it opens or says why not, and answers as ort-cpu does."""
+
+from contextlib import closing
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+
+from compactor_runtimes import load, verify_bundle
+from compactor_runtimes.backends import (
+    RUNTIMES,
+    choose_runtime,
+    has_threads,
+    is_code,
+    open_files,
+    open_runtime,
+    options_of,
+    runtimes_for,
+)
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
+from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError, UsageError
+
+FEEDS = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)}
+ROUNDING = 1e-4  # sums of 16 numbers below 1 in float32, in whatever order
+
+
+def artifact(name="fp32", **settings):
+    entry = FileEntry(path="model.onnx", sha256="", bytes=0)
+    return Artifact(name=name, spec=ExportSpec(**settings), files=[entry], status="verified")
+
+
+def of_format(name):
+    """An artifact that a runtime can open."""
+    return artifact(format=RUNTIMES[name].formats[0])
+
+
+@pytest.fixture
+def source(tmp_path, make_classifier):
+    path = tmp_path / "model.onnx"
+    onnx.save(make_classifier(), path)
+    return path
+
+
+@pytest.fixture(params=list(RUNTIMES))
+def opened(request, source):
+    """A runtime that this machine can run, open; the others must say in one sentence why they are not."""
+    name = request.param
+    each = of_format(name)
+    try:
+        with closing(open_files(each, source.parent.joinpath, runtime=name, trust=True)) as runtime:
+            yield runtime
+    except UnfitEnvironmentError as error:
+        said = str(error)
+        assert "\n" not in said
+        row = RUNTIMES[name]
+        if isinstance(error, MissingDependency):
+            assert f"pip install 'compactor-toolkit[{row.extra}]'" in said
+        else:
+            assert "no NVIDIA GPU" in said or "CUDAExecutionProvider" in said
+        assert name not in ("ort-cpu", "openvino"), "these run wherever their extras are, as in this test"
+        pytest.skip(said)
+
+
+def test_it_has_the_graphs_ports_and_answers_as_the_cpu_does(opened, source):
+    assert (opened.inputs, opened.outputs) == (["pixel_values"], ["logits"])
+    assert opened.provider
+    with closing(open_runtime("ort-cpu", source)) as reference:
+        expected = reference.run(FEEDS)["logits"]
+    found = opened.run(FEEDS)["logits"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=ROUNDING)
+    np.testing.assert_allclose(found, FEEDS["pixel_values"].sum((2, 3)), atol=ROUNDING)
+
+
+def test_what_it_answered_stays_as_it_was(opened):
+    first = opened.run(FEEDS)["logits"]
+    before = first.copy()
+    opened.run({"pixel_values": FEEDS["pixel_values"] * 2})
+    assert np.array_equal(first, before)
+
+
+@pytest.mark.parametrize(
+    "feeds",
+    [
+        {"pixel_values": np.zeros((2, 3, 4, 5), np.float32)},
+        {"pixel_values": np.zeros((2, 2, 4, 4), np.float32)},
+        {"pixel_values": np.zeros((3, 4, 4), np.float32)},
+        {"pixel_values": np.zeros((2, 3, 4, 4))},
+        {"pixel_values": np.zeros((2, 3, 4, 4), np.int64)},
+        {"elsewhere": np.zeros((2, 3, 4, 4), np.float32)},
+        {},
+    ],
+    ids=["height", "channels", "axes", "float64", "int64", "name", "nothing"],
+)
+def test_other_feeds_are_a_usage_error_that_names_the_file(opened, feeds, capfd):
+    opened.run(FEEDS)  # what was computed before is no answer
+    with pytest.raises(UsageError, match=r"model\.onnx: the (graph|engine) refuses") as caught:
+        opened.run(feeds)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_closing_twice_is_fine_and_running_afterwards_is_a_usage_error(opened):
+    opened.close()
+    opened.close()
+    with pytest.raises(UsageError, match="the runtime is closed; open it again"):
+        opened.run(FEEDS)
+
+
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_row_can_be_chosen_and_says_what_its_opener_takes(name):
+    each = of_format(name)
+    assert choose_runtime(each, name) == name
+    row = RUNTIMES[name]
+    assert is_code(each) is row.is_code
+    assert has_threads(name) is not row.is_code
+    assert options_of(name, trust=True) == ({"trust": True} if row.is_code else {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["ort-cpu", "ort-cuda", "openvino"]),
+        ({"precision": "int8", "quantization": "static"}, ["ort-cpu", "ort-cuda", "openvino"]),
+        ({"fused": True}, ["ort-cpu", "ort-cuda"]),  # com.microsoft is ONNX Runtime's alone
+        ({"format": "tensorrt"}, ["tensorrt"]),
+        ({"format": "tensorrt-rtx"}, ["tensorrt-rtx"]),
+    ],
+)
+def test_what_can_open_an_artifact_and_which_is_the_default(settings, names):
+    assert runtimes_for(artifact(**settings)) == names
+
+
+def test_the_runtime_of_the_verdict_is_the_default_if_it_can_open_the_artifact():
+    one = msgspec.structs.replace(artifact(), runtimes=["openvino"])
+    assert runtimes_for(one) == ["openvino", "ort-cpu", "ort-cuda"]
+    assert choose_runtime(one) == "openvino"
+    lie = msgspec.structs.replace(artifact(), runtimes=["tensorrt", "of another release"])
+    assert choose_runtime(lie) == "ort-cpu"
+
+
+def test_an_unknown_runtime_is_named_with_the_nearest(bundle):
+    for ask in (load, verify_bundle):
+        with pytest.raises(UsageError, match="unknown runtime 'openvno'; did you mean 'openvino'"):
+            ask(bundle.path, runtime="openvno")
+
+
+def test_a_runtime_of_another_format_is_one_sentence(bundle):
+    said = (
+        "artifact 'fp32': is of format onnx, which runtime 'tensorrt' does not open; choose one of: ort-cpu,"
+    )
+    for ask in (load, verify_bundle):
+        with pytest.raises(UsageError, match=said):
+            ask(bundle.path, runtime="tensorrt")
+    with pytest.raises(UsageError, match="with operators of ONNX Runtime's own, which runtime 'openvino'"):
+        choose_runtime(artifact(fused=True), "openvino")
+
+
+def test_another_module_opens_by_its_name(source):
+    with closing(open_runtime("compactor_runtimes.backends.ort:open_cpu", source, threads=1)) as runtime:
+        assert runtime.provider == "CPUExecutionProvider"
+    assert has_threads("some.module:opener")
+
+
+def test_a_bundle_runs_and_verifies_on_a_runtime_by_name(bundle):
+    raw = bundle.path / "golden/case-1.png"
+    with load(bundle.path) as model, load(bundle.path, runtime="openvino") as other:
+        expected, found = model.predict(raw), other.predict(raw)
+    assert (found.label, found.index) == (expected.label, expected.index)
+    assert found.confidence == pytest.approx(expected.confidence, abs=1e-5)
+    result = verify_bundle(bundle.path, runtime="openvino")
+    assert result
+    assert {row.artifact for row in result.rows} == {"bundle", "fp32"}
+
+
+def test_what_the_runtime_cannot_open_is_not_run(bundle):
+    good = bundle.manifest.main.artifacts[0]
+    fused = msgspec.structs.replace(good, name="fused", spec=ExportSpec(fused=True))
+    bundle.replace_main(artifacts=[good, fused])
+    assert verify_bundle(bundle.path, runtime="openvino").not_run == ["fused"]
+    assert verify_bundle(bundle.path).not_run == []

@@ -1,0 +1,85 @@
+"""OpenVINO: precision and threads are as asked for, damage is one sentence, and its telemetry is off."""
+
+import os
+import subprocess
+import sys
+
+import onnx
+import pytest
+
+from compactor_runtimes.backends import open_runtime
+from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
+
+
+@pytest.fixture
+def source(tmp_path, make_classifier):
+    path = tmp_path / "model.onnx"
+    onnx.save(make_classifier(), path)
+    return path
+
+
+def compiled(runtime):
+    return runtime._request.get_compiled_model()
+
+
+def test_floats_stay_float32_and_threads_are_honoured(source):
+    for threads in (1, 2):
+        model = compiled(open_runtime("openvino", source, threads=threads))
+        assert model.get_property("INFERENCE_NUM_THREADS") == threads
+        assert model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+        assert str(model.get_property("EXECUTION_MODE_HINT")).endswith("ACCURACY")
+    with pytest.raises(UsageError, match="threads: got 0, expected 1 or more"):
+        open_runtime("openvino", source, threads=0)
+
+
+def test_what_it_computes_in_is_looked_at_and_not_believed(source, monkeypatch):
+    import openvino
+
+    class Lowered:
+        def get_property(self, name):
+            return openvino.Type.bf16
+
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: Lowered())
+    with pytest.raises(UnfitEnvironmentError, match=r"asked for f32, OpenVINO .* computes in bf16"):
+        open_runtime("openvino", source)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 20])
+def test_a_corrupt_model_is_one_clear_sentence(source, content):
+    source.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"model.onnx: OpenVINO .* cannot read it as a model") as caught:
+        open_runtime("openvino", source)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_operator_that_does_not_exist_and_a_missing_file_are_integrity_errors(source, make_classifier):
+    model = make_classifier()
+    model.graph.node[1].op_type = "NoSuchOperator"
+    onnx.save(model, source)
+    with pytest.raises(IntegrityError, match="NoSuchOperator"):
+        open_runtime("openvino", source)
+    with pytest.raises(IntegrityError, match=r"none.onnx: no such file"):
+        open_runtime("openvino", source.with_name("none.onnx"))
+
+
+def test_without_openvino_the_extra_is_named(source, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MissingDependency, match=r"pip install 'compactor-toolkit\[openvino\]'"):
+        open_runtime("openvino", source)
+
+
+def test_it_writes_nothing_at_home_and_leaves_the_telemetry_package_to_others(source, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom compactor_runtimes.backends import open_runtime\n"
+        f"open_runtime('openvino', Path({str(source)!r})).close()\n"
+        "assert 'openvino_telemetry' not in sys.modules\n"
+        "import openvino.tools.ovc.telemetry_utils as told\n"
+        "assert told.tm.__name__ == 'openvino.tools.ovc.telemetry_stub'\n"
+        "import openvino_telemetry\n"
+    )
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("CI", None)  # where it would be off by itself
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+    assert list(home.rglob("*")) == []
