@@ -16,6 +16,7 @@ from compactor_runtimes.errors import (
     UsageError,
     needs_extra,
 )
+from compactor_runtimes.files import writing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
