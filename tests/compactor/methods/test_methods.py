@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from compactor.cache.digest import source_closure
+from compactor.cache.code import code_closure
 from compactor.methods import METHODS, method_named, parse_options
 from compactor.methods.from_store import Stored
 from compactor.mixers import DEFAULT_MIXER, MIXERS
@@ -47,7 +47,7 @@ def presets(name: str, part: Any) -> Iterator[Preset]:
 @pytest.mark.parametrize("name", METHODS)
 def test_all_that_a_method_computes_with_is_in_its_key(name: str, train: Any) -> None:
     method = method_named(name, "here")
-    covered = source_closure([METHODS[name], *(TARGETS[target] for target in method.targets)])
+    covered = code_closure([METHODS[name], *(TARGETS[target] for target in method.targets)])
     made = list(presets(name, train))
     assert made
     for preset in made:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from compactor.data.loader import ImageLoader, eval_batches
 from torch import Tensor, nn
 
+from compactor.data.image_loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.objectives import LogitObjective
