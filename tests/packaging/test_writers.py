@@ -26,14 +26,14 @@ ELSEWHERE = {
     ("compactor/label_store/write.py", "open"): "a lock, which holds nothing",
     ("compactor/cache/folder.py", "open"): "a lock, which holds nothing",
     ("runtimes/compactor_runtimes/report/draw/charts.py", "savefig"): "into a StringIO",
-    ("compactor/release/details.py", "save"): "into a BytesIO",
+    ("compactor/release/class_details.py", "save"): "into a BytesIO",
     ("compactor/data/named.py", "save"): "into a BytesIO",
     ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
     ("compactor/data/cache.py", "open"): "each of its writes is guarded, what is read in between is not",
     ("compactor/sizes/__init__.py", "save"): "ours",
     ("runtimes/compactor_runtimes/measure/worker.py", "fdopen"): "a pipe",
     ("compactor/run/stages.py", "save_model"): "ours",
-    ("compactor/release/finish.py", "save_model"): "ours",
+    ("compactor/run/finished.py", "save_model"): "ours",
     ("compactor/release/export_model.py", "save_model"): "ours",
 }
 
