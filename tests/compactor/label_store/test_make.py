@@ -17,7 +17,6 @@ from torch import nn
 from compactor.data.augment import apply_crops
 from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
-from compactor.label_store import write
 from compactor.label_store.header import STORE_FILE, Payload
 from compactor.label_store.store import StorePart, open_store
 from compactor.label_store.write import UNFINISHED_FILE
@@ -242,7 +241,7 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_call_goes_on(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(number)
 
-    monkeypatch.setattr(write.os, "fsync", sync)
+    monkeypatch.setattr(os, "fsync", sync)
     with pytest.raises(OSError, match="No space left"):
         label_toys.make(tmp_path)
     assert sorted(label_toys.contents(tmp_path)) == [
