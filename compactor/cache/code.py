@@ -61,10 +61,13 @@ def code_closure(modules: Collection[str]) -> dict[str, Path]:
     """The modules that count: those named and, of the project's own, what they import: name -> file.
 
     Args:
-        modules: dotted names, or "module:attr" as tables have them; what is no Python file is left out.
+        modules: dotted names, or "module:attr" as tables have them; what is no Python file is left out, but
+            of our own each must be one.
     """
     found: dict[str, Path] = {}
     queue = [name.partition(":")[0] for name in modules]
+    moved = [name for name in queue if _is_own(name) and _file(name) is None]
+    assert not moved, f"named, but there are no such modules: {', '.join(moved)}"
     while queue:
         name = queue.pop()
         file = None if name in found or _is_silent(name) else _file(name)

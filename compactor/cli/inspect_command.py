@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from compactor_runtimes.bundle.manifest import ImageStep, Manifest, Post, Pre
+    from compactor_runtimes.bundle.manifest import ImageStep, Manifest, Pre
 
 MOST_FACTS = 6  # of a list that is printed whole
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -63,13 +63,15 @@ def command(bundle: Path, as_json: bool) -> None:
 
 def _interface(manifest: "Manifest") -> "Iterator[str]":
     """Yield lines on what goes in, what comes out, and what happens before and after the graph."""
+    from compactor_runtimes.predict.answers import open_codec
+
     for direction, ports in (("input", manifest.main.inputs), ("output", manifest.main.outputs)):
         for port in ports:
             yield f"{direction} {port.name}: {port.dtype} {port.axes} ({port.role})"
     for pre in manifest.pre:
         yield f"before the graph: {_pre(pre)}"
     for post in manifest.post:
-        yield f"after the graph: {_post(post)}"
+        yield f"after the graph: {open_codec(post, manifest.labels).describe()}"
     for name, labels in manifest.labels.items():
         shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
         yield f"labels {name}: {len(labels)} ({shown})"
@@ -135,14 +137,3 @@ def _step(step: "ImageStep") -> str:
             return f"cut the central {step.height} x {step.width}"
         case _:
             return f"float32 times {step.scale:.6g}"
-
-
-def _post(post: "Post") -> str:
-    """What happens to a graph output, in words."""
-    from compactor_runtimes.bundle.manifest import BioPost, SoftmaxPost
-
-    if isinstance(post, SoftmaxPost):
-        return f"{post.output} -> softmax -> one of the labels {post.labels!r}"
-    if isinstance(post, BioPost):
-        return f"{post.output} -> one of the labels {post.labels!r} for each word -> slots"
-    return f"{post.output} -> vector{', divided by its length' if post.normalize else ''}"

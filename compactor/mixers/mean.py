@@ -1,10 +1,12 @@
 """Both of MEAL V2's means over teachers: of softmaxes and of logits (arXiv 2009.08453)."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compactor.records import HEADS, Outputs
+from compactor.records import HEADS, Activation, Outputs
 from compactor_runtimes.errors import UsageError
 
 
@@ -30,20 +32,23 @@ class MeanMixer:
         log_probs: dict[str, Tensor] = {}
         for head in outputs[0].logits:
             found = [output.logits[head].float() for output in outputs]
-            if HEADS[head].activation == "none":
-                logits[head] = _mean_direction(found, shares)
-                continue
-            stacked = torch.stack(found)
-            share = shares.to(stacked.device).view(-1, *[1] * (stacked.dim() - 1))
-            logits[head] = (share * stacked).sum(0)
-            log_probs[head] = torch.logsumexp(torch.log_softmax(stacked, dim=-1) + share.log(), dim=0)
+            logits[head], mean = MEANS[HEADS[head].activation](found, shares)
+            if mean is not None:
+                log_probs[head] = mean
         return Outputs(logits, log_probs, outputs[0].features)
 
 
-def _mean_direction(vectors: list[Tensor], shares: Tensor) -> Tensor:
-    """Weighted mean of the normalised vectors [B, D]."""
+def _mean_classes(scores: list[Tensor], shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted means of logits [..., C], and the logarithm of that of their softmaxes."""
+    stacked = torch.stack(scores)
+    share = shares.to(stacked.device).view(-1, *[1] * (stacked.dim() - 1))
+    return (share * stacked).sum(0), torch.logsumexp(torch.log_softmax(stacked, dim=-1) + share.log(), dim=0)
+
+
+def _mean_direction(vectors: list[Tensor], shares: Tensor) -> tuple[Tensor, None]:
+    """Weighted mean of the normalised vectors [B, D], which have no probabilities."""
     if len(vectors) == 1:
-        return vectors[0]
+        return vectors[0], None
     dimensions = [one.shape[-1] for one in vectors]
     if len(set(dimensions)) > 1:
         raise UsageError(
@@ -51,4 +56,11 @@ def _mean_direction(vectors: list[Tensor], shares: Tensor) -> Tensor:
             "averaged; name teachers of the same size, or one alone"
         )
     stacked = F.normalize(torch.stack(vectors), dim=-1)
-    return (shares.to(stacked.device).view(-1, 1, 1) * stacked).sum(0)
+    return (shares.to(stacked.device).view(-1, 1, 1) * stacked).sum(0), None
+
+
+# activation of a head -> (outputs of each teacher, weights) -> their mean, the log of the mean probabilities
+MEANS: dict[Activation, Callable[[list[Tensor], Tensor], tuple[Tensor, Tensor | None]]] = {
+    "softmax": _mean_classes,
+    "none": _mean_direction,
+}

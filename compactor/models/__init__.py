@@ -14,6 +14,7 @@ FAMILIES = {
     "bundle": "compactor.models.bundled:build",
 }
 
+TEACHES_ON = "ort-cpu"  # the runtime of a bundle that teaches
 TEACH_ONLY = ("bundle",)  # families that are trained and cannot learn: no weights to give, none to change
 
 # task -> function (backbone, ModelSpec, DataInfo) -> Student

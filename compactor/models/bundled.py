@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compactor.cache.digest import file_digest
 from compactor.locate import locate
+from compactor.models import TEACHES_ON
 from compactor.models.classifier import Backbone
 from compactor.models.text import TextBackbone, text_info_of
 from compactor.records import DataInfo
@@ -46,7 +47,7 @@ class OnnxBackbone(nn.Module):
         self._max_batch = min(port.max[0] for port in ports)
         # threads that spin between two calls would take the student's cores
         self._runtime = open_runtime(
-            "ort-cpu", self.files[0], threads=torch.get_num_threads(), spinning=False
+            TEACHES_ON, self.files[0], threads=torch.get_num_threads(), spinning=False
         )
 
     def saved_options(self) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import msgspec
 from compactor.cache.digest import file_digest
 from compactor.cache.folder import CONFIG, WEIGHTS
 from compactor.locate import locate, locate_model
-from compactor.models import FAMILIES
+from compactor.models import FAMILIES, TEACHES_ON
 from compactor.recipe.spec import STAGE, ModelSpec
+from compactor_runtimes.backends import RUNTIMES
 from compactor_runtimes.bundle.open import MANIFEST
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
@@ -24,7 +25,8 @@ def model_sources(spec: ModelSpec) -> list[str]:
     family, _, name = spec.model.partition(":")
     if family not in FAMILIES:
         raise UsageError(f"model {spec.model!r}: expected FAMILY:NAME with a family of {', '.join(FAMILIES)}")
-    return [FAMILIES[family], *([name] if family == "module" else [])]
+    named = {"module": [name], "bundle": [RUNTIMES[TEACHES_ON].opener]}
+    return [FAMILIES[family], *named.get(family, [])]
 
 
 def model_digest(spec: ModelSpec, base: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from compactor_exporters.verify.reference import SHAPE_GRID, Known, Progress, Re
 from compactor_exporters.verify.samples import size
 from compactor_exporters.verify.text_samples import without_padding
 from compactor_exporters.workspace import Workspace
-from compactor_runtimes.backends import Runtime, choose_runtime, is_code, open_files
+from compactor_runtimes.backends import choose_runtime, is_code, open_files
 from compactor_runtimes.bundle.manifest import Artifact, Check, OutputPort
 from compactor_runtimes.environment import isa_flags
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
@@ -72,8 +72,8 @@ def verify_against(
         runtime: a name in `backends.RUNTIMES`; None takes the artifact's default.
 
     Returns:
-        The artifact with checks, limits, error statistics and the runtime's name: "verified", "overridden"
-        where the recipe says so, "rejected" with the reason, or of an engine "not-run" with the reason.
+        The artifact with checks, limits and error statistics: "verified" or, where the recipe says so,
+        "overridden", with the runtime's name; "rejected", or of an engine "not-run", with the reason.
 
     Raises:
         UsageError: the runtime cannot open the artifact.
@@ -87,19 +87,26 @@ def verify_against(
         if not is_code(artifact):
             raise
         return replace(artifact, status="not-run", reason=str(error))
-    with closing(deployed):
-        judged = _verify(reference, artifact, workspace, deployed)
-    return replace(judged, runtimes=[*dict.fromkeys([*artifact.runtimes, name])])
-
-
-def _verify(reference: Reference, artifact: Artifact, workspace: Workspace, deployed: Runtime) -> Artifact:
-    """Rules 1 to 8 on the opened artifact."""
-    exact = artifact.spec.precision == "fp32"
     found: dict[str, list[Arrays | UsageError]] = {}
-    for name, group in reference.groups.items():
-        reference.tell(f"{artifact.name}: {name}")
-        found[name] = [_attempt(deployed.run, each.feeds) for each in group]
-    padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
+    with closing(deployed):
+        for group, known in reference.groups.items():
+            reference.tell(f"{artifact.name}: {group}")
+            found[group] = [_attempt(deployed.run, each.feeds) for each in known]
+        padded = [_attempt(deployed.run, each.padded.feeds) for each in reference.padding]
+    judged = _judge_answers(reference, artifact, workspace, found, padded)
+    fit = [*dict.fromkeys([*artifact.runtimes, name])] if judged.ships else artifact.runtimes
+    return replace(judged, runtimes=fit)
+
+
+def _judge_answers(
+    reference: Reference,
+    artifact: Artifact,
+    workspace: Workspace,
+    found: dict[str, list[Arrays | UsageError]],
+    padded: list[Arrays | UsageError],
+) -> Artifact:
+    """Rules 1 to 8 on what the artifact answered, by group of feeds, and on padded texts."""
+    exact = artifact.spec.precision == "fp32"
     checks = _judge_weights(artifact, workspace)
     refused = [
         Check(name=name, passed=False, detail=_refusal(each, answer))

@@ -214,3 +214,8 @@ def test_an_objective_depends_on_itself_and_on_the_records() -> None:
         "compactor.objectives.divergences",
         "compactor.records",
     }
+
+
+def test_a_module_that_moved_is_not_left_out_in_silence() -> None:
+    with pytest.raises(AssertionError, match=r"no such modules: compactor\.gone"):
+        code_closure(["compactor.gone:attr", "compactor.records"])

@@ -13,9 +13,12 @@ import yaml
 
 from compactor.methods import METHODS
 from compactor.models import FAMILIES, WRAPPERS
+from compactor.progress import SilentReporter
+from compactor.release.export_model import export_model
+from compactor.release.variants import parse_variants
 from compactor.tasks import TASKS
 from tests.compactor.tasks.test_tasks import requests, sentences
-from tests.compactor.text_toys import IDS, bert_folder
+from tests.compactor.text_toys import CLASSES, IDS, bert_folder, write_tokenizer
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,7 +28,7 @@ COMPUTES_NOTHING = {
     "compactor.cache.journal": "writes events",
     "compactor.progress": "shows progress",
     "compactor_runtimes.errors": "words errors",
-    "compactor.run.data": "hands on data sets, whose digest the key holds",
+    "compactor.run.planned": "holds what the key is made of",
     "compactor.trainer.processes": "says which process writes",
 }
 SHORT = {"steps": 2, "batch_size": 8}
@@ -84,11 +87,21 @@ def texts(folder: Path) -> dict[str, Any]:
     }
 
 
+def text_bundle(folder: Path) -> Path:
+    """A bundle of a classifier of texts that has the data's classes and tokenizer."""
+    model = bert_folder(folder / "published", num_labels=3, id2label=dict(enumerate(CLASSES)))
+    write_tokenizer(model)
+    specs = parse_variants("fp32")
+    export_model(f"hf:{model}", specs=specs, bundle=folder / "bundle", reporter=SilentReporter())
+    return folder / "bundle"
+
+
 def vectors(folder: Path) -> dict[str, Any]:
-    """Classes with further texts mixed in, and embeddings that learn from an encoder's."""
+    """Classes with further texts mixed in or from a bundle, and embeddings that learn from an encoder's."""
     data = msgspec.to_builtins(sentences(folder))
     bert = {"model": f"hf:{bert_folder(folder / 'bert')}", "weights": "pretrained"}
     classes = {"task": "text-classification"}
+    taught = {"teachers": [{"model": f"bundle:{text_bundle(folder)}"}]}
     mixed = {"data": data | {"also": [{"dataset": data["dataset"], "share": 0.5}]}}
     return {
         "name": "vectors",
@@ -99,25 +112,26 @@ def vectors(folder: Path) -> dict[str, Any]:
         "stages": [
             {"id": "classes", "method": "supervised", **classes, **SHORT},
             {"id": "mixed", "method": "kd", "teachers": ["stage:classes"], **classes, **mixed, **SHORT},
+            {"id": "bundle", "method": "kd", **taught, **classes, **SHORT},
             {"id": "embed", "method": "embedding", **SHORT},
         ],
     }
 
 
 # families without a stage here
-ELSEWHERE = {
-    "package": "is hf",
-    "bundle": "teaches alone, and needs a finished bundle",
-}
+ELSEWHERE = {"package": "is hf"}
 
 
-def test_every_method_task_and_family_is_watched(tmp_path: Path) -> None:
+def test_every_method_task_and_family_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bert_folder", "text_bundle"):  # which take their time
+        monkeypatch.setattr(sys.modules[__name__], name, lambda folder, **options: folder)
     watched = [recipe(tmp_path) for recipe in (images, texts, vectors)]
     stages = [stage for recipe in watched for stage in recipe["stages"]]
     assert {stage["method"] for stage in stages} == set(METHODS)
     tasks = {recipe["task"] for recipe in watched} | {stage["task"] for stage in stages if "task" in stage}
     assert tasks == set(TASKS) == set(WRAPPERS)
     models = [one["model"] for part in (*watched, *stages) if (one := part.get("student"))]
+    models += [one["model"] for part in stages for one in part.get("teachers", []) if isinstance(one, dict)]
     assert {model.partition(":")[0] for model in models} == set(FAMILIES) - set(ELSEWHERE)
 
 

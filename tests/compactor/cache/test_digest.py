@@ -10,8 +10,10 @@ import yaml
 from compactor.cache import digest as module
 from compactor.cache.code import code_closure
 from compactor.cache.digest import digest_of
+from compactor.methods import method_named
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.run.plan import make_plan
+from compactor.targets import TARGETS
 from tests.compactor.recipe.test_load import MINIMAL
 
 
@@ -73,8 +75,9 @@ def test_source_of_the_users_module_enters_the_key(tmp_path: Path, monkeypatch: 
 
 
 def test_closure_holds_what_is_imported_and_no_siblings() -> None:
-    """In-function imports are followed; names in tables are not."""
-    closure = code_closure(["compactor.methods.kd", "compactor.trainer.fit"])
+    """In-function imports are followed; names in tables are not, but where the method names them."""
+    targets = [TARGETS[name] for name in method_named("kd", "").targets]
+    closure = code_closure(["compactor.methods.kd", "compactor.trainer.fit", *targets])
     assert {"compactor.methods.kd", "compactor.targets.live_teacher", "compactor.objectives.hard_ce"} <= set(
         closure
     )

@@ -67,6 +67,16 @@ def test_what_is_said_of_an_answer(tag):
     assert codec.labels == {"softmax": ["off", "on"], "embedding": [], "bio": ["O", "B-a", "I-a"]}[tag]
 
 
+def test_what_happens_to_an_output_is_told():
+    raw = EmbeddingPost(output="out", normalize=False)
+    assert [open_codec(post, LABELS).describe() for post in (*POSTS.values(), raw)] == [
+        "out -> softmax -> one of the labels 'label'",
+        "out -> vector, divided by its length",
+        "slots -> one of the labels 'slot' for each word -> slots",
+        "out -> vector",
+    ]
+
+
 def test_records_as_bundles_have_held_them_since_the_first_release():
     assert kept("softmax")[3] == {"label": "on", "index": 1, "confidence": pytest.approx(SURE, rel=1e-6)}
     assert kept("embedding")[3] == {"vector": "case-007.decoded-vector"}

@@ -84,6 +84,9 @@ class Codec(Decode, Protocol):
             msgspec.ValidationError: it is something else.
         """
 
+    def describe(self) -> str:
+        """What happens to the output, in words."""
+
     def limit(self, rounding: float, of_output: float, *, exact: bool) -> float:
         """How far a number of an answer may lie from the stored one.
 

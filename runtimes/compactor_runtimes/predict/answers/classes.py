@@ -51,7 +51,7 @@ class ClassCodec:
 
     def __init__(self, post: SoftmaxPost, labels: Mapping[str, list[str]]) -> None:
         """Bind the label list, whose order is the order of the classes."""
-        self.output = post.output
+        self.output, self._list = post.output, post.labels
         self.labels = labels[post.labels]
 
     def __call__(self, outputs: "Arrays", words: "Sequence[Words]" = ()) -> list[Prediction]:
@@ -83,6 +83,10 @@ class ClassCodec:
             msgspec.ValidationError: it is something else.
         """
         return msgspec.convert(kept, StoredClass)
+
+    def describe(self) -> str:
+        """From logits to a label."""
+        return f"{self.output} -> softmax -> one of the labels {self._list!r}"
 
     def limit(self, rounding: float, of_output: float, *, exact: bool) -> float:
         """Of a probability."""

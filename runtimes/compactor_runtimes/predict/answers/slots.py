@@ -44,7 +44,7 @@ class SlotCodec:
 
     def __init__(self, post: BioPost, labels: Mapping[str, list[str]]) -> None:
         """Bind the list of BIO labels, whose order is the order of the classes."""
-        self.output = post.output
+        self.output, self._list = post.output, post.labels
         self.labels = labels[post.labels]
 
     def __call__(self, outputs: "Arrays", words: "Sequence[Words]" = ()) -> list[Tagging]:
@@ -82,6 +82,10 @@ class SlotCodec:
             msgspec.ValidationError: it is something else.
         """
         return msgspec.convert(kept, StoredSlots)
+
+    def describe(self) -> str:
+        """From logits to slots."""
+        return f"{self.output} -> one of the labels {self._list!r} for each word -> slots"
 
     def limit(self, rounding: float, of_output: float, *, exact: bool) -> float:
         """Of the probability of a word's label."""

@@ -81,6 +81,10 @@ class VectorCodec:
         """
         return array(msgspec.convert(kept, StoredVector).vector)
 
+    def describe(self) -> str:
+        """From values to a vector."""
+        return f"{self.output} -> vector{', divided by its length' if self.normalize else ''}"
+
     def limit(self, rounding: float, of_output: float, *, exact: bool) -> float:
         """Of each number; a vector that is not normalised is the output itself and keeps to its limit."""
         return rounding if self.normalize else of_output
