@@ -22,7 +22,7 @@ from compactor.label_store.store import StorePart, open_store
 from compactor.label_store.write import UNFINISHED_FILE
 from compactor.progress import Bar, SilentReporter
 from compactor.tasks.image_classification import TASK
-from compactor_runtimes.errors import IntegrityError, InterruptedRun
+from compactor_runtimes.errors import IntegrityError, InterruptedRun, UnfitEnvironmentError
 from tests.compactor import label_toys
 
 FULL = Payload(kind="full")
@@ -242,7 +242,7 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_call_goes_on(
         real(number)
 
     monkeypatch.setattr(os, "fsync", sync)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UnfitEnvironmentError, match="No space left"):
         label_toys.make(tmp_path)
     assert sorted(label_toys.contents(tmp_path)) == [
         "select-ids.npy", "train-00000.npy", "train-00001.npy", "train-ids.npy", UNFINISHED_FILE,
