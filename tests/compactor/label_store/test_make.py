@@ -17,13 +17,12 @@ from torch import nn
 from compactor.data.augment import apply_crops
 from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
-from compactor.label_store import write
 from compactor.label_store.header import STORE_FILE, Payload
 from compactor.label_store.store import StorePart, open_store
 from compactor.label_store.write import UNFINISHED_FILE
 from compactor.progress import Bar, SilentReporter
 from compactor.tasks.image_classification import TASK
-from compactor_runtimes.errors import IntegrityError, InterruptedRun
+from compactor_runtimes.errors import IntegrityError, InterruptedRun, UnfitEnvironmentError
 from tests.compactor import label_toys
 
 FULL = Payload(kind="full")
@@ -242,8 +241,8 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_call_goes_on(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(number)
 
-    monkeypatch.setattr(write.os, "fsync", sync)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(UnfitEnvironmentError, match=r"train-00002\.npy: No space left"):
         label_toys.make(tmp_path)
     assert sorted(label_toys.contents(tmp_path)) == [
         "select-ids.npy", "train-00000.npy", "train-00001.npy", "train-ids.npy", UNFINISHED_FILE,
