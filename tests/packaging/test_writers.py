@@ -13,28 +13,20 @@ WRITERS = {
     "copytree",
     "savefig",
     "save_file",
-    "save_model",
     "save_pretrained",
     "to_parquet",
     "write_table",
     "tofile",
 }
-MODULES = {"np", "torch", "onnx"}  # whose `save` writes; PIL's is known by its arguments
-# into memory, or a function of ours of the same name; a module that may import nothing of ours; a lock
+SAVERS = {"np", "torch", "onnx", "image"}  # whose `save` and `save_model` write; those of others are ours
+MEMORY = {"stream", "png", "content"}  # names of what is no file
+# a module that may import nothing of ours, a lock, a pipe
 ELSEWHERE = {
-    ("compactor/label_store/write.py", "save"): "into a BytesIO",
     ("compactor/label_store/write.py", "open"): "a lock, which holds nothing",
     ("compactor/cache/folder.py", "open"): "a lock, which holds nothing",
-    ("runtimes/compactor_runtimes/report/draw/charts.py", "savefig"): "into a StringIO",
-    ("compactor/release/class_details.py", "save"): "into a BytesIO",
-    ("compactor/data/named.py", "save"): "into a BytesIO",
-    ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
     ("compactor/data/cache.py", "open"): "each of its writes is guarded, what is read in between is not",
-    ("compactor/sizes/__init__.py", "save"): "ours",
+    ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
     ("runtimes/compactor_runtimes/measure/worker.py", "fdopen"): "a pipe",
-    ("compactor/run/stages.py", "save_model"): "ours",
-    ("compactor/run/finished.py", "save_model"): "ours",
-    ("compactor/release/export_model.py", "save_model"): "ours",
 }
 
 
@@ -47,8 +39,10 @@ def called(node: ast.Call) -> tuple[str, str]:
 
 def writes(node: ast.Call) -> bool:
     owner, name = called(node)
-    if name == "save":
-        return owner in MODULES or not owner or "image" in owner.lower()
+    if node.args and isinstance(node.args[0], ast.Name) and node.args[0].id in MEMORY:
+        return False
+    if name in ("save", "save_model"):
+        return isinstance(node.func, ast.Attribute) and (not owner or owner in SAVERS)
     if name in ("open", "fdopen"):
         words = [one.value for one in (*node.args, *(word.value for word in node.keywords))
                  if isinstance(one, ast.Constant) and isinstance(one.value, str)]  # fmt: skip

@@ -86,7 +86,7 @@ def test_verify_prints_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Non
     where = {"artifact": "[red]", "check": ":smile:", "detail": "photo[1].png, [/nothing]"}
     row = Row(passed=True, value=None, limit=1.0, n=1, **where)
     found = verify.Verification(bundle="b", name="[bold]x[/bold]", rows=[row], not_run=["[extra]"])
-    monkeypatch.setattr(verify, "verify_bundle", lambda bundle, threads: found)
+    monkeypatch.setattr(verify, "verify_bundle", lambda bundle, **options: found)
     text = printed("verify", "b")
     for name in ("verify [bold]x[/bold]", "[red]", ":smile:", "photo[1].png, [/nothing]", "not run: [extra]"):
         assert name in text

@@ -242,7 +242,7 @@ def test_a_full_disk_keeps_finished_shards_and_the_same_call_goes_on(
         real(number)
 
     monkeypatch.setattr(os, "fsync", sync)
-    with pytest.raises(UnfitEnvironmentError, match="No space left"):
+    with pytest.raises(UnfitEnvironmentError, match=r"train-00002\.npy: No space left"):
         label_toys.make(tmp_path)
     assert sorted(label_toys.contents(tmp_path)) == [
         "select-ids.npy", "train-00000.npy", "train-00001.npy", "train-ids.npy", UNFINISHED_FILE,

@@ -2,9 +2,6 @@
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +10,10 @@ import pytest
 from compactor.label_store.header import STORE_FILE, Payload, read_header
 from compactor.label_store.store import open_store
 from compactor.label_store.write import UNFINISHED_FILE, StoreWriter, forecast_bytes, shard_rows_of
-from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 from tests.compactor import label_toys
 from tests.file_modes import EXPECTED, modes, umask
+from tests.full_disk import no_room
 
 
 def writer(folder: Path, **changes: object) -> StoreWriter:
@@ -160,23 +158,12 @@ def test_remaking_one_shard_does_not_approve_the_damage_of_another(tmp_path: Pat
     assert label_toys.contents(tmp_path) == whole
 
 
-@contextmanager
-def largest_file(size_bytes: int) -> Iterator[None]:
-    """A file size limit stands in for a full disk: both end a write with an OSError, here half-way."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_full_disk_loses_nothing_and_leaves_no_half_file(tmp_path: Path) -> None:
     making = writer(tmp_path)
     fill(making, most=2)
     before = label_toys.contents(tmp_path)
     job = next(iter(making.claim()))
-    with largest_file(500), pytest.raises(OSError, match=r"File too large"):
+    with no_room(500), pytest.raises(UnfitEnvironmentError, match=r"train-00002\.npy: File too large"):
         making.write(job, making.empty(job))
     assert label_toys.contents(tmp_path) == before
     fill(making)
@@ -197,7 +184,7 @@ def test_a_disk_that_fills_when_data_are_flushed(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UnfitEnvironmentError, match="No space left"):
         fill(making) if at == "shard" else making.finish()
     assert label_toys.contents(tmp_path) == before
     monkeypatch.undo()

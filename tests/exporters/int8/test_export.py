@@ -190,8 +190,7 @@ def test_int8_for_the_web_is_an_ordinary_graph(image, tmp_path):
 def test_what_cannot_be_quantised_is_refused_in_one_sentence(image, tmp_path):
     from onnxruntime.quantization import quantize_static
 
-    path = image.folder / image.artifact.files[0].path
-    never = tmp_path / "never.onnx"
+    path, never = image.folder / image.artifact.files[0].path, tmp_path / "never.onnx"
     with pytest.raises(UnfitEnvironmentError, match=r"refuses the graph \(Either calibration_data_reader"):
         onnx_int8._quietly(lambda: quantize_static(path, never, None), image.source, never)
 
