@@ -81,11 +81,6 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shard_rows: Count
     shards: list[Shard] = []
 
-    @property
-    def shard_count(self) -> int:
-        """How many shards the part has once it is whole."""
-        return -(-self.rows // self.shard_rows)
-
 
 class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides what the records say.

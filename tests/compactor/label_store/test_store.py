@@ -269,5 +269,4 @@ def test_a_shard_can_be_read_alone(whole: Path) -> None:
     assert read_shard(whole, header, part, part.shards[-1]).shape == (4, 6)
     assert header.views == 6
     assert [shard.first for shard in part.shards] == [0, 5, 10, 15, 20]
-    assert part.shard_count == 5
     assert msgspec.json.decode((whole / STORE_FILE).read_bytes())["format"] == 1

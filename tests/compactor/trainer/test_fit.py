@@ -172,6 +172,8 @@ _KILLED = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {root!r})
+import torch
+torch.set_num_threads({threads})  # sums are split by it, and tests before may have set it here
 from tests.compactor.trainer.test_fit import train, toys
 from compactor.trainer import fit as module
 class Slow(module._Run):
@@ -190,7 +192,11 @@ def test_killed_without_warning_and_resumed_equals_uninterrupted(tmp_path: Path)
     folder = tmp_path / "killed"
     folder.mkdir()
     child = subprocess.Popen(
-        [sys.executable, "-c", _KILLED.format(root=root, folder=str(folder))],
+        [
+            sys.executable,
+            "-c",
+            _KILLED.format(root=root, folder=str(folder), threads=torch.get_num_threads()),
+        ],
         stdout=subprocess.PIPE,
         text=True,
     )
