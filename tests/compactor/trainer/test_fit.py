@@ -191,6 +191,7 @@ def test_killed_without_warning_and_resumed_equals_uninterrupted(tmp_path: Path)
     root = str(Path(__file__).parents[3])
     folder = tmp_path / "killed"
     folder.mkdir()
+    script = _KILLED.format(root=root, folder=str(folder), threads=torch.get_num_threads())
     child = subprocess.Popen(
         [
             sys.executable,
