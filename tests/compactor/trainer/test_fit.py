@@ -193,11 +193,7 @@ def test_killed_without_warning_and_resumed_equals_uninterrupted(tmp_path: Path)
     folder.mkdir()
     script = _KILLED.format(root=root, folder=str(folder), threads=torch.get_num_threads())
     child = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            _KILLED.format(root=root, folder=str(folder), threads=torch.get_num_threads()),
-        ],
+        [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
         text=True,
     )
