@@ -15,6 +15,7 @@ import numpy as np
 
 from benchmarks.export_models import recipe_of
 from benchmarks.results_file import ROOT
+from compactor_exporters import Workspace
 
 SECONDS = 1.0
 
@@ -33,7 +34,7 @@ def against_classic(model: str, rounds: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        source, ours = _traced(model, folder)
+        source, ours = _traced(model, Workspace(folder))
         theirs = folder / "classic.onnx"
         example = tuple(source.example[port.name] for port in source.inputs)
         torch.onnx.export(
@@ -62,8 +63,9 @@ def against_optimum(shape: str, rounds: int) -> dict[str, Any]:
     batch, tokens = map(int, shape.split("x"))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        source, _ = _traced("minilm", folder)
-        ours = fused_graph(source, folder)
+        workspace = Workspace(folder)
+        source, _ = _traced("minilm", workspace)
+        ours = fused_graph(source, workspace)
         optimum_export(folder / "optimum", "--optimize", "O2")
         ids = np.random.default_rng(0).integers(1000, 20000, (batch, tokens))
         ones = np.ones_like(ids)
@@ -71,21 +73,20 @@ def against_optimum(shape: str, rounds: int) -> dict[str, Any]:
         return _alternate({"ours": ours, "o2": folder / "optimum" / "model.onnx"}, feeds, rounds, folder)
 
 
-def _traced(name: str, folder: Path) -> tuple[Any, Path]:
+def _traced(name: str, workspace: Workspace) -> tuple[Any, Path]:
     """A model of the table as the exporters see it, and its canonical graph."""
     from compactor.models.build import build_model
     from compactor.progress import SilentReporter
     from compactor.release.artifacts import export_source
     from compactor.run.data import DataSets
     from compactor_exporters.onnx_fp32 import canonical_graph
-    from compactor_exporters.workspace import Workspace
 
     loaded = recipe_of(name)
     assert loaded.recipe.student is not None
     info = DataSets(loaded, SilentReporter()).open(loaded.recipe.data).info
     student = build_model(loaded.recipe.student, info, base=loaded.base).eval()
     source = export_source(student, name, loaded.recipe.task)
-    return source, canonical_graph(source, Workspace(folder))
+    return source, canonical_graph(source, workspace)
 
 
 def optimum_export(folder: Path, *more: str) -> None:

@@ -14,7 +14,7 @@ SUITES = {
 }
 # suites whose single runs are worth a table of their own
 RUN_TABLES = {
-    "label_store": store_sizes.terminal,
+    "label_store": store_sizes.table,
     "export": export_table.table,
     "encoder": encoder_table.table,
 }
