@@ -139,6 +139,14 @@ def test_verify_passes_on_the_bundle(copy: Path) -> None:
     assert "passed" in done.stdout
 
 
+def test_the_same_bundle_passes_on_openvino(copy: Path) -> None:
+    done = compactor("verify", str(copy), "--runtime", "openvino", "--json", cwd=copy.parent)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["artifact"] for row in rows} == {"bundle", "fp32"}
+    assert all(row["passed"] for row in rows)
+
+
 def test_one_flipped_byte_is_exit_code_7(copy: Path) -> None:
     path = copy / "artifacts" / "fp32.onnx"
     content = bytearray(path.read_bytes())
