@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec import Struct
 
-from compactor_runtimes.bundle.manifest import Artifact
+from compactor_runtimes.bundle.manifest import Artifact, FileEntry
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.tables import nearest, resolve
 
@@ -149,14 +149,30 @@ def open_files(
         MissingDependency, UnfitEnvironmentError: as in `open_runtime`.
     """
     name = choose_runtime(artifact, runtime)
-    row = _row(name)
-    if not artifact.files:
-        raise IntegrityError(f"artifact {artifact.name!r} lists no file; export it again")
-    entry = artifact.files[0]
-    if row.choose is not None and (trust or not row.is_code):
-        entry = resolve(row.choose)(artifact.files)
+    entry = file_of(artifact, name, trust=trust)
     said = options_of(name, trust=trust)
     return open_runtime(name, place(entry.path), threads=threads, **said, **options)
+
+
+def file_of(artifact: Artifact, runtime: str, *, trust: bool = False) -> FileEntry:
+    """Choose the file of an artifact that a runtime opens on this machine.
+
+    Args:
+        artifact: the first of its files, or the one that the runtime chooses.
+        runtime: a name in `RUNTIMES`.
+        trust: without it nothing is chosen among files that are code, which are not opened either.
+
+    Raises:
+        UsageError: no such runtime.
+        IntegrityError: the artifact has no file.
+        MissingDependency, UnfitEnvironmentError: this machine has nothing to choose by.
+    """
+    row = _row(runtime)
+    if not artifact.files:
+        raise IntegrityError(f"artifact {artifact.name!r} lists no file; export it again")
+    if row.choose is None or (row.is_code and not trust):
+        return artifact.files[0]
+    return cast(FileEntry, resolve(row.choose)(artifact.files))
 
 
 def options_of(runtime: str, *, trust: bool) -> dict[str, Any]:

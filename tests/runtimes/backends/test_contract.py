@@ -11,6 +11,7 @@ from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.backends import (
     RUNTIMES,
     choose_runtime,
+    file_of,
     has_threads,
     is_code,
     open_files,
@@ -19,7 +20,7 @@ from compactor_runtimes.backends import (
     runtimes_for,
 )
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
-from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError, UsageError
+from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
 FEEDS = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)}
 ROUNDING = 1e-4  # sums of 16 numbers below 1 in float32, in whatever order
@@ -138,6 +139,21 @@ def test_the_runtime_of_the_verdict_is_the_default_if_it_can_open_the_artifact()
     assert choose_runtime(one) == "openvino"
     lie = msgspec.structs.replace(artifact(), runtimes=["tensorrt", "of another release"])
     assert choose_runtime(lie) == "ort-cpu"
+
+
+def test_the_file_to_open_is_the_first_or_the_one_that_the_runtime_chooses(monkeypatch):
+    files = [FileEntry(path=f"e-{gpu}.engine", sha256="", bytes=0) for gpu in ("sm75", "sm89")]
+    gpu = type("Gpu", (), {"compute": "sm89"})()
+    monkeypatch.setattr("compactor_runtimes.backends.tensorrt.nvidia_gpu", lambda: gpu)
+    plain = msgspec.structs.replace(artifact(), files=files)
+    assert file_of(plain, "ort-cpu") is files[0]
+    engine = msgspec.structs.replace(artifact(format="tensorrt"), files=files)
+    assert file_of(engine, "tensorrt", trust=True) is files[1]
+    assert file_of(engine, "tensorrt") is files[0]  # nothing asks for a GPU that may not be used
+    with pytest.raises(IntegrityError, match="artifact 'fp32' lists no file; export it again"):
+        file_of(msgspec.structs.replace(engine, files=[]), "tensorrt", trust=True)
+    with pytest.raises(UsageError, match="unknown runtime"):
+        file_of(plain, "nothing")
 
 
 def test_an_unknown_runtime_is_named_with_the_nearest(bundle):
