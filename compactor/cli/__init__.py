@@ -38,6 +38,9 @@ COMMANDS = (
     "doctor",
 )
 
+CLOSED_READER = 141
+"""What a shell says of a program whose reader went away: 128 + SIGPIPE."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are asked for."""
@@ -86,6 +89,8 @@ def main() -> None:
     """Run the command line; a user's error becomes one sentence and an exit code, our bug a traceback."""
     try:
         code = cli.main(standalone_mode=False)
+    except SystemExit:  # click's, and silent: who reads the output went away
+        code = CLOSED_READER
     except CompactorError as error:
         code = fail(error)
     except click.ClickException as error:

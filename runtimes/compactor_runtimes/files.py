@@ -1,4 +1,4 @@
-"""How a file reaches the disk: whole or not at all, with the permissions that the umask gives.
+"""How a file reaches the disk: whole or not at all, with the permissions of the old file or of the umask.
 
 `tempfile` and the writer of safetensors make what only its owner may read, whatever the umask says. A machine
 that refuses a write is an error of ours that names the file, whichever library was writing.
@@ -8,11 +8,12 @@ import errno
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError
+from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError
 
 _ROOM = "make room there and start again"
 _PERMISSION = "let this user read and write there, or give another place"
@@ -24,15 +25,20 @@ REMEDIES = {
     errno.EACCES: _PERMISSION,
     errno.EPERM: _PERMISSION,
     errno.EIO: "check the disk and start again",
-    errno.EPIPE: "who reads it went away",
 }
 """Number of the system's error -> what to do; other errors are no refusal of the machine."""
+
+# such a place was named by the user: something else stands there, or the name is none
+_NO_PLACE = (errno.EISDIR, errno.EEXIST, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 # as safetensors, shutil and pyarrow write it
 _NUMBER = re.compile(r"\b(?:os error|errno) (\d+)\b", re.IGNORECASE)
 # numpy and onnxruntime lose the system's reason
 _CUT_SHORT = re.compile(r"^\d+ requested and \d+ written$|Protobuf serialization failed")
 _NO_SCRATCH = "No usable temporary directory"
+# packages whose errors wrap the system's; torch raises RuntimeError, tokenizers a bare Exception
+_LIBRARIES = ("safetensors", "onnx", "onnxruntime", "google")
+_STEM = 40  # a name has 255 bytes, a letter up to 4 of them
 
 
 @contextmanager
@@ -44,7 +50,9 @@ def writing(path: Path, instead: str = "") -> Iterator[None]:
         instead: what to do other than what `REMEDIES` says.
 
     Raises:
-        UnfitEnvironmentError: no room, no permission, or a broken disk; everything else passes as it is.
+        UnfitEnvironmentError: no room, no permission, or a broken disk.
+        UsageError: a folder stands there, a file where a folder should, or the name is too long; everything
+            else passes as it is.
     """
     try:
         yield
@@ -52,32 +60,45 @@ def writing(path: Path, instead: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         refused = refusal(error, path, instead)
-        if refused is None:
-            raise
-        raise refused from error
+        if refused is not None:
+            raise refused from error
+        if isinstance(error, OSError) and error.errno in _NO_PLACE:
+            said = f"{path}: cannot be written: {os.strerror(error.errno)}; give another place"
+            raise UsageError(said) from error
+        raise
 
 
 def refusal(error: Exception, place: Path | str, instead: str = "") -> UnfitEnvironmentError | None:
-    """The sentence on an error that is the machine's, or that one of the machine's led to; else None."""
+    """The sentence on an error that is the machine's, or that a library made of one; else None."""
     each: BaseException | None = error
     while each is not None:
         found = _reason(each)
         if found is not None:
             reason, remedy = found
             return UnfitEnvironmentError(f"{place}: {reason}; {instead or remedy}; what was finished is kept")
-        each = each.__cause__ or each.__context__  # torch's writer hides the system's error behind its own
+        # torch's writer hides the system's error behind its own; what we raise in a handler is our own
+        hidden = each.__context__ if _wraps(each) and not each.__suppress_context__ else None
+        each = each.__cause__ or hidden
     return None
+
+
+def _wraps(error: BaseException) -> bool:
+    """Whether an error is of the kinds in which libraries hide what the system said."""
+    if isinstance(error, OSError):
+        return error.errno is None  # shutil.Error is one
+    return type(error) in (RuntimeError, Exception) or type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
 def _reason(error: BaseException) -> tuple[str, str] | None:
     """What the system said and what to do."""
     text, number = str(error), error.errno if isinstance(error, OSError) else None
-    if _NO_SCRATCH in text:
+    if isinstance(error, FileNotFoundError) and _NO_SCRATCH in text:
         return "no folder for temporary files can be written", "make room, or set $TMPDIR to one that can"
-    if number is None and (written := _NUMBER.search(text)):
-        number = int(written[1])
-    if number is None:
-        return ("only a part of it could be written", _ROOM) if _CUT_SHORT.search(text) else None
+    if _wraps(error):
+        if written := _NUMBER.search(text):
+            number = int(written[1])
+        elif _CUT_SHORT.search(text):
+            return "only a part of it could be written", _ROOM
     return (os.strerror(number), REMEDIES[number]) if number in REMEDIES else None
 
 
@@ -85,8 +106,9 @@ def _reason(error: BaseException) -> tuple[str, str] | None:
 def written_whole(path: Path, instead: str = "") -> Iterator[Path]:
     """Give a file beside `path` to write to or to replace; it takes its place at the end of the block.
 
-    It has reached the disk before the one rename, and its permissions are those of a new file under the
-    umask. After an error it is gone, and what stood at `path` is as it was.
+    It has reached the disk before the one rename, and its permissions are those of the file that stood
+    there, or of a new file under the umask. After an error it is gone, and what stood at `path` is as it was.
+    Where the folder takes no new file but the old one may be written, that is given itself.
 
     Args:
         path: the file; its folder is made if need be. A link stays one, a device or pipe is given itself.
@@ -94,25 +116,43 @@ def written_whole(path: Path, instead: str = "") -> Iterator[Path]:
 
     Raises:
         UnfitEnvironmentError: as in `writing`.
+        UsageError: as in `writing`.
     """
     with writing(path, instead):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if path.exists() and not path.is_file():
             yield path
             return
         whole = path.resolve()
         whole.parent.mkdir(parents=True, exist_ok=True)
-        partial = whole.with_name(f".{whole.name}.{secrets.token_hex(4)}.partial")
+        partial = whole.with_name(f".{whole.name[:_STEM]}.{secrets.token_hex(4)}.partial")
         try:
             with partial.open("xb") as file:
-                mode = os.fstat(file.fileno()).st_mode
+                mode = _final_mode(file.fileno(), whole)
+        except OSError as error:
+            if REMEDIES.get(error.errno or 0) != _PERMISSION or not os.access(whole, os.W_OK):
+                raise
+            yield whole
+            return
+        try:
             yield partial
             with partial.open("rb") as file:
-                os.fchmod(file.fileno(), mode & 0o777)
+                os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
             partial.replace(whole)
         finally:
             with suppress(OSError):  # a folder that was taken away in between has its own error
                 partial.unlink(missing_ok=True)
+
+
+def _final_mode(new: int, old: Path) -> int:
+    """The permissions that the open file `new` must have in the end; until then it gives no others."""
+    if not old.exists():
+        return stat.S_IMODE(os.fstat(new).st_mode)
+    mode = stat.S_IMODE(old.stat().st_mode)
+    os.fchmod(new, mode | stat.S_IWUSR)
+    return mode
 
 
 def write_whole(path: Path, content: bytes | memoryview, instead: str = "") -> None:

@@ -4,15 +4,17 @@ import errno
 import os
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
+from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.files import new_folder, write_whole, writing, written_whole
 from compactor_runtimes.stats.predictions import Predictions, write_predictions
 from tests.file_modes import EXPECTED, modes, umask
@@ -190,6 +192,110 @@ def test_what_is_no_refusal_of_the_machine_passes_as_it_is() -> None:
             write_at("some/file", error)
         assert told.value is error
         assert not isinstance(told.value, UnfitEnvironmentError)
+
+
+def key_error_in_a_handler() -> None:
+    try:
+        raise PermissionError(errno.EACCES, "denied")
+    except PermissionError:
+        raise KeyError("our own bug")  # noqa: B904  # what is tested
+
+
+def value_error_from_none() -> None:
+    try:
+        raise PermissionError(errno.EACCES, "denied")
+    except PermissionError:
+        raise ValueError("wrong") from None
+
+
+def runtime_error_from_none() -> None:
+    try:
+        raise PermissionError(errno.EACCES, "denied")
+    except PermissionError:
+        raise RuntimeError("wrong") from None
+
+
+def number_in_a_text() -> None:
+    raise ValueError("label 'errno 28' or (os error 28) is none; 5 requested and 3 written")
+
+
+def broken_pipe() -> None:
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [key_error_in_a_handler, value_error_from_none, runtime_error_from_none, number_in_a_text, broken_pipe],
+)
+def test_our_own_bug_is_not_called_the_machine(bug: Callable[[], None]) -> None:
+    with pytest.raises((KeyError, ValueError, RuntimeError, BrokenPipeError)) as told, writing(Path("x")):
+        bug()
+    assert not isinstance(told.value, CompactorError)
+
+
+def test_what_a_library_or_a_cause_says_of_the_machine_is_found() -> None:
+    def of_torch() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "full")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904  # as torch does
+
+    def of_ours() -> None:
+        raise ValueError("not saved") from OSError(errno.ENOSPC, "full")
+
+    def of_tokenizers() -> None:
+        raise Exception("No space left on device (os error 28)")
+
+    for fail in (of_torch, of_ours, of_tokenizers):
+        with pytest.raises(UnfitEnvironmentError, match="x: No space left"), writing(Path("x")):
+            fail()
+
+
+@pytest.mark.parametrize("name", ["folder", "file/below", "n" * 256])
+def test_a_place_that_can_hold_no_file_is_a_wrong_argument(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(UsageError, match=f"{name}: cannot be written: .*; give another place"):
+        write_whole(tmp_path / name, b"content")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert os.listdir(tmp_path / "folder") == []
+
+
+@pytest.mark.parametrize("name", ["n" * 250, "é" * 125])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    write_whole(tmp_path / name, b"content")
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    with umask(0o022), written_whole(path) as partial:
+        assert stat.S_IMODE(partial.stat().st_mode) == mode | stat.S_IWUSR
+        partial.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_file_in_a_folder_that_takes_no_new_one_is_written_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"old")
+    before, opened = path.stat().st_ino, Path.open
+
+    def refuse(self: Path, mode: str = "r", *words: Any, **options: Any) -> Any:
+        if "x" in mode:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return opened(self, mode, *words, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    write_whole(path, b"new")
+    assert (path.read_bytes(), path.stat().st_ino) == (b"new", before)
+    with pytest.raises(UnfitEnvironmentError, match="other.toml: Permission denied"):
+        write_whole(tmp_path / "other.toml", b"new")
 
 
 def test_another_remedy_can_be_named() -> None:

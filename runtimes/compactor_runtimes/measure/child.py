@@ -13,13 +13,15 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from compactor_runtimes.errors import UnfitEnvironmentError
+from compactor_runtimes.errors import CompactorError, IntegrityError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.files import writing
 from compactor_runtimes.measure.measurement import Answer, Command, Job, Quit
+from compactor_runtimes.measure.worker import SAID
 
 # RAYON: the tokenizers library
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 _TAIL_BYTES = 2000
+_KINDS = {kind.exit_code: kind for kind in (UsageError, UnfitEnvironmentError, IntegrityError)}
 T = TypeVar("T", bound=Answer)
 
 
@@ -29,12 +31,13 @@ class Child:
     def __init__(self, job: Job, folder: Path, *, python: str, cold_start: bool = False) -> None:
         """Write the job into `folder` and start the process; `started_ns` is taken just before."""
         self.name = job.candidate.name
-        handle, path = tempfile.mkstemp(suffix=".json", dir=folder)
-        with writing(Path(path)), os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(job))
+        with writing(folder):
+            handle, path = tempfile.mkstemp(suffix=".json", dir=folder)
+            with os.fdopen(handle, "wb") as file:
+                file.write(msgspec.json.encode(job))
+            self._stderr = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in close)
         command = [python, "-P", "-m", "compactor_runtimes.measure.worker", path]
         command += ["--cold-start"] if cold_start else []
-        self._stderr = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in close)
         self._buffer = bytearray()
         environment = _environment(job.threads)
         self.started_ns = perf_counter_ns()
@@ -61,7 +64,7 @@ class Child:
         """Send a command and wait for its answer.
 
         Raises:
-            UnfitEnvironmentError: see `receive`.
+            UnfitEnvironmentError, CompactorError: see `receive`.
         """
         self._send(command)
         return self.receive(expected, seconds=seconds)
@@ -71,14 +74,15 @@ class Child:
 
         Raises:
             UnfitEnvironmentError: the process died, was silent for `seconds`, or said something else.
+            CompactorError: what the process itself said before it ended.
         """
         line = self._line(seconds)
         try:
             answer = msgspec.json.decode(line, type=Answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._unfit(f"answered {line[:80]!r}, expected {expected.__name__}") from error
+            raise self._failure(f"answered {line[:80]!r}, expected {expected.__name__}") from error
         if not isinstance(answer, expected):
-            raise self._unfit(f"answered {type(answer).__name__}, expected {expected.__name__}")
+            raise self._failure(f"answered {type(answer).__name__}, expected {expected.__name__}")
         return answer
 
     def close(self, *, grace_seconds: float = 0.0) -> None:
@@ -87,7 +91,7 @@ class Child:
             try:
                 self._send(Quit())
                 self._process.wait(grace_seconds)
-            except (UnfitEnvironmentError, subprocess.TimeoutExpired):
+            except (CompactorError, subprocess.TimeoutExpired):
                 pass  # it is killed below, and its samples are already here
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -105,7 +109,7 @@ class Child:
             self._process.stdin.write(msgspec.json.encode(command) + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError as error:
-            raise self._unfit("has exited") from error
+            raise self._failure("has exited") from error
 
     def _line(self, seconds: float) -> bytes:
         assert self._process.stdout is not None
@@ -114,10 +118,10 @@ class Child:
         while end < 0:
             ready, _, _ = select.select([descriptor], [], [], max(deadline - monotonic(), 0))
             if not ready:
-                raise self._unfit(f"gave no answer in {seconds:.0f} s")
+                raise self._failure(f"gave no answer in {seconds:.0f} s")
             piece = os.read(descriptor, 1 << 20)
             if not piece:
-                raise self._unfit("has exited")
+                raise self._failure("has exited")
             found = piece.find(b"\n")
             end = -1 if found < 0 else len(self._buffer) + found
             self._buffer += piece
@@ -125,14 +129,18 @@ class Child:
         del self._buffer[: end + 1]
         return line
 
-    def _unfit(self, what: str) -> UnfitEnvironmentError:
-        """Build the error with the exit status, if there is one, and the end of the process's stderr."""
+    def _failure(self, what: str) -> CompactorError:
+        """The one sentence that the process ended with, or its status and the end of its stderr."""
         if what == "has exited":
             self._process.wait(10)
             what = f"ended with status {self._process.returncode} while it was being measured"
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(size - _TAIL_BYTES, 0))
         tail = self._stderr.read().decode("utf-8", "replace").strip()
+        last = tail.rpartition("\n")[2]
+        kind = _KINDS.get(self._process.returncode)
+        if kind is not None and last.startswith(SAID):
+            return kind(f"measuring {self.name!r}: {last.removeprefix(SAID)}")
         said = f"its last words: {tail}" if tail else "it wrote nothing to stderr"
         return UnfitEnvironmentError(
             f"measuring {self.name!r}: the worker process {what}; "

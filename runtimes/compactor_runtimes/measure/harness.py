@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from compactor_runtimes.backends import has_threads
 from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import MissingDependency, UsageError
+from compactor_runtimes.files import writing
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.measurement import (
     PROFILES,
@@ -82,9 +84,10 @@ def measure(
         For each candidate in order: compute and end-to-end for each scenario, then cold-start if asked for.
 
     Raises:
-        UsageError: no candidates, no samples, or a name twice.
+        UsageError: no candidates, no samples, a name twice, or a runtime of no name.
         MissingDependency: the extra `bench` is not installed.
         UnfitEnvironmentError: a worker died, hung or answered nonsense; the message ends with its last words.
+        CompactorError: what a worker itself said before it ended.
     """
     _check(candidates, raw_samples)
     profile = PROFILES[settings.profile]
@@ -111,7 +114,9 @@ def measure(
         "threads": settings.threads,
         "environment": describe(),
     }
-    with tempfile.TemporaryDirectory(prefix="compactor-measure-") as folder:
+    with writing(Path("temporary files")):
+        scratch = tempfile.TemporaryDirectory(prefix="compactor-measure-")
+    with scratch as folder:
         warm, machine = _measure_warm(jobs, parts, profile.blocks, Path(folder), python, tell, common)
         cold = _measure_cold(jobs, settings.cold_starts, Path(folder), python, tell, common, machine)
     return [one for index in range(len(jobs)) for one in warm[index] + cold[index]]
@@ -277,6 +282,8 @@ def _check(candidates: Sequence[Candidate], raw_samples: Sequence[Path]) -> None
         raise UsageError(
             "measure: got no raw samples, expected at least one image or text file to feed the candidates"
         )
+    for candidate in candidates:
+        has_threads(candidate.runtime)  # says which names there are
     for module in ("mlperf_loadgen", "psutil"):
         if find_spec(module) is None:
             raise MissingDependency("mlcommons-loadgen" if module == "mlperf_loadgen" else module, "bench")

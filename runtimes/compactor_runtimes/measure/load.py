@@ -11,7 +11,8 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
-from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.errors import UnfitEnvironmentError, needs_extra
+from compactor_runtimes.files import writing
 from compactor_runtimes.measure.measurement import Budget, Scenario
 
 WARM_UP_NS = 30_000_000
@@ -51,6 +52,7 @@ def run_load(query: Query, *, scenario: Scenario, num_samples: int, budget: Budg
 
     Raises:
         MissingDependency: LoadGen is not installed.
+        UnfitEnvironmentError: no room for the files of LoadGen.
     """
     with needs_extra("bench"):
         import mlperf_loadgen as loadgen
@@ -91,9 +93,15 @@ def run_load(query: Query, *, scenario: Scenario, num_samples: int, budget: Budg
         rate = max(1.25e9 / expected_ns, queries * 1e3 / budget.min_ms)
         settings.offline_expected_qps = rate
         settings.min_query_count = queries
-    with tempfile.TemporaryDirectory(prefix="compactor-load-") as folder:
+    with writing(Path("temporary files")):
+        scratch = tempfile.TemporaryDirectory(prefix="compactor-load-")
+    with scratch as folder:
         _start(loadgen, issue, settings, num_samples, folder)
         summary = (Path(folder) / "mlperf_log_summary.txt").read_text(encoding="utf-8")
+        if not summary:  # LoadGen does not say that it could not write
+            raise UnfitEnvironmentError(
+                f"{folder}: LoadGen could write no summary; make room, or set $TMPDIR to where there is some"
+            )
     if failures:
         raise failures[0]
     return Load(samples_ns, complaints(summary))

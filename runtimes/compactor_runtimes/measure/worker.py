@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
+from compactor_runtimes.errors import CompactorError
 from compactor_runtimes.measure.measurement import (
     Answer,
     BlockResult,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     Feeds = dict[str, NDArray[Any]]
 
 Send = Callable[[Answer], None]
+SAID = "error: "
+"""Begins the last line of stderr of a worker whose exit code is that of an error of ours."""
 
 
 class Subject:
@@ -134,6 +138,29 @@ def run_block(subject: Subject, job: Job, command: RunBlock) -> BlockResult:
 
 
 def main(arguments: list[str]) -> None:
+    """Run one job; an error that is meant for the user is one line on stderr and the exit code."""
+    try:
+        run_job(arguments)
+    except CompactorError as error:
+        end_with(error)
+    except Exception as error:
+        from compactor_runtimes.files import refusal
+
+        refused = refusal(error, "files of the measurement")
+        if refused is None:
+            raise
+        end_with(refused)
+
+
+def end_with(error: CompactorError) -> NoReturn:
+    """Say the sentence as the last line of stderr and exit with its code."""
+    with suppress(OSError):  # stderr is a file on the disk that may be full
+        sys.stderr.write(f"\n{SAID}{' '.join(str(error).split())}\n")
+        sys.stderr.flush()
+    sys.exit(error.exit_code)
+
+
+def run_job(arguments: list[str]) -> None:
     """Run one job, as a server or as a cold start."""
     # Ctrl-C reaches the whole foreground group; only the parent decides when a worker ends
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,14 +1,19 @@
 """The whole harness: real worker processes over toy runtimes of known speed and known misbehaviour."""
 
+import errno
+import os
 import sys
+import tempfile
 
+import msgspec
 import pytest
 
-from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.measure import Settings, measure
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import sample_set_digest, turns
 from compactor_runtimes.measure.measurement import FirstAnswer, Job, MemoryUse
+from tests.full_disk import no_room
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("mlperf_loadgen")
@@ -110,6 +115,57 @@ def test_exception_in_the_middle_of_a_block_reaches_the_user(candidate, samples)
 def test_runtime_that_does_not_open_is_named(candidate, samples):
     with pytest.raises(UnfitEnvironmentError, match=r"(?s)'wont_open'.*its spring is broken"):
         measure([candidate("wont_open")], samples, SHORT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("toy", "kind", "sentence"),
+    [
+        ("refuses", UsageError, "the toy takes no coal; give it a battery"),
+        ("damaged", IntegrityError, "toy.onnx: is damaged; export it again"),
+        (
+            "full_disk",
+            UnfitEnvironmentError,
+            "files of the measurement: No space left on device; make room there and start again; "
+            "what was finished is kept",
+        ),
+    ],
+)
+def test_an_error_for_the_user_in_a_worker_is_its_sentence_alone(candidate, samples, toy, kind, sentence):
+    with pytest.raises(kind) as told:
+        measure([candidate(toy)], samples, SHORT)
+    assert type(told.value) is kind
+    assert str(told.value) == f"measuring {toy!r}: {sentence}"
+    assert no_children_left()
+
+
+def test_a_full_disk_under_the_job_is_one_sentence(candidate, samples, tmp_path):
+    one = msgspec.structs.replace(candidate("fast"), labels={"label": ["dark" * 1000]})
+    with pytest.raises(UnfitEnvironmentError, match=f"^{tmp_path}: File too large"), no_room():
+        Child(job(one, samples), tmp_path, python=sys.executable)
+
+
+def test_a_place_without_new_files_is_one_sentence(candidate, samples, tmp_path, monkeypatch):
+    def refuse(*words, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    one = job(candidate("fast"), samples)
+    for name in ("mkstemp", "TemporaryFile"):
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, name, refuse)
+            with pytest.raises(UnfitEnvironmentError, match="No space left"):
+                Child(one, tmp_path, python=sys.executable)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(UnfitEnvironmentError, match="^temporary files: No space left"):
+        measure([candidate("fast")], samples, SHORT)
+
+
+def test_a_runtime_of_no_name_is_refused_before_a_worker_starts(candidate, samples):
+    told = []
+    one = msgspec.structs.replace(candidate("fast"), runtime="ort-cpo")
+    with pytest.raises(UsageError, match="unknown runtime 'ort-cpo'; did you mean 'ort-cpu'"):
+        measure([one], samples, SHORT, progress=lambda *step: told.append(step))
+    assert told == []
 
 
 @pytest.mark.slow

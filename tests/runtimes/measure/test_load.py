@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from compactor_runtimes.errors import UnfitEnvironmentError
 from compactor_runtimes.measure.load import complaints, run_load, warm_up
 from compactor_runtimes.measure.measurement import Budget
+from tests.full_disk import no_room
 
 pytest.importorskip("mlperf_loadgen")
 
@@ -153,3 +155,13 @@ def test_verdict_of_the_summary_is_passed_on(summary, found):
 def test_summary_without_a_verdict_is_refused():
     with pytest.raises(ValueError, match="holds no verdict"):
         complaints("nothing here")
+
+
+def test_no_room_for_the_files_of_loadgen_is_one_sentence():
+    with pytest.raises(UnfitEnvironmentError, match=r"LoadGen could write no summary; make room"), no_room(0):
+        run_load(
+            Recorder(0.001),
+            scenario="single-stream",
+            num_samples=4,
+            budget=Budget(min_queries=1, min_ms=20, max_ms=100),
+        )

@@ -1,10 +1,13 @@
 """Runtimes of known speed and of known misbehaviour, opened in worker processes by "toy_runtimes:NAME"."""
 
+import errno
 import os
 import sys
 import time
 
 import numpy as np
+
+from compactor_runtimes.errors import IntegrityError, UsageError
 
 
 class Toy:
@@ -86,3 +89,15 @@ def babbles(source, *, threads):
             return super().run(feeds)
 
     return Babbling(0)
+
+
+def refuses(source, *, threads):
+    raise UsageError("the toy takes no coal;\ngive it a battery")
+
+
+def damaged(source, *, threads):
+    raise IntegrityError("toy.onnx: is damaged; export it again")
+
+
+def full_disk(source, *, threads):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
