@@ -3,10 +3,13 @@
 Everything heavy is imported on first use: `import compactor` loads neither torch nor numpy.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compactor.version import VERSION as __version__
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as compactor_runtimes does, which is not loaded here
 
 if TYPE_CHECKING:
     from compactor.recipe.load import LoadedRecipe as LoadedRecipe

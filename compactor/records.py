@@ -1,7 +1,7 @@
 """The records that pass between data, models, objectives, targets and trainer.
 
 Letters in shapes: B batch, C classes, L tokens, P packed positions, V vocabulary. What a task's models answer
-with are its heads (`heads_of`), and nothing else asks for a task by its name.
+with are its heads (`heads_of`): code asks for a head's level and activation, not for a task by its name.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

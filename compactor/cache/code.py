@@ -7,7 +7,8 @@ The modules that a caller names count, with what they import at run time, at mod
 3. A package's own file counts with each of its modules, because Python runs it first. The faces of OWN do
    not: what they hand on is imported on first use.
 4. A literal table name -> "module:attr" does not count: a stage depends on the entries that it names and
-   not on their siblings. The caller names those, and they enter the digest as they are written.
+   not on their siblings. The caller names those, and they enter the digest as they are written. Data sets
+   enter a stage's key by their contents instead.
 
 Of a module's syntax tree, so that comments and layout do not count, these are left out:
 

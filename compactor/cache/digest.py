@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 TOOLS = ("torch", "torchvision", "timm", "transformers", "accelerate", "numpy", "safetensors")
+SHIPPING_TOOLS = (*TOOLS, "onnx", "onnxscript", "onnxruntime")  # what a bundle depends on
 
 
 def digest_of(value: Any) -> str:

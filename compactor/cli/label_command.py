@@ -56,7 +56,7 @@ def command(
     loaded = load_recipe(recipe, overrides)
     with needs_extra("train"):
         from compactor.run.label import label_recipe
-        from compactor.trainer.processes import end_processes
+        from compactor.trainer.processes import end_processes, is_main_process
     made = label_recipe(
         loaded,
         runs=runs,
@@ -66,6 +66,8 @@ def command(
         deadline_s=deadline_s,
     )
     end_processes()
+    if not is_main_process():
+        return
     if as_json:
         emit_json([one.to_json() for one in made])
         return

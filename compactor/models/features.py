@@ -64,10 +64,12 @@ def before_linear_head(model: nn.Module, inputs: Mapping[str, Tensor]) -> Featur
     training = [(one, one.training) for one in model.modules()]
     place = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
     outputs = {path: Feature(path, one.out_features) for path, one in layers.items()}
-    with torch.no_grad(), capture(model, outputs) as seen:
-        answers = model.eval()(**{name: value.to(place) for name, value in inputs.items()})
-    for one, mode in training:
-        one.training = mode
+    try:
+        with torch.no_grad(), capture(model, outputs) as seen:
+            answers = model.eval()(**{name: value.to(place) for name, value in inputs.items()})
+    finally:
+        for one, mode in training:
+            one.training = mode
     for logits in answers.values():
         found = next((path for path, output in seen.items() if output is logits), None)
         if found is not None and logits.dim() == 2:

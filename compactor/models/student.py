@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class Student(nn.Module):
     def saved(self) -> dict[str, Any]:
         """Settings of the wrapper that a model folder keeps beside the weights (fields of ModelSpec)."""
 
-    @property
+    @cached_property
     def features(self) -> dict[str, Feature]:
         """Inner tensors that objectives may name: those declared, and what one linear layer makes logits of.
 

@@ -163,10 +163,12 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
         raise UsageError(
             f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
         )
-    # a stage that learns from nobody may come before the teachers that the recipe names for the others
+    # a stage that learns from nobody may come before the teachers that the recipe names for the others; those
+    # of the last one judge the student, whether it learns from them or not
+    judged = [*earlier, stage.id] if stage is recipe.stages[-1] else None
     uses = method.learns_from_teachers or bool(stage.teachers)
     for teacher in teachers:
-        _check_teacher(teacher, f"{at}.teachers", earlier if uses else None)
+        _check_teacher(teacher, f"{at}.teachers", earlier if uses else judged)
     if (stage.init or "").partition(":")[0] in TEACH_ONLY:
         raise UsageError(
             f"{at}.init: {stage.init!r} is an exported model without weights to start from; name a "

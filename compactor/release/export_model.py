@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from compactor.cache.digest import TOOLS, file_digest, tool_versions
+from compactor.cache.digest import SHIPPING_TOOLS, file_digest, tool_versions
 from compactor.cache.folder import WEIGHTS
 from compactor.data.splits import Dataset, Split
 from compactor.models.build import build_model, load_model_folder, save_model
@@ -199,5 +199,5 @@ def _provenance(spec: ModelSpec, samples: Split, folder: Path, random_weights: b
         "weights_sha256": file_digest(folder / WEIGHTS),
         "samples": {"what": kind, "n": len(samples), "digest": samples.digest},
         "judged": "numbers alone" if random_weights else "numbers and agreement; accuracy is not known",
-        "versions": tool_versions((*TOOLS, "onnx", "onnxscript", "onnxruntime")),
+        "versions": tool_versions(SHIPPING_TOOLS),
     }

@@ -72,6 +72,11 @@ class ReleaseJob:
         return self.folder / "artifacts"
 
     @property
+    def report_folder(self) -> Path:
+        """Where the report and what everyone answered go."""
+        return self.folder / "report"
+
+    @property
     def models(self) -> list[Student]:
         """The teachers' models."""
         return [teacher.model for teacher in self.teachers]

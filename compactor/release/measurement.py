@@ -12,7 +12,7 @@ from compactor.models.student import Student, parameter_count
 from compactor.release.job import ReleaseJob
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
-from compactor_runtimes.backends import choose_runtime, options_of
+from compactor_runtimes.backends import choose_runtime, file_of, options_of
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.files import writing
 from compactor_runtimes.measure.harness import measure
@@ -55,20 +55,7 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
             parameters=known_parameters(job.models),
         )
         candidates.insert(0, together)
-    candidates += [
-        msgspec.structs.replace(
-            student,
-            name=artifact_name(artifact),
-            runtime=choose_runtime(artifact),
-            options=options_of(choose_runtime(artifact), trust=True),
-            source=str(job.artifact_folder / artifact.files[0].path),
-            digest=artifact.files[0].sha256,
-            size_bytes=artifact_bytes(artifact),
-            parameters=None,
-            precision=artifact.spec.precision,
-        )
-        for artifact in artifacts
-    ]
+    candidates += [_candidate(job, student, artifact) for artifact in artifacts]
     lay_out_assets(source, job.folder)
     samples = job.task.raws(job.data.select, MEASURED_SAMPLES, job.folder / "measured")
     settings = Settings(
@@ -81,6 +68,23 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
         return measure(
             candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
         )
+
+
+def _candidate(job: ReleaseJob, like: Candidate, artifact: Artifact) -> Candidate:
+    """An artifact, fed and decoded as the student is, on the runtime and with the file that it is loaded by."""
+    runtime = choose_runtime(artifact)
+    entry = file_of(artifact, runtime, trust=True)  # made here
+    return msgspec.structs.replace(
+        like,
+        name=artifact_name(artifact),
+        runtime=runtime,
+        options=options_of(runtime, trust=True),
+        source=str(job.artifact_folder / entry.path),
+        digest=entry.sha256,
+        size_bytes=artifact_bytes(artifact),
+        parameters=None,
+        precision=artifact.spec.precision,
+    )
 
 
 def lay_out_assets(source: ExportSource, folder: Path) -> None:

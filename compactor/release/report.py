@@ -51,7 +51,7 @@ def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> R
     if not task.head.is_labelled:
         return report
     predictions = predictions_of(everyone, own, sample_ids(task, split), split.digest)
-    write_predictions(predictions, job.folder / "report")
+    write_predictions(predictions, job.report_folder)
     names = class_names(task, split, job.data.info.classes[task.head.name])
     shown = [student.name, *([teacher.name] if teacher else []), report.shipped]
     top1 = {name: predictions.top1[name] for name in shown}

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from compactor.cache.digest import TOOLS, tool_versions
+from compactor.cache.digest import SHIPPING_TOOLS, tool_versions
 from compactor.cache.journal import Journal
 from compactor.label_store.store import LabelStore
 from compactor.models.build import build_model, load_model_folder, save_model
@@ -103,6 +103,6 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         **({"labels": plan.labels} if plan.labels else {}),
         "teachers": [teacher_provenance(reference, plan.digests) for reference in plan.judges],
         "data": {split.name: split.digest for split in (data.train, data.select, data.report)},
-        "versions": tool_versions((*TOOLS, "onnx", "onnxscript", "onnxruntime")),
+        "versions": tool_versions(SHIPPING_TOOLS),
         "seed": recipe.seed,
     }

@@ -132,6 +132,7 @@ def label_job(
         splits |= {data.select.name: data.select, data.report.name: data.report}
     sources = [
         "compactor.label_store.make",
+        "compactor.teachers",
         MIXERS[DEFAULT_MIXER],
         TASKS[recipe.stage_task(stage)],
         WRAPPERS[recipe.stage_task(stage)],

@@ -145,7 +145,9 @@ class _Planner:
         sources += FROM_STORE if labels is not None else ()
         return digest_of(
             {
-                "stage": msgspec.to_builtins(spec) | {"student": None, "teachers": None, "data": None},
+                "stage": msgspec.to_builtins(spec)
+                | {"student": None, "teachers": None, "data": None}
+                | ({"sampler": msgspec.to_builtins(spec.chosen_sampler)} if spec.chosen_sampler else {}),
                 "seed": recipe.seed,
                 "task": task,
                 "data": data,

@@ -105,7 +105,7 @@ class Stepper:
                 weights = self.preset.sampler.weights(name, term, output, batch, at)
                 loss = term.loss.where(valid, 0.0)
                 for factor in (weights, target.weight):
-                    loss = loss if factor is None else loss * factor
+                    loss = loss if factor is None else loss * _beside(factor, loss)
                 # DDP averages gradients over processes, so each one's share counts `world` times
                 mean = loss.sum() / count.clamp(min=1) * world
                 total = total + scale * self.preset.head_weights.get(name.rpartition(".")[2], 1.0) * mean
@@ -148,3 +148,8 @@ class Stepper:
                 for parameter in module.parameters():
                     if parameter.grad is not None:
                         parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+
+
+def _beside(weight: Tensor, loss: Tensor) -> Tensor:
+    """A weight of each sample [B] as one of each of its tokens [B, 1]; others have the loss's shape."""
+    return weight.view(*weight.shape, *[1] * (loss.dim() - weight.dim()))

@@ -1,6 +1,6 @@
 """From a trained student to exported artifacts: the table of exporters and how one is called.
 
-Verification (`verify`), gates (`gates`) and bundle writing (`bundle_writer`) are modules of their own.
+Verification and its gates (`verify/`) and bundle writing (`bundle_writer.py`) are apart.
 """
 
 from collections.abc import Callable

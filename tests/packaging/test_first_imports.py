@@ -1,4 +1,4 @@
-"""Every module can be the first of ours that a process imports: no import works only after another."""
+"""What tables name can be the first of ours that a process imports: no import works only after another."""
 
 import subprocess
 import sys
@@ -17,12 +17,23 @@ for name in sys.argv[1:]:
 
 
 def test_every_entry_of_the_tables_can_be_imported_first() -> None:
+    from compactor.data.datasets import DATASETS
     from compactor.methods import METHODS
+    from compactor.mixers import MIXERS
     from compactor.models import FAMILIES, WRAPPERS
+    from compactor.samplers import SAMPLERS
+    from compactor.targets import TARGETS
     from compactor.tasks import TASKS
+    from compactor_exporters import EXPORTERS
+    from compactor_runtimes.backends import RUNTIMES
+    from compactor_runtimes.predict.answers import CODECS
 
-    tables = (METHODS, TASKS, WRAPPERS, FAMILIES)
-    names = sorted({entry.partition(":")[0] for table in tables for entry in table.values()})
+    tables = (METHODS, TASKS, WRAPPERS, FAMILIES, SAMPLERS, TARGETS, MIXERS, DATASETS, EXPORTERS, CODECS)
+    entries = [
+        *(row.opener for row in RUNTIMES.values()),
+        *(one for table in tables for one in table.values()),
+    ]
+    names = sorted({entry.partition(":")[0] for entry in entries})
     done = subprocess.run(
         [sys.executable, "-c", FORGETTING, *names], cwd=ROOT, capture_output=True, text=True, timeout=300
     )

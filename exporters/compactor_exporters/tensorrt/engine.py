@@ -44,8 +44,8 @@ def can_export(spec: ExportSpec) -> str | None:
         return reason
     if spec.required:
         return (
-            f"{spec.kind} cannot be required: an engine is built here but not run, so it is never verified "
-            "before it ships; remove required, and require the ONNX artifact of this precision"
+            f"{spec.kind} cannot be required: an engine is verified only where its GPU is, so a bundle "
+            "must not depend on it; remove required, and require the ONNX artifact of this precision"
         )
     for gpu in spec.gpus:
         if gpu not in GPUS:

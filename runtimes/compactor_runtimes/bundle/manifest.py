@@ -136,8 +136,8 @@ class Artifact(Record, frozen=True):
     `made` says how it was made, JSON-ready: the graph that it comes from, options, digests of calibration
     samples, what was kept in another precision, versions. `errors` are the outputs' differences by name.
     `isa` lists the instruction sets of the CPU on which the verdict was reached, `runtimes` the runtimes by
-    name on which it was found fit. Status "overridden": a gate
-    failed and `spec.override` says why it is shipped all the same.
+    name on which it was found fit. Status "overridden": a gate failed and `spec.override` says why it is
+    shipped all the same.
     """
 
     name: str
@@ -277,7 +277,7 @@ class Manifest(Record, frozen=True):
 
     @property
     def main(self) -> Component:
-        """The one component of schema versions 1 and 2."""
+        """The one component of all schema versions so far."""
         return self.components["main"]
 
 

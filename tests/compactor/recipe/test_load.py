@@ -84,6 +84,13 @@ def test_teachers_must_have_weights_and_a_known_form() -> None:
             parse_recipe(raw)
 
 
+def test_who_judges_the_last_stage_must_exist_though_it_learns_from_nobody() -> None:
+    """Its own student may stand there: the recipe names a teacher that other stages learn from."""
+    with pytest.raises(UsageError, match=r"stages\.0\.teachers: 'stage:nowhere' names no earlier"):
+        parse_recipe({**MINIMAL, "teachers": ["stage:nowhere"]})
+    parse_recipe({**MINIMAL, "teachers": ["stage:one"]})
+
+
 def test_stage_references_reach_back_only() -> None:
     raw = copy.deepcopy(MINIMAL)
     raw["stages"].append({"id": "two", "method": "kd", "epochs": 1, "teachers": ["stage:one"]})

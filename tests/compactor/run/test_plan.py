@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from compactor.cache.code import code_closure
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset
 from compactor.models import references
 from compactor.recipe.load import load_recipe
+from compactor.run import labels
 from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
 from compactor_runtimes.errors import UnfitEnvironmentError
@@ -124,3 +126,37 @@ def test_what_builds_on_a_stage_that_cannot_run_is_blocked_with_it(
     for refused in (plan.require_runnable, plan.require_stages):
         with pytest.raises(UnfitEnvironmentError, match=r"^train teacher-\w+: cannot run here: the hub"):
             refused()
+
+
+def test_the_code_that_runs_the_teachers_is_in_the_key_of_their_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A published teacher: no earlier stage's key holds that code for it."""
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    recipe = {
+        "name": "toy",
+        "task": "image-classification",
+        "data": {"dataset": "digits"},
+        "student": {"model": "cifar:resnet8"},
+        "teachers": [{"model": "cifar:resnet8", "weights": str(tmp_path / "w.safetensors")}],
+        "stages": [{"id": "one", "method": "kd", "epochs": 1, "labels": {"crops": 1}}],
+    }
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(recipe))
+    covered: set[str] = set()
+
+    def watched(modules: list[str]) -> str:
+        covered.update(code_closure(modules))
+        return ""
+
+    monkeypatch.setattr(labels, "code_digest", watched)
+    make_plan(load_recipe(str(tmp_path / "toy.yaml")), tmp_path / "runs")
+    assert {"compactor.teachers", "compactor.models.build", "compactor.models.cifar"} <= covered
+    assert {"compactor.mixers.mean", "compactor.label_store.make", "compactor.data.augment"} <= covered
+
+
+def test_one_sampler_has_one_key_however_it_is_written(tmp_path: Path) -> None:
+    keys = {
+        make_plan(load_recipe("digits", [f"stages.0.sampler={written}"]), tmp_path).stages[0].digest
+        for written in ("shuffle", "{name: shuffle}", "{name: shuffle, options: {}}")
+    }
+    assert len(keys) == 1

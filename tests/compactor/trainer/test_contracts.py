@@ -91,6 +91,24 @@ def test_weights_of_target_and_sampler_multiply(tmp_path: Path) -> None:
         assert result.history[0]["terms"] == {"fixed": pytest.approx(expected)}
 
 
+class _PerToken(LogitObjective):
+    """Losses of three tokens a sample: 3 b + l."""
+
+    def __call__(
+        self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
+    ) -> dict[str, Term]:
+        losses = 3 * batch.id[:, None] + torch.arange(3)
+        return {"fixed": Term(0 * student.logits["label"].sum() + losses)}
+
+
+def test_a_weight_of_a_sample_is_that_of_all_its_tokens(tmp_path: Path) -> None:
+    """As many samples as tokens, so that rows and columns could be confused: 2 * (0+1+2) + 2 * (6+7+8)."""
+    preset = Preset([(_PerToken(), 1.0)], _Weighing(), Sampler())
+    stage = toys.stage(steps=1, epochs=None, batch_size=3)
+    result = train(tmp_path, student=toys.classifier(), stage=stage, preset=preset, n=3)
+    assert result.history[0]["terms"] == {"fixed": pytest.approx(48 / 9)}
+
+
 class _Memory(TargetPolicy):
     """Soft labels of a sample are what the student said of it one epoch ago, and uniform before that."""
 

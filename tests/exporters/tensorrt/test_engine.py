@@ -306,7 +306,7 @@ def test_a_stopped_watch_stops_at_the_next_step(rtx):
     ("wanted", "reason"),
     [
         (spec(gpus=["sm90"]), r"'sm90' is not built for.*known: sm120, sm121, sm75, sm80, sm86, sm89"),
-        (spec(required=True), r"cannot be required.*never verified"),
+        (spec(required=True), r"cannot be required.*verified only where its GPU is"),
         (spec(scheme="u8u8"), r"takes no scheme"),
         (spec(calibration=Calibration()), r"takes no calibration"),
         (spec(override="because"), r"takes no override"),

@@ -2,7 +2,8 @@
 
 1. Only what ships may be chosen: verified, or overridden with a reason.
 2. The simplest stays unless another one computes one sample faster by more than the noise: verified before
-   overridden, then fp32 before fused before fp16 before int8, ONNX before engines.
+   overridden, then fp32 before fused before fp16 before int8. An engine is code, which is loaded by its name
+   and with trust alone: it is never the one to load by default where anything else ships.
 3. Only valid measurements count: one that is INVALID or missing proves nothing, for or against.
 4. Of those that are faster, the one with the smallest median is taken, or a simpler one that is not slower
    than that by more than the noise.
@@ -11,6 +12,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compactor_runtimes.backends import is_code
 from compactor_runtimes.environment import has_int8_dot
 from compactor_runtimes.report.contents import Variant
 from compactor_runtimes.report.format import artifact_bytes, artifact_name, times
@@ -79,8 +81,8 @@ class _Race:
 
     @property
     def faster(self) -> "list[Artifact]":
-        """Those that are faster than the plain one, the simplest first."""
-        return [one for one in self.shipping if self.is_faster(one, self.plain)]
+        """Those that are faster than the plain one and may be loaded by default, the simplest first."""
+        return [one for one in self.shipping if not is_code(one) and self.is_faster(one, self.plain)]
 
     @property
     def fastest(self) -> "Artifact":
@@ -95,13 +97,13 @@ class _Race:
         return next((one for one in self.faster if not self.is_faster(fastest, one)), fastest)
 
 
-def _complexity(artifact: "Artifact") -> tuple[bool, int, bool, bool, bool]:
+def _complexity(artifact: "Artifact") -> tuple[bool, bool, int, bool, bool]:
     """Rule 2 as a key; equals keep the order of the recipe."""
     spec = artifact.spec
     return (
+        is_code(artifact),
         artifact.status != "verified",
         _PRECISIONS.index(spec.precision),
-        spec.format != "onnx",
         spec.exporter != "torch",
         spec.fused,
     )
@@ -169,6 +171,8 @@ def _why_not(artifact: "Artifact", race: _Race, chosen: "Artifact") -> str:
         return problem or f"no valid time of {plain.name} to compare with"
     if ratio.verdict == "better":
         first = _faster(ratio, plain)
+        if is_code(artifact):
+            return f"{first}, but an engine is code: it is loaded by its name and with trust alone"
         for rival in (chosen, race.fastest):
             if race.is_faster(rival, artifact):
                 return f"{first}, but {rival.name} is faster still"

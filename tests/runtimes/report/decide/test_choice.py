@@ -50,6 +50,18 @@ def test_the_fastest_beyond_the_noise_is_chosen_with_its_gain_and_its_size():
     assert (int8.speed_verdict, int8.smaller) == ("better", pytest.approx(3.9))
 
 
+def test_an_engine_is_never_the_default_where_anything_else_ships():
+    """Ten times as fast, and yet code that is loaded by its name alone."""
+    measured = [timed(FP32, 180, 182, 178), timed(ENGINE, 18, 18, 18)]
+    name, why = chosen([artifact(ENGINE, 500), artifact(FP32)], measured)
+    assert name == "fp32"
+    decision, reason = why[ENGINE.name]
+    assert decision == "not chosen"
+    assert reason.endswith("but an engine is code: it is loaded by its name and with trust alone")
+    assert chosen([artifact(ENGINE), artifact(FP16)], [])[0] == "fp16"
+    assert chosen([artifact(ENGINE), artifact(FP32, status="rejected")], [])[0] == ENGINE.name
+
+
 def test_a_slower_variant_leaves_plain_fp32_and_says_by_how_much():
     name, why = chosen(
         [artifact(FP32), artifact(FP16, 500)], [timed(FP32, 100, 101, 99), timed(FP16, 130, 131, 129)]
