@@ -1,6 +1,7 @@
 """What a method is given to learn from a label store instead of live teachers."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,11 @@ class Stored:
         at = f"stage {self.stage.id}.options.mixing"
         if mixing != "none" and self.part.header.boxes == "none":
             raise UsageError(f"{at}: {mixing} found, but only images mix; set none")
+        if mixing == "self" and views < 2:
+            warnings.warn(
+                f"{at}: self has no effect where a step takes one crop of an image; take more, or set none",
+                stacklevel=2,
+            )
         processes = int(os.environ.get("WORLD_SIZE", "1"))
         if mixing == "self" and processes > 1 and views < 2 * processes:
             raise UsageError(  # batches are crop-major, so each process gets views / processes of an image

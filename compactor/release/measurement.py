@@ -71,7 +71,7 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
 
 
 def _candidate(job: ReleaseJob, like: Candidate, artifact: Artifact) -> Candidate:
-    """An artifact, fed and decoded as the student is, on the runtime and with the file that it is loaded by."""
+    """An artifact, fed and decoded as the student is, on the runtime and with the file that load it."""
     runtime = choose_runtime(artifact)
     entry = file_of(artifact, runtime, trust=True)  # made here
     return msgspec.structs.replace(

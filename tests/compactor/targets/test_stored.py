@@ -511,3 +511,9 @@ def test_selfmix_needs_two_views_of_a_sample_on_each_process(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match="set crops_per_image to at least 4"):
         preset_of(train, stage)
+
+
+def test_selfmix_of_one_crop_is_said_to_do_nothing(train: StorePart) -> None:
+    stage = toys.stage(method="fkd", options={"crops_per_image": 1, "mixing": "self"}, batch_size=12)
+    with pytest.warns(UserWarning, match=r"options\.mixing: self has no effect where a step takes one crop"):
+        preset_of(train, stage)
