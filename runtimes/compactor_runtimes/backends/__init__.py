@@ -25,6 +25,7 @@ class Backend(Struct, frozen=True):
         formats: formats of the artifacts that it opens.
         extra: the extra that brings its package.
         runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
+        needs_gpu: a verdict on it does not make it the default, for many machines have none.
         is_code: its files are code and are opened with the option `trust=True` alone.
         choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
     """
@@ -33,6 +34,7 @@ class Backend(Struct, frozen=True):
     formats: tuple[str, ...]
     extra: str
     runs_fused: bool = False
+    needs_gpu: bool = False
     is_code: bool = False
     choose: str | None = None
 
@@ -42,12 +44,15 @@ _FOR_THIS_GPU = f"{_PLACE}.tensorrt:file_for_this_gpu"
 
 RUNTIMES = {
     "ort-cpu": Backend(f"{_PLACE}.ort:open_cpu", ("onnx",), extra="ort", runs_fused=True),
-    "ort-cuda": Backend(f"{_PLACE}.ort:open_cuda", ("onnx",), extra="ort-gpu", runs_fused=True),
+    "ort-cuda": Backend(
+        f"{_PLACE}.ort:open_cuda", ("onnx",), extra="ort-gpu", runs_fused=True, needs_gpu=True
+    ),
     "openvino": Backend(f"{_PLACE}.openvino:open_openvino", ("onnx",), extra="openvino"),
     "tensorrt": Backend(
         f"{_PLACE}.tensorrt:open_tensorrt",
         ("tensorrt",),
         extra="tensorrt",
+        needs_gpu=True,
         is_code=True,
         choose=_FOR_THIS_GPU,
     ),
@@ -55,6 +60,7 @@ RUNTIMES = {
         f"{_PLACE}.tensorrt:open_tensorrt_rtx",
         ("tensorrt-rtx",),
         extra="tensorrt-rtx",
+        needs_gpu=True,
         is_code=True,
         choose=_FOR_THIS_GPU,
     ),
@@ -96,14 +102,15 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
         MissingDependency: the package behind the runtime is not installed.
         UnfitEnvironmentError: this machine cannot run it.
     """
-    opener = runtime if ":" in runtime else _row(runtime).opener
+    opener = runtime if ":" in runtime else find_runtime(runtime).opener
     return cast(Runtime, resolve(opener)(source, threads=threads, **options))
 
 
 def runtimes_for(artifact: Artifact) -> list[str]:
     """Names of the runtimes that can open an artifact, the default first.
 
-    That is the one on which it was verified, where it says so, or the first of the table.
+    That is the one on which it was verified, where it says so, or the first of the table. A verdict
+    on a runtime that needs a GPU does not count, for others open the same file anywhere; ask for it by name.
     """
     spec = artifact.spec
     able = [
@@ -111,7 +118,7 @@ def runtimes_for(artifact: Artifact) -> list[str]:
         for name, row in RUNTIMES.items()
         if spec.format in row.formats and (row.runs_fused or not spec.fused)
     ]
-    return sorted(able, key=lambda name: name not in artifact.runtimes)
+    return sorted(able, key=lambda name: RUNTIMES[name].needs_gpu or name not in artifact.runtimes)
 
 
 def is_code(artifact: Artifact) -> bool:
@@ -121,7 +128,7 @@ def is_code(artifact: Artifact) -> bool:
 
 def has_threads(runtime: str) -> bool:
     """Whether a number of threads means anything to a runtime; what is no name in the table takes one."""
-    return ":" in runtime or not _row(runtime).is_code
+    return ":" in runtime or not find_runtime(runtime).is_code
 
 
 def open_files(
@@ -167,7 +174,7 @@ def file_of(artifact: Artifact, runtime: str, *, trust: bool = False) -> FileEnt
         IntegrityError: the artifact has no file.
         MissingDependency, UnfitEnvironmentError: this machine has nothing to choose by.
     """
-    row = _row(runtime)
+    row = find_runtime(runtime)
     if not artifact.files:
         raise IntegrityError(f"artifact {artifact.name!r} lists no file; export it again")
     if row.choose is None or (row.is_code and not trust):
@@ -177,7 +184,7 @@ def file_of(artifact: Artifact, runtime: str, *, trust: bool = False) -> FileEnt
 
 def options_of(runtime: str, *, trust: bool) -> dict[str, Any]:
     """What the opener of `runtime` takes of what is said of an artifact's maker."""
-    return {"trust": trust} if _row(runtime).is_code else {}
+    return {"trust": trust} if find_runtime(runtime).is_code else {}
 
 
 def choose_runtime(artifact: Artifact, runtime: str | None = None) -> str:
@@ -189,7 +196,7 @@ def choose_runtime(artifact: Artifact, runtime: str | None = None) -> str:
     able = runtimes_for(artifact)
     if runtime is None:
         return able[0]
-    _row(runtime)
+    find_runtime(runtime)
     if runtime not in able:
         fused = " with operators of ONNX Runtime's own" if artifact.spec.fused else ""
         raise UsageError(
@@ -199,7 +206,12 @@ def choose_runtime(artifact: Artifact, runtime: str | None = None) -> str:
     return runtime
 
 
-def _row(name: str) -> Backend:
+def find_runtime(name: str) -> Backend:
+    """Return a row of the table.
+
+    Raises:
+        UsageError: there is no runtime of that name.
+    """
     if name not in RUNTIMES:
         raise UsageError(f"unknown runtime {name!r}; {nearest(name, RUNTIMES)}")
     return RUNTIMES[name]

@@ -13,11 +13,13 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_IMPORTING = Lock()
 _TELEMETRY = "openvino_telemetry"
 _SINK = "/sink_port_0"  # what its reader of ONNX appends to the name of an output
 
@@ -42,12 +44,12 @@ class OpenVinoRuntime:
         """
         with self._lock:
             if self._request is None:
-                raise UsageError(f"{self._source.name}: the runtime is closed; open it again")
+                raise closed(self._source)
             self._check(feeds)
             try:
                 found = self._request.infer([feeds[name] for name in self.inputs])
             except RuntimeError as error:
-                raise self._refusal(feeds, _one_line(error)) from error
+                raise refused(self._source, feeds, one_line(error)) from error
             return {name: found[index] for index, name in enumerate(self.outputs)}
 
     def close(self) -> None:
@@ -59,7 +61,7 @@ class OpenVinoRuntime:
     def _check(self, feeds: "Mapping[str, NDArray[Any]]") -> None:
         """Rule 2."""
         if set(feeds) != set(self._ports):
-            raise self._refusal(feeds, f"inputs {', '.join(self._ports)} expected")
+            raise refused(self._source, feeds, f"inputs {', '.join(self._ports)} expected")
         for name, port in self._ports.items():
             wanted = port.element_type.to_dtype()
             axes = [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
@@ -68,14 +70,7 @@ class OpenVinoRuntime:
                 axis in (None, size) for axis, size in zip(axes, shape, strict=True)
             )
             if not fits or feeds[name].dtype != wanted:
-                raise self._refusal(feeds, f"{wanted.name}{_shape(axes)} expected for {name!r}")
-
-    def _refusal(self, feeds: "Mapping[str, NDArray[Any]]", why: str) -> UsageError:
-        given = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feeds.items())
-        return UsageError(
-            f"{self._source.name}: the graph refuses {given or 'no input'} ({why}); "
-            "give the shapes and types that the bundle's manifest states"
-        )
+                raise refused(self._source, feeds, f"{wanted.name}{_shape(axes)} expected for {name!r}")
 
 
 def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntime:
@@ -88,22 +83,25 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
     Raises:
         IntegrityError: the file is missing or is not a model that OpenVINO can read.
         UnfitEnvironmentError: OpenVINO cannot compile it here, or would compute in less than float32.
-        UsageError: `threads` is below 1.
+        UsageError: `threads` is below 1 or absurd.
     """
     with needs_extra("openvino"), _no_telemetry():
         import openvino
+        from openvino.frontend import FrontEndManager
 
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads: got {threads}, expected 1 or more, or None for OpenVINO's own choice")
+    check_threads(threads)
     if not source.is_file():
         raise IntegrityError(f"{source}: no such file; copy or export the model again")
     version = openvino.__version__.partition("-")[0]
     core = openvino.Core()
     try:
+        # its readers of other formats, tried next, would print their complaints
+        if not FrontEndManager().load_by_framework("onnx").supported(str(source)):
+            raise RuntimeError("it is no ONNX file")
         model = core.read_model(source)
     except RuntimeError as error:
         raise IntegrityError(
-            f"{source}: OpenVINO {version} cannot read it as a model ({_one_line(error)}); "
+            f"{source}: OpenVINO {version} cannot read it as a model ({one_line(error)}); "
             "copy or export the model again, or ask for another runtime"
         ) from error
     inputs = [port.node.friendly_name for port in model.inputs]
@@ -120,7 +118,7 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
         compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise UnfitEnvironmentError(
-            f"{source.name}: OpenVINO {version} cannot compile it for this CPU ({_one_line(error)}); "
+            f"{source.name}: OpenVINO {version} cannot compile it for this CPU ({one_line(error)}); "
             "ask for another runtime"
         ) from error
     found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -135,22 +133,22 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
 def _no_telemetry() -> Iterator[None]:
     """Rule 3: what is imported in the block finds no such package, and takes OpenVINO's own empty stand-in.
 
-    There is no variable for it; where somebody imported OpenVINO before, it is theirs to decide.
+    There is no variable for it; where somebody imported OpenVINO before, it is theirs to decide. Threads take
+    turns, so that none takes another's mark for the package.
     """
-    before = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # as the import system asks for it
-    try:
-        yield
-    finally:
-        del sys.modules[_TELEMETRY]
-        if before is not None:
-            sys.modules[_TELEMETRY] = before
+    with _IMPORTING:
+        if "openvino" in sys.modules:
+            yield
+            return
+        before = sys.modules.get(_TELEMETRY)
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # as the import system asks for it
+        try:
+            yield
+        finally:
+            sys.modules.pop(_TELEMETRY, None)
+            if before is not None:
+                sys.modules[_TELEMETRY] = before
 
 
 def _shape(axes: list[int | None]) -> str:
     return "[" + ", ".join("any" if axis is None else str(axis) for axis in axes) + "]"
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
 from compactor_runtimes.errors import (
     IntegrityError,
     MissingDependency,
@@ -46,12 +47,10 @@ class OrtRuntime:
         """
         try:
             return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+        except UsageError:  # our own, which is a ValueError too
+            raise
         except self._refusals as error:
-            given = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feeds.items())
-            raise UsageError(
-                f"{self._source.name}: the graph refuses {given} ({_one_line(error)}); "
-                "give the shapes and types that the bundle's manifest states"
-            ) from error
+            raise refused(self._source, feeds, one_line(error)) from error
 
     def close(self) -> None:
         """Drop the session and its memory."""
@@ -65,7 +64,7 @@ class _Closed:
         self._source = source
 
     def run(self, *_: object) -> NoReturn:
-        raise UsageError(f"{self._source.name}: the runtime is closed; open it again")
+        raise closed(self._source)
 
 
 def open_cpu(source: Path, *, threads: int | None = None, **options: Any) -> OrtRuntime:
@@ -106,14 +105,13 @@ def open_session(
     Raises:
         IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
         UnfitEnvironmentError: `provider` is not in this build, or the session fell back to another.
-        UsageError: `threads` is below 1.
+        UsageError: `threads` is below 1 or absurd.
     """
     with needs_extra("ort"):
         import onnxruntime as ort
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads: got {threads}, expected 1 or more, or None for ONNX Runtime's own choice")
+    check_threads(threads)
     if not source.is_file():
         raise IntegrityError(f"{source}: no such file; copy or export the model again")
     available = ort.get_available_providers()
@@ -146,7 +144,7 @@ def open_session(
             )
     except unreadable as error:
         raise IntegrityError(
-            f"{source}: ONNX Runtime {ort.__version__} cannot read it as a model ({_one_line(error)}); "
+            f"{source}: ONNX Runtime {ort.__version__} cannot read it as a model ({one_line(error)}); "
             "copy or export the model again"
         ) from error
     # By default a session whose provider fails in a run prints a line and goes on with the CPU.
@@ -158,8 +156,3 @@ def open_session(
             "mend the driver or ask for the other"
         )
     return OrtRuntime(session, source, (*failures, ValueError))
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.backends.gpu import Gpu, call, nvidia_gpu, open_cuda
+from compactor_runtimes.backends.refusals import UNTRUSTED, closed, refused
 from compactor_runtimes.backends.tensorrt_product import (
     Messages,
     first_error,
@@ -50,7 +51,7 @@ class EngineRuntime:
         """Compute every output.
 
         Raises:
-            UsageError: feeds outside the engine's profile, or the runtime is closed.
+            UsageError: feeds of other names, or outside the engine's profile, or the runtime is closed.
             UnfitEnvironmentError: the GPU failed.
         """
         import numpy as np
@@ -58,10 +59,12 @@ class EngineRuntime:
         kind = self._cuda.cudaMemcpyKind
         with self._lock:
             if self._closed:
-                raise UsageError(f"{self._source.name}: the runtime is closed; open it again")
+                raise closed(self._source)
+            if feeds.keys() != set(self.inputs):
+                raise refused(self._source, feeds, f"inputs {', '.join(self.inputs)} expected")
             held = []  # host arrays must live until the stream is done with them
             for name in self.inputs:
-                feed = np.ascontiguousarray(self._fitting(name, feeds))
+                feed = np.ascontiguousarray(self._fitting(name, feeds[name]))
                 held.append(feed)
                 address = self._reserve(name, feed.nbytes)
                 call(
@@ -105,16 +108,14 @@ class EngineRuntime:
             self._memory.clear()
             self._context = self._engine = None
 
-    def _fitting(self, name: str, feeds: "Mapping[str, NDArray[Any]]") -> "NDArray[Any]":
+    def _fitting(self, name: str, feed: "NDArray[Any]") -> "NDArray[Any]":
         """Return a feed whose type and shape the engine has accepted."""
-        feed, wanted = feeds.get(name), self._types[name]
-        typed = feed is not None and feed.dtype == wanted
-        if feed is None or not typed or not self._context.set_input_shape(name, feed.shape):
-            found = "none" if feed is None else f"{feed.dtype}{list(feed.shape)}"
+        wanted = self._types[name]
+        if feed.dtype != wanted or not self._context.set_input_shape(name, feed.shape):
             low, _, high = self._engine.get_tensor_profile_shape(name, 0)
             raise UsageError(
-                f"{self._source.name}: the engine refuses input {name!r}: {found} found, "
-                f"{wanted.__name__} from {list(low)} to {list(high)} expected; "
+                f"{self._source.name}: the engine refuses input {name!r}: {feed.dtype}{list(feed.shape)} "
+                f"found, {wanted.__name__} from {list(low)} to {list(high)} expected; "
                 "give the shapes and types that the bundle's manifest states"
             )
         return feed
@@ -151,9 +152,7 @@ def open_engine(source: Path, format: str, *, threads: int | None, trust: bool) 
         UnfitEnvironmentError: no NVIDIA GPU, or the engine is not for this GPU or this release.
     """
     if not trust:
-        raise UsageError(
-            f"{source.name}: an engine is code and runs as such; pass trust=True if you trust who built it"
-        )
+        raise UsageError(f"{source.name}: {UNTRUSTED}")
     if threads is not None:
         raise UsageError(f"threads: got {threads}, expected None, because an engine runs on the GPU")
     if not source.is_file():

@@ -45,11 +45,12 @@ def test_what_it_computes_in_is_looked_at_and_not_believed(source, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 20])
-def test_a_corrupt_model_is_one_clear_sentence(source, content):
+def test_a_corrupt_model_is_one_clear_sentence(source, content, capfd):
     source.write_bytes(content)
     with pytest.raises(IntegrityError, match=r"model.onnx: OpenVINO .* cannot read it as a model") as caught:
         open_runtime("openvino", source)
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_operator_that_does_not_exist_and_a_missing_file_are_integrity_errors(source, make_classifier):
@@ -83,3 +84,34 @@ def test_it_writes_nothing_at_home_and_leaves_the_telemetry_package_to_others(so
     environment.pop("CI", None)  # where it would be off by itself
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
     assert list(home.rglob("*")) == []
+
+
+def test_threads_may_open_their_first_at_the_same_time(source):
+    code = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\nfrom pathlib import Path\n"
+        "from threading import Barrier\nfrom compactor_runtimes.backends import open_runtime\n"
+        "together = Barrier(4)\n"
+        "def open_one(_):\n"
+        "    together.wait()\n"
+        f"    open_runtime('openvino', Path({str(source)!r}), threads=1).close()\n"
+        "with ThreadPoolExecutor(4) as pool:\n"
+        "    list(pool.map(open_one, range(4)))\n"
+        "assert 'openvino_telemetry' not in sys.modules\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_where_openvino_is_imported_nothing_is_hidden(source, monkeypatch):
+    import openvino  # noqa: F401
+
+    class Telling(dict):
+        def __setitem__(self, name, value):
+            assert name != "openvino_telemetry"
+            super().__setitem__(name, value)
+
+    monkeypatch.setattr(sys, "modules", Telling(sys.modules))
+    open_runtime("openvino", source).close()

@@ -1,6 +1,9 @@
 """Engines are opened with trust alone and on a GPU alone; there one answers what ONNX Runtime does."""
 
 from contextlib import closing
+from pathlib import Path
+from threading import Lock
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -11,7 +14,7 @@ from compactor_runtimes import load
 from compactor_runtimes.backends import RUNTIMES, open_runtime
 from compactor_runtimes.backends.gpu import call, nvidia_gpu, open_cuda
 from compactor_runtimes.backends.ort import open_cpu as open_onnx
-from compactor_runtimes.backends.tensorrt import file_for_this_gpu, open_tensorrt_rtx
+from compactor_runtimes.backends.tensorrt import EngineRuntime, file_for_this_gpu, open_tensorrt_rtx
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
 from compactor_runtimes.bundle.open import file_entry, open_bundle
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
@@ -96,6 +99,18 @@ def test_an_engine_takes_no_threads_and_must_be_there(rtx, tmp_path):
         open_tensorrt_rtx(tmp_path / "any.engine", threads=2, trust=True)
     with pytest.raises(IntegrityError, match="no such file"):
         open_tensorrt_rtx(tmp_path / "any.engine", trust=True)
+
+
+@pytest.mark.parametrize("names", [(), ("elsewhere",), ("pixel_values", "more")])
+def test_inputs_of_other_names_are_refused_before_anything_is_copied(names):
+    runtime = EngineRuntime.__new__(EngineRuntime)  # as its making leaves it, without a GPU
+    runtime.inputs, runtime._source = ["pixel_values"], Path("any.engine")
+    runtime._lock, runtime._closed, runtime._cuda = Lock(), False, SimpleNamespace(cudaMemcpyKind=None)
+    feeds = {name: np.zeros(1, np.float32) for name in names}
+    with pytest.raises(
+        UsageError, match=r"^any\.engine: the graph refuses .*\(inputs pixel_values expected\)"
+    ):
+        runtime.run(feeds)
 
 
 @needs_no_gpu
