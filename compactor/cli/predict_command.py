@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.option("--artifact", help="Which artifact of the bundle; absent: the recommended one.")
 @click.option("--runtime", help="What computes it, as ort-cpu or openvino; absent: the artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
+@click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all probabilities.")
 def command(
     bundle: Path,
@@ -24,6 +25,7 @@ def command(
     artifact: str | None,
     runtime: str | None,
     threads: int | None,
+    trust: bool,
     as_json: bool,
 ) -> None:
     """Answer for images or texts with a bundle; needs no torch.
@@ -40,7 +42,7 @@ def command(
     from compactor.cli import emit_json
     from compactor_runtimes.predict.model import load
 
-    with load(bundle, artifact=artifact, runtime=runtime, threads=threads) as model:
+    with load(bundle, artifact=artifact, runtime=runtime, threads=threads, trust=trust) as model:
         takes, decode = model.takes, model.decode
         given = _with_lines(inputs) if takes == "text" else list(inputs)
         answers: Sequence[Answer] = model.predict(given)

@@ -9,8 +9,9 @@ import click
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--runtime", help="What runs every artifact that it can; absent: each artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
+@click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def command(bundle: Path, runtime: str | None, threads: int | None, as_json: bool) -> None:
+def command(bundle: Path, runtime: str | None, threads: int | None, trust: bool, as_json: bool) -> None:
     """Re-run a bundle's golden cases on this machine, without torch and without a network.
 
     Checks the hash of every file, the preprocessing from the raw inputs, the numbers of every artifact
@@ -23,7 +24,7 @@ def command(bundle: Path, runtime: str | None, threads: int | None, as_json: boo
     from compactor.cli import emit_json, result_console
     from compactor_runtimes.golden.verify import verify_bundle
 
-    result = verify_bundle(bundle, runtime=runtime, threads=threads)
+    result = verify_bundle(bundle, runtime=runtime, threads=threads, trust=trust)
     if as_json:
         emit_json({**msgspec.to_builtins(result), "passed": result.passed})
     else:
@@ -37,5 +38,6 @@ def command(bundle: Path, runtime: str | None, threads: int | None, as_json: boo
             table.add_row(row.artifact, row.check, verdict, value, limit, str(row.n or ""), row.detail)
         result_console().print(table)
         for name in result.not_run:
-            click.echo(f"not run: {name}")
+            reason = result.reasons.get(name)
+            click.echo(f"not run: {name} ({reason})" if reason else f"not run: {name}")
     result.raise_for_gate()

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
-from compactor_runtimes.backends import RUNTIMES, choose_runtime, is_code, runtimes_for
+from compactor_runtimes.backends import (
+    RUNTIMES,
+    Runtime,
+    choose_runtime,
+    find_runtime,
+    has_threads,
+    is_code,
+    runtimes_for,
+)
+from compactor_runtimes.backends.refusals import UNTRUSTED
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle, read_cases
 from compactor_runtimes.errors import (
@@ -35,12 +44,16 @@ if TYPE_CHECKING:
 
 
 class Verification(Struct, frozen=True, kw_only=True):
-    """The verdict on a bundle's golden cases; true if all passed. `not_run` names artifacts not tried."""
+    """The verdict on a bundle's golden cases; true if all passed.
+
+    `not_run` names artifacts that were not run, `reasons` says why, by name, as far as that is known.
+    """
 
     bundle: str
     name: str
     rows: list[Row]
     not_run: list[str] = []
+    reasons: dict[str, str] = {}
 
     @property
     def passed(self) -> bool:
@@ -76,18 +89,24 @@ def verify_bundle(
         path: the bundle's folder.
         runtime: a name in `compactor_runtimes.backends.RUNTIMES`, which runs every artifact that it can open;
             None runs each on its default.
-        threads: threads within one operator; None leaves it to the runtime.
+        threads: threads within one operator, for runtimes that have any; None leaves it to the runtime.
         trust: whoever made the bundle is trusted with running code, so that verified engines run as well.
 
     Returns:
         the verdict on each check, failed ones included: a difference is a result here, and an error only in
-        `raise_for_gate`.
+        `raise_for_gate`. An artifact that this machine cannot open is listed with the reason, as long as
+        another runs.
 
     Raises:
-        UsageError: no such folder, no such runtime, or one that can open none of the artifacts.
-        IntegrityError: the bundle is damaged or states no limit for an output.
+        UsageError: no such folder, no such runtime, one that can open none of the artifacts or engines alone
+            while `trust` is missing, or `threads` out of range.
+        IntegrityError: the bundle is damaged or states no limit for an output, or a graph has other ports
+            than the manifest says.
         UnfitEnvironmentError: no verified artifact can run here, so nothing would be verified.
+        MissingDependency: nothing runs, and the first for want of a package.
     """
+    if runtime is not None:
+        find_runtime(runtime)  # a slip in the name is said before all else
     bundle = open_bundle(path)
     manifest = bundle.manifest
     ships = [each for each in manifest.main.artifacts if each.ships]
@@ -95,12 +114,12 @@ def verify_bundle(
     if ships and not able:
         choose_runtime(ships[0], runtime)  # says why not
     runnable = [each for each in able if trust or not is_code(each)]
+    if able and not runnable and runtime is not None:
+        raise UsageError(f"{bundle.path}: artifact {able[0].name!r}: {UNTRUSTED}")
     # A rejected artifact was left out of the bundle: there is nothing that another machine could run.
-    tried = [artifact.name for artifact in runnable]
-    not_run = [
-        each.name for each in manifest.main.artifacts if each.status != "rejected" and each.name not in tried
-    ]
+    others = [each for each in manifest.main.artifacts if each.status != "rejected" and each not in runnable]
     if not runnable:
+        not_run = [each.name for each in others]
         formats = sorted({name for row in RUNTIMES.values() if not row.is_code for name in row.formats})
         raise UnfitEnvironmentError(
             f"{bundle.path}: holds no verified artifact of a format that runs here ({', '.join(formats)}), "
@@ -111,13 +130,44 @@ def verify_bundle(
     for pre in manifest.pre:
         raws = [bundle.file(each.case.raw) for each in cases]
         rows.append(check_preprocessing(pre, bundle.path, raws, cases))
+    unfit: dict[str, UnfitEnvironmentError] = {}
     for artifact in runnable:
         _need_limits(bundle, artifact)
-        with closing(
-            open_artifact(bundle, artifact, runtime=runtime, threads=threads, trust=trust)
-        ) as opened:
+        try:
+            opened = _open(bundle, artifact, runtime, threads=threads, trust=trust)
+        except UnfitEnvironmentError as error:
+            unfit[artifact.name] = error
+            continue
+        with closing(opened):
             rows += check_artifact(opened, manifest, artifact, cases)
-    return Verification(bundle=str(bundle.path), name=manifest.name, rows=rows, not_run=not_run)
+    if len(unfit) == len(runnable):
+        raise unfit[runnable[0].name]
+    known = {each.name: _why_not(each, runtime) for each in others}
+    reasons = known | {name: str(error) for name, error in unfit.items()}
+    return Verification(
+        bundle=str(bundle.path),
+        name=manifest.name,
+        rows=rows,
+        not_run=[each.name for each in manifest.main.artifacts if each.name in reasons],
+        reasons={name: reason for name, reason in reasons.items() if reason},
+    )
+
+
+def _open(
+    bundle: Bundle, artifact: Artifact, runtime: str | None, *, threads: int | None, trust: bool
+) -> Runtime:
+    name = choose_runtime(artifact, runtime)
+    own = threads if has_threads(name) else None
+    return open_artifact(bundle, artifact, runtime=name, threads=own, trust=trust)
+
+
+def _why_not(artifact: Artifact, runtime: str | None) -> str:
+    """Say why an artifact is not even tried; "" where its maker said nothing."""
+    if not artifact.ships:
+        return artifact.reason
+    if runtime is not None and runtime not in runtimes_for(artifact):
+        return f"runtime {runtime!r} does not open it"
+    return UNTRUSTED
 
 
 def _need_limits(bundle: Bundle, artifact: Artifact) -> None:

@@ -5,14 +5,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from compactor_runtimes.backends import Runtime, is_code, open_files
-from compactor_runtimes.bundle.manifest import (
-    Artifact,
-    ImagePre,
-    InputPort,
-    OutputPort,
-    TextPre,
-)
+from compactor_runtimes.backends import Runtime, find_runtime, is_code, open_files
+from compactor_runtimes.bundle.manifest import Artifact, ImagePre, InputPort, OutputPort, TextPre
 from compactor_runtimes.bundle.open import Bundle, open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.predict.answering import Feeds, answers_from
@@ -50,10 +44,13 @@ def load(
 
     Raises:
         UsageError: no such folder, no verified artifact of that name, no such runtime or one that cannot
-            open the artifact, or an engine without `trust`.
+            open the artifact, an engine without `trust`, or `threads` that the runtime does not take.
         IntegrityError: the bundle is damaged.
+        MissingDependency: the package behind the runtime is not installed.
         UnfitEnvironmentError: this machine cannot run the artifact.
     """
+    if runtime is not None:
+        find_runtime(runtime)  # a slip in the name is said before all else
     bundle = open_bundle(path)
     wanted = bundle.manifest.default_artifact if artifact is None else artifact
     for candidate in bundle.manifest.main.artifacts:

@@ -1,6 +1,7 @@
-"""One contract for every runtime of the table: it opens or says why not, and answers as ort-cpu does."""
+"""One contract for every runtime of the table, and torch: opens or says why not, answers as ort-cpu does."""
 
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -19,7 +20,7 @@ from compactor_runtimes.backends import (
     options_of,
     runtimes_for,
 )
-from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
+from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry, InputPort, OutputPort
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
 FEEDS = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)}
@@ -43,10 +44,49 @@ def source(tmp_path, make_classifier):
     return path
 
 
-@pytest.fixture(params=list(RUNTIMES))
+def open_torch(weight, folder):
+    """The same classifier as a student, behind the seam through which torch is measured."""
+    torch = pytest.importorskip("torch")
+    from compactor.models.student import Student
+    from compactor.teachers import Teachers
+    from compactor.torch_runtime import TorchRuntime
+
+    class Classifier(Student):
+        inputs = (
+            InputPort(
+                name="pixel_values",
+                dtype="float32",
+                axes=["batch", 3, 4, 4],
+                min=[1, 3, 4, 4],
+                max=[8, 3, 4, 4],
+                role="image",
+            ),
+        )
+        outputs = (
+            OutputPort(name="logits", dtype="float32", axes=["batch", 3], role="logits", labels="label"),
+        )
+
+        def example(self, batch=2):
+            raise NotImplementedError
+
+        def saved(self):
+            raise NotImplementedError
+
+        def forward(self, pixel_values):
+            return {"label": pixel_values.flatten(1) @ torch.from_numpy(weight)}
+
+    return TorchRuntime(Teachers([Classifier()]), folder)
+
+
+@pytest.fixture(params=[*RUNTIMES, "torch"])
 def opened(request, source):
     """A runtime that this machine can run, open; the others must say in one sentence why they are not."""
     name = request.param
+    if name == "torch":
+        weight = onnx.numpy_helper.to_array(onnx.load(source).graph.initializer[1])
+        with closing(open_torch(weight.copy(), Path("model"))) as runtime:
+            yield runtime
+        return
     each = of_format(name)
     try:
         with closing(open_files(each, source.parent.joinpath, runtime=name, trust=True)) as runtime:
@@ -90,14 +130,16 @@ def test_what_it_answered_stays_as_it_was(opened):
         {"pixel_values": np.zeros((2, 3, 4, 4))},
         {"pixel_values": np.zeros((2, 3, 4, 4), np.int64)},
         {"elsewhere": np.zeros((2, 3, 4, 4), np.float32)},
+        {"pixel_values": np.zeros((2, 3, 4, 4), np.float32), "more": np.zeros((2, 3), np.float32)},
         {},
     ],
-    ids=["height", "channels", "axes", "float64", "int64", "name", "nothing"],
+    ids=["height", "channels", "axes", "float64", "int64", "name", "one more", "nothing"],
 )
 def test_other_feeds_are_a_usage_error_that_names_the_file(opened, feeds, capfd):
     opened.run(FEEDS)  # what was computed before is no answer
-    with pytest.raises(UsageError, match=r"model\.onnx: the (graph|engine) refuses") as caught:
+    with pytest.raises(UsageError, match=r"^model(\.onnx)?: the (graph|engine) refuses") as caught:
         opened.run(feeds)
+    assert feeds or "refuses no input (" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
@@ -105,8 +147,17 @@ def test_other_feeds_are_a_usage_error_that_names_the_file(opened, feeds, capfd)
 def test_closing_twice_is_fine_and_running_afterwards_is_a_usage_error(opened):
     opened.close()
     opened.close()
-    with pytest.raises(UsageError, match="the runtime is closed; open it again"):
+    with pytest.raises(UsageError, match=r"^model(\.onnx)?: the runtime is closed; open it again$"):
         opened.run(FEEDS)
+    with pytest.raises(UsageError, match=r"^model(\.onnx)?: the runtime is closed; open it again$"):
+        opened.run({})
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 10**9, True, 1.0])
+@pytest.mark.parametrize("name", ["ort-cpu", "openvino", "compactor.torch_runtime:open_runtime"])
+def test_a_number_of_threads_that_no_machine_has_is_refused_with_the_range(name, threads, source):
+    with pytest.raises(UsageError, match=r"^threads: got .*, expected 1 or more, at most 1024, or None"):
+        open_runtime(name, source, threads=threads)
 
 
 @pytest.mark.parametrize("name", RUNTIMES)
@@ -137,6 +188,10 @@ def test_the_runtime_of_the_verdict_is_the_default_if_it_can_open_the_artifact()
     one = msgspec.structs.replace(artifact(), runtimes=["openvino"])
     assert runtimes_for(one) == ["openvino", "ort-cpu", "ort-cuda"]
     assert choose_runtime(one) == "openvino"
+    elsewhere = msgspec.structs.replace(artifact(), runtimes=["ort-cuda"])
+    assert choose_runtime(elsewhere) == "ort-cpu"  # the machine that loads it may have no GPU
+    assert choose_runtime(elsewhere, "ort-cuda") == "ort-cuda"
+    assert choose_runtime(msgspec.structs.replace(elsewhere, runtimes=["ort-cuda", "openvino"])) == "openvino"
     lie = msgspec.structs.replace(artifact(), runtimes=["tensorrt", "of another release"])
     assert choose_runtime(lie) == "ort-cpu"
 
@@ -157,6 +212,10 @@ def test_the_file_to_open_is_the_first_or_the_one_that_the_runtime_chooses(monke
 
 
 def test_an_unknown_runtime_is_named_with_the_nearest(bundle):
+    for ask in (load, verify_bundle):
+        with pytest.raises(UsageError, match="unknown runtime 'openvno'; did you mean 'openvino'"):
+            ask(bundle.path, runtime="openvno")
+    bundle.replace_artifact(status="not-run")  # nothing ships
     for ask in (load, verify_bundle):
         with pytest.raises(UsageError, match="unknown runtime 'openvno'; did you mean 'openvino'"):
             ask(bundle.path, runtime="openvno")
@@ -194,5 +253,7 @@ def test_what_the_runtime_cannot_open_is_not_run(bundle):
     good = bundle.manifest.main.artifacts[0]
     fused = msgspec.structs.replace(good, name="fused", spec=ExportSpec(fused=True))
     bundle.replace_main(artifacts=[good, fused])
-    assert verify_bundle(bundle.path, runtime="openvino").not_run == ["fused"]
+    found = verify_bundle(bundle.path, runtime="openvino")
+    assert found.not_run == ["fused"]
+    assert found.reasons == {"fused": "runtime 'openvino' does not open it"}
     assert verify_bundle(bundle.path).not_run == []

@@ -1,3 +1,5 @@
+import sys
+
 import msgspec
 import numpy as np
 import onnx
@@ -7,7 +9,14 @@ from safetensors.numpy import load_file, save_file
 
 from compactor_runtimes import verify_bundle
 from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ExportSpec, Resize, ToFloat
-from compactor_runtimes.errors import IntegrityError, NumericGateError, UnfitEnvironmentError
+from compactor_runtimes.bundle.open import file_entry
+from compactor_runtimes.errors import (
+    IntegrityError,
+    MissingDependency,
+    NumericGateError,
+    UnfitEnvironmentError,
+    UsageError,
+)
 
 
 def failed(bundle):
@@ -254,6 +263,54 @@ def test_artifacts_that_cannot_run_here_are_listed(bundle):
         UnfitEnvironmentError, match=r"no verified artifact of a format that runs here .*trt, rtx"
     ):
         verify_bundle(bundle.path)
+
+
+@pytest.fixture
+def mixed(bundle):
+    """The bundle with a verified engine beside fp32, which no machine can open."""
+    (bundle.path / "artifacts/trt.engine").write_bytes(b"an engine of another machine")
+    engine = msgspec.structs.replace(
+        bundle.manifest.main.artifacts[0],
+        name="trt",
+        spec=ExportSpec(format="tensorrt"),
+        files=[file_entry(bundle.path, "artifacts/trt.engine")],
+    )
+    bundle.replace_main(artifacts=[engine, *bundle.manifest.main.artifacts])
+    return bundle
+
+
+def test_an_engine_that_does_not_open_here_is_not_run_and_the_rest_is_verified(mixed):
+    result = verify_bundle(mixed.path, threads=1, trust=True)  # threads, of which an engine has none
+    assert result
+    assert {row.artifact for row in result.rows} == {"bundle", "fp32"}
+    assert result.not_run == ["trt"]
+    assert set(result.reasons) == {"trt"}
+    assert result.reasons["trt"]
+    untrusted = verify_bundle(mixed.path, threads=1)
+    assert untrusted.not_run == ["trt"]
+    assert "an engine is code" in untrusted.reasons["trt"]
+
+
+def test_only_if_nothing_opens_is_it_an_error(mixed):
+    with pytest.raises(UnfitEnvironmentError):
+        verify_bundle(mixed.path, runtime="tensorrt", trust=True)
+
+
+def test_a_package_that_is_missing_is_a_reason_as_long_as_another_runs(bundle, monkeypatch):
+    good = bundle.manifest.main.artifacts[0]
+    other = msgspec.structs.replace(good, name="other", runtimes=["openvino"])
+    bundle.replace_main(artifacts=[other, good])
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    result = verify_bundle(bundle.path)
+    assert (result.passed, result.not_run) == (True, ["other"])
+    assert "compactor-toolkit[openvino]" in result.reasons["other"]
+    with pytest.raises(MissingDependency, match=r"compactor-toolkit\[openvino\]"):
+        verify_bundle(bundle.path, runtime="openvino")
+
+
+def test_an_engine_that_is_asked_for_without_trust_names_trust(mixed):
+    with pytest.raises(UsageError, match=r"artifact 'trt': an engine is code .*trust=True \(--trust\)"):
+        verify_bundle(mixed.path, runtime="tensorrt")
 
 
 def test_a_missing_limit_or_array_is_damage(bundle):
