@@ -36,6 +36,8 @@ class Child:
             with os.fdopen(handle, "wb") as file:
                 file.write(msgspec.json.encode(job))
             self._stderr = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed in close)
+            self._stderr.write(bytes(_TAIL_BYTES))  # the last words have room on a disk that fills up
+            self._stderr.seek(0)
         command = [python, "-P", "-m", "compactor_runtimes.measure.worker", path]
         command += ["--cold-start"] if cold_start else []
         self._buffer = bytearray()
@@ -136,7 +138,7 @@ class Child:
             what = f"ended with status {self._process.returncode} while it was being measured"
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(size - _TAIL_BYTES, 0))
-        tail = self._stderr.read().decode("utf-8", "replace").strip()
+        tail = self._stderr.read().strip(b"\0").decode("utf-8", "replace").strip()
         last = tail.rpartition("\n")[2]
         kind = _KINDS.get(self._process.returncode)
         if kind is not None and last.startswith(SAID):

@@ -12,8 +12,8 @@ from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, Usa
 from compactor_runtimes.measure import Settings, measure
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import sample_set_digest, turns
-from compactor_runtimes.measure.measurement import FirstAnswer, Job, MemoryUse
-from tests.full_disk import no_room
+from compactor_runtimes.measure.measurement import FirstAnswer, Job, MemoryUse, Ready
+from tests.full_disk import no_room, tiny_disk
 
 psutil = pytest.importorskip("psutil")
 pytest.importorskip("mlperf_loadgen")
@@ -145,6 +145,15 @@ def test_a_full_disk_under_the_job_is_one_sentence(candidate, samples, tmp_path)
         Child(job(one, samples), tmp_path, python=sys.executable)
 
 
+@pytest.mark.slow
+def test_a_disk_that_a_worker_fills_is_told_though_its_last_words_lie_there(candidate, samples, tmp_path):
+    with tiny_disk(tmp_path / "disk", "64k") as disk:
+        one = msgspec.structs.replace(candidate("fills_the_disk"), source=str(disk / "big"))
+        with Child(job(one, samples), disk, python=sys.executable) as child:
+            with pytest.raises(UnfitEnvironmentError, match="^measuring 'fills_the_disk': files of the"):
+                child.receive(Ready, seconds=60)
+
+
 def test_a_place_without_new_files_is_one_sentence(candidate, samples, tmp_path, monkeypatch):
     def refuse(*words, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -195,8 +204,6 @@ def test_cold_start_answers_with_the_label_of_the_first_sample(candidate, sample
 
 @pytest.mark.slow
 def test_idle_worker_uses_no_cpu_and_silence_has_a_deadline(candidate, samples, tmp_path):
-    from compactor_runtimes.measure.measurement import Ready
-
     with Child(job(candidate("fast"), samples), tmp_path, python=sys.executable) as child:
         child.receive(Ready, seconds=60)
         process = psutil.Process(child._process.pid)

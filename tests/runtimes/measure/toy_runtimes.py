@@ -101,3 +101,9 @@ def damaged(source, *, threads):
 
 def full_disk(source, *, threads):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def fills_the_disk(source, *, threads):
+    with source.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
