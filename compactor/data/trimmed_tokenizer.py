@@ -46,8 +46,9 @@ def trimmed_tokenizer(tokenizer: Path, spec: VocabularySpec, opening: Opening) -
     try:
         write_whole(folder / KEPT, json.dumps(found.kept).encode(), INSTEAD)
         write_whole(folder / TOKENIZER, found.to_json().encode(), INSTEAD)
-    except OSError as error:
+    except (OSError, UsageError) as error:  # no place for a file there
         raise UsageError(
-            f"cache folder {folder} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"
+            f"cache folder {folder} cannot be written ({error.__cause__ or error}); "
+            f"set ${CACHE_VARIABLE} to one that can"
         ) from error
     return folder

@@ -50,9 +50,7 @@ def writing(path: Path, instead: str = "") -> Iterator[None]:
         instead: what to do other than what `REMEDIES` says.
 
     Raises:
-        UnfitEnvironmentError: no room, no permission, or a broken disk.
-        UsageError: a folder stands there, a file where a folder should, or the name is too long; everything
-            else passes as it is.
+        UnfitEnvironmentError: no room, no permission, or a broken disk; everything else passes as it is.
     """
     try:
         yield
@@ -60,12 +58,9 @@ def writing(path: Path, instead: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         refused = refusal(error, path, instead)
-        if refused is not None:
-            raise refused from error
-        if isinstance(error, OSError) and error.errno in _NO_PLACE:
-            said = f"{path}: cannot be written: {os.strerror(error.errno)}; give another place"
-            raise UsageError(said) from error
-        raise
+        if refused is None:
+            raise
+        raise refused from error
 
 
 def refusal(error: Exception, place: Path | str, instead: str = "") -> UnfitEnvironmentError | None:
@@ -103,6 +98,18 @@ def _reason(error: BaseException) -> tuple[str, str] | None:
 
 
 @contextmanager
+def _placing(path: Path) -> Iterator[None]:
+    """Turn the system's word that `path` is no place for a file into a wrong argument."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_PLACE:
+            raise
+        said = f"{path}: cannot be written: {os.strerror(error.errno)}; give another place"
+        raise UsageError(said) from error
+
+
+@contextmanager
 def written_whole(path: Path, instead: str = "") -> Iterator[Path]:
     """Give a file beside `path` to write to or to replace; it takes its place at the end of the block.
 
@@ -116,9 +123,9 @@ def written_whole(path: Path, instead: str = "") -> Iterator[Path]:
 
     Raises:
         UnfitEnvironmentError: as in `writing`.
-        UsageError: as in `writing`.
+        UsageError: a folder stands there, a file where a folder should, or the name is too long.
     """
-    with writing(path, instead):
+    with writing(path, instead), _placing(path):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if path.exists() and not path.is_file():
@@ -127,12 +134,14 @@ def written_whole(path: Path, instead: str = "") -> Iterator[Path]:
         whole = path.resolve()
         whole.parent.mkdir(parents=True, exist_ok=True)
         partial = whole.with_name(f".{whole.name[:_STEM]}.{secrets.token_hex(4)}.partial")
+        mode = None
         try:
             with partial.open("xb") as file:
                 mode = _final_mode(file.fileno(), whole)
         except OSError as error:
             if REMEDIES.get(error.errno or 0) != _PERMISSION or not os.access(whole, os.W_OK):
                 raise
+        if mode is None:
             yield whole
             return
         try:
