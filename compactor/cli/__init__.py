@@ -13,7 +13,7 @@ import click
 
 from compactor import __version__
 from compactor_runtimes.errors import CompactorError
-from compactor_runtimes.files import refusal
+from compactor_runtimes.files import misplaced, refusal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -100,7 +100,8 @@ def main() -> None:
         click.echo("interrupted", err=True)
         code = 130
     except OSError as error:  # no writer named the file: standard output, or a folder that could not be made
-        refused = refusal(error, error.filename or "output")
+        place = error.filename or "output"
+        refused = refusal(error, place) or (misplaced(error, place) if error.filename else None)
         if refused is None:
             raise
         code = fail(refused)

@@ -103,10 +103,17 @@ def _placing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_PLACE:
+        refused = misplaced(error, path)
+        if refused is None:
             raise
-        said = f"{path}: cannot be written: {os.strerror(error.errno)}; give another place"
-        raise UsageError(said) from error
+        raise refused from error
+
+
+def misplaced(error: OSError, place: Path | str) -> UsageError | None:
+    """The sentence on an error that says that `place` can hold no such file or folder; else None."""
+    if error.errno not in _NO_PLACE:
+        return None
+    return UsageError(f"{place}: cannot be written: {os.strerror(error.errno)}; give another place")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Where `compactor report` is told to write may be no folder; who reads what it prints may go away."""
+"""Where a command is told to write may be no folder; who reads what it prints may go away."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from compactor import cli
 from compactor_runtimes.errors import UsageError
+from tests.conftest import compactor
 from tests.runtimes.rich_report import rich_report
 
 
@@ -24,6 +26,21 @@ def test_an_output_that_is_no_folder_is_one_sentence(tmp_path: Path) -> None:
             )
         assert told.value.exit_code == 2
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "cifar:resnet20", "--random-weights", "-o", "taken/below"],
+        ["run", "digits", "--smoke", "--quiet", "--runs", "taken"],
+    ],
+)
+def test_a_file_where_a_folder_should_be_is_one_sentence(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    done = compactor(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: taken\S*: cannot be written: .*; give another place\n", done.stderr)
+    assert (tmp_path / "taken").read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [["recipes"], ["--help"]])
