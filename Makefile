@@ -8,7 +8,7 @@ OPTIMUM := .venv-optimum
 OPTIMUM_READY := $(OPTIMUM)/.ready
 OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
 
-.PHONY: demo test test-optimum lint types architecture unit acceptance bench results clean
+.PHONY: demo test test-optimum lint types architecture unit acceptance bench results results-check confirm clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -56,8 +56,14 @@ acceptance: $(READY)  ## quality on real data, cached run by run; writes benchma
 bench: $(READY)  ## speed against floors and peers, alone on the machine; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.run bench
 
-results: $(READY)  ## recompute figures from the runs, and the tables of README.md and benchmarks/RESULTS.md
+results: $(READY)  ## compute figures from the runs, and write the pages that quote them
 	$(BIN)/python -m benchmarks.run results
+
+results-check: $(READY)  ## whether every quoted figure is as its runs say, and what is outdated says as of when; seconds
+	$(BIN)/python -m benchmarks.run check
+
+confirm: $(READY)  ## repeat first steps and blocks of what is outdated, alone on the machine; confirms at this commit
+	$(BIN)/python -m benchmarks.run confirm
 
 clean:  ## remove the environment and caches, keep runs
 	rm -rf $(VENV) $(OPTIMUM) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

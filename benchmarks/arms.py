@@ -1,31 +1,35 @@
-"""What suites that compare training arms share: train a recipe's stages, score a student, choose a rate."""
+"""Train a recipe's stages as an arm of a suite, look at the first steps, and score the student."""
 
+import hashlib
 import json
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.results_file import Figure, Run
-
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
     from compactor.data.splits import Dataset
     from compactor.models.student import Student
     from compactor.recipe.load import LoadedRecipe
+    from compactor.run.planned import Plan
 
 CACHE = Path(__file__).parent / ".cache"
-# what trains and scores an arm, to which a suite adds its methods
-TRAINING = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
-    "compactor.methods.supervised",
-    "compactor.models.cifar",
-    "compactor.tasks.image_classification",
-    "compactor.data.named",
-)
+FIRST_STEPS = 100  # after which a training is looked at
+ACCURACY = "select_accuracy"
+CURVE_POINTS = 24
+SENTINEL = "sentinel.json"  # beside a student that is kept
+
+
+@dataclass(frozen=True)
+class Sentinel:
+    """A training after its first steps: the student's digest, the losses, its figures on select."""
+
+    steps: int
+    weights: str
+    loss: list[float]
+    figures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -42,109 +46,154 @@ class Trained:
     seconds: float
     history: list[dict[str, Any]]
     targets: dict[str, Any]
+    sentinel: Sentinel | None
 
 
-def train(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> "tuple[Student, Dataset]":
-    """Train as `train_recorded` does; return the student and its data alone."""
-    trained = train_recorded(loaded, name, shared=shared)
-    return trained.student, trained.data
-
-
-def train_recorded(loaded: "LoadedRecipe", name: str, *, shared: str = "teacher") -> Trained:
+def train(loaded: "LoadedRecipe", name: str, *, shared: str | tuple[str, ...] = "teacher") -> Trained:
     """Train a recipe's stages; those whose id starts with `shared` are kept for the suite's other runs.
 
     So are label stores, which lie in the suite's cache under a key of their own contents.
     """
     from compactor.cache.folder import DONE
-    from compactor.cache.journal import Journal
     from compactor.models.build import load_model_folder
-    from compactor.progress import SilentReporter
-    from compactor.run.plan import make_plan
-    from compactor.run.stages import TARGETS, StageRunner
+    from compactor.run.stages import TARGETS
 
-    cache = CACHE / name
-    plan = make_plan(loaded, cache)
     with tempfile.TemporaryDirectory() as scratch:
-        runner = StageRunner(plan, SilentReporter(), Journal(None))
-        for stage in plan.stages:
-            place = cache if stage.id.startswith(shared) else Path(scratch)
-            folder = runner.run(replace(stage, folder=place / f"{stage.id}-{stage.digest[:12]}"))
+        folder, plan = _run_stages(loaded, name, shared, Path(scratch))
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        targets = folder / TARGETS
+        targets, seen = folder / TARGETS, folder / SENTINEL
         return Trained(
-            load_model_folder(runner.done[plan.stages[-1].id]),
+            load_model_folder(folder / "student"),
             plan.stages[-1].data,
             done["steps"],
             done["seconds"],
             done["history"],
             json.loads(targets.read_text(encoding="utf-8")) if targets.is_file() else {},
+            Sentinel(**json.loads(seen.read_text(encoding="utf-8"))) if seen.is_file() else None,
         )
 
 
-def score(student: "Student", data: "Dataset", task: Any) -> dict[str, Any]:
+def first_steps(loaded: "LoadedRecipe", name: str, *, shared: str | tuple[str, ...] = "teacher") -> Sentinel:
+    """Train the last stage's first steps anew and stop there; earlier stages come from the suite's cache."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            _run_stages(loaded, name, shared, Path(scratch), stop=True)
+        except _SeenEnough as seen:
+            return seen.sentinel
+    raise RuntimeError(f"{name}: the training ended before its first steps were seen")
+
+
+def computes(loaded: "LoadedRecipe", name: str) -> tuple[list[str], list[str], dict[str, Any]]:
+    """What decides an arm's result: modules, modules that count alone, and digests of data and weights."""
+    from compactor.cache.digest import digest_of
+    from compactor.models.references import Identities
+    from compactor.recipe.spec import ModelSpec
+    from compactor.run.plan import TRAINS, make_plan
+
+    plan, known = make_plan(loaded, CACHE / name), Identities(loaded.base)
+    modules = [module for stage in plan.stages for module in stage.computes]
+    if plan.labels:
+        modules += ["compactor.label_store.make"]
+    models = [one for stage in plan.stages for one in (stage.student, *stage.teachers)]
+    named = {one.model: known.model(one) for one in models if isinstance(one, ModelSpec)}
+    inputs = {
+        "data": {stage.id: stage.data.digest[:12] for stage in plan.stages},
+        "weights": {name: digest_of(one)[:12] for name, one in named.items()},
+    }
+    return sorted(set(modules)), [TRAINS, __name__], inputs
+
+
+def score(trained: Trained, task: Any) -> dict[str, Any]:
     """Accuracy on select, and which report samples are answered rightly (a string of 0 and 1)."""
     from compactor.evaluation import split_labels, student_answers
     from compactor_runtimes.stats.metrics import correct
 
     right = [
-        correct(student_answers(student, task.batches(split))[task.head.name], split_labels(task, split))
-        for split in (data.select, data.report)
+        correct(
+            student_answers(trained.student, task.batches(split))[task.head.name], split_labels(task, split)
+        )
+        for split in (trained.data.select, trained.data.report)
     ]
     return {
         "select_accuracy": float(right[0].mean()),
+        "select_rows": len(trained.data.select),
         "report_right": "".join(str(int(value)) for value in right[1]),
+        **kept(trained),
     }
 
 
-def score_recorded(trained: Trained, task: Any) -> dict[str, Any]:
-    """What `score` says of the student, and how long and along which curve it was trained."""
-    return score(trained.student, trained.data, task) | {
-        "select_rows": len(trained.data.select),
+def kept(trained: Trained) -> dict[str, Any]:
+    """How long and along which curve a student was trained, and how it stood after the first steps."""
+    return {
         "steps": trained.steps,
         "train_s": round(trained.seconds, 3),
-        "curve": [[record["step"], record["select_accuracy"]] for record in trained.history],
+        "curve": _thinned(
+            [[one["step"], round(one[ACCURACY], 5)] for one in trained.history if ACCURACY in one]
+        ),
+        "sentinel": None if trained.sentinel is None else asdict(trained.sentinel),
     }
 
 
-def best_rate(runs: list[Run]) -> float:
-    """The learning rate with the highest select accuracy, averaged over the seeds that tried it."""
-    found: dict[float, list[float]] = {}
-    for run in runs:
-        found.setdefault(run["settings"]["lr"], []).append(run["result"]["select_accuracy"])
-    return max(sorted(found), key=lambda rate: sum(found[rate]) / len(found[rate]))
+def _thinned(points: list[Any]) -> list[Any]:
+    """At most CURVE_POINTS of a curve, evenly, the last one among them."""
+    every = -(-len(points) // CURVE_POINTS)
+    return points[::-1][:: max(every, 1)][::-1]
 
 
-def at_rate(runs: list[Run], rate: float) -> "NDArray[np.bool_]":
-    """Correctness on the report samples of all runs with a rate: bool [seeds, N]."""
-    import numpy as np
-
-    chosen = [run["result"]["report_right"] for run in runs if run["settings"]["lr"] == rate]
-    return np.array([[character == "1" for character in text] for text in chosen])
+class _SeenEnough(Exception):
+    def __init__(self, sentinel: Sentinel) -> None:
+        super().__init__()
+        self.sentinel = sentinel
 
 
-def top1(right: "NDArray[np.bool_]", about: str) -> Figure:
-    """Mean accuracy over seeds, with their range."""
-    means = right.mean(1)
-    return Figure(
-        float(means.mean()),
-        "share",
-        right.shape[1],
-        float(means.min()),
-        float(means.max()),
-        f"{about}, mean and range of {len(means)} seeds, report split",
-    )
+class _Watcher:
+    """Look at a training's first steps; the student goes on as if nobody had."""
+
+    def __init__(self, data: "Dataset", task: Any, place: Path, *, stop: bool) -> None:
+        self.data, self.task, self.place, self.stop = data, task, place, stop
+        self.loss: list[float] = []
+
+    def __call__(self, step: int, student: "nn.Module", loss: "Tensor") -> None:
+        from compactor.evaluation import select_figures
+        from compactor_runtimes.files import write_whole
+
+        if step > FIRST_STEPS:
+            return
+        self.loss.append(round(float(loss), 5))
+        if step < FIRST_STEPS or len(self.loss) < FIRST_STEPS:  # one that was resumed is not seen whole
+            return
+        figures = select_figures(self.task, self.data.select)(student)
+        found = Sentinel(step, _digest(student), self.loss, {k: round(v, 6) for k, v in figures.items()})
+        if self.stop:
+            raise _SeenEnough(found)
+        write_whole(self.place / SENTINEL, json.dumps(asdict(found)).encode())
 
 
-def gain(before: "NDArray[np.bool_]", after: "NDArray[np.bool_]", about: str) -> Figure:
-    """Points gained, seed-averaged, with a 95% bootstrap interval over the samples."""
-    from compactor_runtimes.stats.metrics import bootstrap_difference
+def _digest(student: "nn.Module") -> str:
+    """SHA-256 of all names and numbers of a module."""
+    digest = hashlib.sha256()
+    for name, value in sorted(student.state_dict().items()):
+        digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
-    found = bootstrap_difference(before, after)
-    return Figure(
-        100 * found.value,
-        "points",
-        found.n,
-        100 * found.low,
-        100 * found.high,
-        f"{about}, {len(before)} seeds averaged, 95% bootstrap over samples",
-    )
+
+def _run_stages(
+    loaded: "LoadedRecipe", name: str, shared: str | tuple[str, ...], scratch: Path, *, stop: bool = False
+) -> "tuple[Path, Plan]":
+    from compactor.cache.journal import Journal
+    from compactor.progress import SilentReporter
+    from compactor.run.plan import make_plan
+    from compactor.run.stages import StageRunner
+    from compactor.tasks import task_named
+
+    cache = CACHE / name
+    plan = make_plan(loaded, cache)
+    runner, last = StageRunner(plan, SilentReporter(), Journal(None)), plan.stages[-1]
+    for stage in plan.stages:
+        keep = stage.id.startswith(shared) and not (stop and stage is last)
+        folder = (cache if keep else scratch) / f"{stage.id}-{stage.digest[:12]}"
+        runner.watch = (
+            _Watcher(stage.data, task_named(stage.task), folder, stop=stop) if stage is last else None
+        )
+        runner.run(replace(stage, folder=folder))
+    return folder, plan

@@ -3,7 +3,7 @@
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.results_file import Figure, Run, spread
+from benchmarks.figures import Figure, Run, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +84,9 @@ def _scores(dataset: str, arm: str, one: Arm) -> dict[str, Figure]:
     exact = bootstrap(lambda s: 1 - s[:, 1] / (seeds * n), sums)
     slot = bootstrap(_f1, sums)
     return {
-        f"{dataset}_{arm}_{name}": Figure(each.value, "share", n, each.low, each.high, f"{what} of {about}")
+        f"{dataset}_{arm}_{name}": _figure(
+            each, "share", f"{what} of {about}", arms=(f"{dataset}/{arm}",), n=n
+        )
         for name, each, what in (
             ("intent", intent, "intent accuracy"),
             ("slot_f1", slot, "span F1"),
@@ -107,10 +109,11 @@ def _errors(dataset: str, arms: dict[str, Arm]) -> dict[str, Figure]:
             ratio = bootstrap(lambda s, error=error: error(s[:, 5:]) / _floor(error(s[:, :5])), pair)
             about = f"{name} error of {WHAT[size]} over the teacher's"
             key = f"{prefix}_ratio"
-            found[key] = _figure(ratio, "times", about, GOALS.get(key, ""))
+            both = (f"{dataset}/teacher", f"{dataset}/{size}")
+            found[key] = _figure(ratio, "times", about, GOALS.get(key, ""), arms=both)
             changed = bootstrap(lambda s, error=error: error(s[:, 5:]) / _floor(error(s[:, :5])) - 1, pair)
             found[f"{prefix}_change"] = _figure(
-                changed, "", f"relative change of {about}, negative is better"
+                changed, "", f"relative change of {about}, negative is better", arms=both
             )
     for size, arm, name in (
         ("student", "nodistill", "distill_gain"),
@@ -124,14 +127,15 @@ def _errors(dataset: str, arms: dict[str, Arm]) -> dict[str, Figure]:
         pair = _paired(arms[arm], arms[size])
         gain = bootstrap(lambda s: 100 * (_f1(s[:, 5:]) - _f1(s[:, :5])), pair)
         about = f"{dataset}, span F1 of {WHAT[size]} minus {WHAT[arm]}, same texts, 95% bootstrap"
-        found[f"{dataset}_{name}"] = _figure(gain, "points", about)
+        both = (f"{dataset}/{arm}", f"{dataset}/{size}")
+        found[f"{dataset}_{name}"] = _figure(gain, "points", about, arms=both)
         if name == "distill_gain":
-            low = Figure(gain.low, "points", gain.n, gain.low, gain.high, f"lower end: {about}", "> 0")
+            low = Figure(gain.low, "points", gain.n, gain.low, gain.high, f"lower end: {about}", "> 0", both)
             found[f"{dataset}_{name}_low"] = low
             count = len(pair) * min(len(arms[arm].intent), len(arms[size].intent))
             intents = bootstrap(lambda s, count=count: 100 * (s[:, 0] - s[:, 5]) / count, pair)
             found[f"{dataset}_{name}_intent"] = _figure(
-                intents, "points", about.replace("span F1", "intents")
+                intents, "points", about.replace("span F1", "intents"), arms=both
             )
     return found
 
@@ -145,9 +149,10 @@ def _stage2(off: Arm, on: Arm) -> dict[str, Figure]:
     )
     slot = bootstrap(lambda s: _slot_error(s[:, 5:]) / _floor(_slot_error(s[:, :5])) - 1, pair)
     intent = bootstrap(lambda s: _intent_error(s[:, 5:]) / _floor(_intent_error(s[:, :5])) - 1, pair)
+    both = ("hwu64/teacher_off", "hwu64/teacher")
     return {
-        "stage2_relative_error_change": _figure(slot, "", f"relative {about} (slots)"),
-        "stage2_relative_intent_error_change": _figure(intent, "", f"relative {about} (intents)"),
+        "stage2_relative_error_change": _figure(slot, "", f"relative {about} (slots)", arms=both),
+        "stage2_relative_intent_error_change": _figure(intent, "", f"relative {about} (intents)", arms=both),
     }
 
 
@@ -158,7 +163,7 @@ def _sizes(runs: list[Any]) -> dict[str, Figure]:
         top = size[f"{above}_fp32"] + size[f"{above}_tokenizer"]
         bottom = size[f"{below}_{kind}"] + size[f"{below}_tokenizer"]
         told = f"{about}: {top / 1e6:.1f} MB over {bottom / 1e6:.2f} MB, tokenizers counted"
-        return Figure(top / bottom, "times", 1, top / bottom, top / bottom, told, goal)
+        return Figure(top / bottom, "times", 1, top / bottom, top / bottom, told, goal, ("size",))
 
     whole, trimmed = "teacher with its whole vocabulary, fp32", "teacher with the trimmed vocabulary, fp32"
     return {
@@ -186,6 +191,7 @@ def _latency(runs: list[Any]) -> dict[str, Figure]:
             "times",
             f"{about}; one text of SNIPS select, medians of {calls} calls, fresh processes in turn",
             goal,
+            ("latency",),
         )
 
     teacher = "teacher (ONNX fp32)"
@@ -203,6 +209,7 @@ def _latency(runs: list[Any]) -> dict[str, Figure]:
             [1000 * times[one, block] for block in blocks if (one, block) in times],
             "ms",
             f"median call of {one}, per block",
+            arms=("latency",),
         )
         for one in dict.fromkeys(key["subject"] for key, _ in runs)
     }
@@ -213,14 +220,14 @@ def _step(runs: list[Any]) -> dict[str, Figure]:
     blocks = sorted({block for _, block in times if ("fit", block) in times and ("bare", block) in times})
     values = [times["bare", one] / times["fit", one] for one in blocks]
     about = "a hand-written loop's step over the trainer's (with its batching); 4x256, batches of 32 of SNIPS"
-    return {"step_ratio": spread(values, "", about, ">= 0.95")} if values else {}
+    return {"step_ratio": spread(values, "", about, ">= 0.95", ("step",))} if values else {}
 
 
 def _padding(result: dict[str, Any]) -> dict[str, Figure]:
     n = result["n"]
 
     def figure(key: str, unit: str, about: str) -> Figure:
-        return Figure(result[key], unit, n, result[key], result[key], about)
+        return Figure(result[key], unit, n, result[key], result[key], about, arms=("padding",))
 
     return {
         "padding_by_length": figure(
@@ -243,8 +250,10 @@ def _vocabulary(result: dict[str, Any]) -> dict[str, Figure]:
     slot = bootstrap(lambda s: 100 * (_f1(s[:, 5:]) - _f1(s[:, :5])), pair)
     intent = bootstrap(lambda s: 100 * (s[:, 0] - s[:, 5]) / n, pair)
     return {
-        "vocabulary_slot_f1_change": _figure(slot, "points", f"span F1 {about}"),
-        "vocabulary_intent_change": _figure(intent, "points", f"intent accuracy {about}"),
+        "vocabulary_slot_f1_change": _figure(slot, "points", f"span F1 {about}", arms=("vocabulary",)),
+        "vocabulary_intent_change": _figure(
+            intent, "points", f"intent accuracy {about}", arms=("vocabulary",)
+        ),
     }
 
 
@@ -275,5 +284,8 @@ def _floor(errors: "NDArray[np.float64]") -> "NDArray[np.float64]":
     return np.maximum(errors, 1e-9) if float(errors.max(initial=0)) < 1 else np.maximum(errors, 0.5)
 
 
-def _figure(found: Any, unit: str, about: str, goal: str = "") -> Figure:
-    return Figure(found.value, unit, found.n, found.low, found.high, about, goal)
+def _figure(
+    found: Any, unit: str, about: str, goal: str = "", *, arms: tuple[str, ...], n: int | None = None
+) -> Figure:
+    n = found.n if n is None else n
+    return Figure(found.value, unit, n, found.low, found.high, about, goal, arms)

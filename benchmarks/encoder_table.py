@@ -1,4 +1,4 @@
-"""The table of the encoder suite's arms, with what is published of BERT, for README.md and RESULTS.md."""
+"""The table of the encoder suite's arms, with what is published of BERT, for the pages that quote results."""
 
 from collections import Counter
 from typing import Any

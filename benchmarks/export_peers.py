@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.export_models import recipe_of
-from benchmarks.results_file import ROOT
+from benchmarks.workers import ROOT
 from compactor_exporters import Workspace
 
 SECONDS = 1.0

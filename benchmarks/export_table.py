@@ -1,4 +1,4 @@
-"""The table of every model's variants, for README.md and benchmarks/RESULTS.md."""
+"""The table of every model's variants, for the pages that quote results."""
 
 from typing import Any
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.results_file import Run
+from benchmarks.figures import Run
 
 
 @dataclass(frozen=True)

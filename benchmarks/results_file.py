@@ -1,144 +1,181 @@
-"""Results files: runs cached by digest, figures computed from runs, staleness told from the source."""
+"""Results files: what each run was made of, where and when; runs are cached, figures are computed from them.
+
+A run has `settings`, `result`, `seconds`, `commit`, `date`, `machine` and `code` (keys of the file's tables
+`machines` and `codes`), `inputs` (digests of recipe, data and weights), `versions`, and its cache `key`. Runs
+from before these were kept have no code: nothing tells what has changed since.
+"""
 
 import json
-import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from compactor.cache.code import code_digest
+from benchmarks.figures import Run
+from benchmarks.suites import Settings, Suite
+from benchmarks.workers import ROOT
+from compactor.cache.code import code_parts
 from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor_runtimes.environment import describe
+from compactor_runtimes.files import write_whole
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-Run = dict[str, Any]
+FORMAT = 2
+VERSIONS = (*TOOLS, "onnx", "onnxruntime")
+Content = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A number with unit, count and 95% interval or range; `about`: what of, `goal`: what was asked."""
+def run_suite(suite: Suite, say: Callable[[str], None], arms: Collection[str] = ()) -> Path:
+    """Execute what is not cached, writing the file after every run, so that an interrupted suite goes on.
 
-    value: float
-    unit: str
-    n: int
-    low: float
-    high: float
-    about: str
-    goal: str = ""
+    Args:
+        suite: whose runs.
+        say: is told of each run that begins.
+        arms: execute only their runs; the others stay as they are.
+    """
+    content = read_results(suite.name) or new_content(suite)
+    stored = {settings_key(run["settings"]): run for run in content["runs"]}
 
+    def wanted(settings: Settings) -> bool:
+        return not arms or suite.arm(settings) in arms
 
-class Suite(Protocol):
-    """A module in benchmarks/suites/."""
-
-    NAME: str
-    COMMAND: str
-    SOURCES: tuple[str, ...]
-    SETTINGS: dict[str, Any]
-
-    def plan(self, runs: list[Run]) -> list[dict[str, Any]]:
-        """Settings of every run that the runs so far call for, in the order of their execution."""
-
-    def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Execute one run and return what was measured."""
-
-    def figures(self, runs: list[Run]) -> dict[str, Figure]:
-        """Compute all figures from the runs."""
-
-
-def suite_digest(suite: Suite) -> str:
-    """Digest of the source that decides a suite's results: what it lists, and the suite itself."""
-    return code_digest([*suite.SOURCES, suite.__name__])  # type: ignore[attr-defined]
-
-
-def run_suite(suite: Suite, say: Callable[[str], None]) -> Path:
-    """Execute what is not cached, writing the file after every run, so that an interrupted suite goes on."""
-    path = RESULTS / f"{suite.NAME}.json"
-    digest, versions = suite_digest(suite), tool_versions((*TOOLS, "onnx", "onnxruntime"))
-    known = {run["key"]: run for run in _read(path).get("runs", [])}
-    runs: list[Run] = []
-    while len(runs) < len(plan := suite.plan(runs)):
-        number, settings = len(runs) + 1, plan[len(runs)]
-        key = digest_of(
-            {"settings": settings, "source": digest, "versions": versions, "cpu": platform.machine()}
-        )
-        if key not in known:
-            say(f"{suite.NAME} {number}/{len(plan)}: {settings}")
-            started_s = time.perf_counter()
-            result = suite.execute(settings)
-            known[key] = {
-                "key": key,
-                "settings": settings,
-                "result": result,
-                "seconds": round(time.perf_counter() - started_s, 3),
-            }
-        runs.append(known[key])
-        _write(
-            suite,
-            path,
-            runs + [known[later] for later in known if known[later] not in runs],
-            digest,
-            final=False,
-        )
-    _write(suite, path, runs, digest, final=True)
-    return path
+    usable = {key: run for key, run in stored.items() if not wanted(run["settings"])}
+    checked: set[str] = set()
+    while True:
+        plan = suite.plan(list(usable.values()))
+        todo = [one for one in plan if wanted(one) and settings_key(one) not in usable]
+        if not todo:
+            break
+        settings, key = todo[0], settings_key(todo[0])
+        made_of = provenance(suite, settings)
+        if key in stored and key not in checked and stored[key].get("key") == made_of["key"]:
+            usable[key] = stored[key]
+            continue
+        checked.add(key)
+        say(f"{suite.name} {len(plan) - len(todo) + 1}/{len(plan)}: {settings}")
+        started_s = time.perf_counter()
+        result = suite.execute(settings)
+        run = {"settings": settings, "seconds": round(time.perf_counter() - started_s, 3)}
+        usable[key] = stored[key] = run | enter(content, made_of) | {"result": result}
+        order = [settings_key(one) for one in suite.plan(list(usable.values()))]
+        rest = [name for name in stored if name not in order]
+        content["runs"] = [stored[name] for name in [*order, *rest] if name in stored]
+        write_results(content)
+    content["runs"] = [usable[settings_key(one)] for one in plan if settings_key(one) in usable]
+    refresh(suite, content)
+    return results_path(suite.name)
 
 
-def refresh(suite: Suite) -> dict[str, Any]:
-    """Recompute the figures of a committed file from its runs; nothing is typed by hand."""
-    path = RESULTS / f"{suite.NAME}.json"
-    content = _read(path)
-    if content.get("figures"):  # a suite that was cut off has none yet
-        content["figures"] = {name: asdict(figure) for name, figure in suite.figures(content["runs"]).items()}
-        path.write_text(_render(content), encoding="utf-8")
-    return content if content.get("figures") else {}
+def provenance(suite: Suite, settings: Settings) -> dict[str, Any]:
+    """Where and when a run is made, by which code, data, weights and versions; opens a recipe's data."""
+    follow, alone, inputs = list(suite.computes(settings)), list[str](), suite.inputs(settings)
+    if (recipe := suite.recipe(settings)) is not None:
+        from benchmarks.arms import computes as of_recipe
 
-
-def is_stale(suite: Suite, content: dict[str, Any]) -> bool:
-    """Whether the source has changed since the runs were made."""
-    return bool(content["source_digest"] != suite_digest(suite))
-
-
-def _write(suite: Suite, path: Path, runs: list[Run], digest: str, *, final: bool) -> None:
-    content = {
-        "suite": suite.NAME,
-        "command": suite.COMMAND,
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": _commit(),
-        "source_digest": digest,
-        "environment": describe(),
-        "settings": suite.SETTINGS,
-        "seeds": sorted({run["settings"]["seed"] for run in runs if "seed" in run["settings"]}),
-        "figures": {name: asdict(figure) for name, figure in suite.figures(runs).items()} if final else {},
-        "runs": runs,
+        modules, alone, more = of_recipe(recipe, suite.name)
+        follow, inputs = sorted({*follow, *modules}), inputs | more
+    parts = short_parts(follow, alone)
+    machine = describe()
+    known = {
+        "settings": settings,
+        "inputs": inputs,
+        "code": code_key(parts),
+        "versions": tool_versions(VERSIONS),
+        "cpu": cpu_of(machine) if suite.is_timed(settings) else None,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_render(content), encoding="utf-8")
+    return {
+        "key": digest_of(known)[:16],
+        "inputs": inputs,
+        "versions": known["versions"],
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": machine,
+        "code": {"follow": follow, "alone": alone, "parts": parts},
+    }
 
 
-def _render(content: dict[str, Any]) -> str:
-    """Indented JSON with each run on one line."""
-    runs = ",\n".join("  " + json.dumps(run) for run in content["runs"])
-    return (
-        json.dumps({**content, "runs": []}, indent=1).replace('"runs": []', f'"runs": [\n{runs}\n ]') + "\n"
-    )
+def short_parts(follow: Collection[str], alone: Collection[str]) -> dict[str, str]:
+    """Digests of the modules that decide a run, as a file's table keeps them."""
+    return {name: one[:12] for name, one in code_parts(follow, alone=alone).items()}
 
 
-def _read(path: Path) -> dict[str, Any]:
+def code_key(parts: dict[str, str]) -> str:
+    """The name of code in a file's table."""
+    return digest_of(parts)[:12]
+
+
+def enter(content: Content, made_of: dict[str, Any]) -> Run:
+    """Put a machine and code into the file's tables, and return the rest with their names there."""
+    machine = {name: value for name, value in made_of["machine"].items() if name != "packages"}
+    code = made_of["code"]
+    names = {"machine": digest_of(machine)[:8], "code": code_key(code["parts"])}
+    content["machines"][names["machine"]] = machine
+    content["codes"][names["code"]] = code
+    return made_of | names
+
+
+def refresh(suite: Suite, content: Content) -> Content:
+    """Compute the figures of a file from its runs and write it; nothing is typed by hand."""
+    used = {run["machine"] for run in content["runs"]}, {run["code"] for run in content["runs"]}
+    used[0].update(one["machine"] for one in content["confirmed"].values())
+    for table, names in zip(("machines", "codes"), used, strict=True):
+        content[table] = {name: value for name, value in content[table].items() if name in names}
+    content["settings"] = suite.settings
+    content["figures"] = {name: one.to_json() for name, one in suite.figures(content["runs"]).items()}
+    write_results(content)
+    return content
+
+
+def new_content(suite: Suite) -> Content:
+    """A file without runs."""
+    return {
+        "format": FORMAT,
+        "suite": suite.name,
+        "command": suite.command,
+        "settings": suite.settings,
+        "machines": {},
+        "codes": {},
+        "confirmed": {},
+        "figures": {},
+        "runs": [],
+    }
+
+
+def results_path(name: str) -> Path:
+    """Where a suite's results lie."""
+    return RESULTS / f"{name}.json"
+
+
+def read_results(name: str) -> Content:
+    """Read a results file; empty where there is none."""
+    path = results_path(name)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
+def write_results(content: Content) -> None:
+    """Write a results file whole: indented, with each run and each table's entry on one line."""
+    text = json.dumps({**content, "runs": [], "codes": {}, "machines": {}}, indent=1)
+    runs = ",\n".join("  " + json.dumps(run) for run in content["runs"])
+    text = text.replace('"runs": []', f'"runs": [\n{runs}\n ]')
+    for table in ("codes", "machines"):
+        entries = ",\n".join(f"  {json.dumps(key)}: {json.dumps(one)}" for key, one in content[table].items())
+        text = text.replace(f'"{table}": {{}}', f'"{table}": {{\n{entries}\n }}')
+    write_whole(results_path(content["suite"]), (text + "\n").encode())
 
 
-def spread(values: Iterable[float], unit: str, about: str, goal: str = "") -> Figure:
-    """Median of repeated measurements, with their smallest and largest as range."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    return Figure(median, unit, len(ordered), ordered[0], ordered[-1], about, goal)
+def settings_key(settings: Settings) -> str:
+    """Settings as a key of a dict."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def cpu_of(machine: dict[str, Any]) -> list[Any]:
+    """What makes two machines of one kind: model, instruction sets, cores that a process may use."""
+    return [machine["cpu"], machine["isa"], machine["usable_cores"]]
+
+
+def commit() -> str:
+    """The checkout's commit, with + where files have been changed since; `unknown` outside a repository."""
+    command = ["git", "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"

@@ -1,89 +1,117 @@
-"""`python -m benchmarks.run bench|acceptance|house|results`: run suites, or recompute figures and tables."""
+"""Run suites, write their figures into README and docs, check them, and confirm them.
 
+python -m benchmarks.run bench|acceptance|house|home|SUITE[/ARM] ...
+                                          execute what is not cached
+python -m benchmarks.run results          compute all figures from the runs, and write the pages that quote
+python -m benchmarks.run check            whether all is as `results` would write it; writes nothing
+python -m benchmarks.run confirm [--all] [SUITE ...]
+                                          repeat first steps and blocks at today's code
+"""
+
+import math
 import sys
-from importlib import import_module
-from typing import Any
+import time
 
-from benchmarks import encoder_table, export_table, store_sizes
-from benchmarks.results_file import RESULTS, ROOT, is_stale, refresh, run_suite
-
-SUITES = {
-    "bench": ["foundation", "label_store", "export", "encoder_memory"],
-    "acceptance": ["cifar10_kd", "text", "digits_kd", "ferkd", "fkd_one_crop", "meal_v2", "encoder"],
-    "house": ["house"],
-}
-# suites whose single runs are worth a table of their own
-RUN_TABLES = {
-    "label_store": store_sizes.table,
-    "export": export_table.table,
-    "encoder": encoder_table.table,
-}
-RUNS = ":runs"  # how such a table is called, behind its suite's name
-START, END = "<!-- results:{} -->", "<!-- /results:{} -->"
+from benchmarks.confirm import confirm_suite
+from benchmarks.quote import all_results, written_pages
+from benchmarks.results_file import RESULTS, read_results, refresh, run_suite
+from benchmarks.suites import SUITES, all_suites, suite_named
+from benchmarks.workers import ROOT
 
 
 def main() -> None:
-    """Run what was asked for; `results` alone runs nothing."""
-    what = sys.argv[1] if len(sys.argv) == 2 else ""
-    if what not in {*SUITES, "results"}:
-        sys.exit(f"usage: python -m benchmarks.run {'|'.join([*SUITES, 'results'])} (found {sys.argv[1:]})")
-    for name in SUITES.get(what, []):
-        path = run_suite(_suite(name), lambda text: print(text, flush=True))
-        print(f"wrote {path.relative_to(ROOT)}")
-    write_tables()
+    """Do what the words ask for."""
+    words = sys.argv[1:]
+    if not words:
+        sys.exit(__doc__)
+    match words:
+        case ["results"]:
+            write_figures()
+        case ["check"]:
+            sys.exit(check())
+        case ["confirm", *rest]:
+            sys.exit(confirm(rest))
+        case _:
+            for name, arms in _asked(words).items():
+                path = run_suite(suite_named(name), _say, arms)
+                _say(f"wrote {path.relative_to(ROOT)}")
+            write_figures()
 
 
-def _suite(name: str) -> Any:
-    return import_module(f"benchmarks.suites.{name}")
+def write_figures() -> None:
+    """Compute figures and plots from the runs, and write the pages that quote them."""
+    for suite in all_suites():
+        content = read_results(suite.name)
+        if content.get("figures"):  # a suite that was cut off has none yet
+            refresh(suite, content)
+            if hasattr(suite.module, "plot"):
+                suite.module.plot(content["runs"], RESULTS)
+    for path, text in written_pages(all_results()).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
-def write_tables() -> None:
-    """Refresh figures from runs, the plots, and the tables of benchmarks/RESULTS.md and README.md."""
-    tables = {}
-    for name in (name for names in SUITES.values() for name in names):
-        suite = _suite(name)
-        content = refresh(suite)
-        if content:
-            tables[name] = _table(content, stale=is_stale(suite, content))
-            if name in RUN_TABLES:
-                tables[name + RUNS] = RUN_TABLES[name](content)
-            if hasattr(suite, "plot"):
-                suite.plot(content["runs"], RESULTS)
-    page = "# Results\n\nWritten by `make results` from the runs in `benchmarks/results/`.\n"
-    for name, table in tables.items():
-        page += f"\n{table}" if name.endswith(RUNS) else f"\n## {name}\n\n{table}"
-    (ROOT / "benchmarks" / "RESULTS.md").write_text(page, encoding="utf-8")
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        before, found, rest = text.partition(START.format(name))
-        if found:
-            text = before + found + "\n" + table + END.format(name) + rest.partition(END.format(name))[2]
-    readme.write_text(text, encoding="utf-8")
+def check() -> int:
+    """Say what differs from what the runs give; count figures by state.
+
+    Returns:
+        The exit code: 1 where anything differs.
+    """
+    started_s, wrong, results = time.perf_counter(), list[str](), all_results()
+    for name, one in results.items():
+        for key, figure in one.suite.figures(one.content["runs"]).items():
+            kept = one.content["figures"].get(key, {"value": math.nan})
+            if not math.isclose(kept["value"], figure.value, rel_tol=1e-6, abs_tol=1e-12):
+                wrong.append(f"{name}.{key}: {kept['value']} found, the runs give {figure.value}")
+    for path, text in written_pages(results).items():
+        now = path.read_text(encoding="utf-8") if path.is_file() else ""
+        for found, wanted in _differing(now, text):
+            wrong.append(f"{path.relative_to(ROOT)}: {found!r} found, the results give {wanted!r}")
+    kinds = [state.kind for one in results.values() for state in one.states.values()]
+    told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in ("current", "confirmed", "outdated"))
+    _say(f"{len(kinds)} figures: {told} ({time.perf_counter() - started_s:.1f} s)")
+    for line in wrong[:20]:
+        _say(line)
+    if wrong:
+        _say(f"{len(wrong)} differ; write them with `make results`")
+    return int(bool(wrong))
 
 
-def _table(content: dict[str, Any], *, stale: bool) -> str:
-    cpu = content["environment"].get("cpu", {})
-    where = f"{cpu.get('model', cpu) if isinstance(cpu, dict) else cpu}"
-    lines = [
-        f"`{content['command']}`, {content['date']}, {where}"
-        + (" **stale: the source has changed since these runs**" if stale else ""),
-        "",
-        "| figure | value | range or 95% interval | n | goal | of what |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, figure in content["figures"].items():
-        value, low, high = (_number(figure[key]) for key in ("value", "low", "high"))
-        unit = f" {figure['unit']}" if figure["unit"] else ""
-        lines.append(
-            f"| `{name}` | {value}{unit} | {low} to {high} "
-            f"| {figure['n']} | {figure['goal']} | {figure['about']} |"
-        )
-    return "\n".join(lines) + "\n"
+def confirm(words: list[str]) -> int:
+    """Repeat first steps and blocks; the exit code is 1 where one did not give the same."""
+    names = [word for word in words if word != "--all"]
+    suites = [suite_named(name) for name in names] or all_suites()
+    verdicts = {
+        f"{suite.name}/{arm}": verdict
+        for suite in suites
+        for arm, verdict in confirm_suite(suite, _say, repeat_all="--all" in words).items()
+    }
+    write_figures()
+    failed = [name for name, verdict in verdicts.items() if not verdict.same]
+    _say(f"{len(verdicts) - len(failed)} of {len(verdicts)} confirmed")
+    return int(bool(failed))
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def _asked(words: list[str]) -> dict[str, set[str]]:
+    """Suites by name with the arms that were named, none for all of them."""
+    found: dict[str, set[str]] = {}
+    for word in words:
+        name, _, arm = word.partition("/")
+        for one in SUITES.get(name, (name,)):
+            found.setdefault(one, set()).update({arm} if arm else ())
+    return found
+
+
+def _differing(now: str, wanted: str) -> list[tuple[str, str]]:
+    """Lines that are not the same, the first few; or one pair that tells of a different length."""
+    pairs = [(a, b) for a, b in zip(now.splitlines(), wanted.splitlines(), strict=False) if a != b]
+    if now.count("\n") != wanted.count("\n"):
+        return [(f"{now.count(chr(10))} lines", f"{wanted.count(chr(10))} lines")]
+    return [(a[:120], b[:120]) for a, b in pairs[:3]]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
-from benchmarks.results_file import ROOT
+ROOT = Path(__file__).parents[1]
 
 
 def worker_result(module: str, subject: str) -> dict[str, Any]:

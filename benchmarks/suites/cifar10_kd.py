@@ -10,15 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import TRAINING, at_rate, best_rate, gain, score, top1, train
-from benchmarks.results_file import Figure, Run
+from benchmarks.arm_figures import at_rate, best_rate, gain, top1
+from benchmarks.arms import score, train
+from benchmarks.figures import Figure, Run
 
 NAME = "cifar10_kd"
 COMMAND = "make acceptance"
-SOURCES = (
-    *TRAINING,
-    "compactor.methods.kd",
-)
+COMPUTES = {"kd": ("compactor.release.artifacts",)}
 SEEDS, RATES, ARMS = (0, 1, 2), (0.05, 0.1, 0.2), ("supervised", "kd")
 SETTINGS = {
     "recipe": "cifar10-kd",
@@ -41,22 +39,33 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     return todo
 
 
-def execute(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train one student; keep what it gets right, and how its exported form agrees with it."""
+def arm(settings: dict[str, Any]) -> str:
+    """Name the arm of a run."""
+    return str(settings["arm"])
+
+
+def recipe(settings: dict[str, Any]) -> Any:
+    """Return the recipe as shipped, or with hard labels alone."""
     from compactor.recipe.load import load_recipe
-    from compactor.tasks.image_classification import TASK
 
     overrides = [f"seed={settings['seed']}", f"stages.0.lr={settings['lr']}"]
     if settings["arm"] == "supervised":
         overrides += ["stages.0.method=supervised", "stages.0.options={}"]
-    student, data = train(load_recipe("cifar10-kd", overrides), NAME)
-    result = score(student, data, TASK)
+    return load_recipe("cifar10-kd", overrides)
+
+
+def execute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Train one student; keep what it gets right, and how its exported form agrees with it."""
+    from compactor.tasks.image_classification import TASK
+
+    trained = train(recipe(settings), NAME)
+    result = score(trained, TASK)
     if settings["arm"] == "kd" and settings["seed"] == SEEDS[0]:
-        result["onnx_same"] = _onnx_agreement(student, data, TASK)
+        result["onnx_same"] = onnx_agreement(trained.student, trained.data, TASK)
     return result
 
 
-def _onnx_agreement(student: Any, data: Any, task: Any) -> int:
+def onnx_agreement(student: Any, data: Any, task: Any) -> int:
     """Of how many report samples the exported graph's top class is the torch student's."""
     from compactor.evaluation import artifact_answers, same_answers, student_answers
     from compactor.release.artifacts import export_source
@@ -82,9 +91,10 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         rates[arm] = best_rate([run for run in mine if run["settings"]["seed"] == SEEDS[0]])
         right[arm] = at_rate(mine, rates[arm])
     found = {
-        f"top1_{arm}": top1(right[arm], f"{arm}, resnet8, lr {rates[arm]:g} chosen on select") for arm in ARMS
+        f"top1_{arm}": top1(right[arm], f"{arm}, resnet8, lr {rates[arm]:g} chosen on select", arm)
+        for arm in ARMS
     }
-    found["kd_gain"] = gain(right["supervised"], right["kd"], "kd from resnet56 minus supervised")
+    found["kd_gain"] = gain(right["supervised"], right["kd"], "kd from resnet56 minus supervised", *ARMS)
     exported = next(
         run
         for run in _of(runs, "kd")
@@ -99,7 +109,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         low,
         high,
         "ONNX fp32 and torch, distilled student of seed 0: same top class",
-        "",
+        arms=("kd",),
     )
     return found
 

@@ -7,15 +7,12 @@ says.
 
 from typing import Any
 
-from benchmarks.arms import TRAINING, at_rate, best_rate, gain, score, top1, train
-from benchmarks.results_file import Figure, Run
+from benchmarks.arm_figures import at_rate, best_rate, gain, top1
+from benchmarks.arms import score, train
+from benchmarks.figures import Figure, Run
 
 NAME = "digits_kd"
 COMMAND = "make acceptance"
-SOURCES = (
-    *TRAINING,
-    "compactor.methods.kd",
-)
 SEEDS, RATES, ROWS = (0, 1, 2), (0.03, 0.1, 0.3), (60, 200, 1168)
 SETTINGS = {
     "student": "cifar:resnet8 width 8",
@@ -39,10 +36,14 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     ]
 
 
-def execute(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train one student; keep which report samples it gets right."""
+def arm(settings: dict[str, Any]) -> str:
+    """Name the arm of a run."""
+    return f"{settings['arm']}_{settings['rows']}"
+
+
+def recipe(settings: dict[str, Any]) -> Any:
+    """Return the shipped recipe with fewer rows for the student, or without its teachers."""
     from compactor.recipe.load import load_recipe
-    from compactor.tasks.image_classification import TASK
 
     overrides = [
         f"seed={settings['seed']}",
@@ -53,8 +54,14 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
     ]
     if settings["arm"] == "supervised":
         overrides += ["stages.2.method=supervised", "stages.2.options={}"]
-    student, data = train(load_recipe("digits", overrides), NAME)
-    return score(student, data, TASK)
+    return load_recipe("digits", overrides)
+
+
+def execute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Train one student; keep which report samples it gets right."""
+    from compactor.tasks.image_classification import TASK
+
+    return score(train(recipe(settings), NAME), TASK)
 
 
 def figures(runs: list[Run]) -> dict[str, Figure]:
@@ -67,7 +74,9 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             rate = best_rate(mine)
             right[arm] = at_rate(mine, rate)
             about = f"{arm}, {rows} student rows, lr {rate:g} chosen on select"
-            found[f"top1_{arm}_{rows}"] = top1(right[arm], about)
+            found[f"top1_{arm}_{rows}"] = top1(right[arm], about, f"{arm}_{rows}")
         about = f"kd minus supervised, {rows} student rows"
-        found[f"kd_gain_{rows}"] = gain(right["supervised"], right["kd"], about)
+        found[f"kd_gain_{rows}"] = gain(
+            right["supervised"], right["kd"], about, *(f"{arm}_{rows}" for arm in ARMS)
+        )
     return found

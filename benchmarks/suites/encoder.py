@@ -10,27 +10,24 @@ teacher. Pretraining stages are trained once; seeds vary what follows: fine-tuni
 import json
 from typing import Any
 
-from benchmarks.arms import CACHE, train_recorded
-from benchmarks.results_file import ROOT, Figure, Run
+from benchmarks.arms import CACHE, kept, train
+from benchmarks.figures import Figure, Run
 from benchmarks.workers import worker_result
-from compactor.cache.digest import digest_of
 
 NAME = "encoder"
 COMMAND = "make acceptance"
-SOURCES = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
-    "compactor.methods.supervised",
-    "compactor.methods.encoder",
-    "compactor.objectives.divergences",
-    "compactor.models.hf.build",
-    "compactor.models.encoder",
-    "compactor.models.text_students",
-    "compactor.tasks.masked_lm",
-    "compactor.tasks.texts",
-    "benchmarks.arms",
-    "benchmarks.encoder_worker",
-)
+SHARED = ("stage", "hop", "mlm")
+MODELS = ("compactor.models.hf.build", "compactor.models.encoder", "compactor.models.text_students")
+COMPUTES = {
+    "size": (*MODELS, "compactor.release.artifacts", "compactor_exporters.int8.export"),
+    "latency": (*MODELS, "compactor.release.artifacts", "compactor_runtimes.backends.ort"),
+    "step": (*MODELS, "compactor.trainer.fit", "compactor.methods.supervised", "compactor.tasks.texts"),
+    "padding": ("compactor.tasks.texts",),
+    "vocabulary": (*MODELS, "compactor.trainer.fit", "compactor.methods.supervised", "compactor.tasks.texts"),
+}
+WORKER = ("benchmarks.encoder_worker",)
+COMPUTES |= {name: (*COMPUTES[name], *WORKER) for name in ("latency", "step", "padding")}
+TIMED = ("latency", "step")
 SIZES = {"student": "encoder:4x256", "tiny": "encoder:2x128"}
 SEEDS = {"snips": (0, 1, 2), "atis": (0,), "hwu64": (0,)}
 MAIN = ("teacher", "student", "nodistill", "tiny")
@@ -79,6 +76,20 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     todo += [_run("snips", arm, 0) for arm in OTHERS] + [{"part": "vocabulary", "dataset": "snips"}]
     todo += [_run("snips", arm, seed) for seed in SEEDS["snips"][1:] for arm in ("tiny", *OTHERS)]
     return todo + [_run(dataset, arm, 0) for dataset in ("hwu64", "atis") for arm in OTHERS]
+
+
+def arm(settings: dict[str, Any]) -> str:
+    """Name the data and arm of a training, or the part that measures something else."""
+    return (
+        f"{settings['dataset']}/{settings['arm']}" if settings["part"] == "train" else str(settings["part"])
+    )
+
+
+def recipe(settings: dict[str, Any]) -> Any:
+    """Return what a training trains; None for what measures something else."""
+    if settings["part"] != "train":
+        return None
+    return arm_recipe(settings["dataset"], settings["arm"], settings["seed"])
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -174,8 +185,8 @@ def _with(loaded: Any, stages: list[Any]) -> Any:
 
 def trained(dataset: str, arm: str, seed: int) -> Any:
     """Train an arm, or open it from the cache."""
-    shared = ("stage", "hop", "mlm", "distil") if seed == 0 else ("stage", "hop", "mlm")
-    return train_recorded(arm_recipe(dataset, arm, seed), NAME, shared=shared)
+    shared = (*SHARED, "distil") if seed == 0 else SHARED
+    return train(arm_recipe(dataset, arm, seed), NAME, shared=shared)
 
 
 def _train(settings: dict[str, Any]) -> dict[str, Any]:
@@ -183,8 +194,7 @@ def _train(settings: dict[str, Any]) -> dict[str, Any]:
 
     found = trained(settings["dataset"], settings["arm"], settings["seed"])
     return answers(found.student, found.data, INTENT_SLOTS) | {
-        "steps": found.steps,
-        "train_s": round(found.seconds, 3),
+        **kept(found),
         "select": {
             key: round(value, 5) for key, value in found.history[-1].items() if key.startswith("select_")
         },
@@ -264,7 +274,7 @@ def _vocabulary(dataset: str) -> dict[str, Any]:
     loaded = load_recipe(f"{dataset}-encoder", ["data.vocabulary=null", "seed=0"])
     [stage] = [one for one in loaded.recipe.stages if one.id == "teacher"]
     stage = replace(stage, id="stage-whole", init=None, steps=WHOLE_STEPS, epochs=None)
-    found = train_recorded(_with(loaded, [stage]), NAME, shared="stage")
+    found = train(_with(loaded, [stage]), NAME, shared=SHARED)
     before = answers(found.student, found.data, INTENT_SLOTS)
     trimmed = load_recipe(f"{dataset}-encoder")
     data = DataSets(trimmed, SilentReporter()).open(trimmed.recipe.data)
@@ -292,13 +302,10 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
 
 
 def _run(dataset: str, arm: str, seed: int) -> dict[str, Any]:
-    """Settings of a training run; the recipe is no source module, so that its digest is one of them."""
-    recipe = ROOT / "compactor" / "recipes" / f"{dataset}-encoder.yaml"
     return {
         "part": "train",
         "dataset": dataset,
         "arm": arm,
         "seed": seed,
         "steps": json.dumps(STEPS[dataset]),
-        "recipe": digest_of(recipe.read_text(encoding="utf-8"))[:12],
     }

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from benchmarks.results_file import Figure, Run, spread
+from benchmarks.figures import Figure, Run, spread
 from benchmarks.workers import worker_result
 
 NAME = "encoder_memory"
 COMMAND = "make bench"
-SOURCES = ("compactor.models.encoder", "compactor.models.text_students", "benchmarks.encoder_memory_worker")
+COMPUTES = {
+    "": ("compactor.models.encoder", "compactor.models.text_students", "benchmarks.encoder_memory_worker")
+}
 SUBJECTS, REPEATS = ("before", "gathered", "dense"), 3
 SETTINGS = {
     "model": "encoder:4x256",

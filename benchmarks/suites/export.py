@@ -4,32 +4,38 @@ Real weights are judged on labelled samples that no export sees; random ones tel
 Needs the environment that `make test-optimum` makes, or COMPACTOR_OPTIMUM_PYTHON.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.export_table import RANDOM
-from benchmarks.results_file import Figure, Run, spread
+from benchmarks.figures import Figure, Run, spread
 
 NAME = "export"
 COMMAND = "make bench"
-SOURCES = (
-    "compactor.run.pipeline",  # two of the models are trained here
-    "compactor.release.export_model",
-    "compactor.cli.export_command",
+EXPORTERS = (
+    "compactor_exporters.onnx_fp32",
+    "compactor_exporters.fp16.export",
+    "compactor_exporters.int8.export",
+    "compactor_exporters.onnx_fused",
+)
+MODELS = (
     "compactor.models.cifar",
     "compactor.models.hf.build",
     "compactor.models.timm_models",
     "compactor.models.imported",
     "compactor.tasks.image_classification",
     "compactor.tasks.texts",
-    "compactor_exporters.onnx_fp32",
-    "compactor_exporters.fp16.export",
-    "compactor_exporters.int8.export",
-    "compactor_exporters.onnx_fused",
-    "benchmarks.export_models",
-    "benchmarks.export_peers",
-    "benchmarks.export_wall",
-    "benchmarks.export_negatives",
 )
+COMPUTES = {
+    # two of the models are trained here
+    "variants": ("compactor.run.pipeline", "compactor.release.export_model", *EXPORTERS, *MODELS)
+    + ("benchmarks.export_models",),
+    "classic": (*EXPORTERS, *MODELS, "benchmarks.export_peers"),
+    "optimum-o2": (*EXPORTERS, *MODELS, "benchmarks.export_peers"),
+    "wall": ("compactor.cli.export_command", *EXPORTERS, *MODELS, "benchmarks.export_wall"),
+    "negative": (*EXPORTERS, *MODELS, "benchmarks.export_negatives"),
+}
+TIMED = ("variants", "classic", "optimum-o2", "wall")
 ROUNDS = 5
 SETTINGS = {"rounds": ROUNDS, "threads": "each runtime's default"}
 VISION_PEERS = ("resnet20", "mobilenetv3_large_100", "resnet50d")
@@ -45,6 +51,11 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     todo += [{"part": "classic", "model": model, "rounds": ROUNDS} for model in VISION_PEERS]
     todo += [{"part": "optimum-o2", "shape": shape, "rounds": ROUNDS} for shape in TEXT_SHAPES]
     return [*todo, {"part": "wall", "rounds": ROUNDS}, {"part": "negative"}]
+
+
+def arm(settings: dict[str, Any]) -> str:
+    """Name the part of a run."""
+    return str(settings["part"])
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -67,17 +78,21 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     by_part: dict[str, list[Run]] = {}
     for run in runs:
         by_part.setdefault(run["settings"]["part"], []).append(run)
-    told = _of_tables([run["result"] for run in by_part.get("variants", [])])
+    of_tables = _of_tables([run["result"] for run in by_part.get("variants", [])])
+    told = {name: replace(one, arms=("variants",)) for name, one in of_tables.items()}
     told |= _of_peers(by_part.get("classic", []), by_part.get("optimum-o2", []))
     for run in by_part.get("wall", []):
-        told |= _of_wall(run["result"])
+        told |= {name: replace(one, arms=("wall",)) for name, one in _of_wall(run["result"]).items()}
     for run in by_part.get("negative", []):
         cases = run["result"]["cases"]
         caught = [one for one in cases if one["caught_by"]]
         held = "passes" if run["result"]["control_passes"] else "DOES NOT PASS"
         about = f"damaged artifacts that verification or a gate refuses; what is not damaged {held}"
-        told["negative_tests_caught"] = _count(len(caught), len(cases), about)
-        told["negative_tests_total"] = _count(len(cases), len(cases), "kinds of damage tried on real models")
+        both = {
+            "negative_tests_caught": _count(len(caught), len(cases), about),
+            "negative_tests_total": _count(len(cases), len(cases), "kinds of damage tried on real models"),
+        }
+        told |= {name: replace(one, arms=("negative",)) for name, one in both.items()}
     return told
 
 
@@ -135,12 +150,18 @@ def _of_peers(classic: list[Run], optimum: list[Run]) -> dict[str, Figure]:
     for run in classic:
         model = run["settings"]["model"]
         told[f"vs_classic_{model}"] = spread(
-            run["result"]["ratios"], "", f"our graph's time over the classic exporter's, {model}", "<= 1.05"
+            run["result"]["ratios"],
+            "",
+            f"our graph's time over the classic exporter's, {model}",
+            "<= 1.05",
+            ("classic",),
         )
     for run in optimum:
         shape = run["settings"]["shape"]
         about = f"our fused MiniLM, pooling included, over optimum's O2 graph without it, {shape} tokens"
-        told[f"vs_optimum_o2_{shape}"] = spread(run["result"]["ratios"], "", about, "<= 1.05")
+        told[f"vs_optimum_o2_{shape}"] = spread(
+            run["result"]["ratios"], "", about, "<= 1.05", ("optimum-o2",)
+        )
         if shape == JUDGED_SHAPE:
             told["graph_latency_ratio_vs_optimum_minilm"] = told[f"vs_optimum_o2_{shape}"]
     return told

@@ -1,7 +1,8 @@
 """What do stored labels and their calibration cost or bring in accuracy? The shipped recipe `cifar10-fkd`.
 
-Four arms with equal steps, crops and students: hard labels, a live teacher with the loss of FKD, FKD from the
-store, FerKD from the same store. Supervised, live and FKD try three learning rates with the first seed, and
+Arms with equal steps, crops and students: hard labels, a live teacher with the loss of FKD, FKD from the
+store with four crops of an image a step and with one (a step then sees as many images as on-line
+distillation does), FerKD from the same store. All but FerKD try three learning rates with the first seed, and
 the best on select is trained with the others; FerKD takes FKD's rate and tries three sets of thresholds
 instead. The parts of FerKD and other numbers of crops an image are one seed each, judged on select alone. Of
 the report split (the 10,000 test images) only the chosen settings' answers are used.
@@ -10,19 +11,13 @@ the report split (the 10,000 test images) only the chosen settings' answers are 
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arms import CACHE, TRAINING, at_rate, best_rate, gain, score_recorded, top1, train_recorded
-from benchmarks.results_file import Figure, Run, spread
+from benchmarks.arm_figures import at_rate, best_rate, gain, top1
+from benchmarks.arms import CACHE, score, train
+from benchmarks.figures import Figure, Run, spread
 
 NAME = "ferkd"
 COMMAND = "make acceptance"
-SOURCES = (
-    *TRAINING,
-    "compactor.methods.kd",
-    "compactor.methods.fkd",
-    "compactor.methods.ferkd",
-    "compactor.objectives.divergences",
-    "benchmarks.arms",
-)
+COMPUTES = {"labels": ("compactor.label_store.make",)}
 SEEDS, RATES = (0, 1, 2), (0.05, 0.1, 0.2)
 BASE = {"recipe": "cifar10-fkd", "limit": {"train": 10_000}, "crops": 16, "epochs": 16, "batch": 80}
 SETTINGS = {
@@ -39,6 +34,7 @@ TUNED: dict[str, tuple[str, dict[str, Any]]] = {
     "supervised": ("supervised", {}),
     "online_kd": ("kd", {"divergence": "soft_ce", "temperature": 1.0, "soft_weight": 1.0}),
     "fkd_n4": ("fkd", {"crops_per_image": 4}),
+    "fkd_n1": ("fkd", {"crops_per_image": 1}),
 }
 THRESHOLDS: dict[str, dict[str, float]] = {
     "ferkd_wide": {"low": 0.05, "mid": 0.2},
@@ -60,7 +56,7 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     },
     "selfmix": ("fkd", {"crops_per_image": 4, "mixing": "self"}),
     "batch_mixing": ("fkd", {"crops_per_image": 4, "mixing": "batch"}),
-    **{f"fkd_n{views}": ("fkd", {"crops_per_image": views}) for views in (1, 2, 8)},
+    **{f"fkd_n{views}": ("fkd", {"crops_per_image": views}) for views in (2, 8)},
 }
 ARMS = TUNED | FERKD | PARTS
 WHAT = {
@@ -94,11 +90,18 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     return todo
 
 
-def execute(settings: dict[str, Any]) -> dict[str, Any]:
-    """Make the labels, or train one student and keep its curve and what it gets right."""
+def arm(settings: dict[str, Any]) -> str:
+    """Name the arm of a run."""
+    return str(settings["arm"])
+
+
+def recipe(settings: dict[str, Any]) -> Any:
+    """Return the shipped recipe with the method of an arm; None where labels are only made."""
+    return None if settings["arm"] == "labels" else _recipe(settings)
+
+
+def _recipe(settings: dict[str, Any]) -> Any:
     from compactor.recipe.load import load_recipe
-    from compactor.run.label import label_recipe
-    from compactor.tasks.image_classification import TASK
 
     is_labels = settings["arm"] == "labels"
     method, options = ARMS["fkd_n4" if is_labels else settings["arm"]]
@@ -110,14 +113,23 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
         f"stages.0.method={method}",
         f"stages.0.options={options}",
     ]
-    if is_labels:
-        [made] = label_recipe(load_recipe(settings["recipe"], overrides), runs=CACHE / NAME)
-        return {"records": made.records, "size_bytes": made.size_bytes}
-    overrides += [f"seed={settings['seed']}", f"stages.0.lr={settings['lr']}"]
+    if not is_labels:
+        overrides += [f"seed={settings['seed']}", f"stages.0.lr={settings['lr']}"]
     if method in ("supervised", "kd"):
         overrides.append("stages.0.labels=null")
-    trained = train_recorded(load_recipe(settings["recipe"], overrides), NAME)
-    result = score_recorded(trained, TASK)
+    return load_recipe(settings["recipe"], overrides)
+
+
+def execute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Make the labels, or train one student and keep its curve and what it gets right."""
+    from compactor.run.label import label_recipe
+    from compactor.tasks.image_classification import TASK
+
+    if settings["arm"] == "labels":
+        [made] = label_recipe(_recipe(settings), runs=CACHE / NAME)
+        return {"records": made.records, "size_bytes": made.size_bytes}
+    trained = train(recipe(settings), NAME)
+    result = score(trained, TASK)
     if "calibration" in trained.targets:
         calibration = trained.targets["calibration"]
         result["calibration"] = {name: value for name, value in calibration.items() if name != "by_class"}
@@ -132,14 +144,21 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     for arm, mine in arms.items():
         tried = f"lr {mine[0]['settings']['lr']:g}"
         tried += f", {mine[0]['settings']['arm']}" if arm == "ferkd" else ""
-        found[f"top1_{arm}"] = top1(right[arm], f"{WHAT[arm]}, resnet8, {tried} chosen on select")
-    found["fkd_gain"] = gain(right["supervised"], right["fkd_n4"], "FKD minus hard labels")
-    found["fkd_vs_online"] = gain(right["online_kd"], right["fkd_n4"], "FKD minus live teacher")
-    found["ferkd_gain"] = gain(right["fkd_n4"], right["ferkd"], "FerKD minus FKD")
+        about = f"{WHAT[arm]}, resnet8, {tried} chosen on select"
+        found[f"top1_{arm}"] = top1(right[arm], about, *_rests_on(arms, arm))
+    for name, before, after, about in (
+        ("fkd_gain", "supervised", "fkd_n4", "FKD minus hard labels"),
+        ("fkd_vs_online", "online_kd", "fkd_n4", "FKD minus live teacher"),
+        ("ferkd_gain", "fkd_n4", "ferkd", "FerKD minus FKD"),
+        ("fkd_n1_minus_supervised", "supervised", "fkd_n1", "FKD with 1 crop an image minus hard labels"),
+        ("fkd_n1_minus_online_kd", "online_kd", "fkd_n1", "FKD with 1 crop an image minus a live teacher"),
+        ("fkd_n1_minus_fkd_n4", "fkd_n4", "fkd_n1", "FKD with 1 crop an image minus 4 crops"),
+    ):
+        found[name] = gain(right[before], right[after], about, *_rests_on(arms, before, after))
     for arm, mine in arms.items():
-        found[f"train_s_{arm}"] = spread(
-            [run["result"]["train_s"] for run in mine], "s", f"{WHAT[arm]}, {_steps(mine[0])} steps"
-        )
+        seconds = [run["result"]["train_s"] for run in mine]
+        about = f"{WHAT[arm]}, {_steps(mine[0])} steps"
+        found[f"train_s_{arm}"] = spread(seconds, "s", about, arms=_rests_on(arms, arm))
     found |= _on_select(runs, arms)
     return found | _bins(arms["ferkd"][0])
 
@@ -149,13 +168,18 @@ def _on_select(runs: list[Run], arms: dict[str, list[Run]]) -> dict[str, Figure]
 
     rate = arms["fkd_n4"][0]["settings"]["lr"]
     firsts = {"fkd_n4": arms["fkd_n4"][0], "ferkd": arms["ferkd"][0]}
-    firsts |= {arm: run for arm in PARTS for run in _of(runs, arm) if run["settings"]["lr"] == rate}
+    firsts |= {
+        arm: run
+        for arm in ("fkd_n1", *PARTS)
+        for run in _of(runs, arm)
+        if run["settings"]["lr"] == rate and run["settings"]["seed"] == SEEDS[0]
+    }
     found = {}
     for arm, run in firsts.items():
         share, n = run["result"]["select_accuracy"], run["result"]["select_rows"]
         low, high = wilson(round(share * n), n)
         about = f"{WHAT[arm]}: select split, one seed, lr {rate:g}"
-        found[f"select_{arm}"] = Figure(share, "share", n, low, high, about)
+        found[f"select_{arm}"] = Figure(share, "share", n, low, high, about, arms=(run["settings"]["arm"],))
     return found
 
 
@@ -167,7 +191,9 @@ def _bins(run: Run) -> dict[str, Figure]:
     for name, share in calibration["shares"].items():
         low, high = wilson(round(share * views), views)
         about = f"recorded crops in bin {name}, {run['settings']['arm']}"
-        found[f"bins_{name.replace('-', '_')}"] = Figure(share, "share", views, low, high, about)
+        found[f"bins_{name.replace('-', '_')}"] = Figure(
+            share, "share", views, low, high, about, arms=(run["settings"]["arm"],)
+        )
     return found
 
 
@@ -180,6 +206,11 @@ def plot(runs: list[Run], folder: Path) -> None:
 
 def _run(arm: str, rate: float, seed: int) -> dict[str, Any]:
     return {**BASE, "arm": arm, "lr": rate, "seed": seed}
+
+
+def _rests_on(arms: dict[str, list[Run]], *names: str) -> tuple[str, ...]:
+    """The arms of runs that a figure is computed from."""
+    return tuple(str(arms[name][0]["settings"]["arm"]) for name in names)
 
 
 def _of(runs: list[Run], arm: str) -> list[Run]:

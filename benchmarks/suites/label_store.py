@@ -9,28 +9,32 @@ measured beside it: together they bound what storing labels can save.
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from statistics import mean
 from typing import Any
 
-from benchmarks.results_file import ROOT, Figure, Run, spread
+from benchmarks.figures import Figure, Run, spread
+from benchmarks.workers import ROOT
 
 NAME = "label_store"
 COMMAND = "make bench"
-SOURCES = (
-    "compactor.trainer.fit",
-    "compactor.run.stages",
+STORES = (
     "compactor.label_store.make",
     "compactor.label_store.store",
-    "compactor.methods.supervised",
-    "compactor.methods.kd",
-    "compactor.methods.fkd",
-    "compactor.objectives.divergences",
     "compactor.models.cifar",
     "compactor.tasks.image_classification",
     "compactor.data.named",
     "benchmarks.label_store_worker",
+)
+TRAINS = (
+    "compactor.trainer.fit",
+    "compactor.methods.supervised",
+    "compactor.methods.kd",
+    "compactor.methods.fkd",
     "benchmarks.peers.bare_loop",
 )
+COMPUTES = {"size": STORES, "speed": (*STORES, *TRAINS)}
+TIMED = ("speed",)
 BASE = {"teachers": ["resnet56", "resnet44"], "student": "resnet20", "crops": 16, "batch": 128}
 STORE = {**BASE, "images": 2_560}
 HARD_IMAGES = 10_000  # a pass of hard labels takes each image once, one from the store four times
@@ -63,6 +67,11 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     return found
 
 
+def arm(settings: dict[str, Any]) -> str:
+    """Name what a run is of: bytes and divergences, or time."""
+    return "size" if settings["subject"] == "size" else "speed"
+
+
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Execute one subject in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.label_store_worker", json.dumps(settings)]
@@ -75,7 +84,8 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
 
 def figures(runs: list[Run]) -> dict[str, Figure]:
     """Bytes and divergences of the store; ratios as medians over blocks."""
-    return _sizes(runs[0]["result"]) | _speeds(runs)
+    sizes = {name: replace(one, arms=("size",)) for name, one in _sizes(runs[0]["result"]).items()}
+    return sizes | {name: replace(one, arms=("speed",)) for name, one in _speeds(runs).items()}
 
 
 def _sizes(result: dict[str, Any]) -> dict[str, Figure]:

@@ -17,19 +17,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.arms import TRAINING, at_rate, best_rate, gain, score_recorded, top1, train_recorded
-from benchmarks.results_file import ROOT, Figure, Run, spread
-from benchmarks.workers import worker_result
+from benchmarks.arm_figures import at_rate, best_rate, gain, top1
+from benchmarks.arms import score, train
+from benchmarks.figures import Figure, Run, spread
+from benchmarks.workers import ROOT, worker_result
 
 NAME = "meal_v2"
 COMMAND = "make acceptance"
-SOURCES = (
-    *TRAINING,
-    "compactor.methods.meal_v2",
-    "compactor.objectives.discriminator",
-    "benchmarks.arms",
-    "benchmarks.meal_v2_worker",
-)
+SHARED = ("pretrain",)
+COMPUTES = {
+    "step": ("benchmarks.meal_v2_worker", "benchmarks.foundation_worker", "benchmarks.peers.bare_loop"),
+    "imagenet_smoke": ("compactor.run.pipeline", "compactor.methods.meal_v2", "compactor.models.timm_models"),
+}
+TIMED = ("step",)
 SEEDS, RATES = (0, 1, 2), (0.01, 0.03, 0.1)
 BASE = {"recipe": "cifar10-meal-v2", "limit": {"train": 20_000}, "crops": 10, "epochs": 10, "batch": 128}
 SETTINGS = {
@@ -76,20 +76,29 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
     return [*todo, {"part": "imagenet_smoke"}]
 
 
+def arm(settings: dict[str, Any]) -> str:
+    """Name the arm of a run, or the part that trains none."""
+    return str(settings.get("arm", settings["part"]))
+
+
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Time a step, start the big recipe, or train one student and keep its curve and what it gets right."""
     if settings["part"] == "step":
         return worker_result("benchmarks.meal_v2_worker", settings["subject"])
     if settings["part"] == "imagenet_smoke":
         return _imagenet_smoke()
-    return _train(settings)
+    from compactor.tasks.image_classification import TASK
+
+    return score(train(recipe(settings), NAME, shared=SHARED), TASK)
 
 
-def _train(settings: dict[str, Any]) -> dict[str, Any]:
+def recipe(settings: dict[str, Any]) -> Any:
+    """Return the shipped recipe as an arm changes it; None where nothing is trained."""
+    if settings["part"] != "train":
+        return None
     import msgspec
 
     from compactor.recipe.load import load_recipe
-    from compactor.tasks.image_classification import TASK
 
     overrides = [
         f"data.limit={settings['limit']}",
@@ -106,8 +115,7 @@ def _train(settings: dict[str, Any]) -> dict[str, Any]:
         [pretrain, distil] = loaded.recipe.stages
         kept = [pretrain if settings["arm"] == "init" else distil]
         loaded = msgspec.structs.replace(loaded, recipe=msgspec.structs.replace(loaded.recipe, stages=kept))
-    trained = train_recorded(loaded, NAME, shared="pretrain")
-    return score_recorded(trained, TASK)
+    return loaded
 
 
 def _imagenet_smoke() -> dict[str, Any]:
@@ -148,7 +156,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     found = {}
     for arm, mine in arms.items():
         rate = "" if arm == "init" else f", lr {mine[0]['settings']['lr']:g} chosen on select"
-        found[f"top1_{arm}"] = top1(right[arm], f"{WHAT[arm]}, resnet8{rate}")
+        found[f"top1_{arm}"] = top1(right[arm], f"{WHAT[arm]}, resnet8{rate}", arm)
     for name, before, after in (
         ("gain_over_hard", "hard", "meal_v2"),
         ("gain_over_init", "init", "meal_v2"),
@@ -156,12 +164,14 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         ("gain_of_discriminator", "no_discriminator", "meal_v2"),
         ("gain_of_start", "scratch", "meal_v2"),
     ):
-        found[name] = gain(right[before], right[after], f"{WHAT[after]} minus {WHAT[before]}")
+        about = f"{WHAT[after]} minus {WHAT[before]}"
+        found[name] = gain(right[before], right[after], about, before, after)
     found["step_ratio"] = _step_ratio(runs)
     [smoke] = [run["result"] for run in runs if run["settings"]["part"] == "imagenet_smoke"]
     started = float(smoke["exit_code"] == 0)
     about = f"smoke run of imagenet-meal-v2 to a bundle, random weights: {', '.join(smoke['models'])}"
-    return found | {"imagenet_smoke_passes": Figure(started, "of 1", 1, started, started, about, ">= 1")}
+    passes = Figure(started, "of 1", 1, started, started, about, ">= 1", ("imagenet_smoke",))
+    return found | {"imagenet_smoke_passes": passes}
 
 
 def _step_ratio(runs: list[Run]) -> Figure:
@@ -171,12 +181,13 @@ def _step_ratio(runs: list[Run]) -> Figure:
         if run["settings"]["part"] == "step"
     }
     live, *parts = STEP_SUBJECTS
-    ratios = [times[live, block] / sum(times[part, block] for part in parts) for block in range(BLOCKS)]
+    blocks = sorted({block for _, block in times})
+    ratios = [times[live, block] / sum(times[part, block] for part in parts) for block in blocks]
     about = (
         "step of meal_v2 with two live teachers and discriminator, augmentation included, over a "
         "hand-written loop's step and the two teachers' forwards measured alone; resnet8, batch 128"
     )
-    return spread(ratios, "", about, "<= 1.05")
+    return spread(ratios, "", about, "<= 1.05", ("step",))
 
 
 def plot(runs: list[Run], folder: Path) -> None:

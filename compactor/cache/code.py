@@ -51,11 +51,14 @@ def code_digest(modules: Collection[str], *, alone: Collection[str] = ()) -> str
         modules: as in `code_closure`.
         alone: modules that count without what they import, as `modules` name all of it that matters.
     """
-    named = sorted({*modules, *alone})
+    return digest_of({"named": sorted({*modules, *alone}), "code": code_parts(modules, alone=alone)})
+
+
+def code_parts(modules: Collection[str], *, alone: Collection[str] = ()) -> dict[str, str]:
+    """What `code_digest` is made of, module by module: name -> SHA-256 of what counts of it."""
     files = code_closure(modules)
     files |= {name: file for name in alone if (file := _file(name)) is not None}
-    code = {name: _what_counts(file.read_bytes())[0] for name, file in files.items()}
-    return digest_of({"named": named, "code": code})
+    return {name: _what_counts(file.read_bytes())[0] for name, file in files.items()}
 
 
 def code_closure(modules: Collection[str]) -> dict[str, Path]:
@@ -67,7 +70,7 @@ def code_closure(modules: Collection[str]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     queue = [name.partition(":")[0] for name in modules]
-    moved = [name for name in queue if _is_own(name) and _file(name) is None]
+    moved = [name for name in queue if _is_own(name) and not is_module(name)]
     assert not moved, f"named, but there are no such modules: {', '.join(moved)}"
     while queue:
         name = queue.pop()
@@ -78,6 +81,11 @@ def code_closure(modules: Collection[str]) -> dict[str, Path]:
         queue += [imported for imported in _what_counts(file.read_bytes())[1] if _is_own(imported)]
         queue += [package] if "." in (package := name.rpartition(".")[0]) else []  # rule 3
     return found
+
+
+def is_module(name: str) -> bool:
+    """Whether there is a Python file of this name, or of this "module:attr"; nothing is imported."""
+    return _file(name.partition(":")[0]) is not None
 
 
 def _is_silent(name: str) -> bool:

@@ -112,12 +112,29 @@ class _Planner:
                 self.loaded, spec, data, self.folders, self.digests, self.done, known=self.known
             )
             _require_usable(labels)
-        digest = self._digest(spec, task, teachers, data.digest, labels)
+        computes = self._computes(spec, task, teachers, stored=labels is not None)
+        digest = self._digest(spec, task, teachers, data.digest, labels, computes)
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
+        student = recipe.stage_student(spec)
         return PlannedStage(
-            spec, task, recipe.stage_student(spec), teachers, data, labels, digest, folder, action, why
+            spec, task, student, teachers, data, labels, computes, digest, folder, action, why
         )
+
+    def _computes(
+        self, spec: StageSpec, task: str, teachers: tuple[ModelSpec | str, ...], *, stored: bool
+    ) -> tuple[str, ...]:
+        """Name the modules that, with TRAINS, decide what a stage comes to, as `code_digest` takes them."""
+        recipe = self.loaded.recipe
+        models = [recipe.stage_student(spec), *(one for one in teachers if isinstance(one, ModelSpec))]
+        method = method_named(spec.method, f"stage {spec.id}")
+        found = [*ALWAYS, TASKS[task], WRAPPERS[task], METHODS[spec.method]]
+        found += [TARGETS[name] for name in method.targets]
+        found += [target for model in models for target in model_sources(model)]
+        found += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
+        found += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
+        found += FROM_STORE if stored else ()
+        return tuple(dict.fromkeys(found))
 
     def _digest(
         self,
@@ -126,6 +143,7 @@ class _Planner:
         teachers: tuple[ModelSpec | str, ...],
         data: str,
         labels: LabelJob | None,
+        computes: tuple[str, ...],
     ) -> str:
         """Cache key; an earlier stage, or a label store, that the stage refers to enters by its own key.
 
@@ -135,14 +153,6 @@ class _Planner:
         """
         recipe, known = self.loaded.recipe, self.known
         student = recipe.stage_student(spec)
-        models = [student, *(teacher for teacher in teachers if isinstance(teacher, ModelSpec))]
-        method = method_named(spec.method, f"stage {spec.id}")
-        sources = [*ALWAYS, TASKS[task], WRAPPERS[task], METHODS[spec.method]]
-        sources += [TARGETS[name] for name in method.targets]
-        sources += [target for model in models for target in model_sources(model)]
-        sources += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
-        sources += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
-        sources += FROM_STORE if labels is not None else ()
         return digest_of(
             {
                 "stage": msgspec.to_builtins(spec)
@@ -156,7 +166,7 @@ class _Planner:
                 "labels": None if labels is None else labels.digest,
                 "teachers": [known.reference(teacher, self.digests) for teacher in teachers],
                 "versions": tool_versions(TOOLS),
-                "source": code_digest(sources, alone=[TRAINS]),
+                "source": code_digest(computes, alone=[TRAINS]),
             }
         )
 

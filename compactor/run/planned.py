@@ -40,7 +40,8 @@ class PlannedStage:
     """A stage that can run here.
 
     `teachers` are those that it learns from, none where its method learns from nobody; `labels` is the store
-    that takes their place; `digest` is its cache key and `folder` where it lies once it is trained.
+    that takes their place; `computes` are the modules whose code decides what comes out; `digest` is its
+    cache key and `folder` where it lies once it is trained.
     """
 
     spec: StageSpec
@@ -49,6 +50,7 @@ class PlannedStage:
     teachers: tuple[ModelSpec | str, ...]
     data: "Dataset"
     labels: LabelJob | None
+    computes: tuple[str, ...]
     digest: str
     folder: Path
     action: Action

@@ -27,7 +27,7 @@ from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers, open_teacher
 from compactor.trainer.contracts import Preset
-from compactor.trainer.fit import FitResult, fit
+from compactor.trainer.fit import FitResult, Watch, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import write_whole
@@ -39,12 +39,16 @@ TARGETS = "targets.json"  # what a method has to say of its targets, beside the 
 
 @dataclass
 class StageRunner:
-    """Run planned stages in their order; `done` holds the model folders of those that are finished, by id."""
+    """Run planned stages in their order; `done` holds the model folders of those that are finished, by id.
+
+    `watch` is called after each step of a training.
+    """
 
     plan: Plan
     reporter: Reporter
     journal: Journal
     deadline_s: float | None = None
+    watch: Watch | None = None
     done: dict[str, Path] = field(default_factory=dict)
 
     def run(self, stage: PlannedStage) -> Path:
@@ -67,6 +71,7 @@ class StageRunner:
             journal=self.journal,
             store=store,
             deadline_s=self.deadline_s,
+            watch=self.watch,
         )
         return stage.folder
 
@@ -126,6 +131,7 @@ def train_stage(
     journal: Journal,
     store: LabelStore | None = None,
     deadline_s: float | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train a stage into its folder and return its model folder; an interrupted training goes on there.
 
@@ -137,6 +143,7 @@ def train_stage(
         journal: where events go.
         store: the label store of a stage with `labels`, which takes the place of its teachers.
         deadline_s: time of `time.monotonic()` at which training stops as if the user had asked.
+        watch: called after each step; what it raises ends the training.
 
     Raises:
         InterruptedRun: the user or the deadline stopped it; the checkpoint is kept.
@@ -178,6 +185,7 @@ def train_stage(
             reporter=reporter,
             journal=journal,
             deadline_s=deadline_s,
+            watch=watch,
         )
         if is_main_process():
             save_model(student, stage.student, folder / STUDENT)

@@ -30,6 +30,7 @@ from compactor.trainer.memory import keep_freed_memory
 from compactor.trainer.stepper import Stepper
 from compactor_runtimes.errors import InterruptedRun, UsageError
 
+Watch = Callable[[int, nn.Module, torch.Tensor], None]  # steps done, the student, the loss of the last step
 CHECKPOINT_EVERY_S = 60.0
 SHOW_EVERY_S = 0.25
 SELECT = "select_"  # how the figures on select are called in an epoch's record
@@ -66,6 +67,7 @@ def fit(
     reporter: Reporter | None = None,
     journal: Journal | None = None,
     deadline_s: float | None = None,
+    watch: Watch | None = None,
 ) -> FitResult:
     """Train `student` in place, going on from `folder`'s checkpoint where there is one.
 
@@ -86,6 +88,7 @@ def fit(
         reporter: where progress goes.
         journal: where events go.
         deadline_s: time of `time.monotonic()` at which training stops as if the user had asked.
+        watch: called after each step, in every process; what it raises ends the training.
 
     Raises:
         InterruptedRun: the user or the deadline stopped it; the checkpoint is written.
@@ -111,7 +114,7 @@ def fit(
             started_s = time.perf_counter()
             stepper.teachers = RememberedTeachers(stepper.teachers, counted(each_once(), bar))
             asked_s = time.perf_counter() - started_s
-    run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None))
+    run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None), watch)
     with (
         stop_on_signal(deadline_s) as wish,
         reporter.bar(f"train {name}", run.steps) as bar,
@@ -145,8 +148,17 @@ class _Run:
     A pass is one list of positions; it counts for one epoch, or for several where the sampler says so.
     """
 
-    def __init__(self, stepper: Stepper, loader: Loader, seed: int, path: Path, journal: Journal) -> None:
+    def __init__(
+        self,
+        stepper: Stepper,
+        loader: Loader,
+        seed: int,
+        path: Path,
+        journal: Journal,
+        watch: Watch | None,
+    ) -> None:
         self.stepper, self.loader, self.seed, self.path, self.journal = stepper, loader, seed, path, journal
+        self.watch = watch
         self.training, self.name, self.sampler = stepper.training, stepper.name, stepper.preset.sampler
         per_epoch = loader.steps(self.sampler.samples(len(loader))) / self.sampler.span(0)
         self.steps = self.training.steps or self._steps(self.training.epochs or 0)
@@ -180,11 +192,15 @@ class _Run:
         started_s, samples, shown_s = time.perf_counter(), 0, 0.0
         tick_s = started_s  # of a step's start: making its batch is part of it
         for batch in self.loader.epoch(self.epoch, positions, start=self.offset, crops=crops):
-            self.stepper(batch, Step(self.step, self.steps, self.epoch, self.epochs), warmup=self.warmup)
+            at = Step(self.step, self.steps, self.epoch, self.epochs)
+            loss = self.stepper(batch, at, warmup=self.warmup)
             self.step += 1
             self.offset += 1
             now_s = time.perf_counter()
             self.seconds, tick_s = self.seconds + now_s - tick_s, now_s
+            if self.watch is not None:
+                self.watch(self.step, self.stepper.student, loss)
+                tick_s = time.perf_counter()  # watching is no training
             samples += batch.size * self.stepper.accelerator.num_processes
             if now_s - shown_s > SHOW_EVERY_S:
                 shown_s = now_s

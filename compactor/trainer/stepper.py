@@ -62,8 +62,8 @@ class Stepper:
         self.sums: dict[str, Tensor] = {}  # of each term's means over the `counted` steps of this epoch
         self.counted = 0
 
-    def __call__(self, batch: Batch, at: Step, *, warmup: float) -> None:
-        """Do one step on this process's part of the batch."""
+    def __call__(self, batch: Batch, at: Step, *, warmup: float) -> Tensor:
+        """Do one step on this process's part of the batch; return its loss, a number without gradient."""
         factor = lr_factor(
             at,
             warmup=warmup,
@@ -88,6 +88,7 @@ class Stepper:
         self.optimizer.zero_grad()
         with torch.no_grad():
             self.preset.target.observe(batch, output)
+        return total.detach()
 
     def reduce(
         self, output: Outputs, taught: Outputs | None, target: Target, batch: Batch, at: Step

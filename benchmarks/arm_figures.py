@@ -1,0 +1,55 @@
+"""Figures of suites that compare training arms: which rate an arm takes, its accuracy, what it gains."""
+
+from typing import TYPE_CHECKING
+
+from benchmarks.figures import Figure, Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def best_rate(runs: list[Run]) -> float:
+    """The learning rate with the highest select accuracy, averaged over the seeds that tried it."""
+    found: dict[float, list[float]] = {}
+    for run in runs:
+        found.setdefault(run["settings"]["lr"], []).append(run["result"]["select_accuracy"])
+    return max(sorted(found), key=lambda rate: sum(found[rate]) / len(found[rate]))
+
+
+def at_rate(runs: list[Run], rate: float) -> "NDArray[np.bool_]":
+    """Correctness on the report samples of all runs with a rate: bool [seeds, N]."""
+    import numpy as np
+
+    chosen = [run["result"]["report_right"] for run in runs if run["settings"]["lr"] == rate]
+    return np.array([[character == "1" for character in text] for text in chosen])
+
+
+def top1(right: "NDArray[np.bool_]", about: str, *arms: str) -> Figure:
+    """Mean accuracy over seeds, with their range."""
+    means = right.mean(1)
+    return Figure(
+        float(means.mean()),
+        "share",
+        right.shape[1],
+        float(means.min()),
+        float(means.max()),
+        f"{about}, mean and range of {len(means)} seeds, report split",
+        arms=arms,
+    )
+
+
+def gain(before: "NDArray[np.bool_]", after: "NDArray[np.bool_]", about: str, *arms: str) -> Figure:
+    """Points gained, seed-averaged, with a 95% bootstrap interval over the samples."""
+    from compactor_runtimes.stats.metrics import bootstrap_difference
+
+    found = bootstrap_difference(before, after)
+    return Figure(
+        100 * found.value,
+        "points",
+        found.n,
+        100 * found.low,
+        100 * found.high,
+        f"{about}, {len(before)} seeds averaged, 95% bootstrap over samples",
+        arms=arms,
+    )
