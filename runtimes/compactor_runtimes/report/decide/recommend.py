@@ -113,7 +113,7 @@ def _headline(shipped: str, known: Facts) -> str:
     ratio = known.size_ratio
     if ratio is not None:
         size = f"{times(ratio)} times smaller" if ratio >= 1 else f"{times(1 / ratio)} times larger"
-        why.append(f"its files are {size}")
+        why.append(f"the shipped files are {size}")
     return f"Ship {shipped}" + (f": {', and '.join(why)}." if why else ".")
 
 
@@ -186,9 +186,9 @@ def _doubts(known: Facts) -> list[str]:
     invalid = [one for one in measured.values() if not one.valid]
     if invalid:
         reasons = "; ".join(dict.fromkeys(reason for one in invalid for reason in one.reasons))
-        sentences.append(
-            f"The latency of {' and '.join(one.subject for one in invalid)} is INVALID: {reasons}."
-        )
+        *first, last = (one.subject for one in invalid)
+        subjects = f"{', '.join(first)} and {last}" if first else last
+        sentences.append(f"The latency of {subjects} is INVALID: {reasons}.")
     return sentences
 
 

@@ -129,7 +129,7 @@ def between_runtimes(speed: Speed) -> list[str]:
         gain = "of runtime and precision" if changed else "of the runtime"
         sentences.append(
             f"{runtime_name(pair.own)} runs {what} {as_fast(pair.ratio, runtime_name(pair.other))} "
-            f"({_about(pair)}); that is an effect {gain}, not of the smaller model."
+            f"({_about(pair)}): the effect {gain}, not of a smaller model."
         )
     if (pair := speed.apart) is not None:
         sentences.append(
