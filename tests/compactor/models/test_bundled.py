@@ -23,6 +23,7 @@ from compactor.propose.proposal import propose
 from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, DataInfo
+from compactor.release import measurement
 from compactor.release.export_model import export_model
 from compactor.release.measurement import torch_name, weights_bytes
 from compactor.release.variants import parse_variants
@@ -33,6 +34,7 @@ from compactor.tasks.image_classification import TASK
 from compactor.teachers import Teachers
 from compactor.torch_runtime import TorchRuntime, open_runtime
 from compactor_runtimes.errors import CompactorError, IntegrityError, UsageError
+from compactor_runtimes.measure.measurement import Candidate
 from tests import toys
 from tests.compactor import text_toys
 from tests.runtimes.slot_bundles import write_slot_bundle
@@ -307,7 +309,28 @@ def test_a_bundle_without_torch_weights_teaches_a_whole_run(made: Path, tmp_path
     assert rows[name].value == pytest.approx(right)
 
 
-def test_a_bundle_that_teaches_alone_is_measured_in_its_own_runtime(made: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_teaches_alone_is_measured_as_it_serves(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Candidate] = []
+
+    def measure(candidates: list[Candidate], *rest: Any, **options: Any) -> list[Any]:
+        asked.extend(candidates)
+        return []
+
+    monkeypatch.setattr(measurement, "measure", measure)
+    measured = {"measure": {"scenarios": ["single-stream"], "profile": "smoke"}}
+    assert run_recipe(loaded(tmp_path, raw(made) | measured), runs=tmp_path / "r") is not None
+    teacher, student, shipped = asked
+    folder = made / "images"
+    assert (teacher.name, teacher.runtime, teacher.assets) == (f"bundle:{folder}", "ort-cpu", str(folder))
+    assert teacher.source == str(folder / "artifacts" / "fp32.onnx")
+    assert teacher.pre != student.pre  # it takes larger images
+    assert (student.runtime, shipped.runtime) == (measurement.TORCH, "ort-cpu")
+
+
+@pytest.mark.slow
+def test_a_bundle_that_teaches_alone_is_compared_in_its_own_runtime(made: Path, tmp_path: Path) -> None:
     measured = {"measure": {"scenarios": ["single-stream"], "profile": "smoke"}}
     result = run_recipe(loaded(tmp_path, raw(made) | measured), runs=tmp_path / "r")
     assert result is not None
