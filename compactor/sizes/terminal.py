@@ -93,11 +93,13 @@ def _faster(sizes: Sizes, row: SizeRow) -> str:
     if ratio is None:
         return NO_VALUE
     times = 1 / ratio.value
+    used = [row, *(one for one in sizes.rows if one.is_teacher)]
+    mark = "" if all(one.compute and one.compute.valid for one in used) else " *"
     if row.is_teacher and times == 1:
         return "reference"
     if ratio.verdict == "noise":
-        return f"{times:.1f}x, noise"
-    return f"{times:.1f}x faster" if times >= 1 else f"{1 / times:.1f}x slower"
+        return f"{times:.1f}x, noise{mark}"
+    return f"{times:.1f}x faster{mark}" if times >= 1 else f"{1 / times:.1f}x slower{mark}"
 
 
 def _reasons(sizes: Sizes) -> list[Text]:
