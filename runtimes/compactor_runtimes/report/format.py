@@ -74,10 +74,11 @@ def times(ratio: float) -> str:
 
 def runtime_name(one: "Measurement") -> str:
     """The runtime that computed, with its device: `torch`, `ONNX Runtime CPU`; not who called it."""
-    provider = one.provider.removesuffix(CALLED_BY_TORCH)
-    if provider.endswith(ONNX_PROVIDER):
-        return f"ONNX Runtime {provider.removesuffix(ONNX_PROVIDER)}"
-    return provider
+    parts = one.provider.removesuffix(CALLED_BY_TORCH).split(" and ")  # teachers may be of two runtimes
+    return " and ".join(
+        f"ONNX Runtime {part.removesuffix(ONNX_PROVIDER)}" if part.endswith(ONNX_PROVIDER) else part
+        for part in parts
+    )
 
 
 def runtime_words(one: "Measurement") -> str:

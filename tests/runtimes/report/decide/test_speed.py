@@ -66,6 +66,14 @@ def test_another_provider_is_another_runtime(provider):
     assert "One sample takes 20.0 µs with onnx fp32 and 60.0 µs with teachers (torch)" in apart[1]
 
 
+def test_teachers_of_two_runtimes_are_compared_with_neither():
+    both = {"provider": "torch and CPUExecutionProvider called by torch"}
+    teacher = blocks_of("teachers (torch and onnx)", 59, 61, **ONNX | both)
+    first, apart = said(teacher, STUDENT, SHIPPED, teacher="teachers (torch and onnx)")
+    assert first == []
+    assert "ONNX Runtime 1.2.3 CPU against torch and ONNX Runtime CPU called by torch" in apart[1]
+
+
 def test_without_a_torch_student_both_times_are_told_and_nothing_is_divided():
     for student in ("student (torch)", None):
         first, apart = said(TEACHER, SHIPPED, student=student)
