@@ -17,6 +17,9 @@ from compactor.teachers import Teachers
 from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import write_whole
+from compactor_runtimes.report.format import CALLED_BY_TORCH
+
+TORCH = "torch"
 
 
 def write_ensemble(path: Path, folders: list[Path]) -> None:
@@ -46,10 +49,8 @@ class TorchRuntime:
     """run(feeds) -> outputs by name: a model's own, or those that an ensemble is mixed into.
 
     An ensemble of classifiers answers with the log of its mean probabilities, one of encoders with the mean
-    direction.
+    direction. `provider` also names what computes those of its models that are exported.
     """
-
-    provider = "torch"
 
     def __init__(self, models: Teachers, source: Path = Path("model")) -> None:
         """Serve frozen models, whose inputs and outputs are those of the first; errors name `source`.
@@ -58,6 +59,7 @@ class TorchRuntime:
             UsageError: a later model has other inputs or outputs.
         """
         self.models = models
+        self.provider = _provider(models)
         first, *others = (_ports(model) for model in models.models)
         if any(ports != first for ports in others):
             raise UsageError("ensemble: its models differ in their inputs or outputs, expected the same")
@@ -102,6 +104,15 @@ class TorchRuntime:
             return closed(self._source)
         wanted = ", ".join(f"{name} of {dtype}" for name, dtype in self._types.items())
         return refused(self._source, feeds, f"inputs {wanted} expected")
+
+
+def _provider(models: Teachers) -> str:
+    """`torch`, what computes exported models in its place, or both."""
+    found = {getattr(getattr(model, "backbone", None), "provider", TORCH) for model in models.models}
+    if found == {TORCH}:
+        return TORCH
+    exported = " and ".join(sorted(found - {TORCH})) + CALLED_BY_TORCH
+    return f"{TORCH} and {exported}" if TORCH in found else exported
 
 
 def _ports(model: nn.Module) -> tuple[dict[str, np.dtype[Any]], dict[str, str]]:

@@ -34,7 +34,7 @@ PIXEL_SCALE = 1 / 255  # of the pixels that all our image models take: float32 i
 class OnnxBackbone(nn.Module):
     """Run a bundle's artifact on tensors; it has no parameters, so that nothing can train or save it.
 
-    `files` hold its weights, `saved_model` names the bundle wherever the reader stands.
+    `files` hold its weights, `saved_model` names the bundle wherever the reader stands, `provider` computes.
     """
 
     def __init__(self, bundle: Bundle, artifact: Artifact, ports: list[InputPort]) -> None:
@@ -42,17 +42,18 @@ class OnnxBackbone(nn.Module):
         super().__init__()
         self.files = [bundle.file(entry.path) for entry in artifact.files]
         self.saved_model = f"bundle:{bundle.path.resolve()}"
-        self._artifact, self._ports = artifact.name, ports
+        self.bundle, self.artifact, self._ports = bundle, artifact, ports
         self._output = bundle.manifest.main.outputs[0].name
         self._max_batch = min(port.max[0] for port in ports)
         # threads that spin between two calls would take the student's cores
         self._runtime = open_runtime(
             TEACHES_ON, self.files[0], threads=torch.get_num_threads(), spinning=False
         )
+        self.provider = self._runtime.provider
 
     def saved_options(self) -> dict[str, Any]:
         """The artifact by name, because the bundle's default may change."""
-        return {"artifact": self._artifact}
+        return {"artifact": self.artifact.name}
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute the raw output of a batch of any size, in parts of the graph's largest batch."""

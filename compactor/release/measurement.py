@@ -8,6 +8,8 @@ import msgspec
 
 from compactor.cache.digest import file_digest
 from compactor.cache.folder import WEIGHTS
+from compactor.models import TEACHES_ON
+from compactor.models.bundled import OnnxBackbone
 from compactor.models.student import Student, parameter_count
 from compactor.release.job import ReleaseJob
 from compactor.torch_runtime import write_ensemble
@@ -20,11 +22,16 @@ from compactor_runtimes.measure.measurement import Candidate, Measurement, Setti
 from compactor_runtimes.report import artifact_bytes, artifact_name
 
 MEASURED_SAMPLES = 64
+EXPORTED = "bundle:"
 TORCH = "compactor.torch_runtime:open_runtime"
 
 
 def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]) -> list[Measurement]:
-    """Measure the teachers together in torch, the student in torch, and every artifact."""
+    """Measure the teachers together, the student in torch, and every artifact.
+
+    Teachers are measured in torch, but a single one that is exported by itself, as its bundle serves it: that
+    torch calls it in between would be no cost of the teacher.
+    """
     candidates = [
         student := Candidate(
             name=torch_name(["student"]),
@@ -54,7 +61,7 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
             size_bytes=sum(weights_bytes(teacher.model, teacher.folder) for teacher in job.teachers),
             parameters=known_parameters(job.models),
         )
-        candidates.insert(0, together)
+        candidates.insert(0, _served(together, job.models) or together)
     candidates += [_candidate(job, student, artifact) for artifact in artifacts]
     lay_out_assets(source, job.folder)
     samples = job.task.raws(job.data.select, MEASURED_SAMPLES, job.folder / "measured")
@@ -68,6 +75,24 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
         return measure(
             candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
         )
+
+
+def _served(together: Candidate, models: Sequence[Student]) -> Candidate | None:
+    """A single exported teacher on the runtime and with the raw inputs of its bundle; None for all others."""
+    backbone = models[0].backbone
+    if len(models) > 1 or not isinstance(backbone, OnnxBackbone):
+        return None
+    manifest = backbone.bundle.manifest
+    return msgspec.structs.replace(
+        together,
+        runtime=TEACHES_ON,
+        source=str(backbone.files[0]),
+        pre=manifest.pre,
+        post=manifest.post,
+        labels=manifest.labels,
+        assets=str(backbone.bundle.path),
+        precision=backbone.artifact.spec.precision,
+    )
 
 
 def _candidate(job: ReleaseJob, like: Candidate, artifact: Artifact) -> Candidate:
@@ -96,9 +121,11 @@ def lay_out_assets(source: ExportSource, folder: Path) -> None:
 
 
 def torch_name(names: list[str]) -> str:
-    """A torch subject's name in tables; several teachers are one subject, an exported one says so itself."""
-    name = names[0] if len(names) == 1 else "teachers"
-    return name if name.startswith("bundle:") else f"{name} (torch)"
+    """A subject's name in tables before export; several are one subject, an exported one says so itself."""
+    exported = [name.startswith(EXPORTED) for name in names]
+    if len(names) == 1:
+        return names[0] if exported[0] else f"{names[0]} (torch)"
+    return f"teachers ({'onnx' if all(exported) else 'torch and onnx' if any(exported) else 'torch'})"
 
 
 def weights_files(model: Student, folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from compactor_runtimes.measure.measurement import Measurement, ProfileName
+from compactor_runtimes.stats.time_ratio import TimeRatio, Timing, time_ratio, timing_of
 
 
 class SizeRow(Struct, frozen=True, kw_only=True):
@@ -59,8 +60,15 @@ class Sizes(Struct, frozen=True, kw_only=True):
         known = bool(teachers) and all(row.compute for row in teachers)
         return sum(row.median_ns for row in teachers) if known else None
 
-    def times_faster(self, row: SizeRow) -> float | None:
-        """The teachers' time divided by the row's, None where either is not known."""
+    def against_teachers(self, row: SizeRow) -> TimeRatio | None:
+        """The row's time over that of all teachers one after the other, None where either is not known."""
+        timings = [timing_of(one.compute.spread) for one in self.rows if one.is_teacher and one.compute]
         if self.teachers_ns is None or row.compute is None:
             return None
-        return self.teachers_ns / row.median_ns
+        together = Timing(
+            median_ns=self.teachers_ns,
+            low_ns=sum(one.low_ns for one in timings),
+            high_ns=sum(one.high_ns for one in timings),
+            blocks=min(one.blocks for one in timings),
+        )
+        return time_ratio(together, timing_of(row.compute.spread))

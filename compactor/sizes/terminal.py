@@ -16,11 +16,13 @@ from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
 
 NO_VALUE = "-"
+AGAINST = "vs: compute against all teachers in turn, both in ONNX Runtime; noise: block medians overlap"
 MOST_NAMES = 2  # named in a reason; of more, only how many
 
 
 def render_sizes(sizes: Sizes) -> RenderableType:
     """Return the table, and below it one line for every reason why a number must not be used."""
+    teachers = sum(row.is_teacher for row in sizes.rows)
     table = result_table(
         f"sizes for {sizes.recipe}: random weights, ONNX fp32, one sample at a time, fastest first"
     )
@@ -29,11 +31,10 @@ def render_sizes(sizes: Sizes) -> RenderableType:
         f"FLOPs: of {shapes}, a multiply-add counted as 2 · compute: the runtime call alone, median · "
         "end-to-end: raw input to result, median · RSS: peak of the process, libraries included · "
         f"threads: {sizes.threads or 'the default of ONNX Runtime'} · * INVALID · "
-        "says nothing about accuracy"
+        "says nothing about accuracy" + (f" · {AGAINST}" if teachers else "")
     )
     table.add_column("model", min_width=12, overflow="fold")
     headings = ("parameters", "FLOPs", "ONNX", "compute", "p90", "end-to-end", "peak RSS")
-    teachers = sum(row.is_teacher for row in sizes.rows)
     against = [f"vs {'teacher' if teachers == 1 else f'{teachers} teachers'}"] if teachers else []
     for heading in (*headings, *against):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -88,12 +89,17 @@ def _median(one: Measurement | None) -> str | Text:
 
 
 def _faster(sizes: Sizes, row: SizeRow) -> str:
-    times = sizes.times_faster(row)
-    if times is None:
+    ratio = sizes.against_teachers(row)
+    if ratio is None:
         return NO_VALUE
+    times = 1 / ratio.value
+    used = [row, *(one for one in sizes.rows if one.is_teacher)]
+    mark = "" if all(one.compute and one.compute.valid for one in used) else " *"
     if row.is_teacher and times == 1:
         return "reference"
-    return f"{times:.1f}x faster" if times >= 1 else f"{1 / times:.1f}x slower"
+    if ratio.verdict == "noise":
+        return f"{times:.1f}x, noise{mark}"
+    return f"{times:.1f}x faster{mark}" if times >= 1 else f"{1 / times:.1f}x slower{mark}"
 
 
 def _reasons(sizes: Sizes) -> list[Text]:

@@ -24,3 +24,10 @@ def measurement(subject, scope, scenario, samples_ns, **changes):
         "reasons": [],
     }
     return Measurement(**fields | changes)
+
+
+def blocks_of(subject, *blocks_us, scope="compute", **changes):
+    """Single samples, two a block, both of them the block's median in microseconds."""
+    samples = [1000 * block for block in blocks_us for _ in range(2)]
+    blocks = [number for number in range(len(blocks_us)) for _ in range(2)]
+    return measurement(subject, scope, "single-stream", samples, blocks=blocks, **changes)

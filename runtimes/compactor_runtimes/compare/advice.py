@@ -73,13 +73,15 @@ def _accuracy(b: str, metric: str, difference: Difference | None, agreement: flo
 def _time(b: str, time: Ratio | None) -> str:
     if time is None:
         return "times were not compared"
+    own, other = time.runtimes
     what = f"{time.scope} time"
+    where = f"both in {own}" if own == other else f"{own} against {other}"
     if not time.valid:
         return f"the {what}s were measured INVALID"
     if time.verdict == "noise":
-        return f"the {what} difference ({time.value:.2f} times) is inside the noise"
+        return f"the {what} difference ({time.value:.2f} times, {where}) is inside the noise"
     word = "shorter" if time.verdict == "better" else "longer"
-    return f"{what} of {b} is {word} ({time.value:.2f} times)"
+    return f"{what} of {b} is {word} ({time.value:.2f} times, {where})"
 
 
 def _size(b: str, size: float | None) -> str:

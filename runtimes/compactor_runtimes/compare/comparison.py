@@ -39,6 +39,7 @@ class Side(Record, frozen=True):
     """One of those compared; `other_machine` and `other_plan` say how it differs from the first one.
 
     `size_bytes` is the shipped artifact's, None if it differs between seeds; `rss_bytes` the process's peak.
+    `runtime` computed what is shipped, empty where nothing was measured.
     """
 
     letter: str
@@ -53,6 +54,7 @@ class Side(Record, frozen=True):
     rss_bytes: int | None
     other_machine: str
     other_plan: str
+    runtime: str = ""
 
 
 class Difference(Record, frozen=True):
@@ -73,7 +75,8 @@ class Difference(Record, frozen=True):
 class Ratio(Record, frozen=True):
     """Time of b over time of a: below 1 is faster; `low` to `high` from the extreme block medians.
 
-    `noise` if the block medians overlap; `valid` if both measurements are.
+    `noise` if the block medians overlap; `valid` if both measurements are. `runtimes` names that of b and
+    that of a.
     """
 
     scope: str
@@ -83,6 +86,7 @@ class Ratio(Record, frozen=True):
     high: float
     verdict: Verdict
     valid: bool
+    runtimes: tuple[str, str] = ("", "")
 
 
 class Pair(Record, frozen=True):

@@ -16,7 +16,8 @@ def pair_of(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
     comparable = not any((a.other_machine, a.other_plan, b.other_machine, b.other_plan))
     costs_a = {(cost.scope, cost.scenario): cost for cost in a.costs} if comparable else {}
     costs_b = {(cost.scope, cost.scenario): cost for cost in b.costs}
-    times = [_time_ratio(cost, costs_b[key]) for key, cost in costs_a.items() if key in costs_b]
+    runtimes = (b.runtime, a.runtime)
+    times = [_time_ratio(cost, costs_b[key], runtimes) for key, cost in costs_a.items() if key in costs_b]
     difference, agreement = _difference(a, b, source_a, source_b), _agreement(source_a, source_b)
     size = b.size_bytes / a.size_bytes if a.size_bytes and b.size_bytes else None
     metric = source_a.first.shipped.metric
@@ -78,8 +79,8 @@ def _agreement(a: Source, b: Source) -> float | None:
     return fmean(shares) if shares else None
 
 
-def _time_ratio(a: Cost, b: Cost) -> Ratio:
-    """Time of b over time of a."""
+def _time_ratio(a: Cost, b: Cost, runtimes: tuple[str, str]) -> Ratio:
+    """Time of b over time of a; `runtimes` are theirs, b's first."""
     found = time_ratio(
         *(Timing(one.median_ns, one.low_ns, one.high_ns, one.blocks) for one in (a, b)),
     )
@@ -91,4 +92,5 @@ def _time_ratio(a: Cost, b: Cost) -> Ratio:
         high=found.high,
         verdict=found.verdict,
         valid=a.valid and b.valid,
+        runtimes=runtimes,
     )

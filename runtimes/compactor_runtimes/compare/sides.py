@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from compactor_runtimes.compare.comparison import Cost, Score, Side
 from compactor_runtimes.compare.sources import Source
 from compactor_runtimes.report.contents import Kind
+from compactor_runtimes.report.format import runtime_name, unique
 from compactor_runtimes.stats import metrics
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def side_of(letter: str, source: Source, *, machine: str, plan: str) -> Side:
         rss_bytes=round(median(warm)) if warm else None,
         other_machine=machine,
         other_plan=plan,
+        runtime=unique(runtime_name(one) for run in source.runs for one in run.measurements),
     )
 
 

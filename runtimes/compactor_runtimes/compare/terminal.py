@@ -23,7 +23,8 @@ def render_comparison(comparison: Comparison) -> RenderableType:
     ]
     for side in sides:
         seeds = f", {side.runs} seeds" if side.runs > 1 else ""
-        parts.append(Text.assemble((side.letter, "bold"), f"  {side.path}: {side.title}{seeds}"))
+        where = f", measured in {side.runtime}" if side.runtime else ""
+        parts.append(Text.assemble((side.letter, "bold"), f"  {side.path}: {side.title}{seeds}{where}"))
     parts += [Text(), _accuracy_table(comparison), Text(), _cost_table(sides)]
     for side in sides:
         for word, difference in (("machine", side.other_machine), ("plan", side.other_plan)):
@@ -128,6 +129,7 @@ def _pair_lines(pair: Pair, metric: str) -> list[Text]:
                 (f"× {one.value:.3f}", "bold"),
                 f" [{one.low:.3f}, {one.high:.3f}]: ",
                 word,
+                "" if one.runtimes[0] == one.runtimes[1] else f", {' against '.join(one.runtimes)}",
             )
         )
     if pair.rss is not None:

@@ -14,6 +14,8 @@ RANK_CORRELATION = "rank correlation"
 NO_VALUE = "-"
 OVERRIDDEN = "OVERRIDDEN"
 VERDICT_WORDS = {"noise": "inside the noise", "better": "better", "worse": "worse"}
+ONNX_PROVIDER = "ExecutionProvider"  # how ONNX Runtime ends the name of each of its providers
+CALLED_BY_TORCH = " called by torch"  # what a provider's name ends with where torch stands before it
 SHOWN_PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -68,6 +70,43 @@ def p_value(p: float) -> str:
 def times(ratio: float) -> str:
     """A ratio with two or three digits: `4.1`, `21`, `0.82`."""
     return f"{ratio:.2f}" if ratio < 0.995 else f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"
+
+
+def runtime_name(one: "Measurement") -> str:
+    """The runtime that computed, with its device: `torch`, `ONNX Runtime CPU`; not who called it."""
+    parts = one.provider.removesuffix(CALLED_BY_TORCH).split(" and ")  # teachers may be of two runtimes
+    return " and ".join(
+        f"ONNX Runtime {part.removesuffix(ONNX_PROVIDER)}" if part.endswith(ONNX_PROVIDER) else part
+        for part in parts
+    )
+
+
+def runtime_words(one: "Measurement") -> str:
+    """The same with its version, as far as that is known, and who called it: `torch 2.9.1 CPU`."""
+    name, versions = runtime_name(one), one.environment.get("packages", {})
+    caller = CALLED_BY_TORCH if one.provider.endswith(CALLED_BY_TORCH) else ""
+    if name == "torch":
+        version = versions.get("torch")
+        name = f"torch {version.partition('+')[0]} CPU" if version else "torch on CPU"  # it uses no other
+    elif name.startswith("ONNX Runtime "):
+        version = versions.get("onnxruntime") or versions.get("onnxruntime-gpu")
+        name = name.replace("Runtime", f"Runtime {version}") if version else name
+    return name + caller
+
+
+def provider_words(one: "Measurement") -> str:
+    """What a narrow table has room for: `torch`, `CPU`."""
+    return one.provider.replace(ONNX_PROVIDER, "")
+
+
+def subjects_by_runtime(measurements: "Iterable[Measurement]") -> str:
+    """Who was measured in which runtime: `all in torch`, or `A, B in torch; C in ONNX Runtime CPU`."""
+    found: dict[str, list[str]] = {}
+    for one in measurements:
+        found.setdefault(runtime_name(one), []).append(one.subject)
+    if len(found) == 1:
+        return f"all in {next(iter(found))}"
+    return "; ".join(f"{unique(subjects)} in {runtime}" for runtime, subjects in found.items())
 
 
 def artifact_name(artifact: Artifact) -> str:

@@ -23,16 +23,18 @@ from compactor.propose.proposal import propose
 from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 from compactor.recipe.spec import ModelSpec
 from compactor.records import Batch, DataInfo
+from compactor.release import measurement
 from compactor.release.export_model import export_model
-from compactor.release.measurement import weights_bytes
+from compactor.release.measurement import torch_name, weights_bytes
 from compactor.release.variants import parse_variants
 from compactor.run.data import DataSets
 from compactor.run.label import label_recipe
 from compactor.run.pipeline import run_recipe
 from compactor.tasks.image_classification import TASK
 from compactor.teachers import Teachers
-from compactor.torch_runtime import open_runtime
+from compactor.torch_runtime import TorchRuntime, open_runtime
 from compactor_runtimes.errors import CompactorError, IntegrityError, UsageError
+from compactor_runtimes.measure.measurement import Candidate
 from tests import toys
 from tests.compactor import text_toys
 from tests.runtimes.slot_bundles import write_slot_bundle
@@ -297,7 +299,7 @@ def test_a_bundle_without_torch_weights_teaches_a_whole_run(made: Path, tmp_path
     assert result is not None
     name = f"bundle:{made / 'images'}"
     rows = {row.subject: row for row in result.report.accuracy if row.kind == "teacher"}
-    assert list(rows) == [name, "cifar:resnet8 (torch)", "teachers (torch)"]
+    assert list(rows) == [name, "cifar:resnet8 (torch)", "teachers (torch and onnx)"]
     assert [row.parameters is None for row in rows.values()] == [True, False, True]
     assert rows[name].size_bytes == (made / "images" / "artifacts" / "fp32.onnx").stat().st_size
     # the report's teacher is the bundle's student, asked on enlarged pictures
@@ -305,6 +307,53 @@ def test_a_bundle_without_torch_weights_teaches_a_whole_run(made: Path, tmp_path
     said = student_answers(bundle(made / "images"), TASK.batches(data.report))["label"]
     right = (said.argmax(-1) == data.report.labels["label"][data.report.rows]).mean()
     assert rows[name].value == pytest.approx(right)
+
+
+def test_a_bundle_that_teaches_alone_is_measured_as_it_serves(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Candidate] = []
+
+    def measure(candidates: list[Candidate], *rest: Any, **options: Any) -> list[Any]:
+        asked.extend(candidates)
+        return []
+
+    monkeypatch.setattr(measurement, "measure", measure)
+    measured = {"measure": {"scenarios": ["single-stream"], "profile": "smoke"}}
+    assert run_recipe(loaded(tmp_path, raw(made) | measured), runs=tmp_path / "r") is not None
+    teacher, student, shipped = asked
+    folder = made / "images"
+    assert (teacher.name, teacher.runtime, teacher.assets) == (f"bundle:{folder}", "ort-cpu", str(folder))
+    assert teacher.source == str(folder / "artifacts" / "fp32.onnx")
+    assert teacher.pre != student.pre  # it takes larger images
+    assert (student.runtime, shipped.runtime) == (measurement.TORCH, "ort-cpu")
+
+
+@pytest.mark.slow
+def test_a_bundle_that_teaches_alone_is_compared_in_its_own_runtime(made: Path, tmp_path: Path) -> None:
+    measured = {"measure": {"scenarios": ["single-stream"], "profile": "smoke"}}
+    result = run_recipe(loaded(tmp_path, raw(made) | measured), runs=tmp_path / "r")
+    assert result is not None
+    name = f"bundle:{made / 'images'}"
+    providers = {one.subject: one.provider for one in result.report.measurements}
+    assert providers == {
+        name: "CPUExecutionProvider",
+        "student (torch)": "torch",
+        "onnx fp32": "CPUExecutionProvider",
+    }
+    said = result.report.recommendation
+    assert said.startswith("Ship onnx fp32: in ONNX Runtime CPU it is ")
+    assert name in said
+    assert "the effect of the runtime" not in said
+
+
+def test_exported_teachers_that_answer_together_say_what_computes_them(made: Path, tmp_path: Path) -> None:
+    one, student = bundle(made / "images"), load_model_folder(made / "whole" / "student")
+    exported = "CPUExecutionProvider called by torch"
+    for models, provider in (([one, one], exported), ([one, student], f"torch and {exported}")):
+        assert TorchRuntime(Teachers(models)).provider == provider
+    assert TorchRuntime(Teachers([student])).provider == "torch"
+    assert torch_name(["bundle:a", "bundle:b"]) == "teachers (onnx)"
 
 
 def test_a_label_store_of_a_bundle_names_it_and_says_what_it_says(made: Path, tmp_path: Path) -> None:

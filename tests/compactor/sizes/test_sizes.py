@@ -1,5 +1,6 @@
 """`plan --sizes`: counts against hand computation, ladders, groups, and the command on tiny models."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from rich.console import Console
 from torch import nn
 
 from compactor import sizes
@@ -18,7 +20,7 @@ from compactor.sizes import drift_reason, groups, joined, measure_sizes, student
 from compactor.sizes.ladder import default_ladder, display_name, parse_candidate, timm_siblings
 from compactor.sizes.plot import plot_sizes, quartiles_ns
 from compactor.sizes.result import SizeRow, Sizes
-from compactor.sizes.terminal import hint
+from compactor.sizes.terminal import hint, render_sizes
 from compactor.sizes.workshop import Workshop, count_flops
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.measure.measurement import Candidate, Measurement
@@ -197,17 +199,38 @@ def test_parts_of_one_subject_are_joined_with_their_own_blocks() -> None:
 
 
 def test_speed_is_compared_with_all_teachers_in_turn() -> None:
+    def timed(name: str, *blocks: int, **changes: Any) -> SizeRow:
+        return row(name, compute=measurement(name, list(blocks), list(range(len(blocks)))), **changes)
+
     rows = [
-        row("cifar:s", [100], is_student=True),
-        row("cifar:t", [300], is_teacher=True),
-        row("cifar:u", [200], is_teacher=True),
+        timed("cifar:s", 98, 102, is_student=True),
+        timed("cifar:t", 290, 310, is_teacher=True),
+        timed("cifar:u", 190, 210, is_teacher=True),
+        timed("cifar:near", 470, 490),
+        timed("cifar:slow", 990, 1010),
+        row("cifar:shaky", compute=measurement("", [249, 251], [0, 1], "busy")),
         row("cifar:never"),
     ]
     found = some_sizes(rows)
     assert found.teachers_ns == 500
-    assert found.times_faster(rows[0]) == 5
-    assert found.times_faster(rows[3]) is None
-    assert some_sizes(rows[:1]).times_faster(rows[0]) is None
+    ratio = found.against_teachers(rows[0])
+    assert ratio is not None
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((100 / 500, 98 / 520, 102 / 480))
+    assert ratio.verdict == "better"
+    assert found.against_teachers(rows[-1]) is None
+    assert some_sizes(rows[:1]).against_teachers(rows[0]) is None
+    console = Console(file=io.StringIO(), width=180)
+    console.print(render_sizes(found))
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    for shown in (
+        "vs 2 teachers",
+        "5.0x faster",
+        "1.0x, noise",
+        "2.0x slower",
+        "2.0x faster *",
+        "both in ONNX Runtime",
+    ):
+        assert shown in text, shown
 
 
 def test_the_hint_replaces_model_options_and_weights() -> None:

@@ -54,10 +54,23 @@ def test_a_proven_gain_at_half_the_time_is_shipped(write_run):
     assert (time.verdict, time.valid) == ("better", True)
     assert (pair.size, pair.rss) == (0.5, 0.5)
     assert pair.recommendation.startswith("ship B: accuracy of B is higher: +16.00 points")
+    assert "compute time of B is shorter (0.50 times, both in ONNX Runtime CPU)" in pair.recommendation
     teacher, student, shipped = comparison.sides[0].scores
     assert (teacher.subject, teacher.value) == ("teachers (torch)", 0.99)  # the last row is all of them
     assert (student.value, shipped.value) == (0.8, 0.8)
     assert (shipped.low, shipped.high) == wilson(80, 100)
+
+
+def test_times_of_two_runtimes_name_both(write_run):
+    a = write_run("a", answers())
+    b = write_run("b", answers(), measurements=[timing([50, 51, 52], provider="OpenVINO 1 on CPU")])
+    comparison = compare([a, b])
+    both = "OpenVINO 1 on CPU against ONNX Runtime CPU"
+    assert f"compute time of B is shorter (0.50 times, {both})" in comparison.pairs[0].recommendation
+    text = " ".join(drawn(comparison).split())
+    assert f"[0.490, 0.520]: faster, {both}" in text
+    assert "toy a, measured in ONNX Runtime CPU" in text
+    assert "against" not in drawn(compare([a, a]))
 
 
 def test_what_is_inside_the_noise_is_called_noise_and_decides_nothing(write_run):

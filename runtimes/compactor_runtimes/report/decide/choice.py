@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from compactor_runtimes.backends import is_code
 from compactor_runtimes.environment import has_int8_dot
 from compactor_runtimes.report.contents import Variant
-from compactor_runtimes.report.format import artifact_bytes, artifact_name, times
+from compactor_runtimes.report.format import artifact_bytes, artifact_name, runtime_name, times
 from compactor_runtimes.stats.time_ratio import TimeRatio, time_ratio, timing_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class _Race:
             return None
         one, other = (self.latencies[artifact_name(each)] for each in (a, b))
         return time_ratio(timing_of(one.spread), timing_of(other.spread))
+
+    def runtimes(self, a: "Artifact", b: "Artifact") -> str:
+        """Which runtimes two times come from, to follow their ratio; nothing where one computed both."""
+        first, second = (runtime_name(self.latencies[artifact_name(one)]) for one in (b, a))
+        return "" if first == second else f" ({first} against {second})"
 
     def is_faster(self, b: "Artifact", a: "Artifact") -> bool:
         """Whether b is faster than a by more than the noise."""
@@ -154,7 +159,7 @@ def _why(chosen: "Artifact", race: _Race, smaller: float | None) -> str:
         return "the simplest, and nothing that ships is faster by more than the noise"
     ratio = race.ratio(race.plain, chosen)
     assert ratio is not None  # only what was compared displaces the plain one
-    reasons = [_faster(ratio, race.plain), _size(smaller)]
+    reasons = [_faster(ratio, race, chosen), _size(smaller)]
     return ", ".join(reason for reason in reasons if reason)
 
 
@@ -164,20 +169,20 @@ def _why_not(artifact: "Artifact", race: _Race, chosen: "Artifact") -> str:
     if artifact is plain:
         ratio = race.ratio(plain, chosen)
         assert ratio is not None
-        return f"{chosen.name} is {_faster(ratio, plain)}"
+        return f"{chosen.name} is {_faster(ratio, race, chosen)}"
     ratio = race.ratio(plain, artifact)
     if ratio is None:
         problem = race.problem(artifact)
         return problem or f"no valid time of {plain.name} to compare with"
     if ratio.verdict == "better":
-        first = _faster(ratio, plain)
+        first = _faster(ratio, race, artifact)
         if is_code(artifact):
             return f"{first}, but an engine is code: it is loaded by its name and with trust alone"
         for rival in (chosen, race.fastest):
             if race.is_faster(rival, artifact):
                 return f"{first}, but {rival.name} is faster still"
         return f"{first}, but not faster than {chosen.name} by more than the noise, which is simpler"
-    bounds = f"[{times(ratio.low)}, {times(ratio.high)}]"
+    bounds = f"[{times(ratio.low)}, {times(ratio.high)}]{race.runtimes(plain, artifact)}"
     if ratio.verdict == "worse":
         first = f"slower than {plain.name} here: {times(ratio.value)} times its time {bounds}"
     else:
@@ -186,9 +191,10 @@ def _why_not(artifact: "Artifact", race: _Race, chosen: "Artifact") -> str:
     return "; ".join(part for part in (first, slow_reason(artifact)) if part)
 
 
-def _faster(ratio: TimeRatio, plain: "Artifact") -> str:
+def _faster(ratio: TimeRatio, race: _Race, artifact: "Artifact") -> str:
+    plain = race.plain
     bounds = f"[{times(1 / ratio.high)}, {times(1 / ratio.low)}]"
-    return f"{times(1 / ratio.value)} times as fast as {plain.name} {bounds}"
+    return f"{times(1 / ratio.value)} times as fast as {plain.name} {bounds}{race.runtimes(plain, artifact)}"
 
 
 def _size(smaller: float | None) -> str:

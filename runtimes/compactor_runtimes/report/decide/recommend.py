@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compactor_runtimes.report.decide.speed import (
+    Speed,
+    between_runtimes,
+    compute_latency,
+    in_one_runtime,
+    speed_of,
+)
 from compactor_runtimes.report.format import (
     OVERRIDDEN,
     RANK_CORRELATION,
@@ -17,7 +24,6 @@ from compactor_runtimes.report.format import (
     unit,
 )
 from compactor_runtimes.report.score_rows import SLOTS
-from compactor_runtimes.stats.percentiles import format_ns
 
 if TYPE_CHECKING:
     from compactor_runtimes.bundle.manifest import Artifact, Check
@@ -32,9 +38,9 @@ _PLAIN = {"noise": "inside the noise", "better": "a real gain", "worse": "a real
 class Facts:
     """What a report says of the shipped subject and of its teacher (all teachers together); None = unknown.
 
-    `steps` are the paired comparisons that lead from the teacher to the shipped subject, `latency` and
-    `teacher_latency` the compute times of one sample, `checks` the report's gates and what was checked of the
-    shipped artifact.
+    `steps` are the paired comparisons that lead from the teacher to the shipped subject, `latency` the
+    shipped subject's compute times of one sample, `speed` what these are compared with, `checks` the report's
+    gates and what was checked of the shipped artifact.
     """
 
     shipped: "AccuracyRow | None"
@@ -42,15 +48,8 @@ class Facts:
     artifact: "Artifact | None"
     steps: "list[PairedRow]"
     latency: "Measurement | None"
-    teacher_latency: "Measurement | None"
+    speed: Speed
     checks: "list[Check]"
-
-    @property
-    def speed_up(self) -> float | None:
-        """Teacher's median over the shipped one's."""
-        if self.latency is None or self.teacher_latency is None:
-            return None
-        return self.teacher_latency.median_ns / max(self.latency.median_ns, 1e-9)
 
     @property
     def size_ratio(self) -> float | None:
@@ -67,24 +66,18 @@ def facts(report: "Report") -> Facts:
     rows = {row.subject: row for row in report.accuracy}
     teachers = [row for row in report.accuracy if row.kind == "teacher"]
     teacher = teachers[-1] if teachers else None  # the last one is all of them together
+    taught = None if teacher is None else teacher.subject
+    student = next((row.subject for row in report.accuracy if row.kind == "student"), None)
     artifact = next((one for one in report.artifacts if artifact_name(one) == report.shipped), None)
     return Facts(
         shipped=rows.get(report.shipped),
         teacher=teacher,
         artifact=artifact,
-        steps=_steps(report.paired, report.shipped, None if teacher is None else teacher.subject),
+        steps=_steps(report.paired, report.shipped, taught),
         latency=compute_latency(report.measurements, report.shipped),
-        teacher_latency=None if teacher is None else compute_latency(report.measurements, teacher.subject),
+        speed=speed_of(report.measurements, report.shipped, student=student, teacher=taught),
         checks=[*report.gates, *(artifact.checks if artifact is not None else [])],
     )
-
-
-def compute_latency(measurements: "list[Measurement]", subject: str) -> "Measurement | None":
-    """The measured runtime calls of one sample, if there are any."""
-    for one in measurements:
-        if (one.subject, one.scope, one.scenario) == (subject, "compute", "single-stream") and one.n:
-            return one
-    return None
 
 
 def recommend(report: "Report") -> str:
@@ -101,6 +94,7 @@ def recommend(report: "Report") -> str:
     known = facts(report)
     sentences = [
         _headline(report.shipped, known),
+        *between_runtimes(known.speed),
         *_overridden(known),
         *_chosen(report),
         *_accuracy(known),
@@ -114,23 +108,13 @@ def recommend(report: "Report") -> str:
 
 
 def _headline(shipped: str, known: Facts) -> str:
-    """Name it with its speed-up and size ratio, as far as they are known."""
-    why = []
-    if known.latency is not None and known.teacher_latency is not None and known.speed_up is not None:
-        medians = f"{format_ns(known.latency.median_ns)} against {format_ns(known.teacher_latency.median_ns)}"
-        counts = f"n {known.latency.n:,} and {known.teacher_latency.n:,}"
-        assert known.teacher is not None
-        why.append(
-            f"{times(known.speed_up)} times as fast as {known.teacher.subject} "
-            f"(median compute of one sample {medians}, {counts})"
-        )
-    if known.size_ratio is not None:
-        why.append(
-            f"{times(known.size_ratio)} times smaller"
-            if known.size_ratio >= 1
-            else f"{times(1 / known.size_ratio)} times larger"
-        )
-    return f"Ship {shipped}" + (f": {' and '.join(why)}." if why else ".")
+    """Name it with its speed in one runtime and its size ratio, as far as they are known."""
+    why = in_one_runtime(known.speed, shipped)
+    ratio = known.size_ratio
+    if ratio is not None:
+        size = f"{times(ratio)} times smaller" if ratio >= 1 else f"{times(1 / ratio)} times larger"
+        why.append(f"the shipped files are {size}")
+    return f"Ship {shipped}" + (f": {', and '.join(why)}." if why else ".")
 
 
 def _overridden(known: Facts) -> list[str]:
@@ -196,13 +180,16 @@ def in_words(step: "PairedRow") -> str:
 
 
 def _doubts(known: Facts) -> list[str]:
-    """What the headline's numbers lack."""
-    measured = [one for one in (known.latency, known.teacher_latency) if one is not None]
-    invalid = [one for one in measured if not one.valid]
+    """What the numbers of the speed lack."""
+    sentences = ["Its latency was not measured."] if known.latency is None else []
+    measured = {one.subject: one for one in (known.latency, *known.speed.measurements) if one is not None}
+    invalid = [one for one in measured.values() if not one.valid]
     if invalid:
         reasons = "; ".join(dict.fromkeys(reason for one in invalid for reason in one.reasons))
-        return [f"The latency of {' and '.join(one.subject for one in invalid)} is INVALID: {reasons}."]
-    return [] if measured else ["Its latency was not measured."]
+        *first, last = (one.subject for one in invalid)
+        subjects = f"{', '.join(first)} and {last}" if first else last
+        sentences.append(f"The latency of {subjects} is INVALID: {reasons}.")
+    return sentences
 
 
 def _steps(paired: "list[PairedRow]", shipped: str, teacher: str | None) -> "list[PairedRow]":

@@ -3,8 +3,17 @@
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.decide.recommend import facts
+from compactor_runtimes.report.decide.speed import TwoTimes, teacher_alike
 from compactor_runtimes.report.draw.text_tables import INVALID, Cell, Table, number_cell, subject_cell
-from compactor_runtimes.report.format import NO_VALUE, invalid_reasons, overridden_notes, times, unique
+from compactor_runtimes.report.format import (
+    NO_VALUE,
+    invalid_reasons,
+    overridden_notes,
+    provider_words,
+    runtime_name,
+    times,
+    unique,
+)
 from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
 
@@ -19,18 +28,18 @@ def latency_table(report: "Report") -> Table:
     """Medians and licensed percentiles of one sample (or one process start)."""
     headings = ["subject", "inside", "n", "median", "MAD", *(f"p{100 * q:g}" for q in PERCENTILES)]
     table = Table(headings, [], frozenset({0, 1}))
-    teacher = facts(report).teacher_latency
+    teacher = facts(report).teacher
     for one in report.measurements:
         if one.scenario == "offline" or not one.n:
             continue
         spread = one.spread
         faster = ""
-        if teacher is not None and one.scope == "compute" and one is not teacher:
-            faster = f"{times(teacher.median_ns / max(one.median_ns, 1e-9))}× as fast"
+        if teacher is not None and one.scope == "compute":
+            faster = _against(one, teacher_alike(report.measurements, teacher.subject, one))
         table.rows.append(
             [
                 subject_cell(one.subject, report, "" if one.valid else INVALID),
-                Cell(one.scope),
+                Cell(one.scope, runtime_name(one)),
                 Cell(f"{one.n:,}", order=one.n),
                 _measured(format_ns(spread.median_ns), one, faster, spread.median_ns),
                 Cell(format_ns(spread.mad_ns), order=spread.mad_ns),
@@ -40,7 +49,8 @@ def latency_table(report: "Report") -> Table:
     table.notes.append(
         "compute: the runtime call alone; end-to-end: raw input to answer; cold-start: process start to the "
         "first answer. MAD: median absolute deviation. A percentile is printed only with the samples that it "
-        "needs; ≤ is its 99% upper bound. * marks INVALID."
+        "needs; ≤ is its 99% upper bound. * marks INVALID. Times as fast: as the "
+        "teacher in the same runtime, inside the noise where the block medians overlap."
     )
     table.notes.extend(f"{INVALID}: {reason}" for reason in invalid_reasons(report.measurements))
     table.notes.extend(overridden_notes(report))
@@ -77,7 +87,7 @@ def cost_table(report: "Report") -> Table:
                 Cell(format_ns(1e9 * warm.load_s), order=warm.load_s),
                 Cell(scaled(warm.rss_bytes, "B"), order=warm.rss_bytes),
                 number_cell(pss, scaled(pss or 0, "B")),
-                Cell(warm.provider.removesuffix("ExecutionProvider"), warm.precision),
+                Cell(provider_words(warm), warm.precision),
             ]
         )
     threads = unique(
@@ -89,6 +99,16 @@ def cost_table(report: "Report") -> Table:
     )
     table.notes.extend(overridden_notes(report))
     return table
+
+
+def _against(one: "Measurement", teacher: "Measurement | None") -> str:
+    """How fast it is against the teacher in its own runtime; nothing is said where there is none."""
+    if teacher is None or teacher is one:
+        return ""
+    ratio = TwoTimes(one, teacher).ratio
+    if ratio.verdict == "noise":
+        return f"{times(1 / ratio.value)}× as fast, inside the noise"
+    return f"{times(1 / ratio.value)}× as fast as the teacher{'' if teacher.valid else ' *'}"
 
 
 def _measured(text: str, one: "Measurement", note: str, order: float) -> Cell:

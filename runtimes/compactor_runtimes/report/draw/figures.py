@@ -3,13 +3,21 @@
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from compactor_runtimes.report.decide.recommend import compute_latency
+from compactor_runtimes.report.decide.speed import compute_latency
 from compactor_runtimes.report.draw import charts
 from compactor_runtimes.report.draw.charts import Point
-from compactor_runtimes.report.format import RANK_CORRELATION, artifact_bytes, artifact_name, marked, unique
+from compactor_runtimes.report.format import (
+    RANK_CORRELATION,
+    artifact_bytes,
+    artifact_name,
+    marked,
+    subjects_by_runtime,
+    unique,
+)
 from compactor_runtimes.stats.percentiles import format_ns
 
 if TYPE_CHECKING:
+    from compactor_runtimes.measure.measurement import Measurement
     from compactor_runtimes.report.contents import AccuracyRow, Curve, Report
 
 MARKERS = {"teacher": ("s", "■"), "student": ("o", "●"), "artifact": ("D", "◆")}
@@ -48,6 +56,7 @@ def trade_offs(report: "Report") -> list[Figure]:
     rank = any(row.metric == RANK_CORRELATION for row in report.accuracy)
     y_label, factor = (metric, 1) if rank else (f"{metric}, %", 100)
     latency: list[tuple[AccuracyRow, Point]] = []
+    measured: list[Measurement] = []
     size: list[tuple[AccuracyRow, Point]] = []
     for row in report.accuracy:
         base = Point(
@@ -66,11 +75,12 @@ def trade_offs(report: "Report") -> list[Figure]:
         if one is not None:
             blocks, hollow = one.spread.block_medians_ns, not one.valid
             ends = (min(blocks), max(blocks))
+            measured.append(one)
             latency.append((row, replace(base, x=one.median_ns, x_range=ends, hollow=hollow)))
     ring = " The ring marks what is shipped." if report.shipped else ""
     shaky = " Hollow: INVALID measurement." if any(point.hollow for _, point in latency) else ""
     bars = "Up and left is better. Vertical bars: 95% interval"
-    ranges = "; horizontal: range of the block medians."
+    ranges = f"; horizontal: range of the block medians. Times: {subjects_by_runtime(measured)}."
     axes: tuple[tuple[str, list[tuple[AccuracyRow, Point]], charts.Scale, str, str], ...] = (
         ("latency", latency, "ns", "median compute time of one sample (logarithmic)", ranges + ring + shaky),
         ("size", size, "B", "size of the files (logarithmic)", f".{ring}"),
@@ -89,12 +99,13 @@ def trade_offs(report: "Report") -> list[Figure]:
 
 def variants_figure(report: "Report") -> Figure | None:
     """Size against latency of the measured artifacts, where there are several."""
-    numbers, found = series(report), []
+    numbers, found, measured = series(report), [], []
     for artifact in report.artifacts:
         name, size = artifact_name(artifact), float(artifact_bytes(artifact))
         one = compute_latency(report.measurements, name)
         if one is None or not size:
             continue
+        measured.append(one)
         blocks = one.spread.block_medians_ns
         point = Point(
             x=one.median_ns,
@@ -118,7 +129,10 @@ def variants_figure(report: "Report") -> Figure | None:
     )
     shaky = " Hollow: INVALID measurement." if any(point.hollow for _, point in found) else ""
     ring = " The ring marks what is shipped." if report.shipped else ""
-    caption = f"Down and left is better. Horizontal bars: range of the block medians.{ring}{shaky}"
+    caption = (
+        "Down and left is better. Horizontal bars: range of the block medians. "
+        f"Times: {subjects_by_runtime(measured)}.{ring}{shaky}"
+    )
     return Figure("Size against latency", svg, caption, [key for key, _ in found])
 
 

@@ -24,6 +24,7 @@ from compactor_runtimes.report.format import (
     marked,
     overridden,
     p_value,
+    provider_words,
     share,
     unique,
 )
@@ -158,9 +159,10 @@ def _cost_table(report: "Report") -> Table:
         warm = [one for one in own.values() if one.scope != "cold-start"] or list(own.values())
         valid = all(one.valid for one in own.values())
         verdict = ("VALID", "green") if valid else ("INVALID", "red")
-        provider = warm[0].provider.removesuffix("ExecutionProvider")
         table.add_row(
-            Text.assemble(subject, "\n", verdict, (f" {provider}", "dim"), _overridden(subject, report)),
+            Text.assemble(
+                subject, "\n", verdict, (f" {provider_words(warm[0])}", "dim"), _overridden(subject, report)
+            ),
             _median(compute),
             NO_VALUE if compute is None else _percentile(compute.percentile(0.9)),
             NO_VALUE if compute is None else _percentile(compute.percentile(0.99)),

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from compactor_runtimes.report.draw.result_table import subject_table
-from compactor_runtimes.report.draw.variants import DECISION_STYLES, variant_words, variants_table
+from compactor_runtimes.report.draw.variants import DECISION_STYLES, times_in, variant_words, variants_table
 
 if TYPE_CHECKING:
     from compactor_runtimes.report.contents import Report
@@ -35,8 +35,8 @@ def render_variants(report: "Report") -> list[RenderableType]:
         name, verdict = ((cell.text, STYLES[cell.style]) for cell in (artifact, status))
         table.add_row(Text.assemble(name, "\n", verdict), *(_number(cell) for cell in numbers))
     table.caption = (
-        f"{found.headings[4]}, by the extreme block medians; grey is inside the noise · ≥ and ≤: one-sided "
-        "95% bounds, which the gates judge"
+        f"{found.headings[4]}, by the extreme block medians; grey is inside the noise{times_in(report)} · "
+        "≥ and ≤: one-sided 95% bounds, which the gates judge"
     )
     lines = []
     for subject, decision, reason in variant_words(report):

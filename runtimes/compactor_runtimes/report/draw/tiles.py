@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.decide.recommend import Facts, facts
+from compactor_runtimes.report.decide.speed import TwoTimes
 from compactor_runtimes.report.draw.text_tables import INVALID, VERDICT_STYLES, Style
 from compactor_runtimes.report.format import (
     OVERRIDDEN,
@@ -12,6 +13,7 @@ from compactor_runtimes.report.format import (
     change,
     change_interval,
     interval,
+    runtime_name,
     share,
     times,
     unit,
@@ -20,6 +22,7 @@ from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
+    from compactor_runtimes.measure.measurement import Measurement
     from compactor_runtimes.report.contents import Report
 
 
@@ -50,8 +53,10 @@ def tiles(report: "Report") -> list[Tile]:
     if row is not None and not known.steps and row.agreement_with_teacher is not None:
         words = f"{agreement_words([row])} with teacher"
         found.append(Tile(words, f"{share(row.agreement_with_teacher, row)}{unit(row)}", [f"n {row.n:,}"]))
+    if known.speed.headline is not None:
+        found.append(_speed(known.speed.headline, report.shipped))
     if known.latency is not None:
-        found.append(_latency(known))
+        found.append(_latency(known.latency, known.speed.change_of_runtime))
     elif report.shipped:
         found.append(Tile("median latency", "not measured", [], "warn"))
     if row is not None and row.size_bytes:
@@ -62,15 +67,34 @@ def tiles(report: "Report") -> list[Tile]:
     return found
 
 
-def _latency(known: Facts) -> Tile:
-    assert known.latency is not None
-    notes = [f"compute, one sample, n {known.latency.n:,}"]
-    if known.speed_up is not None:
-        notes.insert(0, f"{times(known.speed_up)}× as fast as the teacher")
-    both = [one for one in (known.latency, known.teacher_latency) if one is not None]
-    invalid = [one.subject for one in both if not one.valid]
-    notes += [f"{INVALID}: {', '.join(invalid)}"] if invalid else []
-    return Tile("median latency", format_ns(known.latency.median_ns), notes, "warn" if invalid else "")
+def _speed(pair: TwoTimes, shipped: str) -> Tile:
+    """The headline: against the teacher in one runtime."""
+    ratio = pair.ratio
+    notes = [
+        f"{'' if pair.own.subject == shipped else 'student '}against teacher",
+        f"{format_ns(pair.own.median_ns)} against {format_ns(pair.other.median_ns)}",
+        f"[{times(1 / ratio.high)}, {times(1 / ratio.low)}]",
+        *([VERDICT_WORDS["noise"]] if ratio.verdict == "noise" else []),
+        *_invalid(pair.own, pair.other),
+    ]
+    style = VERDICT_STYLES[ratio.verdict] if pair.valid else "warn"
+    return Tile(f"speed in {runtime_name(pair.own)}", f"{times(1 / ratio.value)}× as fast", notes, style)
+
+
+def _latency(one: "Measurement", change: TwoTimes | None) -> Tile:
+    """The shipped subject's own time, and how much of it is owed to another runtime than the student's."""
+    notes = [f"compute, one sample, n {one.n:,}", f"in {runtime_name(one)}"]
+    if change is not None:
+        noise = f", {VERDICT_WORDS['noise']}" if change.ratio.verdict == "noise" else ""
+        value = times(1 / change.ratio.value)
+        notes.append(f"{value}× as fast as the student in {runtime_name(change.other)}{noise}")
+    invalid = _invalid(one, *([] if change is None else [change.other]))
+    return Tile("median latency", format_ns(one.median_ns), notes + invalid, "warn" if invalid else "")
+
+
+def _invalid(*measured: "Measurement") -> list[str]:
+    subjects = [one.subject for one in measured if not one.valid]
+    return [f"{INVALID}: {', '.join(subjects)}"] if subjects else []
 
 
 def _checks(known: Facts) -> Tile:

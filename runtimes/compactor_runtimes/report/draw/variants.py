@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.contents import Decision, Variant
 from compactor_runtimes.report.decide.choice import SAME_SIZE
-from compactor_runtimes.report.decide.recommend import compute_latency
+from compactor_runtimes.report.decide.speed import compute_latency
 from compactor_runtimes.report.draw.text_tables import INVALID, Cell, Style, Table, number_cell
 from compactor_runtimes.report.format import (
     NO_VALUE,
     OVERRIDDEN,
     artifact_bytes,
     artifact_name,
+    subjects_by_runtime,
     times,
     unique,
 )
@@ -66,9 +67,16 @@ def variants_table(report: "Report") -> Table:
     table.notes.append(
         "Agreement, points lost and differences: against the torch student, on select samples; ≥ and ≤ are "
         "one-sided 95% bounds, which the gates judge. Compute: median of one sample. Times as fast: in "
-        "brackets by the extreme block medians; grey is inside the noise."
+        f"brackets by the extreme block medians; grey is inside the noise{times_in(report)}."
     )
     return table
+
+
+def times_in(report: "Report") -> str:
+    """Which runtimes the compute times come from, to follow a note on them; nothing where there are none."""
+    subjects = (artifact_name(artifact) for artifact in report.artifacts)
+    measured = [one for subject in subjects if (one := compute_latency(report.measurements, subject))]
+    return f"; times: {subjects_by_runtime(measured)}" if measured else ""
 
 
 def variant_of(artifact: "Artifact", report: "Report") -> Variant:

@@ -50,6 +50,19 @@ def test_the_fastest_beyond_the_noise_is_chosen_with_its_gain_and_its_size():
     assert (int8.speed_verdict, int8.smaller) == ("better", pytest.approx(3.9))
 
 
+def test_times_of_two_runtimes_name_both():
+    there = {"provider": "TensorRT 9"}
+    measured = [
+        timed(FP32, 180, 182, 178),
+        timed(ENGINE, 18, 18, 18, **there),
+        timed(FP16, 200, 201, **there),
+    ]
+    _, why = chosen([artifact(FP32), artifact(ENGINE), artifact(FP16)], measured)
+    both = "(TensorRT 9 against ONNX Runtime CPU)"
+    assert why[ENGINE.name][1].startswith(f"10 times as fast as fp32 [9.9, 10] {both}, but an engine is code")
+    assert why["fp16"][1] == f"slower than fp32 here: 1.1 times its time [1.1, 1.1] {both}"
+
+
 def test_an_engine_is_never_the_default_where_anything_else_ships():
     """Ten times as fast, and yet code that is loaded by its name alone."""
     measured = [timed(FP32, 180, 182, 178), timed(ENGINE, 18, 18, 18)]

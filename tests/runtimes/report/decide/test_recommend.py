@@ -7,7 +7,7 @@ from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
 from compactor_runtimes.report import PairedRow, Report, Variant, recommend
 from compactor_runtimes.report.draw.tiles import tiles
 from tests.runtimes.compare_runs import row as compared_row
-from tests.runtimes.toy_measurement import measurement
+from tests.runtimes.toy_measurement import blocks_of
 
 
 def row(subject, kind, value, size):
@@ -46,9 +46,10 @@ def report():
             pair("S", "onnx int8", "export int8", -9, -10, -8, "worse"),
         ],
         measurements=[
-            measurement("T", "compute", "single-stream", [8_000_000] * 3),
-            measurement("onnx fp32", "compute", "single-stream", [2_000_000] * 5),
-            measurement("onnx fp32", "end-to-end", "single-stream", [3_000_000] * 5),
+            blocks_of("T", 8000, 8080, provider="torch"),
+            blocks_of("S", 2000, 2020, provider="torch"),
+            blocks_of("onnx fp32", 1000, 1000, 1000),
+            blocks_of("onnx fp32", 3000, 3000, scope="end-to-end"),
         ],
         gates=[],
         artifacts=[
@@ -67,8 +68,12 @@ def report():
 
 def test_it_names_the_subject_its_gains_its_score_and_what_the_steps_lost(report):
     assert recommend(report) == (
-        "Ship onnx fp32: 4.0 times as fast as T (median compute of one sample 2.00 ms against 8.00 ms, "
-        "n 5 and 3) and 10 times smaller. Its accuracy is 94.00% [93.00, 95.00] on 1,000 samples. "
+        # 8040 / 2010, at least 8000 / 2020, at most 8080 / 2000; 2010 / 1000
+        "Ship onnx fp32: in torch the student is 4.0 times as fast as T [4.0, 4.0] (median compute of one "
+        "sample 2.01 ms against 8.04 ms, n 4 and 4, both torch on CPU), and the shipped files are 10 times "
+        "smaller. ONNX Runtime CPU runs the same student 2.0 times as fast as torch [2.0, 2.0] (1.00 ms "
+        "against 2.01 ms, n 6 and 4, ONNX Runtime CPU against torch on CPU): the effect of the runtime, not "
+        "of a smaller model. Its accuracy is 94.00% [93.00, 95.00] on 1,000 samples. "
         "Distillation: -1.00 points [-2.25, +0.25], n 1,000, inside the noise, though a loss of up to 2.25 "
         "points cannot be ruled out. "
         "Export fp32: no answer turned from right to wrong or back (n 1,000)."
@@ -129,13 +134,21 @@ def test_an_overridden_artifact_is_never_recommended_quietly(report):
 
 def test_a_larger_artifact_is_called_larger(report):
     bigger = [report.accuracy[0], report.accuracy[1], row("onnx fp32", "artifact", 0.94, 2_000_000)]
-    assert "and 2.0 times larger." in recommend(msgspec.structs.replace(report, accuracy=bigger))
+    assert ", and the shipped files are 2.0 times larger." in recommend(
+        msgspec.structs.replace(report, accuracy=bigger)
+    )
+
+
+def test_without_any_time_the_size_is_all_that_is_claimed(report):
+    text = recommend(msgspec.structs.replace(report, measurements=[]))
+    assert text.startswith("Ship onnx fp32: the shipped files are 10 times smaller. Its accuracy is")
+    assert text.endswith("Its latency was not measured.")
 
 
 def test_tiles_count_checks_and_never_call_none_a_pass(report):
     shown = {tile.name: tile for tile in tiles(report)}
     assert (shown["gates and checks"].value, shown["gates and checks"].style) == ("1 of 1", "good")
-    assert (shown["median latency"].value, shown["size"].value) == ("2.00 ms", "100 kB")
+    assert (shown["median latency"].value, shown["size"].value) == ("1.00 ms", "100 kB")
     assert shown["export fp32"].value == "0 points"
     bare = [msgspec.structs.replace(report.artifacts[0], checks=[])]
     none = {
@@ -143,3 +156,29 @@ def test_tiles_count_checks_and_never_call_none_a_pass(report):
     }
     assert (none["gates and checks"].value, none["gates and checks"].style) == ("none judged", "warn")
     assert none["median latency"].value == "not measured"
+    assert "speed in torch" not in none
+
+
+def test_tiles_lead_with_the_speed_in_one_runtime(report):
+    shown = {tile.name: tile for tile in tiles(report)}
+    speed, latency = shown["speed in torch"], shown["median latency"]
+    assert (speed.value, speed.style) == ("4.0× as fast", "good")
+    assert speed.notes == ["student against teacher", "2.01 ms against 8.04 ms", "[4.0, 4.0]"]
+    assert latency.notes == [
+        "compute, one sample, n 6",
+        "in ONNX Runtime CPU",
+        "2.0× as fast as the student in torch",
+    ]
+    assert list(shown).index("speed in torch") < list(shown).index("median latency")
+
+
+def test_a_tile_calls_noise_noise_and_an_invalid_time_invalid(report):
+    teacher, *rest = report.measurements
+    near = blocks_of("T", 1990, 2030, provider="torch")
+    shown = {tile.name: tile for tile in tiles(msgspec.structs.replace(report, measurements=[near, *rest]))}
+    assert (shown["speed in torch"].value, shown["speed in torch"].style) == ("1.0× as fast", "dim")
+    assert "inside the noise" in shown["speed in torch"].notes
+    shaky = msgspec.structs.replace(teacher, valid=False, reasons=["drift"])
+    shown = {tile.name: tile for tile in tiles(msgspec.structs.replace(report, measurements=[shaky, *rest]))}
+    assert (shown["speed in torch"].notes[-1], shown["speed in torch"].style) == ("INVALID: T", "warn")
+    assert shown["median latency"].style == ""

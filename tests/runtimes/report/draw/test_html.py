@@ -133,6 +133,7 @@ def test_each_variant_has_its_numbers_its_verdict_and_the_reason(page):
     for shown in (
         "fp32-fused shipped verified 3 of 3 checks 318 kB 433 µs n 470 1.5 [1.4, 1.5] 100.00% n 1,200",
         "99.92% ≥ 99.60%, n 1,200 0.00 ≤ 0.40, n 1,200 0.0021 n 64 not chosen",
+        "grey is inside the noise; times: all in ONNX Runtime CPU.",
         "fp32-fused chosen: 1.5 times as fast as fp32 [1.4, 1.5]",
         "fp16 not chosen: slower than fp32 here: 1.5 times its time",
         "int8-dynamic rejected: min-agreement: 1128 of 1200 samples agree",
@@ -141,6 +142,20 @@ def test_each_variant_has_its_numbers_its_verdict_and_the_reason(page):
         "Rejected: int8-dynamic (min-agreement: 1128 of 1200 samples agree",
     ):
         assert shown.replace(" ", "") in text, shown
+
+
+def test_times_are_divided_in_one_runtime_alone_and_every_runtime_is_named(page, report):
+    text = words(page)
+    hero = "Ship onnx fp32-fused: in torch the student is 6.4 times as fast as resnet56 (torch) [6.3, 6.5]"
+    assert hero in text
+    table = page[page.index('id="latency"') :].partition("</section>")[0]
+    assert table.count("6.4× as fast as the teacher") == 1  # the torch student, and no artifact
+    assert table.count("× as fast") == 1
+    assert "compute<small>ONNX Runtime CPU</small>" in table
+    assert "resnet56 (torch), student (torch) in torch; onnx fp32, onnx fp32-fused, onnx fp16," in text
+    markdown = render_markdown(report)
+    assert markdown.count("6.4× as fast as the teacher") == 1
+    assert "21.8" not in markdown.partition("## Truth")[0]  # 9.45 ms over 433 µs
 
 
 def test_an_overridden_artifact_says_so_wherever_its_numbers_stand(report):
