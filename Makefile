@@ -8,7 +8,7 @@ OPTIMUM := .venv-optimum
 OPTIMUM_READY := $(OPTIMUM)/.ready
 OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
 
-.PHONY: demo test test-optimum lint types architecture unit acceptance bench results clean
+.PHONY: demo test test-optimum lint types architecture unit acceptance bench results docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -58,6 +58,9 @@ bench: $(READY)  ## speed against floors and peers, alone on the machine; writes
 
 results: $(READY)  ## recompute figures from the runs, and the tables of README.md and benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.run results
+
+docs: $(READY)  ## the documentation, to build/docs; every warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -n -E docs build/docs
 
 clean:  ## remove the environment and caches, keep runs
 	rm -rf $(VENV) $(OPTIMUM) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
