@@ -32,6 +32,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(compactor_runtimes\.(backends|bundle\.manifest|predict\.answering|golden)\b.*)"),
 ]
 
+smartquotes_action = "qe"  # two hyphens are an option's, not a dash
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 

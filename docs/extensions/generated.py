@@ -1,7 +1,7 @@
 """Fill `<!-- generated:NAME -->` of a page from the records of the source, whenever the pages are built.
 
-Each name of GENERATED is a function that returns Markdown. Nothing of it is kept in the repository, so that it
-cannot differ from the source.
+Each name of GENERATED is a function that returns Markdown. Nothing of it is kept in the repository, so that
+it cannot differ from the source.
 """
 
 import inspect
@@ -34,6 +34,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx."""
     app.connect("source-read", fill)
     app.connect("sphinx-click-process-description", as_typed)
+    app.connect("sphinx-click-process-options", plain_paths)
     return {"version": "1", "parallel_read_safe": True}
 
 
@@ -53,6 +54,11 @@ def as_typed(app: Sphinx, context: click.Context, lines: list[str]) -> None:
             shown += ["", ".. code-block:: text", ""]
         shown.append("   " + line.removeprefix("| "))
     lines[:] = shown
+
+
+def plain_paths(app: Sphinx, context: click.Context, lines: list[str]) -> None:
+    """The default of a path is the path."""
+    lines[:] = [re.sub(r"PosixPath\('(.*?)'\)", r"\1", line) for line in lines]
 
 
 def results_pages() -> str:
@@ -198,25 +204,29 @@ def attributes(doc: str) -> Iterator[tuple[str, str]]:
 
 def shown(kind: kinds.Type, prefix: str) -> str:
     """A type in words; a record is a link to its section where the page has one."""
+    if isinstance(kind, kinds.StructType):
+        name = kind.cls.__name__
+        title = name.removesuffix("Spec")
+        return f"[{title}](#{prefix}-{name.lower()})" if prefix else title
     match kind:
-        case kinds.StructType():
-            name = kind.cls.__name__
-            title = name.removesuffix("Spec")
-            return f"[{title}](#{prefix}-{name.lower()})" if prefix else title
         case kinds.UnionType():
             return " or ".join(shown(one, prefix) for one in kind.types if not is_nothing(one))
-        case kinds.ListType():
-            return f"list of {shown(kind.item_type, prefix)}"
-        case kinds.VarTupleType():
+        case kinds.ListType() | kinds.VarTupleType():
             return f"list of {shown(kind.item_type, prefix)}"
         case kinds.TupleType():
             return "[" + ", ".join(shown(one, prefix) for one in kind.item_types) + "]"
         case kinds.DictType():
             return f"map of {shown(kind.key_type, prefix)} to {shown(kind.value_type, prefix)}"
-        case kinds.LiteralType():
-            return ", ".join(f"`{value}`" for value in kind.values)
         case kinds.Metadata():
             return shown(kind.type, prefix)
+    return plain(kind)
+
+
+def plain(kind: kinds.Type) -> str:
+    """A type that holds no other."""
+    match kind:
+        case kinds.LiteralType():
+            return ", ".join(f"`{value}`" for value in kind.values)
         case kinds.BoolType():
             return "`true`, `false`"
         case kinds.IntType() | kinds.FloatType():
@@ -251,12 +261,20 @@ def default(item: Any) -> str:
         return "absent"
     if isinstance(value, Struct):
         return "its defaults"
-    if isinstance(value, list) and any(isinstance(one, Struct) for one in value):
-        value = [
-            {k: v for k, v in msgspec.to_builtins(one).items() if v not in (None, [], False)} for one in value
-        ]
+    if isinstance(value, list):
+        value = [changed(one) if isinstance(one, Struct) else one for one in value]
     text = msgspec.json.encode(msgspec.to_builtins(value)).decode().replace('"', "")
     return f"`{text.replace(',', ', ').replace(':', ': ')}`" if text else "empty"
+
+
+def changed(record: Struct) -> dict[str, Any]:
+    """The keys of a record that differ from their defaults."""
+    fields = msgspec.structs.fields(record)
+    return {
+        one.encode_name: getattr(record, one.name)
+        for one in fields
+        if getattr(record, one.name) != one.default and one.default_factory is msgspec.NODEFAULT
+    }
 
 
 def cell(text: str) -> str:

@@ -1,7 +1,7 @@
 """The commands, snippets and recipes that README.md, CONTRIBUTING.md and the pages of docs/ show.
 
-`counts()` counts what the tests of this folder check. A block of `bash` is run line by line, of `console` it
-is read: sub-command, options and values must exist. Lines of other programs (make, pip) are other checks' work.
+`counts()` says how much the tests here check. A block of `bash` is run line by line, one of `console` is
+read: sub-command, options and values must exist. Lines of other programs (make, pip) are for other checks.
 """
 
 import re
