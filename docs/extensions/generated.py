@@ -108,8 +108,10 @@ def exit_codes() -> str:
     tree = [one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Exception)]
     lines = ["| code | error in Python | meaning |", "|---|---|---|", "| 0 | | done, and every gate passed |"]
     for one in sorted(tree, key=lambda one: (one.exit_code, len(one.__mro__))):
-        said = "our bug: please report it" if one.exit_code == 1 else cell(one.__doc__ or "")
-        lines.append(f"| {one.exit_code} | `{one.__name__}` | {said} |")
+        if one is errors.CompactorError:
+            lines.append("| 1 | any that is no `CompactorError` | our bug: please report it |")
+        else:
+            lines.append(f"| {one.exit_code} | `{one.__name__}` | {cell(one.__doc__ or '')} |")
     lines.append("| 141 | | who read the output went away (128 + SIGPIPE) |")
     return "\n".join(lines)
 
@@ -263,6 +265,8 @@ def default(item: Any) -> str:
         return "its defaults"
     if isinstance(value, list):
         value = [changed(one) if isinstance(one, Struct) else one for one in value]
+    if isinstance(value, tuple):
+        value = [round(one, 3) for one in value]
     text = msgspec.json.encode(msgspec.to_builtins(value)).decode().replace('"', "")
     return f"`{text.replace(',', ', ').replace(':', ': ')}`" if text else "empty"
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,21 @@ def ran(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.heavy
 def test_commands_run(digits_run: Finished) -> None:
-    for shown in commands("bash"):
-        done = ran(["bash", "-c", shown.text], digits_run.cwd)
-        assert done.returncode == 0, f"{shown}\n{done.stdout[-500:]}{done.stderr[-2000:]}"
+    """Page by page, each without the files that another one wrote."""
+    for _, page in groupby(commands("bash"), key=lambda shown: shown.page):
+        before = set(digits_run.cwd.iterdir())
+        for shown in page:
+            done = ran(["bash", "-c", shown.text], digits_run.cwd)
+            assert done.returncode == 0, f"{shown}\n{done.stdout[-500:]}{done.stderr[-2000:]}"
+        for path in set(digits_run.cwd.iterdir()) - before:
+            if path.is_file():
+                path.unlink()
+
+
+def test_lines_that_are_not_run_are_of_known_programs() -> None:
+    known = ("compactor ", "make ", "pip install ", "torchrun ")
+    lines = [line.strip() for block in blocks("bash") for line in block.text.splitlines() if line.strip()]
+    assert [line for line in lines if not line.startswith(known)] == []
 
 
 @pytest.mark.heavy
