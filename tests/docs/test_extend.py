@@ -1,5 +1,6 @@
 """The worked example of docs/extend: a method in a file of its own trains a student by the public seams."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,12 @@ def test_the_method_trains_and_ships_a_student(tmp_path: Path) -> None:
     found = run_recipe(recipe, runs=tmp_path, reporter=SilentReporter())
     assert found is not None
     assert verify_bundle(found.bundle)
-    curve = next(Path(found.bundle).parents[0].rglob("journal.jsonl")).read_text()
-    assert "focal" in curve
+    lines = (found.bundle.parent / "journal.jsonl").read_text().splitlines()
+    terms = [
+        line["terms"] for line in map(json.loads, lines) if line.get("stage") == "distil" and "terms" in line
+    ]
+    losses = [term["focal"] for term in terms]
+    assert losses[-1] < losses[0]
+    assert all(term.keys() == {"focal", "kl"} for term in terms)
     with load(found.bundle) as model:
         assert len(model.labels) == 10
