@@ -8,7 +8,7 @@ OPTIMUM := .venv-optimum
 OPTIMUM_READY := $(OPTIMUM)/.ready
 OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
 
-.PHONY: demo test test-optimum lint types architecture unit acceptance bench results results-check confirm clean
+.PHONY: demo test test-optimum lint types architecture unit acceptance bench results results-check confirm docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -64,6 +64,9 @@ results-check: $(READY)  ## whether every quoted figure is as its runs say, and 
 
 confirm: $(READY)  ## repeat first steps and blocks of what is outdated, alone on the machine; confirms at this commit
 	$(BIN)/python -m benchmarks.run confirm
+
+docs: $(READY)  ## the documentation, to build/docs; every warning is an error
+	$(BIN)/sphinx-build -q -W --keep-going -n -E docs build/docs
 
 clean:  ## remove the environment and caches, keep runs
 	rm -rf $(VENV) $(OPTIMUM) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -167,8 +167,7 @@ def _index(results: dict[str, Quotable]) -> str:
         lines.append(
             f"| [{name}]({name}.md) | {len(kinds)} | {' | '.join(map(str, counted))} | {day} | {cpu} |"
         )
-    names = "\n".join(results)
-    return "\n".join(lines) + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
+    return "\n".join(lines) + "\n"
 
 
 def _first_lines(suite: Suite) -> str:

@@ -85,13 +85,13 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
 
 
 def _pages() -> dict[str, int]:
-    from tests.docs.commands import tested_commands
+    from tests.docs.commands import docs_commands_tested
 
     pages = [path for path in (ROOT / "docs").rglob("*.md") if path.parent.name != "results"]
     return {
         "readme_lines": len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()),
         "docs_pages": len(pages),
-        "docs_commands_tested": len(tested_commands()),
+        "docs_commands_tested": docs_commands_tested(),
     }
 
 

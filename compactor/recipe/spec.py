@@ -24,7 +24,7 @@ class ModelSpec(RecipePart, frozen=True):
     """A model by name.
 
     `cifar:resnet20`, `timm:NAME`, `hf:ID_OR_PATH`, `package:IMPORT/RESOURCE` (a model folder inside an
-    installed package) or `module:package.module:attr`. `options` are the family's own (README, "The recipe").
+    installed package) or `module:package.module:attr`. `options` are the family's own.
 
     `weights` is a safetensors file, `pretrained` for the source's own weights, or absent for a random start.
     `mean` and `std` replace the model's own input normalisation (per channel, for pixels in [0, 1]).

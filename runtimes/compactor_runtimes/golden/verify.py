@@ -93,7 +93,7 @@ def verify_bundle(
         trust: whoever made the bundle is trusted with running code, so that verified engines run as well.
 
     Returns:
-        the verdict on each check, failed ones included: a difference is a result here, and an error only in
+        the verdict on each check, failed ones included; a difference is a result here, and an error only in
         `raise_for_gate`. An artifact that this machine cannot open is listed with the reason, as long as
         another runs.
 
