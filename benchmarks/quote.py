@@ -43,26 +43,24 @@ class Quotable:
 
     def number(self, name: str) -> str:
         """A figure in a sentence: value and unit, interval, and as of which commit if it is outdated."""
-        figure = self.figure(name)
-        unit, shown = _shown(figure)
-        value, low, high = (shown(figure[key]) for key in ("value", "low", "high"))
-        beside = [] if low == high else [f"{low} to {high}"]
-        beside += [self.states[name].as_of] if self.states[name].as_of else []
-        return f"{value}{unit}" + (f" ({'; '.join(beside)})" if beside else "")
+        as_of = self.states[name].as_of
+        return _number(self.figure(name), [as_of] if as_of else [])
 
     def table(self, names: list[str]) -> str:
-        """Figures as Markdown, all or those named."""
-        lines = ["| figure | value | range or 95% interval | n | goal | state | of what |", "|" + "---|" * 7]
-        for name in names or self.content["figures"]:
-            figure = self.figure(name)
-            unit, shown = _shown(figure)
-            value, low, high = (shown(figure[key]) for key in ("value", "low", "high"))
-            goal, n, about = figure.get("goal", ""), figure["n"], figure["about"]
-            state = self.states[name].told()
-            lines.append(
-                f"| `{name}` | {value}{unit} | {low} to {high} | {n:,} | {goal} | {state} | {about} |"
-            )
-        return f"{self.origin}\n\n" + "\n".join(lines) + "\n"
+        """Figures as Markdown, all or those named; goals and states have columns where they tell anything."""
+        figures = {name: self.figure(name) for name in names or self.content["figures"]}
+        states = {name: self.states[name].told() for name in figures}
+        alike = len(set(states.values())) == 1
+        has_goals = any("goal" in figure for figure in figures.values())
+        headings = ["of what", "value (range or 95% interval)", "n"]
+        headings += ["goal"] * has_goals + ["state"] * (not alike)
+        lines = [_line(headings), "|" + "---|" * len(headings)]
+        for name, figure in figures.items():
+            cells = [f"{figure['about']}: `{name}`", _number(figure, []), f"{figure['n']:,}"]
+            cells += [figure.get("goal", "")] * has_goals + [states[name]] * (not alike)
+            lines.append(_line(cells))
+        told = f"{self.origin} All figures: {next(iter(states.values()))}." if alike else self.origin
+        return f"{told}\n\n" + "\n".join(lines) + "\n"
 
     def runs(self) -> str:
         """The suite's own table of its runs, and as of when those are that are outdated."""
@@ -187,9 +185,24 @@ def all_results() -> dict[str, Quotable]:
     }
 
 
+def _number(figure: dict[str, Any], notes: list[str]) -> str:
+    """Value, unit and, in brackets, the interval and notes."""
+    unit, shown = _shown(figure)
+    value, low, high = (shown(figure[key]) for key in ("value", "low", "high"))
+    beside = [] if low == high else [f"{low} to {high}"]
+    beside += notes
+    return f"{value}{unit}" + (f" ({'; '.join(beside)})" if beside else "")
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _shown(figure: dict[str, Any]) -> tuple[str, Any]:
-    """How a figure's unit and numbers are written: shares in percent, the rest with three digits."""
+    """How a figure's unit and numbers are written: shares in percent, points signed, the rest in 3 digits."""
     if figure["unit"] == "share":
         return "%", lambda value: f"{100 * value:.1f}"
+    if figure["unit"] == "points":
+        return " points", lambda value: f"{value:+.2f}"
     unit = f" {figure['unit']}" if figure["unit"] else ""
     return unit, lambda value: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
