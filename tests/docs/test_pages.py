@@ -102,6 +102,24 @@ def test_no_line_begins_with_an_inline_mark(page: str) -> None:
     assert not re.search(r"^\s*<!-- /?figure", SOURCES[page], flags=re.M)
 
 
+@pytest.mark.parametrize("page", SOURCES)
+def test_no_measured_number_is_typed(page: str) -> None:
+    """Outside marks and code: `make results` could not keep it true."""
+    text = re.sub(r"^```.*?^```|`[^`]*`", "", SOURCES[page], flags=re.M | re.S)
+    text = re.sub(r"<!-- (figure|results):.*?<!-- /\1s? -->", "", text, flags=re.S)
+    typed = re.findall(r"\d ?(?:points|times (?:as|smaller|faster)|MB|ms|µs|us|s|\w+/s)\b.*", text)
+    assert not typed, f"{page}: quote a figure between marks instead"
+
+
+def test_every_make_target_that_is_named_is_there() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]+)\b(?=[`\n ]*(?:[`#\n]|$))", EVERYTHING))
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    named |= set(re.findall(r"run: make ([a-z-]+)", workflow))
+    assert {"test", "demo", "results-check"} <= named
+    assert named <= targets
+
+
 def test_the_picture_of_the_floors_is_that_of_the_linter() -> None:
     contracts = pyproject()["tool"]["importlinter"]["contracts"]
     floors = next(one for one in contracts if one["name"] == "floors of compactor")["layers"]
