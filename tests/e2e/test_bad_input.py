@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import compactor
+from tests.command_line import compactor
 from tests.full_disk import tiny_disk
 
 RECIPE = """

@@ -14,7 +14,8 @@ from compactor.run.seeds import aggregate
 from compactor_runtimes.predict.model import load
 from compactor_runtimes.report import read_report
 from compactor_runtimes.stats.predictions import read_predictions, write_predictions
-from tests.conftest import Finished, compactor
+from tests.command_line import compactor
+from tests.conftest import Finished
 
 
 def test_seeds_are_aggregated_over_the_same_samples(digits_run: Finished, tmp_path: Path) -> None:

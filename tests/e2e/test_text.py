@@ -11,7 +11,8 @@ import pytest
 
 from compactor_runtimes.report import read_report
 from tests.compactor.text_toys import bert_folder, write_tokenizer
-from tests.conftest import ROOT, compactor
+from tests.command_line import compactor
+from tests.conftest import ROOT
 
 SAID = {"light": "turn on the light", "music": "play music now", "time": "what time is it"}
 WITHOUT_TORCH = """

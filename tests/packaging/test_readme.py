@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_commands_run(digits_run: Finished) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     ran = 0
@@ -41,7 +41,7 @@ def test_commands_run(digits_run: Finished) -> None:
     assert ran >= 6
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_snippets_run(digits_run: Finished) -> None:
     snippets = blocks("python")
     assert snippets

@@ -67,7 +67,7 @@ def alone(tmp_path):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("runtime", ["ort-cpu", "openvino"])
 def test_predict_and_verify_write_nothing_at_home(alone, tmp_path, runtime):
     bundle = str(write_bundle(tmp_path / "bundle").path)
@@ -75,7 +75,7 @@ def test_predict_and_verify_write_nothing_at_home(alone, tmp_path, runtime):
     alone("-m", "compactor", "predict", bundle, f"{bundle}/golden/case-0.png", "--runtime", runtime)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_exports_write_nothing_at_home(alone, tmp_path):
     alone("-c", EXPORT, str(tmp_path / "artifacts"))
 

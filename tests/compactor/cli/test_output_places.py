@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from compactor import cli
 from compactor_runtimes.errors import UsageError
-from tests.conftest import compactor
+from tests.command_line import compactor
 from tests.runtimes.rich_report import rich_report
 
 

