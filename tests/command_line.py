@@ -6,11 +6,13 @@ A real process is for what only a process shows: signals, limits, imports, and i
 
 import os
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from click.testing import CliRunner
@@ -34,6 +36,7 @@ def compactor(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> 
         chdir(cwd),
         patch.dict(os.environ, env or {}),
         patch.object(sys, "argv", ["compactor", *arguments]),
+        patch.object(sys.modules["__main__"], "__package__", None),  # or click calls us `python -m pytest...`
         CliRunner().isolation() as (stdout, stderr, _),
     ):
         try:
@@ -45,6 +48,26 @@ def compactor(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> 
         sys.stderr.flush()
     assert isinstance(code, int)
     return Answer(code, stdout.getvalue().decode(), stderr.getvalue().decode())
+
+
+def fresh_compactor(*arguments: str, cwd: Path, env: dict[str, str] | None = None, **options: Any) -> Answer:
+    """Run the same in a fresh process; `options` are subprocess's."""
+    process = start_compactor(*arguments, cwd=cwd, env=env, **options)
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    return Answer(process.returncode, stdout, stderr)
+
+
+def start_compactor(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None, **options: Any
+) -> "subprocess.Popen[str]":
+    """Start the command in a fresh process, which finds the packages where this one does."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **(env or {})}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", "compactor", *arguments]
+    return subprocess.Popen(command, cwd=cwd, env=environment, text=True, **{**pipes, **options})
 
 
 @contextmanager

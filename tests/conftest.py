@@ -10,7 +10,7 @@ from tests.made_once import made_once
 pytest_plugins = ["tests.tiers"]
 
 ROOT = Path(__file__).parents[1]
-LESS = ("measure.profile=smoke", "stages.0.epochs=9", "stages.1.epochs=9", "stages.2.epochs=20")
+LESS = ("measure.profile=smoke", "stages.0.epochs=7", "stages.1.epochs=7", "stages.2.epochs=18")
 DIGITS = ("digits", *(word for one in LESS for word in ("--set", one)))
 
 

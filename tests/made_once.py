@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 
-def made_once(
-    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
-) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """Folder `name` of this session, filled by `make` in the worker that asks first; the others wait.
 
     Tests only read it: one that changes something copies it before.

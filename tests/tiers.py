@@ -1,4 +1,4 @@
-"""What is heavy, slow or in need of real data, and that nothing else is: a plugin that tests/conftest.py loads.
+"""What is heavy, slow or in need of real data, and that nothing else is: a plugin.
 
 1. A test marked neither `slow` nor `heavy` may use CALL_LIMIT_S of CPU time in its call. What its worker and
    the children that it waited for use counts; fixtures do not, they are shared. A first excess may be an
@@ -50,9 +50,9 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
             call = next(report for report in reports if report.when == "call")
             call.outcome = "failed"
             call.longrepr = (
-                f"{item.nodeid}: its call used {first_s:.2f} s and then {item.stash[used_s]:.2f} s of CPU time, "
-                f"allowed are {CALL_LIMIT_S:g} s; make it cheaper (smaller toys, fewer shapes, a shared "
-                "fixture), or mark it slow, or heavy if it belongs to `make test-heavy`"
+                f"{item.nodeid}: its call used {first_s:.2f} s and then {item.stash[used_s]:.2f} s of CPU "
+                f"time, allowed are {CALL_LIMIT_S:g} s; make it cheaper (smaller toys, fewer shapes, a "
+                "shared fixture), or mark it slow, or heavy if it belongs to `make test-heavy`"
             )
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)

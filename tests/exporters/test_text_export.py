@@ -272,6 +272,7 @@ def test_a_student_that_reads_its_padding_is_rejected_by_a_check_of_its_own(feed
     assert artifact.reason.startswith("student-padding: output 'embedding' on input_ids [1, ")
 
 
+@pytest.mark.slow
 def test_an_artifact_that_reads_its_padding_is_rejected(feeds, tmp_path):
     source, artifact = words_of(tmp_path, feeds)
     assert artifact.status == "verified"

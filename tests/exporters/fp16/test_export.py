@@ -207,6 +207,7 @@ def test_numbers_that_do_not_fit_stay_in_float32(source_of, tmp_path, monkeypatc
     assert not ratio(source, tmp_path / "plain/fp16.onnx", feeds) < 0.05
 
 
+@pytest.mark.slow
 def test_a_mask_that_the_samples_do_not_show_stays_in_float32(masked, text, tmp_path, monkeypatch):
     mask = text.feeds["attention_mask"]
     feeds = {"input_ids": text.feeds["input_ids"], "attention_mask": mask}
