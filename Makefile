@@ -7,6 +7,8 @@ READY := $(VENV)/.ready
 OPTIMUM := .venv-optimum
 OPTIMUM_READY := $(OPTIMUM)/.ready
 OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
+# two workers; threads that spin would take the other's core
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-heavy test-optimum lint types architecture unit acceptance bench results clean
 
@@ -41,9 +43,6 @@ types: $(READY)
 
 architecture: $(READY)
 	$(BIN)/lint-imports
-
-# two workers; threads that spin would take the other's core
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal
 
 unit: $(READY)
 	$(PYTEST) -m 'not heavy'

@@ -1,5 +1,6 @@
 """Each exit code once, of a real process: what a shell sees."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,8 @@ cli.main()
 )
 def test_an_error_ends_the_process_with_its_code(error: str, code: int, said: str) -> None:
     ending = [sys.executable, "-c", ENDS.format(error=error)]
-    done = subprocess.run(ending, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(ending, capture_output=True, text=True, env=places)
     assert done.returncode == code
     assert done.stderr == said if code > 1 else done.stderr.startswith(said)
 
