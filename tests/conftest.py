@@ -1,6 +1,7 @@
-"""Fixtures of several folders: a finished run of the digits recipe, made once on the command line."""
+"""Fixtures of several folders: a finished run of the digits recipe, made once for all workers."""
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,10 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A run that tests only read; all workers share it."""
     cwd = made_once(tmp_path_factory, "digits", run_digits)
     return Finished(cwd, (cwd / "stdout.txt").read_text())
+
+
+@pytest.fixture
+def own_digits_run(digits_run: Finished, tmp_path: Path) -> Finished:
+    """A copy of its working folder, for tests that go on from there."""
+    cwd = Path(shutil.copytree(digits_run.cwd, tmp_path / "digits", symlinks=True))
+    return replace(digits_run, cwd=cwd)

@@ -20,7 +20,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.heavy
-def test_commands_run(digits_run: Finished) -> None:
+def test_commands_run(own_digits_run: Finished) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     ran = 0
     for line in "".join(blocks("bash")).replace("\\\n", " ").splitlines():
@@ -30,7 +30,7 @@ def test_commands_run(digits_run: Finished) -> None:
         assert shlex.split(command)[0] == "compactor", command
         done = subprocess.run(
             ["bash", "-c", command],
-            cwd=digits_run.cwd,
+            cwd=own_digits_run.cwd,
             env=environment,
             capture_output=True,
             text=True,
@@ -42,13 +42,13 @@ def test_commands_run(digits_run: Finished) -> None:
 
 
 @pytest.mark.heavy
-def test_snippets_run(digits_run: Finished) -> None:
+def test_snippets_run(own_digits_run: Finished) -> None:
     snippets = blocks("python")
     assert snippets
     for snippet in snippets:
         done = subprocess.run(
             [sys.executable, "-c", snippet],
-            cwd=digits_run.cwd,
+            cwd=own_digits_run.cwd,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
