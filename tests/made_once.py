@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callabl
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent  # each worker has a folder of its own in the session's
     folder, made = root / "made-once" / name, root / "made-once" / f"{name}.made"
-    folder.mkdir(parents=True, exist_ok=True)
+    made.parent.mkdir(exist_ok=True)
     with made.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.stat().st_size:
+            shutil.rmtree(folder, ignore_errors=True)  # of a maker that failed
+            folder.mkdir()
             make(folder)
             lock.write("whole\n")
     return folder
