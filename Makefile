@@ -7,8 +7,10 @@ READY := $(VENV)/.ready
 OPTIMUM := .venv-optimum
 OPTIMUM_READY := $(OPTIMUM)/.ready
 OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
+# two workers; threads that spin would take the other's core
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-optimum lint types architecture unit acceptance bench results results-check confirm docs clean
+.PHONY: demo test test-heavy test-optimum lint types architecture unit acceptance bench results results-check confirm docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,7 +32,7 @@ demo: $(READY)  ## train two teachers, distil, export, verify, measure and pack,
 	$(BIN)/compactor verify runs/digits/latest/bundle
 	$(BIN)/compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/case-000.png
 
-test: lint types architecture unit  ## what CI runs
+test: lint types architecture results-check unit  ## what every change must pass
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -43,7 +45,10 @@ architecture: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist loadgroup  # threads that spin would take the other's core
+	$(PYTEST) -m 'not heavy'
+
+test-heavy: $(READY)  ## the rest of the tests: wheels, documents, processes, browsers, engines, real data
+	$(PYTEST) -m heavy
 
 test-optimum: $(READY) $(OPTIMUM_READY)  ## what we export opens in optimum and polygraphy; what optimum exports passes here
 	$(BIN)/python -m tests.optimum.make_models $(OPTIMUM_MODELS)

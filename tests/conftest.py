@@ -1,23 +1,18 @@
-"""Fixtures of several folders: a finished run of the digits recipe, made once on the command line."""
+"""Fixtures of several folders: a finished run of the digits recipe, made once for all workers."""
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from tests.made_once import made_once
+
+pytest_plugins = ["tests.tiers"]
+
 ROOT = Path(__file__).parents[1]
-LESS = ("measure.profile=smoke", "stages.0.epochs=9", "stages.1.epochs=9", "stages.2.epochs=20")
+LESS = ("measure.profile=smoke", "stages.0.epochs=7", "stages.1.epochs=7", "stages.2.epochs=18")
 DIGITS = ("digits", *(word for one in LESS for word in ("--set", one)))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, keep together what shares something slow to make: the digits run, or a file."""
-    for item in items:
-        shares_run = "digits_run" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("digits_run" if shares_run else str(item.path)))
 
 
 @dataclass(frozen=True)
@@ -26,7 +21,6 @@ class Finished:
 
     cwd: Path
     stdout: str
-    stderr: str
 
     @property
     def run(self) -> Path:
@@ -37,24 +31,24 @@ class Finished:
         return self.run / "bundle"
 
 
-def compactor(
-    *arguments: str, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a fresh process."""
-    return subprocess.run(
-        [sys.executable, "-m", "compactor", *arguments],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def run_digits(cwd: Path) -> None:
+    """The shipped recipe with fewer epochs and a short measurement; what it printed lies beside `runs`."""
+    from tests.command_line import compactor
+
+    done = compactor("run", *DIGITS, cwd=cwd)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (cwd / "stdout.txt").write_text(done.stdout)
 
 
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """The shipped recipe with fewer epochs and a short measurement."""
-    cwd = tmp_path_factory.mktemp("digits")
-    done = compactor("run", *DIGITS, cwd=cwd)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return Finished(cwd, done.stdout, done.stderr)
+    """A run that tests only read; all workers share it."""
+    cwd = made_once(tmp_path_factory, "digits", run_digits)
+    return Finished(cwd, (cwd / "stdout.txt").read_text())
+
+
+@pytest.fixture
+def own_digits_run(digits_run: Finished, tmp_path: Path) -> Finished:
+    """A copy of its working folder, for tests that go on from there."""
+    cwd = Path(shutil.copytree(digits_run.cwd, tmp_path / "digits", symlinks=True))
+    return replace(digits_run, cwd=cwd)

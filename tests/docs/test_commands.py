@@ -36,14 +36,14 @@ def ran(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.heavy
-def test_commands_run(digits_run: Finished) -> None:
+def test_commands_run(own_digits_run: Finished) -> None:
     """Page by page, each without the files that another one wrote."""
     for _, page in groupby(commands("bash"), key=lambda shown: shown.page):
-        before = set(digits_run.cwd.iterdir())
+        before = set(own_digits_run.cwd.iterdir())
         for shown in page:
-            done = ran(["bash", "-c", shown.text], digits_run.cwd)
+            done = ran(["bash", "-c", shown.text], own_digits_run.cwd)
             assert done.returncode == 0, f"{shown}\n{done.stdout[-500:]}{done.stderr[-2000:]}"
-        for path in set(digits_run.cwd.iterdir()) - before:
+        for path in set(own_digits_run.cwd.iterdir()) - before:
             if path.is_file():
                 path.unlink()
 
@@ -55,9 +55,9 @@ def test_lines_that_are_not_run_are_of_known_programs() -> None:
 
 
 @pytest.mark.heavy
-def test_snippets_run(digits_run: Finished) -> None:
+def test_snippets_run(own_digits_run: Finished) -> None:
     for shown in blocks("python"):
-        done = ran([sys.executable, "-c", shown.text], digits_run.cwd)
+        done = ran([sys.executable, "-c", shown.text], own_digits_run.cwd)
         assert done.returncode == 0, f"{shown}\n{done.stderr[-2000:]}"
 
 

@@ -2,15 +2,14 @@
 
 import os
 import re
+import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import compactor
+from tests.command_line import compactor, fresh_compactor, start_compactor
 from tests.full_disk import tiny_disk
 
 RECIPE = """
@@ -119,13 +118,14 @@ def test_required_export_that_this_release_cannot_do_stops_before_training(tmp_p
     assert not (tmp_path / "runs" / "toy" / "stages").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_accuracy_gate_is_exit_code_4_and_keeps_the_report(tmp_path: Path) -> None:
-    text = RECIPE.format(data="digits", weights="").replace(
-        "epochs: 1}", "epochs: 8, lr: 0.1, batch_size: 64}"
+    text = RECIPE.format(data="digits, limit: {train: 500, select: 60, report: 100}", weights="").replace(
+        "epochs: 1}", "epochs: 4, lr: 0.1, batch_size: 16}"
     )
     text += "  - {id: two, method: kd, epochs: 1, lr: 1.0e-9, "
     text += "student: {model: cifar:resnet8}, teachers: [stage:one]}\n"
-    text += "gates: {student_vs_teacher: {max_drop_points: 1}}\n"
+    text += "gates: {student_vs_teacher: {max_drop_points: 1}}\nmeasure: {scenarios: []}\n"
     (tmp_path / "toy.yaml").write_text(text)
     refused("run", "toy.yaml", "--quiet", cwd=tmp_path, code=4, says="student_vs_teacher")
     (run,) = [path for path in (tmp_path / "runs" / "toy").iterdir() if path.name != "stages"]
@@ -134,15 +134,13 @@ def test_a_failed_accuracy_gate_is_exit_code_4_and_keeps_the_report(tmp_path: Pa
     assert not (tmp_path / "runs" / "toy" / "latest").exists()
 
 
+@pytest.mark.slow
 def test_a_machine_that_refuses_to_write_is_exit_code_6(tmp_path: Path) -> None:
     """A file size limit stands in for a full disk: both end a write with an OSError."""
-    import resource
-
-    done = subprocess.run(
-        [sys.executable, "-m", "compactor", "run", recipe(tmp_path)],
+    done = fresh_compactor(
+        "run",
+        recipe(tmp_path),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
     assert done.returncode == 6, done.stderr[-2000:]
@@ -152,24 +150,20 @@ def test_a_machine_that_refuses_to_write_is_exit_code_6(tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_output_that_cannot_be_written_is_exit_code_6(options: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "compactor", "doctor", *options],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        done = fresh_compactor("doctor", *options, cwd=Path.cwd(), stdout=full)
     assert done.returncode == 6
     assert done.stderr.startswith("error: output: No space left on device; make room")
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["40k", "120k"])
 def test_a_full_disk_is_one_sentence_wherever_it_fills_up(tmp_path: Path, size: str) -> None:
     """At the first checkpoint, and after training, where the samples are written that are measured."""
     name = recipe(tmp_path)
     with tiny_disk(tmp_path / "disk", size) as disk:
         environment = {"TMPDIR": str(disk), "COMPACTOR_CACHE": str(disk / "cache"), "COMPACTOR_DATA": ""}
-        done = compactor(
+        done = fresh_compactor(
             "run", name, "--smoke", "--quiet", "--runs", str(disk / "runs"), cwd=tmp_path, env=environment
         )
     assert done.returncode == 6, done.stderr[-2000:]
@@ -192,12 +186,7 @@ def test_ctrl_c_exits_130_and_the_printed_command_goes_on(tmp_path: Path) -> Non
 
     text = RECIPE.format(data="digits", weights="").replace("epochs: 1}", "epochs: 3, batch_size: 32}")
     (tmp_path / "toy.yaml").write_text(text + "measure: {scenarios: []}\n")
-    child = subprocess.Popen(
-        [sys.executable, "-m", "compactor", "run", "toy.yaml"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    child = start_compactor("run", "toy.yaml", cwd=tmp_path)
     journal = tmp_path / "runs" / "toy"
     for _ in range(600):
         time.sleep(0.05)
@@ -214,12 +203,12 @@ def test_ctrl_c_exits_130_and_the_printed_command_goes_on(tmp_path: Path) -> Non
     alone = tmp_path / "alone"
     alone.mkdir()
     os.link(tmp_path / "toy.yaml", alone / "toy.yaml")
-    child = subprocess.Popen([sys.executable, "-m", "compactor", "run", "toy.yaml", "--quiet"], cwd=alone)
+    child = start_compactor("run", "toy.yaml", "--quiet", cwd=alone)
     while not list(alone.glob("runs/toy/stages/*/done.json")):
         assert child.poll() is None
         time.sleep(0.1)
     child.kill()
-    child.wait()
+    child.communicate()
     first, second = (
         next(folder.glob("runs/toy/stages/one-*/student/model.safetensors")).read_bytes()
         for folder in (tmp_path, alone)

@@ -13,7 +13,8 @@ from compactor_runtimes.bundle.manifest import encode_manifest
 from compactor_runtimes.bundle.open import file_entry, open_bundle
 from compactor_runtimes.predict.model import load
 from compactor_runtimes.report import read_report
-from tests.conftest import DIGITS, Finished, compactor
+from tests.command_line import compactor
+from tests.conftest import DIGITS, Finished
 
 
 def test_the_run_says_where_things_lie_and_what_to_do_next(digits_run: Finished) -> None:

@@ -14,7 +14,8 @@ from compactor.run.seeds import aggregate
 from compactor_runtimes.predict.model import load
 from compactor_runtimes.report import read_report
 from compactor_runtimes.stats.predictions import read_predictions, write_predictions
-from tests.conftest import Finished, compactor
+from tests.command_line import compactor, fresh_compactor
+from tests.conftest import Finished
 
 
 def test_seeds_are_aggregated_over_the_same_samples(digits_run: Finished, tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def result_of(run: Path) -> RunResult:
     return RunResult(run, run / "bundle", read_report(file), file)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_student_trained_elsewhere_ships_from_unlabelled_images(tmp_path: Path) -> None:
     """No stage and no label: the teacher is the judge, and the student's own weights are exported."""
     from compactor.models.build import build_model, save_model
@@ -76,7 +77,7 @@ def test_a_student_trained_elsewhere_ships_from_unlabelled_images(tmp_path: Path
         "teachers: [{model: cifar:resnet8, weights: teacher/model.safetensors}]\n"
         "stages: []\nmeasure: {profile: smoke, scenarios: [single-stream]}\n"
     )
-    done = compactor("run", "ship.yaml", cwd=tmp_path)
+    done = fresh_compactor("run", "ship.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     run = (tmp_path / "runs" / "ship" / "latest").resolve()
     report = read_report(run / "report" / "report.json")

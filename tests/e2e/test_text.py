@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from compactor_runtimes.report import read_report
+from tests.command_line import compactor, fresh_compactor
 from tests.compactor.text_toys import bert_folder, write_tokenizer
-from tests.conftest import ROOT, compactor
+from tests.conftest import ROOT
 
 SAID = {"light": "turn on the light", "music": "play music now", "time": "what time is it"}
 WITHOUT_TORCH = """
@@ -29,7 +30,7 @@ print(json.dumps([one.label for one in found]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_texts_become_a_bundle_with_one_command(tmp_path: Path) -> None:
     """A smoke run: a BERT without a head gets one, and of its four layers the second and the fourth stay."""
     folder = bert_folder(tmp_path / "bert", max_position_embeddings=40)
@@ -38,7 +39,7 @@ def test_texts_become_a_bundle_with_one_command(tmp_path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         writer.writerows([text, label] for _ in range(25) for label, text in SAID.items())
-    done = compactor(
+    done = fresh_compactor(
         *("run", "--student", "hf:bert?layers=[1,3]@pretrained", "--data", "talk.csv"),
         *("--smoke", "--set", "measure.scenarios=[single-stream]"),
         cwd=tmp_path,

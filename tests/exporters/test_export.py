@@ -202,6 +202,7 @@ def test_a_setting_that_fp32_has_no_use_for_is_refused(setting):
     assert f"takes no {key}" in (can_export(ExportSpec(**setting)) or "")
 
 
+@pytest.mark.slow
 def test_every_artifact_derives_from_one_traced_graph(image, tmp_path):
     source, workspace = image.source, Workspace(tmp_path)
     assert canonical_graph(source, workspace) == tmp_path / "canonical/fp32.onnx"

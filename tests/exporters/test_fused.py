@@ -146,6 +146,7 @@ def test_a_wrong_weight_in_the_fused_copy_is_found(
     assert verify_artifact(source, artifact, changed, feeds=text_feeds).status == "rejected"
 
 
+@pytest.mark.slow
 def test_a_packed_projection_of_a_vision_transformer_fuses(tmp_path: Path, make_image_source: Any) -> None:
     torch.manual_seed(0)
     source = make_image_source(Patches())

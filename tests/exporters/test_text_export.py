@@ -170,6 +170,7 @@ def test_position_ids_that_a_module_keeps_out_of_its_state_are_no_foreign_weight
         del source.module.table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [True, False])
 def test_a_bundle_of_texts_verifies_and_predicts_with_its_own_tokenizer(
     bert, assets, feeds, tmp_path, classes
@@ -248,6 +249,7 @@ def rehash(bundle) -> None:
     path.write_bytes(encode_manifest(msgspec.structs.replace(manifest, files=files)))
 
 
+@pytest.mark.slow
 def test_a_missing_asset_or_one_out_of_the_folder_is_refused(feeds, assets, tmp_path):
     source, artifact = words_of(tmp_path / "artifacts", feeds)
     given = contents(source, artifact, tmp_path / "artifacts", tmp_path)
@@ -264,6 +266,7 @@ def test_a_missing_asset_or_one_out_of_the_folder_is_refused(feeds, assets, tmp_
     assert not (tmp_path / "outside.json").exists()
 
 
+@pytest.mark.slow
 def test_a_student_that_reads_its_padding_is_rejected_by_a_check_of_its_own(feeds, tmp_path):
     _, artifact = words_of(tmp_path, feeds, masked=False)
     checks = {check.name: check for check in artifact.checks}
@@ -272,6 +275,7 @@ def test_a_student_that_reads_its_padding_is_rejected_by_a_check_of_its_own(feed
     assert artifact.reason.startswith("student-padding: output 'embedding' on input_ids [1, ")
 
 
+@pytest.mark.slow
 def test_an_artifact_that_reads_its_padding_is_rejected(feeds, tmp_path):
     source, artifact = words_of(tmp_path, feeds)
     assert artifact.status == "verified"
@@ -310,6 +314,7 @@ def test_padded_copies_hold_the_same_text(feeds):
     assert pairs[0].padded["attention_mask"].tolist() == [[1, 1, 0]]
 
 
+@pytest.mark.slow
 def test_a_mask_with_holes_is_refused(feeds, tmp_path):
     source = source_of(Words(), 8)
     workspace = Workspace(tmp_path)

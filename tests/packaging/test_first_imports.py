@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 FORGETTING = """
 import sys
@@ -16,6 +18,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_every_entry_of_the_tables_can_be_imported_first() -> None:
     from compactor.data.datasets import DATASETS
     from compactor.methods import METHODS

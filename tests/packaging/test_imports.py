@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.sources import tree_of
+
 ROOT = Path(__file__).parents[2]
 SOURCES = {
     "compactor": ROOT / "compactor",
@@ -123,7 +125,7 @@ def test_a_missing_extra_names_the_command() -> None:
 
 def third_party_imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -175,7 +177,7 @@ def test_needs_extra_names_an_extra_that_brings_the_package() -> None:
     known, checked = extras(), 0
     for root in SOURCES.values():
         for path in root.rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(tree_of(path)):
                 if not isinstance(node, ast.With) or not isinstance(node.items[0].context_expr, ast.Call):
                     continue
                 call = node.items[0].context_expr

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.packaging.sources import tree_of
+
 ROOT = Path(__file__).parents[2]
 MAKER = ROOT / "compactor" / "cli" / "__init__.py"  # plain_console
 PLAIN = {"markup": False, "emoji": False, "highlight": False}
@@ -28,7 +30,7 @@ KNOWN = {
 def files() -> Iterator[tuple[Path, ast.Module]]:
     for folder in ("compactor", "exporters", "runtimes"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+            yield path, tree_of(path)
 
 
 def calls(tree: ast.Module) -> Iterator[tuple[str, dict[str, object], int]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.sources import tree_of
 from tests.packaging.test_imports import ROOT, SOURCES
 from tests.runtimes.conftest import write_bundle
 
@@ -67,7 +68,7 @@ def alone(tmp_path):
     return run
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("runtime", ["ort-cpu", "openvino"])
 def test_predict_and_verify_write_nothing_at_home(alone, tmp_path, runtime):
     bundle = str(write_bundle(tmp_path / "bundle").path)
@@ -75,7 +76,7 @@ def test_predict_and_verify_write_nothing_at_home(alone, tmp_path, runtime):
     alone("-m", "compactor", "predict", bundle, f"{bundle}/golden/case-0.png", "--runtime", runtime)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_exports_write_nothing_at_home(alone, tmp_path):
     alone("-c", EXPORT, str(tmp_path / "artifacts"))
 
@@ -103,7 +104,7 @@ def test_whatever_imports_onnx_runtime_has_imported_the_package_that_holds_the_s
     files += (ROOT / "benchmarks").rglob("*.py")
     importers = []
     for path in files:
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         if "onnxruntime" not in imports_of(list(ast.walk(tree))):  # type: ignore[arg-type]
             continue
         importers.append(path.relative_to(ROOT).as_posix())

@@ -21,7 +21,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -41,7 +41,7 @@ def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_image_extra_alone_serves_the_bundle(wheel: Path, digits_run: Finished, tmp_path: Path) -> None:
     """No torch there: open, verify, predict from PNG files, from the command line and from Python."""
     venv.create(tmp_path / "venv", with_pip=True)

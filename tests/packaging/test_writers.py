@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.packaging.sources import tree_of
+
 ROOT = Path(__file__).parents[2]
 GUARDS = {"writing", "written_whole"}
 WRITERS = {
@@ -70,7 +72,7 @@ def test_every_writer_is_inside_the_one_guard() -> None:
     found: dict[tuple[str, str], list[int]] = {}
     for folder in ("compactor", "exporters", "runtimes"):
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for call in unguarded(ast.parse(path.read_text(encoding="utf-8"))):
+            for call in unguarded(tree_of(path)):
                 key = (path.relative_to(ROOT).as_posix(), called(call)[1])
                 found.setdefault(key, []).append(call.lineno)
     assert {key: lines for key, lines in found.items() if key not in ELSEWHERE} == {}

@@ -135,7 +135,7 @@ def test_every_method_task_and_family_is_watched(tmp_path: Path, monkeypatch: py
     assert {model.partition(":")[0] for model in models} == set(FAMILIES) - set(ELSEWHERE)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("recipe", [images, texts, vectors])
 def test_what_executes_while_a_stage_is_trained_is_in_its_digest(recipe: Any, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"

@@ -54,6 +54,7 @@ def run(*words: object) -> None:
     assert gc.get_threshold() == before
 
 
+@pytest.mark.slow
 def test_a_text_classifier_becomes_a_bundle_that_says_what_was_judged(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_text_classifier_becomes_a_bundle_that_says_what_was_judged(
     assert load(place).predict("turn on the light").label in NAMES.values()
 
 
+@pytest.mark.slow
 def test_an_image_classifier_takes_its_own_size_and_the_default_place(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +94,7 @@ def test_an_image_classifier_takes_its_own_size_and_the_default_place(
     assert pixels.axes == ["batch", 3, 24, 24]
 
 
+@pytest.mark.slow
 def test_an_encoder_gives_vectors_and_a_classifier_does_when_asked(models: Path, tmp_path: Path) -> None:
     only = parse_variants("fp32")
     done = export_model(
@@ -108,6 +111,7 @@ def test_an_encoder_gives_vectors_and_a_classifier_does_when_asked(models: Path,
     ]
 
 
+@pytest.mark.slow
 def test_random_weights_are_judged_by_nothing_but_numbers(tmp_path: Path) -> None:
     done = export_model(
         "cifar:resnet8",
@@ -124,6 +128,7 @@ def test_random_weights_are_judged_by_nothing_but_numbers(tmp_path: Path) -> Non
     verify_bundle(done.bundle).raise_for_gate()
 
 
+@pytest.mark.slow
 def test_an_override_ships_what_the_samples_cannot_decide(models: Path, tmp_path: Path) -> None:
     model, only = f"hf:{models / 'images'}", parse_variants("fp16")
     with pytest.raises(AccuracyGateError, match="give DATA"):
@@ -180,6 +185,7 @@ def test_a_place_that_holds_something_else_is_left_alone(models: Path, tmp_path:
     check_place(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_a_bundle_is_replaced_at_the_very_end(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +207,7 @@ def test_a_bundle_is_replaced_at_the_very_end(
     assert list(tmp_path.iterdir()) == [place]
 
 
+@pytest.mark.slow
 def test_with_data_accuracy_is_judged_and_nothing_is_timed_where_that_is_not_wanted(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,8 +1,6 @@
 """Where a command is told to write may be no folder; who reads what it prints may go away."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -11,10 +9,11 @@ from click.testing import CliRunner
 
 from compactor import cli
 from compactor_runtimes.errors import UsageError
-from tests.conftest import compactor
+from tests.command_line import compactor, start_compactor
 from tests.runtimes.rich_report import rich_report
 
 
+@pytest.mark.slow
 def test_an_output_that_is_no_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_bytes(msgspec.json.encode(rich_report()))
     (tmp_path / "file").write_bytes(b"old")
@@ -45,12 +44,10 @@ def test_a_file_where_a_folder_should_be_is_one_sentence(arguments: list[str], t
 
 @pytest.mark.parametrize("arguments", [["recipes"], ["--help"]])
 def test_a_reader_that_went_away_is_silent_and_has_the_code_of_a_closed_pipe(arguments: list[str]) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "compactor", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = start_compactor(*arguments, cwd=Path.cwd())
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read() == ""
     assert process.wait() == cli.CLOSED_READER == 141
     process.stderr.close()

@@ -11,9 +11,8 @@ import pytest
 
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec
-from tests.real_data import needs_data
 
-pytestmark = [pytest.mark.slow, needs_data]
+pytestmark = [pytest.mark.heavy, pytest.mark.real_data]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,6 @@ from compactor.locate import locate_model
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from tests.compactor.text_toys import write_tokenizer
-from tests.real_data import needs_data
 
 TEXTS = ["turn on the light", "turn off the light now", "play music", "what time is it"]
 LABELS = ["light", "light", "music", "time"]
@@ -196,7 +195,8 @@ def test_survey_counts_and_names_problems(spec: DataSpec, tmp_path: Path) -> Non
     assert found.rows == {"train": 3, "select": 1, "report": 40}
 
 
-@needs_data
+@pytest.mark.heavy
+@pytest.mark.real_data
 def test_clinc_intents_open_from_the_data_folder(tmp_path: Path) -> None:
     data = opened(
         DataSpec(

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from compactor_runtimes.backends.gpu import nvidia_gpu
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError
+from tests.command_line import compactor
 from tests.runtimes.conftest import write_bundle
 
 FP32_LAYERS = json.dumps({"Layers": [{"Inputs": [{"Format/Datatype": "Row major linear FP32"}]}] * 3})
@@ -65,9 +67,7 @@ def checked(subject, path, layers=FP32_LAYERS):
 @without_gpu
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_without_a_gpu_every_step_is_not_run_and_the_exit_code_is_6(arguments):
-    from tests.conftest import compactor
-
-    done = compactor("doctor", "--gpu", *arguments, cwd=".")
+    done = compactor("doctor", "--gpu", *arguments, cwd=Path.cwd())
     assert done.returncode == 6
     assert "no NVIDIA GPU" in done.stdout
     assert "passed" not in done.stdout.replace('"passed": false', "")

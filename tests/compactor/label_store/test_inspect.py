@@ -20,8 +20,8 @@ from compactor.label_store.thresholds import Thresholds
 from compactor.label_store.write import StoreWriter
 from compactor.tasks import task_named
 from compactor_runtimes.errors import IntegrityError, UsageError
+from tests.command_line import compactor
 from tests.compactor import label_toys
-from tests.conftest import compactor
 
 IMAGES = task_named("image-classification")
 # largest probability and its class, of 5 samples with 2 views

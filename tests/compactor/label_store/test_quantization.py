@@ -125,9 +125,9 @@ def test_smoothed_labels_of_any_teacher(probabilities: str, logits: list[float],
     q = soft.dense_log_p(classes).exp()
     assert q.sum().item() == pytest.approx(1, abs=FLOAT + LIFT)
     assert bool((q >= 0).all())
+    # log and exp may lose one float32 unit in the last place, of the log: the smallest number's is 2^-24
+    rounding = 1 + 2.0**-20
     if k < classes:
-        # log and exp of the smallest number, 2^-24, may lose one float32 unit in the last place
-        rounding = 1 + 2.0**-20
         assert soft.tail.item() >= 0
         if probabilities == "float16":
             assert soft.tail.item() > 0
@@ -135,7 +135,7 @@ def test_smoothed_labels_of_any_teacher(probabilities: str, logits: list[float],
         slack = HALF if probabilities == "float16" else FLOAT
         spread = soft.tail.item() / (classes - k)
         assert spread <= soft.p.min().item() * (1 + slack) * rounding + FLOAT
-    assert p[q.argmax()].item() == p.max().item()
+    assert p[q.argmax()].item() * rounding >= p.max().item()  # classes that are nearer than that are tied
     if probabilities == "float16":
         assert kl(p, q) < float("inf")
         slack = HALF

@@ -37,6 +37,7 @@ from compactor_runtimes.errors import CompactorError, IntegrityError, UsageError
 from compactor_runtimes.measure.measurement import Candidate
 from tests import toys
 from tests.compactor import text_toys
+from tests.made_once import made_once
 from tests.runtimes.slot_bundles import write_slot_bundle
 
 NAMES = [f"class {number}" for number in range(10)]
@@ -45,10 +46,13 @@ INFO = toys.info(SIDE, 3, NAMES)
 ROUNDING = 1e-4  # ONNX Runtime and torch add up in another order
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`whole` and `images`, the second of which lists and holds no torch student; `texts`; `pictures`."""
-    root = tmp_path_factory.mktemp("bundled")
+    return made_once(tmp_path_factory, "bundled", make_bundles)
+
+
+def make_bundles(root: Path) -> None:
     specs, quiet = parse_variants("fp32"), SilentReporter()
     model = "cifar:resnet8?width=4"
     export_model(model, specs=specs, bundle=root / "whole", random_weights=True, reporter=quiet)
@@ -62,7 +66,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(8):
             pixels = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / "pictures" / name / f"{number}.png")
-    return root
 
 
 def edited(source: Path, target: Path, change: Callable[[dict[str, Any], Path], Any]) -> Path:
@@ -287,6 +290,7 @@ def loaded(folder: Path, plain: dict[str, Any]) -> LoadedRecipe:
     return load_recipe(str(folder / "toy.yaml"))
 
 
+@pytest.mark.slow
 def test_a_bundle_without_torch_weights_teaches_a_whole_run(made: Path, tmp_path: Path) -> None:
     sized = {"model": "cifar:resnet8", "weights": "w.safetensors", "image_size": 24}
     spec = ModelSpec(model="cifar:resnet8", image_size=24)
@@ -405,7 +409,10 @@ def test_no_stage_starts_from_a_bundle(tmp_path: Path) -> None:
             parse_recipe(plain)
 
 
-def test_init_proposes_a_bundle_as_a_teacher_only(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_init_proposes_a_bundle_as_a_teacher_only(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Path(shutil.copytree(made, tmp_path / "made"))
     monkeypatch.chdir(made)
     plain = yaml.safe_load(propose("bundle:images", "cifar:resnet8", "pictures", base=made).yaml)
     assert plain["teachers"] == [{"model": "bundle:./images"}]

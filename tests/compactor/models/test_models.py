@@ -18,13 +18,12 @@ from compactor.recipe.spec import ModelSpec
 from compactor.tasks.image_classification import TASK
 from compactor_runtimes.errors import IntegrityError, UsageError
 from tests import toys
-from tests.real_data import needs_data
 
 HERE = Path(__file__).parent
 
 
-@needs_data
-@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.real_data
 @pytest.mark.parametrize(("depth", "right"), [(20, 9173), (32, 9263), (44, 9310), (56, 9339)])
 def test_published_teachers_reproduce_their_accuracy(depth: int, right: int) -> None:
     """All 10,000 test images; one image may fall either way between CPUs."""

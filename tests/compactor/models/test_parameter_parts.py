@@ -14,6 +14,7 @@ from tests.compactor.models.test_encoder import build, every_norm, info_of
 from tests.compactor.text_toys import IDS, bert_folder, text_info
 
 
+@pytest.mark.slow
 @every_norm
 @pytest.mark.parametrize(
     ("model", "options", "layers", "intermediate", "rounded"),

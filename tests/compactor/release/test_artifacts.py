@@ -33,6 +33,7 @@ def shipped(specs: list[ExportSpec], folder: Path) -> Shipment:
     )
 
 
+@pytest.mark.slow
 def test_an_optional_variant_without_calibration_is_left_out_and_a_required_one_ends_the_run(
     tmp_path: Path,
 ) -> None:

@@ -248,6 +248,7 @@ def test_the_hint_replaces_model_options_and_weights() -> None:
     assert "weights" not in hint(found, loaded(stages=stages), Path("runs"))
 
 
+@pytest.mark.slow
 def test_the_plot_is_the_same_file_each_time(tmp_path: Path) -> None:
     assert quartiles_ns([4, 1, 3, 2, 8, 7, 6, 5]) == (3, 6)
     rows = [

@@ -70,6 +70,7 @@ def flops_of(layers: int, d: int, f: int, tokens: int) -> int:
     return layers * (2 * tokens * (4 * d * d + 2 * d * f) + 4 * tokens * tokens * d)
 
 
+@pytest.mark.slow
 @every_norm
 def test_flops_of_an_encoder_need_shapes_alone(norm: str, tmp_path: Path) -> None:
     info = info_of(tmp_path, "masked-lm")

@@ -252,6 +252,7 @@ class TwoHeads(Student):
         return {}
 
 
+@pytest.mark.slow
 def test_two_heads_go_from_student_to_artifact_by_name(tmp_path: Path) -> None:
     torch.manual_seed(0)
     student = TwoHeads().eval()

@@ -1,5 +1,6 @@
 """What targets, samplers and objectives may do, each through fit(): labels, weights, memory, a first look."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,13 @@ from compactor.objectives.divergences import Kl
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.records import Batch, Hard, Needs, Outputs, Soft, Step, Target, Term
 from compactor.samplers.shuffle import Shuffle
+from compactor.targets.live_teacher import LiveTeacher
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset, Sampler, TargetPolicy
 from compactor.trainer.fit import accelerator_for, fit
 from compactor_runtimes.errors import InterruptedRun
 from tests import toys
-from tests.compactor.trainer.test_fit import StopAt, same, train, weights
+from tests.compactor.trainer.test_fit import StopAt, pixels_of, same, train, weights
 
 
 class _TargetCrossEntropy(LogitObjective):
@@ -149,6 +151,36 @@ def test_what_a_target_remembers_survives_an_interruption(tmp_path: Path, stop: 
     assert same(weights(trained), weights(run("parts", resumed, seed=5)))
     assert torch.equal(whole.said, resumed.said)
     assert whole.seen == resumed.seen == 4 * 24
+
+
+def test_a_target_sees_what_the_student_said_and_uses_it_from_then_on(tmp_path: Path) -> None:
+    """A student that does not move says l each time: seen are l, then 0.9 l + l = 1.9 l.
+
+    In the first epoch the target is uniform: KL = mean over classes of log(1/3) - log q; in the second it is
+    the student's own answer: 0.
+    """
+    student, policy = toys.classifier(), _Memory(3)
+    with torch.no_grad():
+        said = student(pixels_of(3))["label"]
+    stage = toys.stage(epochs=2, batch_size=3, lr=1e-12, momentum=0.0, weight_decay=0.0)
+    preset = Preset([(Kl(), 1.0)], policy, Sampler())
+    result = train(tmp_path, student=student, stage=stage, preset=preset, augment=AugmentSpec(), n=3)
+    torch.testing.assert_close(policy.said, 1.9 * said)
+    assert policy.seen == 6
+    first, second = ([*epoch["terms"].values()] for epoch in result.history)
+    assert first == [pytest.approx(float((-math.log(3) - said.log_softmax(-1)).mean()), abs=1e-6)]
+    assert second == [pytest.approx(0, abs=1e-6)]
+    assert {*policy.state_dict()} == {"said", "seen"}
+
+
+@pytest.mark.parametrize("policy", [TargetPolicy(), LiveTeacher(), LiveTeacher(cutmix=True)])
+def test_policies_without_a_memory_keep_nothing(policy: TargetPolicy) -> None:
+    batch = Batch(x={}, y={}, id=torch.arange(2))
+    before = vars(policy).copy()
+    policy.observe(batch, Outputs(logits={"label": torch.ones(2, 3)}))
+    assert policy.state_dict() == {}
+    policy.load_state_dict({})
+    assert vars(policy) == before
 
 
 class _Grouping(Sampler):

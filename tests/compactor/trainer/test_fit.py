@@ -186,6 +186,7 @@ train(Path({folder!r}), student=toys.classifier(dropout=0.3), stage=toys.stage()
 """
 
 
+@pytest.mark.slow
 def test_killed_without_warning_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     """kill -9 after the first epoch: the last checkpoint is whole and training goes on from it."""
     root = str(Path(__file__).parents[3])
@@ -227,7 +228,7 @@ end_processes()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_two_processes_equal_one(tmp_path: Path) -> None:
     """torchrun with gloo: 26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so shares are uneven."""
     script = tmp_path / "two.py"

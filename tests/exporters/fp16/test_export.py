@@ -178,6 +178,7 @@ def test_the_file_is_half_as_large(make_image_source, tmp_path):
     assert artifact.files[0].bytes == pytest.approx(full / 2, rel=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "kept"),
     [
@@ -207,6 +208,7 @@ def test_numbers_that_do_not_fit_stay_in_float32(source_of, tmp_path, monkeypatc
     assert not ratio(source, tmp_path / "plain/fp16.onnx", feeds) < 0.05
 
 
+@pytest.mark.slow
 def test_a_mask_that_the_samples_do_not_show_stays_in_float32(masked, text, tmp_path, monkeypatch):
     mask = text.feeds["attention_mask"]
     feeds = {"input_ids": text.feeds["input_ids"], "attention_mask": mask}
@@ -226,6 +228,7 @@ def test_a_mask_that_the_samples_do_not_show_stays_in_float32(masked, text, tmp_
     assert np.isnan(ratio(masked, tmp_path / "careless/fp16.onnx", feeds))
 
 
+@pytest.mark.slow
 def test_headroom_is_a_quarter(source_of, tmp_path):
     class Scaled(Hidden):
         def between(self, x: Tensor) -> Tensor:
@@ -256,6 +259,7 @@ def test_magnitudes_are_of_finite_values_of_all_samples(tmp_path):
     assert found == pytest.approx({"x": np.exp(3), "log": 5, "y": 5})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wanted", "taken", "split"), [(None, 32, "train"), (Calibration(split="select", samples=5), 5, "select")]
 )

@@ -93,6 +93,7 @@ class Encoder(nn.Module):
         return (x * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
 
 
+@pytest.mark.slow
 def test_fused_int8_keeps_its_mask_and_has_8_bit_projections(tmp_path):
     torch.manual_seed(0)
     module = Encoder().eval()

@@ -195,6 +195,7 @@ def test_what_cannot_be_quantised_is_refused_in_one_sentence(image, tmp_path):
         onnx_int8._quietly(lambda: quantize_static(path, never, None), image.source, never)
 
 
+@pytest.mark.slow
 def test_a_graph_without_products_has_nothing_to_quantise(tmp_path, make_image_source):
     class Scaled(torch.nn.Module):
         def __init__(self):

@@ -60,6 +60,7 @@ def quantised(path, *, zero_point, int32_bias=False):
     return path
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_engine_is_built_for_two_generations_without_a_gpu(rtx, image, tmp_path, precision):
     calibration = Calibration(samples=16) if precision == "int8" else None
@@ -82,6 +83,7 @@ def test_an_engine_is_built_for_two_generations_without_a_gpu(rtx, image, tmp_pa
     }
 
 
+@pytest.mark.heavy
 def test_the_engine_comes_from_the_canonical_graph_and_says_so(rtx, image, tmp_path):
     artifact = export_artifact(image.source, spec(), image.at(tmp_path))
     graph = image.workspace.graphs.canonical.read_bytes()
@@ -90,6 +92,7 @@ def test_the_engine_comes_from_the_canonical_graph_and_says_so(rtx, image, tmp_p
     assert artifact.made["gpus"] == ["sm80-and-later"]
 
 
+@pytest.mark.heavy
 def test_a_text_model_has_one_profile_for_all_lengths(rtx, text, tmp_path):
     artifact = export_artifact(text.source, spec(gpus=["sm89"]), text.at(tmp_path))
     ids = artifact.made["profile"]["input_ids"]
@@ -97,6 +100,7 @@ def test_a_text_model_has_one_profile_for_all_lengths(rtx, text, tmp_path):
     assert artifact.made["profile"]["attention_mask"] == ids
 
 
+@pytest.mark.heavy
 def test_turing_gets_a_file_of_its_own(rtx, image, tmp_path):
     artifact = export_artifact(image.source, spec("fp16", gpus=["sm75", "sm89", "sm89"]), image.at(tmp_path))
     assert [entry.path for entry in artifact.files] == [
@@ -105,6 +109,7 @@ def test_turing_gets_a_file_of_its_own(rtx, image, tmp_path):
     ]
 
 
+@pytest.mark.heavy
 def test_what_turing_cannot_do_is_one_sentence(rtx, image, tmp_path):
     with pytest.raises(UnfitEnvironmentError, match=r"sm75 .*FP32 GEMM.*; remove sm75 from gpus") as told:
         export_artifact(image.source, spec(gpus=["sm75"]), image.at(tmp_path))
@@ -112,6 +117,7 @@ def test_what_turing_cannot_do_is_one_sentence(rtx, image, tmp_path):
     assert not list(tmp_path.glob("*.engine"))
 
 
+@pytest.mark.heavy
 def test_asymmetric_int8_is_refused_with_the_node_and_the_way_out(rtx, tmp_path):
     path = quantised(tmp_path / "q.onnx", zero_point=3)
     with pytest.raises(UnfitEnvironmentError, match=r"QuantizeLinear node 'quantise_x'.*target trt"):
@@ -120,6 +126,7 @@ def test_asymmetric_int8_is_refused_with_the_node_and_the_way_out(rtx, tmp_path)
     assert len(engine) > 10_000
 
 
+@pytest.mark.heavy
 def test_a_bias_of_int32_is_refused_with_the_node_and_the_way_out(rtx, tmp_path):
     path = quantised(tmp_path / "q.onnx", zero_point=0, int32_bias=True)
     with pytest.raises(UnfitEnvironmentError, match=r"'bias_of_x'.*no biases of int32") as told:
@@ -127,12 +134,14 @@ def test_a_bias_of_int32_is_refused_with_the_node_and_the_way_out(rtx, tmp_path)
     assert "catchCudaError" not in str(told.value)
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_no_graph_is_one_sentence(rtx, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(UnfitEnvironmentError, match=r"bad\.onnx"):
         build_engine(rtx, tmp_path / "bad.onnx", PROFILE, gpus=["sm89"])
 
 
+@pytest.mark.heavy
 def test_nothing_is_printed(rtx, tmp_path, capfd):
     build_engine(rtx, quantised(tmp_path / "q.onnx", zero_point=0), PROFILE, gpus=["sm89"])
     with pytest.raises(UnfitEnvironmentError):
@@ -175,6 +184,7 @@ print(len(engine))
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("logger", ["ours", "foreign"])
 def test_a_builder_in_the_garbage_never_stops_the_next_one(rtx, tmp_path, logger):
     """The product tells a second logger that there is a first while it holds the lock that an end takes."""
@@ -187,6 +197,7 @@ def test_a_builder_in_the_garbage_never_stops_the_next_one(rtx, tmp_path, logger
     assert done.stderr == ""
 
 
+@pytest.mark.heavy
 def test_all_builds_of_a_process_have_one_logger_and_each_its_own_messages(rtx, tmp_path):
     first, second = listen(rtx), listen(rtx)
     assert quiet_logger(rtx) is quiet_logger(rtx)
@@ -197,6 +208,7 @@ def test_all_builds_of_a_process_have_one_logger_and_each_its_own_messages(rtx, 
     assert first_error(listen(rtx)) == "no reason was given"
 
 
+@pytest.mark.heavy
 def test_progress_counts_every_phase_to_its_end(rtx, image, tmp_path):
     seen = []
     tensorrt_engine.export(
@@ -209,6 +221,7 @@ def test_progress_counts_every_phase_to_its_end(rtx, image, tmp_path):
     assert all(done == of for done, of in last.values())
 
 
+@pytest.mark.heavy
 def test_what_the_callback_raises_cancels_the_build(rtx, tmp_path, capfd):
     class EnoughError(Exception):
         pass
@@ -226,6 +239,7 @@ def test_what_the_callback_raises_cancels_the_build(rtx, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.heavy
 def test_ctrl_c_cancels_the_build_and_is_given_back(rtx, image, tmp_path):
     before, calls = signal.getsignal(signal.SIGINT), []
 
@@ -281,6 +295,7 @@ def test_the_installed_release_has_a_strongly_typed_network(rtx):
     assert network_flags(rtx) & (1 << flag)
 
 
+@pytest.mark.heavy
 def test_fp32_means_fp32_and_layers_can_be_looked_at(rtx):
     config = rtx.Builder(quiet_logger(rtx)).create_builder_config()
     assert config.get_flag(rtx.BuilderFlag.TF32)  # NVIDIA's default, with 10 bits of mantissa
@@ -290,6 +305,7 @@ def test_fp32_means_fp32_and_layers_can_be_looked_at(rtx):
     assert [config.get_compute_capability(index).name for index in range(2)] == ["SM89", "SM120"]
 
 
+@pytest.mark.heavy
 def test_a_stopped_watch_stops_at_the_next_step(rtx):
     watch, seen = Watch(), []
     watching = monitor(rtx, watch, lambda *step: seen.append(step))

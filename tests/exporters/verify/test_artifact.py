@@ -175,6 +175,7 @@ def test_a_batch_frozen_inside_the_graph_is_rejected_with_the_shape(image, tmp_p
     assert named(artifact)["shape-grid"].passed is False
 
 
+@pytest.mark.slow
 def test_swapped_outputs_are_rejected(tmp_path, make_image_source):
     class Twins(nn.Module):
         def __init__(self) -> None:
@@ -212,6 +213,7 @@ def test_a_student_that_gives_nan_is_rejected(image, tmp_path):
     assert "NaN or infinity from the student, first in sample" in artifact.reason
 
 
+@pytest.mark.slow
 def test_an_optimisation_that_changes_the_result_does_not_make_its_own_limit(image, tmp_path):
     """A student whose rounding noise is as large as its outputs: x * 1e8 summed and cancelled."""
     from compactor_exporters import export_artifact

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 import tempfile
+import time
 
 import msgspec
 import pytest
@@ -31,10 +32,11 @@ def no_children_left():
 
 @pytest.mark.slow
 def test_two_toys_of_known_speed_are_measured_side_by_side(candidate, samples):
-    told = []
+    told, started_ns = [], time.perf_counter_ns()
     found = measure(
         [candidate("fast"), candidate("slow")], samples, SMOKE, progress=lambda *step: told.append(step)
     )
+    elapsed_ns = time.perf_counter_ns() - started_ns
     by = {(one.subject, one.scope, one.scenario): one for one in found}
     assert [(one.subject, one.scope, one.scenario) for one in found[:5]] == [
         ("fast", "compute", "single-stream"),
@@ -46,18 +48,20 @@ def test_two_toys_of_known_speed_are_measured_side_by_side(candidate, samples):
     assert len(found) == len(by) == 10
 
     fast, slow = by["fast", "compute", "single-stream"], by["slow", "compute", "single-stream"]
-    assert 2e6 <= fast.median_ns < 3e6
-    assert slow.median_ns / fast.median_ns == pytest.approx(2, rel=0.2)
+    # a sleep is never shorter than asked for; how much longer is the machine's affair
+    assert 2_000_000 <= min(fast.samples_ns) < 4_000_000 <= min(slow.samples_ns)
+    assert sum(sum(one.samples_ns) for one in found) < elapsed_ns  # nothing is counted twice, all in ns
     assert fast.n >= 44
     assert set(fast.blocks) == set(slow.blocks) == {0, 1}
-    assert min(fast.samples_ns) >= 2_000_000
     assert fast.percentile(0.9).value_ns is not None
 
-    assert by["fast", "end-to-end", "single-stream"].median_ns > fast.median_ns  # decoding a PNG comes on top
+    whole = by["fast", "end-to-end", "single-stream"]
+    assert min(whole.samples_ns) > min(fast.samples_ns)  # decoding a PNG comes on top
     offline = by["fast", "compute", "offline"]
     assert offline.batch == 4
     assert min(offline.samples_ns) >= 8_000_000
-    assert 300 < offline.images_per_s <= 500  # at 2 ms an image
+    assert offline.images_per_s == pytest.approx(4 * offline.n / (sum(offline.samples_ns) / 1e9))
+    assert offline.images_per_s <= 500  # at 2 ms an image
 
     cold = by["fast", "cold-start", "once"]
     assert (cold.n, cold.blocks, cold.batch) == (2, [0, 1], 1)

@@ -130,10 +130,18 @@ def test_failure_inside_a_query_is_raised_afterwards_and_the_next_run_works():
     assert run_load(Recorder(0), scenario="single-stream", num_samples=4, budget=budget).samples_ns
 
 
-def test_warm_up_returns_the_fastest_of_at_least_two():
-    durations = iter([0.02, 0.01, 0.015])
-    fastest = warm_up(lambda _: time.sleep(next(durations)), at_least_ns=35_000_000)
-    assert 10_000_000 <= fastest < 15_000_000
+@pytest.mark.parametrize(("at_least_ns", "queries", "fastest_ns"), [(0, 2, 10), (25, 2, 10), (31, 3, 5)])
+def test_warm_up_returns_the_fastest_of_at_least_two(monkeypatch, at_least_ns, queries, fastest_ns):
+    """Queries of 20, 10, 5 and 50 ns by a clock that only they move: after two of them 30 ns are gone."""
+    clock, asked, durations_ns = [0], [], (20, 10, 5, 50)
+
+    def query(index):
+        asked.append(index)
+        clock[0] += durations_ns[index]
+
+    monkeypatch.setattr("compactor_runtimes.measure.load.perf_counter_ns", lambda: clock[0])
+    assert warm_up(query, at_least_ns=at_least_ns) == fastest_ns
+    assert asked == list(range(queries))
 
 
 @pytest.mark.parametrize(

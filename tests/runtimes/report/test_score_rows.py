@@ -143,6 +143,7 @@ def test_terminal_shows_every_number(rich, width):
     assert "negative is better" in " ".join(table.split())
 
 
+@pytest.mark.slow
 def test_pages_show_the_same(rich):
     markdown = render_markdown(rich)
     table = markdown[markdown.index("## Intent and slots") : markdown.index("## What each step")]

@@ -3,7 +3,6 @@
 import json
 from copy import deepcopy
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -128,8 +127,16 @@ def test_a_model_whose_positions_count_from_its_padding_id_keeps_it(tmp_path: Pa
 
 
 def test_a_whole_vocabulary_is_left_alone() -> None:
-    model = SimpleNamespace(get_input_embeddings=lambda: torch.nn.Embedding(3, 2))
+    from transformers import BertModel
+
+    model = BertModel(bert_config(vocab_size=IDS, pad_token_id=3))
+    before, rows = deepcopy(model.state_dict()), model.get_input_embeddings()
     keep_tokens(model, TextInfo(Path("x"), 0, 4), name="toy")
+    assert model.get_input_embeddings() is rows
+    assert (rows.num_embeddings, rows.padding_idx) == (IDS, 3)
+    assert (model.config.vocab_size, model.config.pad_token_id) == (IDS, 3)
+    assert before.keys() == model.state_dict().keys()
+    assert all(torch.equal(values, before[name]) for name, values in model.state_dict().items())
 
 
 @pytest.mark.parametrize("task", ["embedding", "text-classification"])

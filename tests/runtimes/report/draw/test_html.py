@@ -260,7 +260,7 @@ def test_markdown_escapes_what_tables_and_html_would_take(report):
     assert "**FAILED**" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_browser_opens_the_page_without_a_complaint(report, tmp_path):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
