@@ -43,8 +43,8 @@ class Quotable:
 
     def number(self, name: str) -> str:
         """A figure in a sentence: value and unit, interval, and as of which commit if it is outdated."""
-        as_of = self.states[name].as_of
-        return _number(self.figure(name), [as_of] if as_of else [])
+        figure, notes = self.figure(name), [self.states[name].as_of]
+        return _number(figure, [note for note in notes if note])
 
     def table(self, names: list[str]) -> str:
         """Figures as Markdown, all or those named; goals and states have columns where they tell anything."""

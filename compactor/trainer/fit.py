@@ -155,7 +155,7 @@ class _Run:
         seed: int,
         path: Path,
         journal: Journal,
-        watch: Watch | None,
+        watch: Watch | None = None,
     ) -> None:
         self.stepper, self.loader, self.seed, self.path, self.journal = stepper, loader, seed, path, journal
         self.watch = watch

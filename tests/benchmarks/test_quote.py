@@ -29,7 +29,10 @@ def test_an_outdated_number_says_as_of_when(results: dict[str, Quotable], toy: T
     toy.write("toy_slow", "def work():\n    return 2\n")
     again = {"toy": Quotable(toy.suite, read_results("toy"))}
     assert "11.5 s (11 to 12; as of aaaaaaa)" in filled(LINE, again)
-    assert "| as of aaaaaaa |" in filled(TABLE, again)
+    assert "All figures: as of aaaaaaa." in filled(TABLE, again)
+    both = filled("<!-- results:toy slow fast -->\n<!-- /results -->\n", again)
+    assert "| as of aaaaaaa |" in both
+    assert "| current (aaaaaaa) |" in both
 
 
 def test_a_table_has_the_figures_that_were_named(results: dict[str, Quotable]) -> None:

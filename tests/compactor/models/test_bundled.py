@@ -313,6 +313,7 @@ def test_a_bundle_without_torch_weights_teaches_a_whole_run(made: Path, tmp_path
     assert rows[name].value == pytest.approx(right)
 
 
+@pytest.mark.slow
 def test_a_bundle_that_teaches_alone_is_measured_as_it_serves(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
