@@ -9,6 +9,8 @@ BURN = """
 import time
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts pytest within pytest
+
 def burn(seconds):
     until = time.process_time() + seconds
     while time.process_time() < until:
