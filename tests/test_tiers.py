@@ -2,14 +2,13 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts pytest within pytest
 pytest_plugins = ["pytester"]
 
 INI = "[pytest]\nmarkers =\n    slow\n    heavy\n    real_data\n"
 BURN = """
 import time
 import pytest
-
-pytestmark = pytest.mark.slow  # each starts pytest within pytest
 
 def burn(seconds):
     until = time.process_time() + seconds
