@@ -140,7 +140,7 @@ class StoreWriter:
         """Put a whole shard in place."""
         content = io.BytesIO()
         np.save(content, records, allow_pickle=False)
-        write_whole(self.folder / job.file, content.getbuffer())
+        write_whole(self.folder / job.file, content.getvalue())
         self.hashes.pop(job.file, None)
 
     def finish(self) -> Header | None:

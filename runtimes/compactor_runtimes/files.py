@@ -171,7 +171,7 @@ def _final_mode(new: int, old: Path) -> int:
     return mode
 
 
-def write_whole(path: Path, content: bytes | memoryview, instead: str = "") -> None:
+def write_whole(path: Path, content: bytes, instead: str = "") -> None:
     """Let `path` hold `content`, or what it held before; as `written_whole`."""
     with written_whole(path, instead) as partial:
         partial.write_bytes(content)
