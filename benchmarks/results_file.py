@@ -175,7 +175,15 @@ def cpu_of(machine: dict[str, Any]) -> list[Any]:
 
 
 def commit() -> str:
-    """The checkout's commit, with + where files have been changed since; `unknown` outside a repository."""
-    command = ["git", "describe", "--always", "--abbrev=7", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    """The checkout's commit, with + where anything but results and pages has been changed since.
+
+    `unknown` outside a repository.
+    """
+    found = _git("rev-parse", "--short=7", "HEAD")
+    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results", ":!docs", ":!*.md")
+    return found + ("+" if changed else "") if found else "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -17,6 +17,7 @@ from benchmarks.quote import all_results, written_pages
 from benchmarks.results_file import RESULTS, read_results, refresh, run_suite
 from benchmarks.suites import SUITES, all_suites, suite_named
 from benchmarks.workers import ROOT
+from compactor_runtimes.errors import InterruptedRun
 
 
 def main() -> None:
@@ -115,4 +116,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (InterruptedRun, KeyboardInterrupt):
+        sys.exit("stopped; what is finished is kept, and the same command goes on")
