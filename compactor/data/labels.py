@@ -1,75 +1,133 @@
-"""Turn the labels of a data set (integers, names, nothing) into int64 class numbers and class names."""
+"""From the labels of a data set, as they are written, to class numbers and names.
 
+1. No label (null, an empty cell) is -100.
+2. Spellings of one letter (NFC, NFD) are one; nothing else is merged: `yes` and ` yes` are two classes.
+3. Where the classes are stated, labels that are among them are their names.
+4. Otherwise integers are class numbers if all lie in 0..C-1 as written: no leading zero, sign or fraction. C is
+   the number of stated classes, or of `index_names` (a teacher's) that are no integers themselves; without
+   either it is the largest one + 1, and none may be absent.
+5. Everything else is a name: codes, years, `01`. Names of integers are in numeric order, others sorted.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.class_names import nfc, shown
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
+
+INDEX = re.compile(r"0|[1-9]\d{0,17}")
+INTEGER = re.compile(r"[-+]?\d{1,18}")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Class number of each row, int64 [N] with -100 where there is none, and the class names in order."""
+    """Class number of each row, int64 [N] with -100 where there is none, and the class names in order.
+
+    `are_numbers` tells that the labels were class numbers and not names (rule 4); `absent` are classes that
+    no row has.
+    """
 
     values: NDArray[np.int64]
     classes: list[str]
+    are_numbers: bool = False
+
+    @property
+    def absent(self) -> list[str]:
+        """Classes that no row has."""
+        seen = set(np.unique(self.values).tolist())
+        return [name for index, name in enumerate(self.classes) if index not in seen]
 
 
-def labels_from_integers(values: NDArray[np.int64], classes: list[str] | None, *, where: str) -> Labels:
-    """Check integer labels against the known classes; without known ones, name them "0".."max".
-
-    Args:
-        values: int64 [N], -100 where a row has no label.
-        classes: Names of the classes 0..C-1, or None if nothing states them.
-        where: File and column, for the message.
-
-    Raises:
-        UsageError: a label outside 0..C-1; without known classes, a negative one, or one that is not below
-            the number of rows (then it is no class number).
-    """
-    if classes is None:
-        highest = int(values.max(initial=-1))
-        count = min(highest + 1, len(values))
-        names = [str(number) for number in range(max(count, 0))]
-    else:
-        names = classes
-    wrong = np.flatnonzero((values != IGNORE) & ((values < 0) | (values >= len(names))))
-    if len(wrong):
-        row = int(wrong[0])
-        raise UsageError(
-            f"{where}: labels out of range: row {row} holds {int(values[row])}, expected 0..{len(names) - 1} "
-            f"({len(names)} classes{'' if classes else ' at most'}) or null for no label; "
-            "correct the labels or list the classes in data.classes"
-        )
-    return Labels(values, names)
-
-
-def labels_from_names(
-    names: Sequence[str | None], classes: list[str] | None, *, where: str, allow_unseen: bool = False
+def read_classes(
+    written: Sequence[str | None],
+    stated: Sequence[str] | None,
+    *,
+    where: str,
+    index_names: Sequence[str] | None = None,
+    allow_unseen: bool = False,
 ) -> Labels:
-    """Number class names by the known classes, or by their sorted order.
+    """Number labels by rules 1 to 5.
 
     Args:
-        names: Class name of each row, None where a row has no label.
-        classes: Known class names in order, or None to take the sorted names found.
-        where: File and column, for the message.
-        allow_unseen: Number names outside the known classes C = len(classes), which no model answers, so that
-            they count as mistakes.
+        written: the label of each row as it is written, None where there is none.
+        stated: class names in order, where the user, the file or the train split says them.
+        where: file and column, for messages.
+        index_names: names of a teacher's classes, which class numbers may mean.
+        allow_unseen: number names that are not stated C = len(stated), which no model answers, so that they
+            count as mistakes.
 
     Raises:
-        UsageError: a name is not among the known classes.
+        UsageError: a label that is neither a stated class nor the number of one.
     """
-    known = sorted({name for name in names if name is not None}) if classes is None else classes
-    number: dict[str | None, int] = {name: index for index, name in enumerate(known)}
+    names = [None if one is None else nfc(one) for one in written]
+    given = dict.fromkeys(name for name in names if name is not None)
+    if stated:
+        classes = _stated(stated, where)
+        if given.keys() <= set(classes) or allow_unseen and not _are_indices(given, classes):
+            return _by_name(names, classes)
+        if _are_indices(given, classes):
+            return _by_number(names, classes)
+        raise UsageError(_foreign(names, classes, where))
+    if all(INDEX.fullmatch(name) for name in given) and given:
+        numbers = {int(name) for name in given}
+        if index_names and not any(INTEGER.fullmatch(name) for name in index_names):
+            if max(numbers) < len(index_names):
+                return _by_number(names, list(index_names))
+        elif numbers == set(range(len(numbers))):
+            return _by_number(names, [str(number) for number in range(len(numbers))])
+    return _by_name(names, sorted(given, key=_numeric if _all_integers(given) else None))
+
+
+def _stated(stated: Sequence[str], where: str) -> list[str]:
+    """Stated classes in NFC.
+
+    Raises:
+        UsageError: two of them are one.
+    """
+    classes = [nfc(name) for name in stated]
+    if len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise UsageError(f"{where}: class {twice!r} is stated twice, expected each class once")
+    return classes
+
+
+def _are_indices(given: Sequence[str] | dict[str, None], classes: Sequence[str]) -> bool:
+    """Whether all labels are numbers of stated classes, none of which is an integer itself (rule 4)."""
+    if any(INTEGER.fullmatch(name) for name in classes):
+        return False
+    return all(INDEX.fullmatch(name) and int(name) < len(classes) for name in given)
+
+
+def _by_name(names: Sequence[str | None], classes: list[str]) -> Labels:
+    number: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
     number[None] = IGNORE
-    for row, name in enumerate(names):
-        if name not in number and not allow_unseen:
-            shown = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-            raise UsageError(
-                f"{where}: labels out of range: row {row} holds class {name!r}, expected one of the "
-                f"{len(known)} classes {shown}; correct the label or list all classes in data.classes"
-            )
-    return Labels(np.array([number.get(name, len(known)) for name in names], dtype=np.int64), known)
+    return Labels(np.array([number.get(name, len(classes)) for name in names], dtype=np.int64), classes)
+
+
+def _by_number(names: Sequence[str | None], classes: list[str]) -> Labels:
+    values = [IGNORE if name is None else int(name) for name in names]
+    return Labels(np.array(values, dtype=np.int64), classes, are_numbers=True)
+
+
+def _all_integers(given: dict[str, None]) -> bool:
+    return all(INTEGER.fullmatch(name) for name in given)
+
+
+def _numeric(name: str) -> tuple[int, str]:
+    """Numbers by their value, spellings of one number by their letters."""
+    return int(name), name
+
+
+def _foreign(names: Sequence[str | None], classes: Sequence[str], where: str) -> str:
+    known = set(classes)
+    row = next(row for row, name in enumerate(names) if name is not None and name not in known)
+    number = f", or its number 0..{len(classes) - 1}" if not _all_integers(dict.fromkeys(classes)) else ""
+    return (
+        f"{where}: row {row} holds class {names[row]!r}, expected one of the stated classes{number}: "
+        f"{shown(classes)}; correct the label, or list all classes in data.classes"
+    )

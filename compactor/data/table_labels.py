@@ -1,19 +1,16 @@
-"""The label column of tables: class names or numbers, and the classes that a file states itself."""
+"""The label column of tables, and the classes that a file states itself."""
 
 import json
-import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from compactor.data.labels import Labels, labels_from_integers, labels_from_names
-from compactor.data.table_files import NUMBER, check_column, is_csv, opened
+from compactor.data.labels import Labels, read_classes
+from compactor.data.table_files import check_column, opened
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError, needs_extra
-
-INTEGER = re.compile(r"-?\d{1,18}")
 
 
 def read_labels(
@@ -22,6 +19,7 @@ def read_labels(
     *,
     classes: list[str] | None,
     train_classes: list[str] | None,
+    index_names: Sequence[str] | None = None,
     allow_unseen: bool,
 ) -> Labels:
     """Read a label column of all files; an absent one means that nothing is labelled.
@@ -31,6 +29,7 @@ def read_labels(
         label_column: Its name.
         classes: What the user says.
         train_classes: What the train split of the same data set turned out to have.
+        index_names: What class numbers may mean where nothing states the classes (`read_classes`).
         allow_unseen: Class names that are not among `train_classes` are numbered C.
 
     Raises:
@@ -38,7 +37,6 @@ def read_labels(
     """
     with needs_extra("train"):
         import pyarrow as pa
-        import pyarrow.compute as pc
 
     chunks, rows, published = [], 0, None
     for path in files:
@@ -62,33 +60,29 @@ def read_labels(
         raise UsageError(f"{where}: is in some of the {len(files)} files only, expected in all or none")
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_null(column.type) or pa.types.is_integer(column.type):
-        filled = pc.fill_null(column.cast(pa.int64()), IGNORE)
-        return labels_from_integers(filled.to_numpy().astype(np.int64), classes, where=where)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        names = column.to_pylist()
-        if is_csv(files) and (numbers := _numbers(names, where)) is not None:
-            return labels_from_integers(numbers, classes, where=where)
-        unseen = allow_unseen and train_classes is not None
-        return labels_from_names(names, classes, where=where, allow_unseen=unseen)
-    raise UsageError(f"{where}: holds {column.type}, expected integers 0..C-1 or class names")
+    written = _written(column, where)
+    unseen = allow_unseen and train_classes is not None
+    return read_classes(written, classes, where=where, index_names=index_names, allow_unseen=unseen)
 
 
-def _numbers(names: list[str | None], where: str) -> NDArray[np.int64] | None:
-    """Class numbers that a CSV file holds as strings; None where they are class names.
+def _written(column: Any, where: str) -> list[str | None]:
+    """Labels as they are written; -100 in a column of integers is the usual mark of no label.
 
     Raises:
-        UsageError: numbers that are no integers.
+        UsageError: another type than integers, texts or booleans.
     """
-    given = {name for name in names if name is not None}
-    if all(INTEGER.fullmatch(name) for name in given):
-        return np.array([IGNORE if name is None else int(name) for name in names], dtype=np.int64)
-    if all(NUMBER.fullmatch(name) for name in given):
-        odd = next(name for name in names if name is not None and not INTEGER.fullmatch(name))
-        raise UsageError(
-            f"{where}: holds {odd}, expected integers 0..C-1 or class names; write whole numbers"
-        )
-    return None
+    import pyarrow as pa
+
+    kind, values = column.type, column.to_pylist()
+    if pa.types.is_boolean(kind):
+        return [None if value is None else str(value).lower() for value in values]
+    if pa.types.is_null(kind) or pa.types.is_integer(kind):
+        return [None if value in (None, IGNORE) else str(value) for value in values]
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return list(values)
+    raise UsageError(
+        f"{where}: holds {kind}, expected class names, integers 0..C-1 or booleans; write the labels as texts"
+    )
 
 
 def _published_classes(schema: Any, label_column: str) -> list[str] | None:
