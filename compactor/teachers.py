@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compactor.data.class_names import match_classes, shown
 from compactor.mixers import DEFAULT_MIXER, MIXERS, TeacherMixer
 from compactor.models.build import build_model, load_model_folder
+from compactor.models.class_order import put_in_order
 from compactor.models.features import Feature, capture
 from compactor.models.student import Student
 from compactor.recipe.spec import STAGE, ModelSpec
@@ -115,7 +117,9 @@ def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: M
         UsageError: a part of its weights is random.
     """
     if isinstance(reference, str):
-        return load_model_folder(done[reference.removeprefix(STAGE)])
+        model = load_model_folder(done[reference.removeprefix(STAGE)])
+        _in_order_of(model, info, reference)
+        return model
     model = build_model(reference, info, base=base).eval()
     if model.untrained:
         raise UsageError(
@@ -123,6 +127,25 @@ def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: M
             "random; train it in a stage of its own and name that stage as the teacher"
         )
     return model
+
+
+def _in_order_of(model: Student, info: DataInfo, name: str) -> None:
+    """Put the classes of a stage that was trained on other data in the data's order.
+
+    Raises:
+        UsageError: it tells other classes apart.
+    """
+    head = info.heads[0]
+    theirs, ours = (list(one.classes.get(head.name, [])) for one in (model.info, info))
+    if not head.is_labelled or head.level != "sample" or theirs == ours:
+        return
+    match = match_classes(theirs, ours, where=f"teacher {name}")
+    if match is None:
+        raise UsageError(
+            f"teacher {name}: tells other classes apart ({shown(theirs)}) than the data have "
+            f"({shown(ours)}); train it on data with the same classes"
+        )
+    put_in_order(model, match, info, name)
 
 
 def describe_teacher(reference: ModelSpec | str) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from compactor.cache.folder import CONFIG, WEIGHTS
 from compactor.locate import locate
 from compactor.models import FAMILIES, WRAPPERS
+from compactor.models.class_order import class_match, put_in_order, refuse_classes, with_classes
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
@@ -24,7 +25,9 @@ TOKENIZER = "tokenizer.json"
 ENCODER = "encoder."  # how the weights of an encoder begin that several tasks can share
 
 
-def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -> Student:
+def build_model(
+    spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0, trains: bool = False
+) -> Student:
     """Build a model for a data set, with its weights or a random start that depends on `seed` alone.
 
     Args:
@@ -32,6 +35,7 @@ def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -
         info: classes, and stored image size or tokenizer, of the data.
         base: folder that relative paths (of weights, of `hf:`) resolve against first.
         seed: seed of the random start.
+        trains: it will be trained, and gets a new head where its own is for other classes.
 
     Raises:
         UsageError: an unknown model, a missing weights file, or weights that do not fit.
@@ -43,8 +47,16 @@ def build_model(spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0) -
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build(name, info, spec.options, spec.weights == "pretrained", base)
-    model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, info)
+        match = None if backbone.classes is None else class_match(backbone.classes, spec, info)
+        if backbone.classes is not None and match is None:
+            if not trains or backbone.renewed is None:
+                raise refuse_classes(backbone.classes, spec, info)
+            backbone = backbone.renewed()
+    own = info if match is None else with_classes(info, backbone.classes)
+    model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, own)
     model.untrained = backbone.untrained
+    if match is not None:
+        put_in_order(model, match, info, spec.model)
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
         load_weights(model.backbone, locate(spec.weights, base, what=f"weights of {spec.model}"))

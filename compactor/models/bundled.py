@@ -1,6 +1,7 @@
 """Exported teachers: `bundle:PATH` runs an ONNX artifact of a bundle and opens no torch weights."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,6 +51,11 @@ class OnnxBackbone(nn.Module):
             TEACHES_ON, self.files[0], threads=torch.get_num_threads(), spinning=False
         )
         self.provider = self._runtime.provider
+        self._order: list[int] | None = None
+
+    def take(self, order: Sequence[int]) -> None:
+        """Answer for the classes at these places only, in this order."""
+        self._order = list(order)
 
     def saved_options(self) -> dict[str, Any]:
         """The artifact by name, because the bundle's default may change."""
@@ -65,8 +71,9 @@ class OnnxBackbone(nn.Module):
             self._runtime.run({name: value[start : start + self._max_batch] for name, value in feeds.items()})
             for start in range(0, len(tensors[0]), self._max_batch)
         ]
-        found = [torch.from_numpy(part[self._output]) for part in parts]
-        return torch.cat(found).to(tensors[0].device)
+        found = torch.cat([torch.from_numpy(part[self._output]) for part in parts])
+        found = found if self._order is None else found[:, self._order]
+        return found.to(tensors[0].device)
 
 
 def build(
@@ -101,18 +108,18 @@ def build(
             "one of each and batches from one sample on; export it with compactor"
         )
     head = outputs[0].labels
-    if head is not None:
-        _check_classes(name, manifest.labels[head], info.classes.get(head, []))
+    classes = None if head is None else list(manifest.labels[head])
     width = outputs[0].axes[-1]
     ports = {port.name: port for port in manifest.main.inputs}
     if isinstance(pre, ImagePre):
         port = ports[pre.input]
         size = _image_size(name, pre, port, info)
         black, white = [0.0] * info.channels, [1.0] * info.channels  # the graph normalises by itself
-        return Backbone(OnnxBackbone(bundle, artifact, [port]), black, white, size=size)
+        module = OnnxBackbone(bundle, artifact, [port])
+        return Backbone(module, black, white, size=size, classes=classes)
     _check_tokenizer(name, bundle, pre, info)
     module = OnnxBackbone(bundle, artifact, [ports[pre.ids], ports[pre.mask]])
-    return TextBackbone(module, int(width), max_tokens=pre.max_tokens)
+    return TextBackbone(module, int(width), max_tokens=pre.max_tokens, classes=classes)
 
 
 def _artifact(bundle: Bundle, name: str, options: dict[str, Any]) -> Artifact:
@@ -132,18 +139,6 @@ def _artifact(bundle: Bundle, name: str, options: dict[str, Any]) -> Artifact:
     if doubt is not None:
         warnings.warn(doubt, stacklevel=2)
     return found
-
-
-def _check_classes(name: str, theirs: list[str], ours: list[str]) -> None:
-    """Refuse a teacher whose logits mean other classes, or the same in another order."""
-    if theirs == ours:
-        return
-    both = enumerate(zip(theirs, ours, strict=False))
-    shown = next((f", class {at} is {a!r} there and {b!r} here" for at, (a, b) in both if a != b), "")
-    raise UsageError(
-        f"model bundle:{name}: tells {len(theirs)} classes apart, the data has {len(ours)}{shown}; use data "
-        "with its classes, or list them in its order in data.classes"
-    )
 
 
 def _image_size(name: str, pre: ImagePre, port: InputPort, info: DataInfo) -> tuple[int, int]:

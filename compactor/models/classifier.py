@@ -1,5 +1,6 @@
 """The image classifier that every image family is wrapped in: normalisation inside, one head."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,8 @@ class Backbone:
     """What a family builds: a module from normalised pixels to logits [B, C], and its normalisation.
 
     `untrained` are the weights that `weights: pretrained` did not bring. `size` is the one height and width
-    that it takes, absent = as images come.
+    that it takes, absent = as images come. `classes` are the names of its answers in their order, where it
+    says them. `renewed` builds it once more with a new head for the data's classes.
     """
 
     module: nn.Module
@@ -29,6 +31,8 @@ class Backbone:
     std: list[float]
     untrained: list[str] = field(default_factory=list)
     size: tuple[int, int] | None = None
+    classes: list[str] | None = None
+    renewed: "Callable[[], Backbone] | None" = None
 
 
 class ImageClassifier(Student):

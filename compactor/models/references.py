@@ -16,6 +16,9 @@ from compactor_runtimes.bundle.open import MANIFEST
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 
+LATER = ("image_size", "aliases", "classes", "trust_teacher", "trust_tokenizer")
+
+
 def model_sources(spec: ModelSpec) -> list[str]:
     """Modules whose source decides what a model computes.
 
@@ -36,8 +39,9 @@ def model_digest(spec: ModelSpec, base: Path) -> dict[str, Any]:
         UsageError: a weights file or a bundle is missing.
     """
     plain: dict[str, Any] = msgspec.to_builtins(spec)
-    if spec.image_size is None:  # as label stores name teachers that were there before this setting
-        del plain["image_size"]
+    for name in LATER:  # as label stores name teachers that were there before these settings
+        if getattr(spec, name) == getattr(ModelSpec(model=spec.model), name):
+            del plain[name]
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
         plain["weights"] = file_digest(locate(spec.weights, base, what=f"weights of {spec.model}"))

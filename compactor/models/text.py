@@ -1,6 +1,7 @@
 """What all text students share: the graph's inputs, an example, and whether encoder and tokenizer fit."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ class TextBackbone:
 
     `width` is the number of classes, or of the embedding's dimensions. `vocab_size` and `max_tokens` are how
     many ids and positions it knows, None where it does not say. `untrained` are the weights that
-    `weights: pretrained` did not bring. `features` are inner tensors that objectives may name.
+    `weights: pretrained` did not bring. `features` are inner tensors that objectives may name. `classes` are
+    the names of its answers in their order, where it says them; `renewed` builds it once more with a new head
+    for the data's classes.
     """
 
     module: nn.Module
@@ -35,6 +38,8 @@ class TextBackbone:
     max_tokens: int | None = None
     untrained: list[str] = field(default_factory=list)
     features: dict[str, Feature] = field(default_factory=dict)
+    classes: list[str] | None = None
+    renewed: "Callable[[], TextBackbone] | None" = None
 
 
 class TextStudent(Student):

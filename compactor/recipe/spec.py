@@ -32,6 +32,11 @@ class ModelSpec(RecipePart, frozen=True):
     `bundle:PATH` is a bundle whose ONNX artifact teaches; it has its weights, size and normalisation.
     `image_size` is the side in pixels that images are resized to (bilinear, antialias) before this teacher;
     absent = as they come.
+
+    Its classes are matched with the data's by name: `aliases` maps the model's names to the data's where
+    spelling cannot, and `classes: subset` lets a teacher of more classes teach those that it shares.
+    `trust_teacher` keeps a teacher that no better than chance answers, or classes in another order, would
+    stop; `trust_tokenizer` one that was trained with another tokenizer than the data's.
     """
 
     model: str
@@ -40,6 +45,10 @@ class ModelSpec(RecipePart, frozen=True):
     mean: list[float] | None = None
     std: list[Positive] | None = None
     image_size: Count | None = None
+    aliases: dict[str, str] = {}
+    classes: Literal["subset"] | None = None
+    trust_teacher: bool = False
+    trust_tokenizer: bool = False
 
     @property
     def family(self) -> str:

@@ -154,7 +154,7 @@ def train_stage(
     with only_one(folder) if is_main_process() else nullcontext():
         recipe, task = loaded.recipe, task_named(stage.task)
         seed = recipe.seed if spec.seed is None else spec.seed
-        student = build_model(stage.student, data.info, base=loaded.base, seed=seed)
+        student = build_model(stage.student, data.info, base=loaded.base, seed=seed, trains=True)
         if spec.init is not None:
             file = _init_file(spec.init, loaded.base, done)
             if _task_of(spec.init, recipe) in (None, stage.task):

@@ -8,7 +8,16 @@ from torch import Tensor, nn
 
 from compactor.models.cifar import IMAGENET_MEAN, IMAGENET_STD
 from compactor.models.classifier import Backbone
-from compactor.models.hf.source import SAVED, Source, load, read_config, saved_config
+from compactor.models.hf.source import (
+    SAVED,
+    Source,
+    class_names_of,
+    load,
+    name_classes,
+    read_config,
+    require_one_of_many,
+    saved_config,
+)
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 
@@ -30,33 +39,52 @@ class HfImageClassifier(nn.Module):
         logits: Tensor = self.model(pixel_values=x).logits
         return logits
 
+    def rename_classes(self, names: list[str]) -> None:
+        """Let the configuration say the classes of the head as it is now."""
+        name_classes(self.model.config, names)
 
-def build_image_classifier(source: Source, info: DataInfo, options: dict[str, Any]) -> Backbone:
-    """Build an image classifier with its own weights, or with random ones for the data's classes.
+
+def build_image_classifier(
+    source: Source, info: DataInfo, options: dict[str, Any], *, renew: bool = False
+) -> Backbone:
+    """Build an image classifier with its own weights and classes, or with random ones for the data's.
+
+    With `renew`, its own weights have a new head for the data's classes.
 
     Raises:
-        UsageError: its weights are for another number of classes, or are not those of this architecture.
+        UsageError: its weights are not those of this architecture, or it names several classes at once.
         UnfitEnvironmentError: it is no local folder and the hub cannot be reached.
     """
     with needs_extra("train"):
         from transformers import AutoModelForImageClassification
     config = read_config(source, options)
-    if source.pretrained and config.num_labels != info.num_classes():
-        raise UsageError(
-            f"model {source.model}: its weights tell {config.num_labels} classes apart, "
-            f"the data has {info.num_classes()}; "
-            "use data with its classes, or leave weights out to start from random ones"
-        )
-    config.num_labels = info.num_classes()
+    require_one_of_many(source, config)
+    classes = class_names_of(config) if source.pretrained and not renew else None
+    if classes is None:
+        config.num_labels = info.num_classes()
     loaded = load(AutoModelForImageClassification, source, config)
-    unfit = [*loaded.missing, *loaded.misshapen]
+    prefix = f"{loaded.model.base_model_prefix}."
+    unfit = [name for name in [*loaded.missing, *loaded.misshapen] if not renew or name.startswith(prefix)]
     if unfit:
         raise UsageError(
             f"model {source.model}: its weights hold no {', '.join(unfit[:2])} of the model's shape; "
             "take the options back that change shapes, or leave weights out to start from random ones"
         )
+    fresh = []
+    if renew:
+        for path, module in loaded.model.named_modules():
+            if path and not f"{path}.".startswith(prefix) and next(module.children(), None) is None:
+                loaded.model._init_weights(module)
+        fresh = sorted(name for name, _ in loaded.model.named_parameters() if not name.startswith(prefix))
     mean, std = _normalisation(source.folder)
-    return Backbone(HfImageClassifier(loaded.model), mean[: info.channels], std[: info.channels])
+    return Backbone(
+        HfImageClassifier(loaded.model),
+        mean[: info.channels],
+        std[: info.channels],
+        untrained=fresh,
+        classes=classes,
+        renewed=None if classes is None else lambda: build_image_classifier(source, info, options, renew=True),
+    )
 
 
 def _normalisation(folder: Path | None) -> tuple[list[float], list[float]]:

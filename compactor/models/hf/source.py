@@ -110,6 +110,31 @@ def load(auto_class: Any, source: Source, config: Any, **arguments: Any) -> Load
     return Loaded(model, sorted(found["missing_keys"]), dict(sorted(misshapen.items())))
 
 
+def class_names_of(config: Any) -> list[str]:
+    """The classes that a configuration names, in the order of the logits."""
+    return [str(config.id2label[index]) for index in range(config.num_labels)]
+
+
+def name_classes(config: Any, names: list[str]) -> None:
+    """Let a configuration name these classes."""
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+
+
+def require_one_of_many(source: Source, config: Any) -> None:
+    """Refuse a classifier that says of each class by itself whether it applies.
+
+    Raises:
+        UsageError: it was trained as one.
+    """
+    if source.pretrained and getattr(config, "problem_type", None) == "multi_label_classification":
+        raise UsageError(
+            f"model {source.model}: was trained to name several classes at once (problem_type "
+            "multi_label_classification), expected one that names one of its classes; multi-label tasks are "
+            "not supported"
+        )
+
+
 def saved_config(model: Any) -> dict[str, Any]:
     """The configuration from which the same architecture is built again, without the folder it came from."""
     return {key: value for key, value in model.config.to_dict().items() if key != "_name_or_path"}

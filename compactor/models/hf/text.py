@@ -11,9 +11,12 @@ from compactor.models.hf.source import (
     SAVED,
     Loaded,
     Source,
+    class_names_of,
     folder_pooling,
     load,
+    name_classes,
     read_config,
+    require_one_of_many,
     saved_config,
 )
 from compactor.models.hf.trim import keep_layers, keep_tokens, position_count, trim_config
@@ -48,6 +51,10 @@ class HfTextClassifier(HfText):
         logits: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         return logits
 
+    def rename_classes(self, names: list[str]) -> None:
+        """Let the configuration say the classes of the head as it is now."""
+        name_classes(self.model.config, names)
+
 
 class HfTextEncoder(HfText):
     """A transformers encoder whose last hidden states are pooled into one vector a text."""
@@ -58,8 +65,12 @@ class HfTextEncoder(HfText):
         return pool(hidden, attention_mask, self.options["pooling"])
 
 
-def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) -> TextBackbone:
+def build_text_model(
+    source: Source, info: DataInfo, options: dict[str, Any], *, renew: bool = False
+) -> TextBackbone:
     """Build a classifier, for `task: embedding` an encoder, for other text tasks an encoder with new heads.
+
+    A classifier has the classes that its weights tell apart; with `renew` a new head for the data's.
 
     Options `layers`, `pooling` (not for text-classification) and `attn_implementation` are ours; the others
     override the model's configuration.
@@ -90,11 +101,14 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
     if not source.pretrained:
         trim_config(config, text)
     own = {ATTENTION: attention}
+    classes: list[str] | None = None
     if is_encoder:
         found = _encoder(source, config, attention)
         own["pooling"] = _pooling(source, pooling, info)
+    elif renew:
+        found = _new_head(source, config, attention, info)
     else:
-        found = _classifier(source, config, attention, info)
+        found, classes = _classifier(source, config, attention, info)
     keep_tokens(found.model, text, name=source.model)
     if layers is not None:
         keep_layers(found.model, layers, name=source.model)
@@ -110,11 +124,13 @@ def build_text_model(source: Source, info: DataInfo, options: dict[str, Any]) ->
     encoder = "model" if is_encoder else f"model.{found.model.base_model_prefix}"
     return TextBackbone(
         (HfTextEncoder if is_encoder else HfTextClassifier)(found.model, **own),
-        width=config.hidden_size if is_encoder else info.num_classes(),
+        width=config.hidden_size if is_encoder else found.model.config.num_labels,
         vocab_size=found.model.get_input_embeddings().num_embeddings,
         max_tokens=position_count(found.model),
         untrained=found.missing,
         features={STATES: Feature(encoder, config.hidden_size)},
+        classes=classes,
+        renewed=None if classes is None else lambda: build_text_model(source, info, options, renew=True),
     )
 
 
@@ -136,33 +152,50 @@ def _encoder(source: Source, config: Any, attention: str) -> Loaded:
     return Loaded(loaded.model, [], {})
 
 
-def _classifier(source: Source, config: Any, attention: str, info: DataInfo) -> Loaded:
-    """The classifier; a checkpoint without a head gets a new one, drawn from torch's generator."""
+def _classifier(
+    source: Source, config: Any, attention: str, info: DataInfo
+) -> tuple[Loaded, list[str] | None]:
+    """The classifier and the names of its classes; without trained ones, with a head for the data's.
+
+    Raises:
+        UsageError: it says of several classes at once whether they apply.
+    """
     with needs_extra("train"):
         from transformers import AutoModelForSequenceClassification
-    names = [config.id2label[index] for index in range(config.num_labels)]
-    if config.num_labels != info.num_classes():
+    require_one_of_many(source, config)
+    if not source.pretrained:
         config.num_labels = info.num_classes()
     loaded = load(AutoModelForSequenceClassification, source, config, attn_implementation=attention)
+    inner = _encoder_names(loaded)
+    _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if name in inner])
+    if source.pretrained and not [name for name in [*loaded.missing, *loaded.misshapen] if name not in inner]:
+        return loaded, class_names_of(config)
+    if source.pretrained and config.num_labels != info.num_classes():  # an encoder: its head is new anyway
+        config.num_labels = info.num_classes()
+        loaded = load(AutoModelForSequenceClassification, source, config, attn_implementation=attention)
+    return loaded, None
+
+
+def _new_head(source: Source, config: Any, attention: str, info: DataInfo) -> Loaded:
+    """The classifier with a new head, drawn from torch's generator, in the place of its own."""
+    with needs_extra("train"):
+        from transformers import AutoModelForSequenceClassification
+    config.num_labels = info.num_classes()
+    loaded = load(AutoModelForSequenceClassification, source, config, attn_implementation=attention)
+    inner = _encoder_names(loaded)
+    _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if name in inner])
+    for path, module in loaded.model.named_modules():
+        if path and not path.startswith(loaded.model.base_model_prefix) and next(module.children(), None) is None:
+            loaded.model._init_weights(module)
+    fresh = sorted(name for name, _ in loaded.model.named_parameters() if name not in inner)
+    return Loaded(loaded.model, fresh, {})
+
+
+def _encoder_names(loaded: Loaded) -> set[str]:
+    """Names of the weights below the head; a pooler may be missing."""
     prefix = f"{loaded.model.base_model_prefix}."
-
-    def is_encoder(name: str) -> bool:
-        return name.startswith(prefix) and "pooler" not in name.split(".")
-
-    _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if is_encoder(name)])
-    if loaded.misshapen:
-        raise UsageError(
-            f"model {source.model}: its weights tell {len(names)} classes apart, "
-            f"the data has {info.num_classes()}; "
-            "use data with its classes, or leave weights out to start from random ones"
-        )
-    classes = info.classes["label"]
-    if source.pretrained and not loaded.missing and names != classes and sorted(names) == sorted(classes):
-        raise UsageError(
-            f"model {source.model}: its weights tell the data's classes apart in another order; "
-            f"set data.classes to [{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}]"
-        )
-    return loaded
+    names = {*dict(loaded.model.named_parameters()), *loaded.missing, *loaded.misshapen}
+    return {name for name in names if name.startswith(prefix) and "pooler" not in name.split(".")}
 
 
 def _refuse(source: Source, unfit: list[str]) -> None:
