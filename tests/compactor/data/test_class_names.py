@@ -62,11 +62,13 @@ def test_aliases_come_first() -> None:
 
 @pytest.mark.parametrize(
     ("model", "data", "pair"),
-    [(["A", "a"], ["A", "b", "a"][:2] + ["a "][:0] + ["a"], "'A' and 'a'"), (["yes", "YES"], ["Yes", "yes "], "'yes' and 'YES'")],
+    [
+        (["A", "a"], ["A ", "a"], "'A' and 'a'"),
+        (["yes", "YES"], ["Yes", "yes "], "'yes' and 'YES'"),
+        (["C", "c", "C++"], ["C", "c", "c++"], "'C' and 'c'"),
+    ],
 )
 def test_what_is_alike_twice_is_refused_and_named(model: list[str], data: list[str], pair: str) -> None:
-    if sorted(model) == sorted(data):
-        pytest.skip("the same as written")
     with pytest.raises(UsageError, match=f"cannot be told apart by name.*{pair}"):
         order(model, data)
 
