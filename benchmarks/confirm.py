@@ -63,7 +63,7 @@ def confirm_suite(
     }
     timed = {arm: runs for arm, runs in wanted.items() if suite.is_timed(runs[0]["settings"])}
     started_s = time.perf_counter()
-    found |= _timings(suite, content, timed)
+    found |= _timings(suite, content, timed, say)
     for arm, runs in wanted.items():
         verdict = found.get(arm) or _training(suite, content, runs)
         if verdict is None:
@@ -118,7 +118,9 @@ def judge(then: Sentinel, now: Sentinel, seeds: list[float], same_cpu: bool) -> 
     return Verdict(inside, f"{told} {where} ({low:.4f} to {high:.4f})")
 
 
-def _timings(suite: Suite, content: Content, timed: dict[str, list[Run]]) -> dict[str, Verdict]:
+def _timings(
+    suite: Suite, content: Content, timed: dict[str, list[Run]], say: Callable[[str], None]
+) -> dict[str, Verdict]:
     """Rule 2: one block of all timed arms together, as their figures may be ratios between them."""
     here = cpu_of(describe())
     blocks = {
@@ -126,11 +128,13 @@ def _timings(suite: Suite, content: Content, timed: dict[str, list[Run]]) -> dic
         for arm, runs in timed.items()
         if all(cpu_of(content["machines"][run["machine"]]) == here for run in runs)
     }
-    again = {
-        arm: [run | {"result": suite.execute(run["settings"])} for run in runs]
-        for arm, runs in blocks.items()
-        if runs
-    }
+    again = {}
+    for arm, runs in blocks.items():
+        try:
+            again[arm] = [run | {"result": suite.execute(run["settings"])} for run in runs]
+        except RuntimeError as error:  # what it measures is made by another run, and is not here
+            say(f"{suite.name}/{arm}: not repeated: {str(error).strip().splitlines()[-1]}")
+    again = {arm: runs for arm, runs in again.items() if runs}
     if not again:
         return {}
     others = [run for run in content["runs"] if suite.arm(run["settings"]) not in again]

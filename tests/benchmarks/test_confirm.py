@@ -124,6 +124,14 @@ def test_a_block_of_a_timing_is_judged_by_the_blocks(toy: Toy, monkeypatch: pyte
     assert confirm_suite(toy.suite, lambda text: None, repeat_all=True)["slow"].same
     takes["s"] = [1.6]
     assert not confirm_suite(toy.suite, lambda text: None, repeat_all=True)["slow"].same
+    told: list[str] = []
+
+    def fails(settings: dict[str, Any]) -> dict[str, Any]:
+        raise RuntimeError("worker:\nno exported graph")
+
+    module.execute = fails
+    assert confirm_suite(toy.suite, told.append, repeat_all=True) == {}
+    assert told == ["toy/slow: not repeated: no exported graph"]
     here = confirm.describe()
     monkeypatch.setattr(confirm, "describe", lambda: here | {"cpu": "another"})
     assert confirm_suite(toy.suite, lambda text: None, repeat_all=True) == {}
