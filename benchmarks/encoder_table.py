@@ -3,8 +3,10 @@
 from collections import Counter
 from typing import Any
 
+from benchmarks import markdown
 from benchmarks.encoder_figures import WHAT
 
+HEADINGS = ("data", "model", "intent accuracy", "slot F1", "exact match", "intent error", "slot error")
 SCORES = ("intent", "slot_f1", "exact")
 
 
@@ -13,16 +15,13 @@ def table(content: dict[str, Any]) -> str:
     figures = content["figures"]
     trained = [run["settings"] for run in content["runs"] if run["settings"]["part"] == "train"]
     seeds = Counter((one["dataset"], one["arm"]) for one in trained)
-    lines = [
-        "| data | model | intent accuracy | slot F1 | exact match | intent error | slot error |",
-        "|" + "---|" * 7,
-    ]
+    rows: list[tuple[str, ...]] = []
     for dataset in dict.fromkeys(one["dataset"] for one in trained):
         for arm in (arm for arm in WHAT if (dataset, arm) in seeds):
             scores = [figures[f"{dataset}_{arm}_{score}"] for score in SCORES]
             count = seeds[dataset, arm]
-            lines.append(
-                _line(
+            rows.append(
+                (
                     f"{dataset}, n {scores[0]['n']:,}",
                     WHAT[arm] + (f" ({count} seeds)" if count > 1 else ""),
                     *(_interval(one) for one in scores),
@@ -31,12 +30,8 @@ def table(content: dict[str, Any]) -> str:
             )
         for name, published in content["settings"]["published"].get(dataset, {}).items():
             cells = (f"{score:.1f}" for score in published)
-            lines.append(_line(dataset, f"{name}, published", *cells, "", ""))
-    return "\n".join(lines) + "\n"
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(cells) + " |"
+            rows.append((dataset, f"{name}, published", *cells, "", ""))
+    return markdown.table(HEADINGS, rows)
 
 
 def _interval(figure: dict[str, Any]) -> str:

@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from benchmarks import markdown
+
 RANDOM = "random weights"  # the metric of a model that has no trained ones
 HEADINGS = ("model", "variant", "size", "compute", "agreement", "metric", "verdict")
 
 
 def table(content: dict[str, Any]) -> str:
     """Render Markdown: one line a variant; what random weights cannot tell is n/a."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+    rows = []
     for run in content["runs"]:
         if run["settings"]["part"] != "variants":
             continue
@@ -21,8 +23,8 @@ def table(content: dict[str, Any]) -> str:
                 *(_share(one["agreement"], one["agreement_n"]), _share(one["value"], one["value_n"])),
                 f"{verdict}: {one['reason']}" if one["reason"] else verdict,
             )
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+            rows.append([cell.replace("|", "\\|") for cell in cells])
+    return markdown.table(HEADINGS, rows)
 
 
 def _bytes(size: int | None) -> str:

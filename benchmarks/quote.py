@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import encoder_table, export_table, store_sizes
+from benchmarks import encoder_table, export_table, markdown, store_sizes
 from benchmarks.results_file import Content, read_results
 from benchmarks.states import State, figure_states
 from benchmarks.suites import Suite, all_suites, suite_named
@@ -54,13 +54,13 @@ class Quotable:
         has_goals = any("goal" in figure for figure in figures.values())
         headings = ["of what", "value (range or 95% interval)", "n"]
         headings += ["goal"] * has_goals + ["state"] * (not alike)
-        lines = [_line(headings), "|" + "---|" * len(headings)]
+        rows = []
         for name, figure in figures.items():
             cells = [f"{figure['about']}: `{name}`", _number(figure, []), f"{figure['n']:,}"]
             cells += [figure.get("goal", "")] * has_goals + [states[name]] * (not alike)
-            lines.append(_line(cells))
+            rows.append(cells)
         told = f"{self.origin} All figures: {next(iter(states.values()))}." if alike else self.origin
-        return f"{told}\n\n" + "\n".join(lines) + "\n"
+        return f"{told}\n\n{markdown.table(headings, rows)}"
 
     def runs(self) -> str:
         """The suite's own table of its runs, and as of when those are that are outdated."""
@@ -192,10 +192,6 @@ def _number(figure: dict[str, Any], notes: list[str]) -> str:
     beside = [] if low == high else [f"{low} to {high}"]
     beside += notes
     return f"{value}{unit}" + (f" ({'; '.join(beside)})" if beside else "")
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _shown(figure: dict[str, Any]) -> tuple[str, Any]:

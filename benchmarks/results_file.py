@@ -41,7 +41,6 @@ def run_suite(suite: Suite, say: Callable[[str], None], arms: Collection[str] = 
         return not arms or suite.arm(settings) in arms
 
     usable = {key: run for key, run in stored.items() if not wanted(run["settings"])}
-    checked: set[str] = set()
     while True:
         plan = suite.plan(list(usable.values()))
         todo = [one for one in plan if wanted(one) and settings_key(one) not in usable]
@@ -49,10 +48,9 @@ def run_suite(suite: Suite, say: Callable[[str], None], arms: Collection[str] = 
             break
         settings, key = todo[0], settings_key(todo[0])
         made_of = provenance(suite, settings)
-        if key in stored and key not in checked and stored[key].get("key") == made_of["key"]:
+        if key in stored and stored[key]["key"] == made_of["key"]:
             usable[key] = stored[key]
             continue
-        checked.add(key)
         say(f"{suite.name} {len(plan) - len(todo) + 1}/{len(plan)}: {settings}")
         started_s = time.perf_counter()
         result = suite.execute(settings)

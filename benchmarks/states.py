@@ -92,10 +92,15 @@ def _parts(follow: tuple[str, ...], alone: tuple[str, ...]) -> dict[str, str]:
     )
 
 
+def _day(made: tuple[str, str]) -> str:
+    """By day; what is of one day stays in the order of the runs."""
+    return made[0]
+
+
 def _joint(states: list[State]) -> State:
     """The worst of several."""
     worst = max((state.kind for state in states), key=ORDER.index)
     mine = [state for state in states if state.kind == worst]
-    made = tuple(sorted({one for state in mine for one in state.made}, key=lambda one: one[0]))
+    made = tuple(sorted(dict.fromkeys(one for state in mine for one in state.made), key=_day))
     changed = tuple(dict.fromkeys(one for state in mine for one in state.changed))
     return State(worst, made, changed, next((one.confirmed_at for one in mine), ""))

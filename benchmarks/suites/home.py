@@ -37,8 +37,8 @@ def arm(settings: dict[str, Any]) -> str:
 
 
 def inputs(settings: dict[str, Any]) -> dict[str, str]:
-    """Digest of the files that a part reads: pages, or every file of the checkout but results."""
-    return {"files": _pages_digest() if settings["part"] == "pages" else _tree_digest()}
+    """Digest of what a part looks at: the counts themselves, or all code of the checkout."""
+    return {"files": digest_of(_pages())[:12] if settings["part"] == "pages" else _tree_digest()}
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +84,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     return found
 
 
+@cache
 def _pages() -> dict[str, int]:
     from tests.docs.commands import docs_commands_tested
 
@@ -116,12 +117,6 @@ def _timed(command: list[str], folder: Path, *, last: int | None = 25) -> dict[s
     lines = done.stdout.strip().splitlines()
     said = lines if last is None else lines[-last:]
     return {"exit": done.returncode, "seconds": round(perf_counter() - started_s, 1), "said": said}
-
-
-@cache
-def _pages_digest() -> str:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    return digest_of({str(path.relative_to(ROOT)): file_digest(path) for path in pages})[:12]
 
 
 @cache

@@ -76,3 +76,10 @@ def test_runs_of_several_commits_are_told_in_the_order_of_their_days(at_a: Toy) 
     for run, day, commit in zip(content["runs"], ("02", "01", "03", "03"), "abcd", strict=True):
         run |= {"code": None, "date": f"2026-01-{day}", "commit": commit}
     assert figure_states(at_a.suite, content)["slow"].as_of == "as of b to a"
+
+
+def test_runs_of_one_day_are_told_in_their_own_order(at_a: Toy) -> None:
+    content = read_results("toy")
+    for run, commit in zip(content["runs"], "dbca", strict=True):
+        run |= {"code": None, "commit": commit}
+    assert figure_states(at_a.suite, content)["ratio"].as_of == "as of d to a"
