@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.find_files import assign_splits
-from compactor.data.labels import Labels, labels_from_names
+from compactor.data.labels import Labels, read_classes
 from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
@@ -54,7 +54,7 @@ class FolderSource:
         """
         if all(name is None for name in self.class_names):
             return Labels(np.full(len(self.files), IGNORE, dtype=np.int64), self.classes or [])
-        return labels_from_names(self.class_names, self.classes, where=str(self.folder))
+        return read_classes(self.class_names, self.classes, where=str(self.folder))
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the image files."""
