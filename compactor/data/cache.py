@@ -12,7 +12,7 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +43,8 @@ Item = tuple[str, bytes | Path]
 class Opening:
     """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total).
 
-    `at_most` reads no more than that many rows of each source, of all classes and evenly spread.
+    `at_most` reads no more than that many rows of each source, of all classes and evenly spread. `numbers_of`
+    are a teacher's classes, which integer labels may mean where nobody names them.
     """
 
     base: Path | None = None
@@ -51,6 +52,7 @@ class Opening:
     seed: int = 0
     progress: Progress | None = None
     at_most: int | None = None
+    numbers_of: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Stored:
     """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or str objects [N], and labels.
 
     `labels` int64 [N] are -100 where there is none; `digest` identifies contents, labels and class names.
-    `words` int64 [N, W] are labels of words, where there are any.
+    `words` int64 [N, W] are labels of words, where there are any. `notes` say what was read otherwise than one
+    might think, or not at all.
     """
 
     inputs: NDArray[Any]
@@ -66,6 +69,7 @@ class Stored:
     classes: list[str]
     digest: str
     words: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -83,6 +87,9 @@ class Source(Protocol):
 
     def items(self) -> Iterator[Item]:
         """Name (for messages) and encoded image of each row, in order."""
+
+    def notes(self) -> list[str]:
+        """What was read otherwise than one might think, or not at all: sentences with counts."""
 
     def thinned(self, rows: NDArray[np.int64]) -> "Source":
         """The same source with no more than the given ascending rows; nothing else is read."""
@@ -123,6 +130,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
             row, or the cache folder is no folder.
         UnfitEnvironmentError: the cache folder cannot be written.
     """
+    notes = tuple(source.notes())
     if opening.at_most is not None:
         source = source.thinned(handful(source.labels().values, opening.at_most))
     key = {"format": FORMAT, "source": source.fingerprint(), "steps": msgspec.to_builtins(steps)}
@@ -130,7 +138,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
     folder = cache_root(opening.cache) / "data" / digest
     found = _read(folder, digest)
     if found is not None:
-        return found
+        return replace(found, notes=notes)
     try:
         with writing(folder.parent, INSTEAD):
             temporary = new_folder(folder.parent, f".{digest[:16]}.")
@@ -145,7 +153,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
         shutil.rmtree(temporary, ignore_errors=True)
     found = _read(folder, digest)
     assert found is not None, f"{folder} cannot be read although it has just been written"
-    return found
+    return replace(found, notes=notes)
 
 
 def cache_root(cache: Path | None) -> Path:

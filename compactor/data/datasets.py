@@ -43,6 +43,7 @@ def open_dataset(
     seed: int = 0,
     progress: Progress | None = None,
     at_most: int | None = None,
+    numbers_of: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Open a data set of images: find it, decode it once into the cache, and split it.
 
@@ -56,6 +57,7 @@ def open_dataset(
         progress: Called with (images done, total) while decoding, once for each source and from this thread.
         at_most: Read no more than that many rows of each source, of all classes and evenly spread (for smoke
             runs).
+        numbers_of: A teacher's classes, which integer labels may mean where nobody names them.
 
     Raises:
         UsageError: not found, damaged, or not usable as it is; the message says what to do.
@@ -63,7 +65,7 @@ def open_dataset(
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
     warn_unused(spec, ("text_column", "tokenizer", "max_tokens", "vocabulary", "also"), "images")
-    opening = Opening(base, cache, seed, progress, at_most)
+    opening = Opening(base, cache, seed, progress, at_most, numbers_of)
     if spec.dataset not in DATASETS:
         return open_files(find_parts(spec, opening), spec, opening)
     for field in ("report", "image_column", "label_column", "classes"):
@@ -92,17 +94,23 @@ def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
     for name in sorted(parts, key=["train", "select", "report"].index):
-        source = image_source(parts[name], spec, classes)
+        source = image_source(parts[name], spec, classes, opening.numbers_of)
         stored[name] = store(source, decode_steps(spec), opening)
         classes = classes or stored[name].classes or None
     return build_dataset(spec, stored, seed=opening.seed, thinned=opening.at_most is not None)
 
 
-def image_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> Source:
-    """The images of one split."""
+def image_source(
+    part: Part,
+    spec: DataSpec,
+    train_classes: list[str] | None,
+    numbers_of: tuple[str, ...] | None = None,
+) -> Source:
+    """The images of one split; see `TableSource` for the classes."""
+    stated = spec.class_names
     if isinstance(part, Path):
-        return open_folder(part, spec.class_names or train_classes)
-    return TableSource(part, spec.image_column, spec.label_column, spec.class_names, train_classes)
+        return open_folder(part, stated or train_classes, numbers_of=tuple(stated) if stated else numbers_of)
+    return TableSource(part, spec.image_column, spec.label_column, stated, train_classes, numbers_of)
 
 
 def find_parts(spec: DataSpec, opening: Opening, *, key: str = "data.dataset") -> dict[SplitName, Part]:

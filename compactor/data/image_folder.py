@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.find_files import assign_splits
-from compactor.data.labels import Labels, read_classes
+from compactor.data.labels import Labels, read_classes, reading
 from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
@@ -21,12 +21,16 @@ LARGEST_HASHED_BYTES = 2 * 10**9
 
 @dataclass(frozen=True)
 class FolderSource:
-    """The images of one split in sorted order; `class_names` holds the class folder of each, or None."""
+    """The images of one split in sorted order; `class_names` holds the class folder of each, or None.
+
+    `numbers_of` names the classes that folders called 0, 1, ... may mean.
+    """
 
     folder: Path
     files: list[Path]
     class_names: list[str | None]
     classes: list[str] | None = None
+    numbers_of: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -35,15 +39,18 @@ class FolderSource:
 
     def fingerprint(self) -> dict[str, Any]:
         """Digest over relative names, sizes and contents; see `files_digest`."""
-        return {"kind": "folder", **files_digest(self.files, self.folder), "classes": self.classes}
+        found = {"kind": "folder", **files_digest(self.files, self.folder), "classes": self.classes}
+        return found | reading(self.labels())
 
     def thinned(self, rows: NDArray[np.int64]) -> "FolderSource":
         """The same source with no more than the given ascending rows; the classes stay those of all rows."""
-        return FolderSource(
-            self.folder,
-            [self.files[row] for row in rows],
-            [self.class_names[row] for row in rows],
-            self.labels().classes or None,
+        labels = self.labels()
+        return replace(
+            self,
+            files=[self.files[row] for row in rows],
+            class_names=[self.class_names[row] for row in rows],
+            classes=labels.classes or None,
+            numbers_of=tuple(labels.classes) if labels.are_numbers else None,
         )
 
     def labels(self) -> Labels:
@@ -54,7 +61,13 @@ class FolderSource:
         """
         if all(name is None for name in self.class_names):
             return Labels(np.full(len(self.files), IGNORE, dtype=np.int64), self.classes or [])
-        return read_classes(self.class_names, self.classes, where=str(self.folder))
+        return read_classes(
+            self.class_names, self.classes, where=str(self.folder), numbers_of=self.numbers_of
+        )
+
+    def notes(self) -> list[str]:
+        """What was read otherwise than one might think, or not at all."""
+        return self.labels().told()
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the image files."""
@@ -76,7 +89,9 @@ def files_digest(files: list[Path], root: Path) -> dict[str, str]:
     return {"files": digest.hexdigest(), "keyed_by": "content" if by_content else "modification time"}
 
 
-def open_folder(folder: Path, classes: list[str] | None) -> FolderSource:
+def open_folder(
+    folder: Path, classes: list[str] | None, *, numbers_of: tuple[str, ...] | None = None
+) -> FolderSource:
     """List the images of one split: `folder/CLASS/*` or, unlabelled, `folder/*`.
 
     Raises:
@@ -99,7 +114,7 @@ def open_folder(folder: Path, classes: list[str] | None) -> FolderSource:
         names += [class_folder.name] * len(found)
     if not files:
         raise UsageError(f"{folder}: {_no_image()}; give a folder of images or of class folders")
-    return FolderSource(folder, files, names, classes)
+    return FolderSource(folder, files, names, classes, numbers_of)
 
 
 def find_folder_splits(folder: Path) -> dict[SplitName, Path]:

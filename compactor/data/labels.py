@@ -4,19 +4,21 @@
 2. Spellings of one letter (NFC, NFD) are one; nothing else is merged: `yes` and ` yes` are two classes.
 3. Where the classes are stated, labels that are among them are their names.
 4. Otherwise integers are class numbers if all lie in 0..C-1 as written: no leading zero, sign or fraction. C is
-   the number of stated classes, or of `index_names` (a teacher's) that are no integers themselves; without
-   either it is the largest one + 1, and none may be absent.
+   the number of classes that the user, the file or a teacher names with names that are no integers themselves;
+   where nobody does it is the largest one + 1, and none may be absent. What the train split showed names
+   nothing by number: a 0 beside its yes and no is another class.
 5. Everything else is a name: codes, years, `01`. Names of integers are in numeric order, others sorted.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.class_names import nfc, shown
+from compactor.data.class_names import SHOWN, nfc, shown
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 
@@ -28,8 +30,7 @@ INTEGER = re.compile(r"[-+]?\d{1,18}")
 class Labels:
     """Class number of each row, int64 [N] with -100 where there is none, and the class names in order.
 
-    `are_numbers` tells that the labels were class numbers and not names (rule 4); `absent` are classes that
-    no row has.
+    `are_numbers` tells that the labels were numbers of named classes (rule 4).
     """
 
     values: NDArray[np.int64]
@@ -42,13 +43,35 @@ class Labels:
         seen = set(np.unique(self.values).tolist())
         return [name for index, name in enumerate(self.classes) if index not in seen]
 
+    @property
+    def are_written_numbers(self) -> bool:
+        """Whether the labels are names of integers that are not 0..C-1, such as years."""
+        return bool(self.classes) and not self._are_bare and all(map(INTEGER.fullmatch, self.classes))
+
+    @property
+    def _are_bare(self) -> bool:
+        return self.classes == [str(number) for number in range(len(self.classes))]
+
+    def told(self) -> list[str]:
+        """How the labels were read, where it might be otherwise."""
+        said = []
+        if self.are_numbers:
+            pairs = ", ".join(f"{number} = {name}" for number, name in enumerate(self.classes[:SHOWN]))
+            more = ", ..." if len(self.classes) > SHOWN else ""
+            said.append(f"labels are class numbers: {pairs}{more}")
+        elif self.are_written_numbers:
+            said.append(f"labels are integers that do not run from 0, so they are names: {shown(self.classes)}")
+        if len(self.absent) and len(self.absent) < len(self.classes):
+            said.append(f"no row has {shown(self.absent)} of the {len(self.classes)} classes")
+        return said
+
 
 def read_classes(
     written: Sequence[str | None],
     stated: Sequence[str] | None,
     *,
     where: str,
-    index_names: Sequence[str] | None = None,
+    numbers_of: Sequence[str] | None = None,
     allow_unseen: bool = False,
 ) -> Labels:
     """Number labels by rules 1 to 5.
@@ -57,7 +80,8 @@ def read_classes(
         written: the label of each row as it is written, None where there is none.
         stated: class names in order, where the user, the file or the train split says them.
         where: file and column, for messages.
-        index_names: names of a teacher's classes, which class numbers may mean.
+        numbers_of: the names that class numbers may stand for: those that the user or the file states, or
+            else a teacher's; None = labels are names wherever classes are stated.
         allow_unseen: number names that are not stated C = len(stated), which no model answers, so that they
             count as mistakes.
 
@@ -68,19 +92,27 @@ def read_classes(
     given = dict.fromkeys(name for name in names if name is not None)
     if stated:
         classes = _stated(stated, where)
-        if given.keys() <= set(classes) or allow_unseen and not _are_indices(given, classes):
-            return _by_name(names, classes)
-        if _are_indices(given, classes):
+        may_be_numbers = numbers_of is not None and [nfc(name) for name in numbers_of] == classes
+        if not given.keys() <= set(classes) and may_be_numbers and _are_indices(given, classes):
             return _by_number(names, classes)
-        raise UsageError(_foreign(names, classes, where))
+        if given.keys() <= set(classes) or allow_unseen:
+            return _by_name(names, classes)
+        raise UsageError(_foreign(names, classes, where, may_be_numbers))
     if all(INDEX.fullmatch(name) for name in given) and given:
         numbers = {int(name) for name in given}
-        if index_names and not any(INTEGER.fullmatch(name) for name in index_names):
-            if max(numbers) < len(index_names):
-                return _by_number(names, list(index_names))
+        if numbers_of and not any(INTEGER.fullmatch(name) for name in numbers_of):
+            if max(numbers) < len(numbers_of):
+                return _by_number(names, [nfc(name) for name in numbers_of])
         elif numbers == set(range(len(numbers))):
             return _by_number(names, [str(number) for number in range(len(numbers))])
     return _by_name(names, sorted(given, key=_numeric if _all_integers(given) else None))
+
+
+def reading(labels: Labels) -> dict[str, Any]:
+    """What a source's digest must say of how its labels were read; nothing for plain names and numbers."""
+    if labels.are_numbers:
+        return {"numbers_of": labels.classes}
+    return {"integers": "names"} if labels.are_written_numbers else {}
 
 
 def _stated(stated: Sequence[str], where: str) -> list[str]:
@@ -97,7 +129,7 @@ def _stated(stated: Sequence[str], where: str) -> list[str]:
 
 
 def _are_indices(given: Sequence[str] | dict[str, None], classes: Sequence[str]) -> bool:
-    """Whether all labels are numbers of stated classes, none of which is an integer itself (rule 4)."""
+    """Whether all labels are numbers of classes, none of which is an integer itself (rule 4)."""
     if any(INTEGER.fullmatch(name) for name in classes):
         return False
     return all(INDEX.fullmatch(name) and int(name) < len(classes) for name in given)
@@ -123,11 +155,13 @@ def _numeric(name: str) -> tuple[int, str]:
     return int(name), name
 
 
-def _foreign(names: Sequence[str | None], classes: Sequence[str], where: str) -> str:
+def _foreign(names: Sequence[str | None], classes: Sequence[str], where: str, may_be_numbers: bool) -> str:
     known = set(classes)
     row = next(row for row, name in enumerate(names) if name is not None and name not in known)
-    number = f", or its number 0..{len(classes) - 1}" if not _all_integers(dict.fromkeys(classes)) else ""
+    number = ""
+    if may_be_numbers and not any(map(INTEGER.fullmatch, classes)):
+        number = f", or its number 0..{len(classes) - 1}"
     return (
-        f"{where}: row {row} holds class {names[row]!r}, expected one of the stated classes{number}: "
-        f"{shown(classes)}; correct the label, or list all classes in data.classes"
+        f"{where}: row {row} holds class {names[row]!r}, expected one of the classes {shown(classes)}{number}; "
+        "correct the label, or list all classes in data.classes"
     )

@@ -57,7 +57,10 @@ class WordLabels:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An opened data set; `digest` covers its three splits and class names."""
+    """An opened data set; `digest` covers its three splits and class names.
+
+    `notes` say what was read otherwise than one might think, left out or cut: sentences for people, with counts.
+    """
 
     task: str
     train: Split
@@ -65,6 +68,7 @@ class Dataset:
     report: Split
     info: DataInfo
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def label_names(task: str) -> tuple[str | None, str | None]:
@@ -200,7 +204,9 @@ def build_dataset(
         extra={"dataset": spec.dataset, "sources": {name: source.digest for name, source in stored.items()}}
         | ({"unseen": words.unseen} if words else {}),
     )
-    return Dataset(info.task, splits["train"], splits["select"], splits["report"], info, digest.hexdigest())
+    notes = tuple(f"{name}: {note}" for name, source in stored.items() for note in source.notes)
+    parts = splits["train"], splits["select"], splits["report"]
+    return Dataset(info.task, *parts, info, digest.hexdigest(), notes)
 
 
 def _cut(

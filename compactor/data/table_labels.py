@@ -19,7 +19,7 @@ def read_labels(
     *,
     classes: list[str] | None,
     train_classes: list[str] | None,
-    index_names: Sequence[str] | None = None,
+    numbers_of: Sequence[str] | None = None,
     allow_unseen: bool,
 ) -> Labels:
     """Read a label column of all files; an absent one means that nothing is labelled.
@@ -29,7 +29,7 @@ def read_labels(
         label_column: Its name.
         classes: What the user says.
         train_classes: What the train split of the same data set turned out to have.
-        index_names: What class numbers may mean where nothing states the classes (`read_classes`).
+        numbers_of: A teacher's classes, which numbers may mean where neither user nor file name the classes.
         allow_unseen: Class names that are not among `train_classes` are numbered C.
 
     Raises:
@@ -51,6 +51,7 @@ def read_labels(
             f"{files[0]}: states other classes ({len(published)}) than the train split "
             f"({len(train_classes)}), expected the same in the same order; set data.classes"
         )
+    numbers_of = classes or published or numbers_of
     classes = classes or train_classes or published
     where = f"{files[0]}, column {label_column!r}"
     if not chunks:
@@ -62,7 +63,7 @@ def read_labels(
         column = column.cast(column.type.value_type)
     written = _written(column, where)
     unseen = allow_unseen and train_classes is not None
-    return read_classes(written, classes, where=where, index_names=index_names, allow_unseen=unseen)
+    return read_classes(written, classes, where=where, numbers_of=numbers_of, allow_unseen=unseen)
 
 
 def _written(column: Any, where: str) -> list[str | None]:

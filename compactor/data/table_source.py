@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.image_folder import files_digest
-from compactor.data.labels import Labels
+from compactor.data.labels import Labels, reading
 from compactor.data.table_files import NUMBER, Table, check_column, is_csv, opened
 from compactor.data.table_labels import read_labels
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -21,7 +21,8 @@ class TableSource:
     """The rows of `files`, one after the other.
 
     `column` holds the images (encoded; in CSV and JSONL their paths) or the texts. `classes` is what the user
-    says, `train_classes` what the train split of the same data set turned out to have; `rows` are the
+    says, `train_classes` what the train split of the same data set turned out to have, `numbers_of` a teacher's
+    classes, which numbers may mean where nobody names them; `rows` are the
     ascending rows that are read, absent = all. `column_key` is the recipe key of `column`, for messages. With
     `allow_unseen`, class names that are not among `train_classes` are numbered C.
     """
@@ -31,6 +32,7 @@ class TableSource:
     label_column: str
     classes: list[str] | None = None
     train_classes: list[str] | None = None
+    numbers_of: tuple[str, ...] | None = None
     holds: Literal["images", "texts"] = "images"
     rows: NDArray[np.int64] | None = None
     column_key: str = "text_column"
@@ -62,6 +64,7 @@ class TableSource:
             "columns": [self.column, self.label_column],
             "classes": self.classes or self.train_classes,
         }
+        found |= reading(self.labels())
         if self.rows is not None:
             found["rows"] = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
         if self._by_path:
@@ -94,9 +97,14 @@ class TableSource:
             self.label_column,
             classes=self.classes,
             train_classes=self.train_classes,
+            numbers_of=self.numbers_of,
             allow_unseen=self.allow_unseen,
         )
-        return found if self.rows is None else Labels(found.values[self.rows], found.classes)
+        return found if self.rows is None else replace(found, values=found.values[self.rows])
+
+    def notes(self) -> list[str]:
+        """What was read otherwise than one might think, or not at all."""
+        return self.labels().told()
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the encoded images.

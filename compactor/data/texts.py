@@ -29,6 +29,7 @@ def open_texts(
     seed: int = 0,
     progress: Progress | None = None,
     at_most: int | None = None,
+    numbers_of: tuple[str, ...] | None = None,
 ) -> Dataset:
     """Open texts and split them; see `compactor.data.datasets.open_dataset` for the arguments.
 
@@ -50,14 +51,14 @@ def open_texts(
     warn_unused(spec, ("image_column", "image_size", "color"), "texts")
     text = text_info(spec, base, cache=cache)
     tokens = hashlib.sha256(text.tokenizer.read_bytes()).hexdigest()
-    opening = Opening(base, cache, seed, progress, at_most)
+    opening = Opening(base, cache, seed, progress, at_most, numbers_of)
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
     tags: dict[SplitName, Tags] = {}
     of_texts, of_words = label_names(task)
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
-        source = text_source(parts[name], spec, classes)
+        source = text_source(parts[name], spec, classes, numbers_of)
         if of_texts is None:
             source = replace(source, label_column="", classes=None)
         source = replace(source, allow_unseen=of_words is not None)
@@ -85,7 +86,12 @@ def open_texts(
     return data
 
 
-def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> TableSource:
+def text_source(
+    part: Part,
+    spec: DataSpec,
+    train_classes: list[str] | None,
+    numbers_of: tuple[str, ...] | None = None,
+) -> TableSource:
     """The texts of one split.
 
     Raises:
@@ -99,7 +105,13 @@ def text_source(part: Part, spec: DataSpec, train_classes: list[str] | None) -> 
             "named train, validation or test; rename them, or give one file"
         )
     return TableSource(
-        part, spec.text_column, spec.label_column, spec.class_names, train_classes, holds="texts"
+        part,
+        spec.text_column,
+        spec.label_column,
+        spec.class_names,
+        train_classes,
+        numbers_of,
+        holds="texts",
     )
 
 
@@ -107,4 +119,5 @@ def _stored(source: TableSource, tokens: str) -> Stored:
     labels = source.labels()
     key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    return Stored(np.array(source.texts(), dtype=object), labels.values, labels.classes, digest)
+    texts = np.array(source.texts(), dtype=object)
+    return Stored(texts, labels.values, labels.classes, digest, notes=tuple(source.notes()))

@@ -59,10 +59,12 @@ class Task(Protocol):
         base: Path,
         progress: Callable[[int, int], None] | None = None,
         at_most: int | None = None,
+        numbers_of: tuple[str, ...] | None = None,
     ) -> "Dataset":
         """Open a data set; its splits never depend on a training seed.
 
-        `at_most` limits the rows that are read of each source.
+        `at_most` limits the rows that are read of each source; `numbers_of` are a teacher's classes, which
+        integer labels may mean where nobody names them.
         """
 
     def loader(self, split: "Split", stage: "StageSpec", *, seed: int, rank: int, world: int) -> "Loader":

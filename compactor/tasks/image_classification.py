@@ -34,9 +34,10 @@ class ImageClassification:
         base: Path,
         progress: Callable[[int, int], None] | None = None,
         at_most: int | None = None,
+        numbers_of: tuple[str, ...] | None = None,
     ) -> Dataset:
         """Open images and labels."""
-        return open_dataset(spec, base=base, progress=progress, at_most=at_most)
+        return open_dataset(spec, base=base, progress=progress, at_most=at_most, numbers_of=numbers_of)
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> ImageLoader:
         """Cut augmented views from the stored images."""

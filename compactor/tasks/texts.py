@@ -52,9 +52,12 @@ class TextTask:
         base: Path,
         progress: Callable[[int, int], None] | None = None,
         at_most: int | None = None,
+        numbers_of: tuple[str, ...] | None = None,
     ) -> Dataset:
         """Open texts and, where there are any, labels."""
-        data = open_texts(spec, task=self.name, base=base, progress=progress, at_most=at_most)
+        data = open_texts(
+            spec, task=self.name, base=base, progress=progress, at_most=at_most, numbers_of=numbers_of
+        )
         text = text_info_of(data.info)
         of_words = head_at(data.info.heads, "word")
         names = [] if of_words is None else [*of_words.labels, *data.info.extra["unseen"]]

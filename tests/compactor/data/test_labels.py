@@ -52,7 +52,7 @@ def test_without_stated_classes_labels_are_numbers_only_where_they_run_from_0_wi
     ],
 )
 def test_stated_classes_are_names_first_and_numbers_only_where_none_is_an_integer(written, stated, values):
-    assert read(written, stated) == (values, stated if stated[0] != "cafe\u0301" else ["caf\u00e9"])
+    assert read(written, stated, numbers_of=stated) == (values, stated if stated[0] != "cafe\u0301" else ["caf\u00e9"])
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_stated_classes_are_names_first_and_numbers_only_where_none_is_an_intege
 )
 def test_a_label_that_is_neither_a_stated_class_nor_its_number_is_refused(written, stated, message):
     with pytest.raises(UsageError, match=message):
-        read(written, stated)
+        read(written, stated, numbers_of=stated)
 
 
 def test_numbers_mean_a_teachers_names_where_these_are_no_integers():
-    assert read(["2", "0"], index_names=["neg", "neu", "pos"]) == ([2, 0], ["neg", "neu", "pos"])
-    assert read(["2", "1"], index_names=["1", "2"]) == ([1, 0], ["1", "2"])  # names of its own
+    assert read(["2", "0"], numbers_of=["neg", "neu", "pos"]) == ([2, 0], ["neg", "neu", "pos"])
+    assert read(["2", "1"], numbers_of=["1", "2"]) == ([1, 0], ["1", "2"])  # names of its own
 
 
 def test_a_number_beyond_a_teachers_names_is_a_name():
-    assert read(["0", "7"], index_names=["neg", "pos"]) == ([0, 1], ["0", "7"])
+    assert read(["0", "7"], numbers_of=["neg", "pos"]) == ([0, 1], ["0", "7"])
 
 
 def test_absent_classes_are_known():
-    assert read_classes(["0", "2"], ["a", "b", "c"], where="f").absent == ["b"]
-    assert read_classes(["0", "2"], ["a", "b", "c"], where="f").are_numbers
+    assert read_classes(["0", "2"], ["a", "b", "c"], where="f", numbers_of=["a", "b", "c"]).absent == ["b"]
+    assert read_classes(["0", "2"], ["a", "b", "c"], where="f", numbers_of=["a", "b", "c"]).are_numbers
 
 
 def test_unseen_names_may_count_as_mistakes():
