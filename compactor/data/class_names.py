@@ -110,9 +110,14 @@ def says_nothing(names: Sequence[str]) -> bool:
     return list(names) == [str(number) for number in range(len(names))]
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first classes of a list in a message."""
+    return f"{', '.join(map(str, names[:SHOWN]))}{', ...' if len(names) > SHOWN else ''}"
+
+
 def shown(names: Sequence[str]) -> str:
-    """A list of classes in a message."""
-    return f"{', '.join(map(str, names[:SHOWN]))}{', ...' if len(names) > SHOWN else ''} ({len(names)})"
+    """A list of classes in a message, with their number."""
+    return f"{listed(names)} ({len(names)})"
 
 
 def _written(name: str) -> str:

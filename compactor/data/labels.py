@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.data.class_names import SHOWN, nfc, shown
+from compactor.data.class_names import SHOWN, listed, nfc, shown
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 
@@ -132,7 +132,11 @@ def _are_indices(given: Sequence[str] | dict[str, None], classes: Sequence[str])
     """Whether all labels are numbers of classes, none of which is an integer itself (rule 4)."""
     if any(INTEGER.fullmatch(name) for name in classes):
         return False
-    return all(INDEX.fullmatch(name) and int(name) < len(classes) for name in given)
+    return all(_is_index(name, classes) for name in given)
+
+
+def _is_index(name: str, classes: Sequence[str]) -> bool:
+    return INDEX.fullmatch(name) is not None and int(name) < len(classes)
 
 
 def _by_name(names: Sequence[str | None], classes: list[str]) -> Labels:
@@ -157,11 +161,14 @@ def _numeric(name: str) -> tuple[int, str]:
 
 def _foreign(names: Sequence[str | None], classes: Sequence[str], where: str, may_be_numbers: bool) -> str:
     known = set(classes)
-    row = next(row for row, name in enumerate(names) if name is not None and name not in known)
+    foreign = (row for row, name in enumerate(names) if name is not None and name not in known)
     number = ""
     if may_be_numbers and not any(map(INTEGER.fullmatch, classes)):
         number = f", or its number 0..{len(classes) - 1}"
+        foreign = (row for row in foreign if not _is_index(str(names[row]), classes))
+    row = next(foreign)
     return (
-        f"{where}: row {row} holds class {names[row]!r}, expected one of the classes {shown(classes)}{number}; "
+        f"{where}: row {row} holds class {names[row]!r}, expected one of the {len(classes)} "
+        f"classes {listed(classes)}{number}; "
         "correct the label, or list all classes in data.classes"
     )

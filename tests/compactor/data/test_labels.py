@@ -62,7 +62,7 @@ def test_stated_classes_are_names_first_and_numbers_only_where_none_is_an_intege
         (["0", "3"], ["neg", "neu", "pos"], r"row \d holds class '\d'.*or its number 0\.\.2"),
         (["01"], ["neg", "pos"], r"row 0 holds class '01'"),
         (["-1"], ["neg", "pos"], r"row 0 holds class '-1'"),
-        (["0", "1"], ["1", "2", "3"], r"row 0 holds class '0', expected one of the stated classes: 1, 2, 3"),
+        (["0", "1"], ["1", "2", "3"], r"row 0 holds class '0', expected one of the 3 classes 1, 2, 3"),
         (["YES"], ["yes", "no"], r"row 0 holds class 'YES'"),
         (["dog", "emu"], ["cat", "dog"], r"row 1 holds class 'emu'"),
         (["a"], ["a", "a"], r"class 'a' is stated twice"),
