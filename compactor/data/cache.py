@@ -43,8 +43,8 @@ Item = tuple[str, bytes | Path]
 class Opening:
     """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total).
 
-    `at_most` reads no more than that many rows of each source, of all classes and evenly spread. `numbers_of`
-    are a teacher's classes, which integer labels may mean where nobody names them.
+    `at_most` reads no more than that many rows of each source, of all classes and evenly spread.
+    `numbers_of` are a teacher's classes, which integer labels may mean where nobody names them.
     """
 
     base: Path | None = None
@@ -60,8 +60,8 @@ class Stored:
     """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or str objects [N], and labels.
 
     `labels` int64 [N] are -100 where there is none; `digest` identifies contents, labels and class names.
-    `words` int64 [N, W] are labels of words, where there are any. `notes` say what was read otherwise than one
-    might think, or not at all.
+    `words` int64 [N, W] are labels of words, where there are any. `notes` say what was read otherwise than
+    one might think, or not at all.
     """
 
     inputs: NDArray[Any]

@@ -1,9 +1,10 @@
 """Whether two lists of class names are the same classes, and in which order; nothing else about labels.
 
 1. `aliases` rename the model's names first.
-2. The lists are compared as they are written, then in NFC, then folded: by case, without outer blanks, runs of
-   blanks, `_` and `-` between letters or digits read as one blank. A step is taken if it maps both lists one
-   to one; one list of classes is never merged with itself, so '-1' is not '1', and C, c, C++ and C# stay four.
+2. The lists are compared as they are written, then in NFC, then folded: by case, without outer blanks, runs
+   of blanks, `_` and `-` between letters or digits read as one blank. A step is taken if it maps both lists
+   one to one; one list of classes is never merged with itself, so '-1' is not '1', and C, c, C++ and C# stay
+   four.
 3. If names would be alike only because one list has two of them, that is ambiguous, and the pair is named.
 4. Names that say nothing (LABEL_0, LABEL_1, ... or 0, 1, ...) are taken in their order, which is said.
 """

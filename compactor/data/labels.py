@@ -3,10 +3,10 @@
 1. No label (null, an empty cell) is -100.
 2. Spellings of one letter (NFC, NFD) are one; nothing else is merged: `yes` and ` yes` are two classes.
 3. Where the classes are stated, labels that are among them are their names.
-4. Otherwise integers are class numbers if all lie in 0..C-1 as written: no leading zero, sign or fraction. C is
-   the number of classes that the user, the file or a teacher names with names that are no integers themselves;
-   where nobody does it is the largest one + 1, and none may be absent. What the train split showed names
-   nothing by number: a 0 beside its yes and no is another class.
+4. Otherwise integers are class numbers if all lie in 0..C-1 as written: no leading zero, sign or fraction. C
+   is the number of classes that the user, the file or a teacher names with names that are no integers
+   themselves; where nobody does it is the largest one + 1, and none may be absent. What the train split showed
+   names nothing by number: a 0 beside its yes and no is another class.
 5. Everything else is a name: codes, years, `01`. Names of integers are in numeric order, others sorted.
 """
 
@@ -60,7 +60,9 @@ class Labels:
             more = ", ..." if len(self.classes) > SHOWN else ""
             said.append(f"labels are class numbers: {pairs}{more}")
         elif self.are_written_numbers:
-            said.append(f"labels are integers that do not run from 0, so they are names: {shown(self.classes)}")
+            said.append(
+                f"labels are integers that do not run from 0, so they are names: {shown(self.classes)}"
+            )
         if len(self.absent) and len(self.absent) < len(self.classes):
             said.append(f"no row has {shown(self.absent)} of the {len(self.classes)} classes")
         return said

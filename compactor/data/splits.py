@@ -59,7 +59,7 @@ class WordLabels:
 class Dataset:
     """An opened data set; `digest` covers its three splits and class names.
 
-    `notes` say what was read otherwise than one might think, left out or cut: sentences for people, with counts.
+    `notes` say what was read otherwise than one might think, left out or cut: sentences with counts.
     """
 
     task: str

@@ -21,8 +21,8 @@ class TableSource:
     """The rows of `files`, one after the other.
 
     `column` holds the images (encoded; in CSV and JSONL their paths) or the texts. `classes` is what the user
-    says, `train_classes` what the train split of the same data set turned out to have, `numbers_of` a teacher's
-    classes, which numbers may mean where nobody names them; `rows` are the
+    says, `train_classes` what the train split of the same data set turned out to have, `numbers_of` a
+    teacher's classes, which numbers may mean where nobody names them; `rows` are the
     ascending rows that are read, absent = all. `column_key` is the recipe key of `column`, for messages. With
     `allow_unseen`, class names that are not among `train_classes` are numbered C.
     """

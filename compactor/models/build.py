@@ -2,19 +2,29 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compactor.cache.folder import CONFIG, WEIGHTS
+from compactor.data.class_names import shown
 from compactor.locate import locate
 from compactor.models import FAMILIES, WRAPPERS
-from compactor.models.class_order import class_match, put_in_order, refuse_classes, with_classes
+from compactor.models.class_order import put_in_order
+from compactor.models.stated_classes import (
+    NEW_HEAD,
+    class_match,
+    has_classes_of_a_sample,
+    refuse_classes,
+    stated_classes,
+    with_classes,
+)
 from compactor.models.student import Student
+from compactor.models.weights_file import fill, head_rows, read_weights
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
 from compactor_runtimes.errors import IntegrityError, UsageError
@@ -44,22 +54,31 @@ def build_model(
     if not colon:
         raise UsageError(f"model {spec.model!r}: expected FAMILY:NAME with a family of {', '.join(FAMILIES)}")
     build = lookup(FAMILIES, family, "model family")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = build(name, info, spec.options, spec.weights == "pretrained", base)
-        match = None if backbone.classes is None else class_match(backbone.classes, spec, info)
-        if backbone.classes is not None and match is None:
-            if not trains or backbone.renewed is None:
-                raise refuse_classes(backbone.classes, spec, info)
-            backbone = backbone.renewed()
-    own = info if match is None else with_classes(info, backbone.classes)
-    model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, own)
-    model.untrained = backbone.untrained
-    if match is not None:
-        put_in_order(model, match, info, spec.model)
+    file = None
     if spec.weights not in (None, "pretrained"):
         assert spec.weights is not None
-        load_weights(model.backbone, locate(spec.weights, base, what=f"weights of {spec.model}"))
+        file = locate(spec.weights, base, what=f"weights of {spec.model}")
+    named = None if file is None or not has_classes_of_a_sample(info) else stated_classes(spec, base)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = build(name, with_classes(info, named), spec.options, spec.weights == "pretrained", base)
+        classes = named if backbone.classes is None else backbone.classes
+        match = None if classes is None else class_match(classes, spec, info)
+        if classes is not None and match is None:
+            if not trains or (named is None and backbone.renewed is None):
+                raise refuse_classes(classes, spec, info)
+            backbone = (backbone.renewed or partial(build, name, info, spec.options, False, base))()
+    own = info if match is None else with_classes(info, classes)
+    model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, own)
+    model.untrained = backbone.untrained
+    if file is not None:
+        new_head = head_rows(model, info) if trains and match is None else frozenset()
+        found = fill(model.backbone, model.backbone.state_dict(), read_weights(file), file, new_head=new_head)
+        model.untrained, model.class_note = found.left_out, found.note
+    if match is not None:
+        put_in_order(model, match, info, spec.model)
+    elif classes is not None:
+        model.class_note = NEW_HEAD.format(shown(classes))
     return model
 
 
@@ -69,7 +88,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
     Raises:
         UsageError: the file is for another architecture, or no safetensors file.
     """
-    _fill(module, module.state_dict(), _read(path), path)
+    fill(module, module.state_dict(), read_weights(path), path)
 
 
 def load_encoder(backbone: nn.Module, path: Path) -> None:
@@ -89,44 +108,7 @@ def load_encoder(backbone: nn.Module, path: Path) -> None:
             "encoder apart from its head; name a model of family encoder:, or start from a stage of the "
             "same task"
         )
-    _fill(backbone, expected, encoder(_read(path)), path)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(
-            f"weights {path}: cannot be read as safetensors ({error}); download or export them again"
-        ) from error
-
-
-def _fill(module: nn.Module, expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
-    """Load `state` in the place of the weights `expected`, which are all or some of a module's.
-
-    Raises:
-        UsageError: names or shapes differ.
-    """
-    # counters of BatchNorm are left out by some converters and change nothing in inference
-    missing = sorted(key for key in expected.keys() - state.keys() if not key.endswith("num_batches_tracked"))
-    unexpected = sorted(state.keys() - expected.keys())
-    shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in sorted(expected.keys() & state.keys())
-        if state[key].shape != expected[key].shape
-    ]
-    problems = [
-        f"{len(found)} {what} ({', '.join(found[:2])}{', ...' if len(found) > 2 else ''})"
-        for what, found in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
-        if found
-    ]
-    if problems:
-        raise UsageError(
-            f"weights {path}: are of another architecture than {type(module).__name__}: "
-            f"{'; '.join(problems)}; "
-            "name the model that they were trained as"
-        )
-    module.load_state_dict(state, strict=False)
+    fill(backbone, expected, encoder(read_weights(path)), path)
 
 
 def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
@@ -140,6 +122,7 @@ def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
         "model": getattr(model.backbone, "saved_model", spec.model),
         "options": getattr(model.backbone, "saved_options", lambda: spec.options)(),
         **model.saved(),
+        **({} if state or not spec.aliases else {"aliases": spec.aliases}),
         "task": model.info.task,
         "classes": model.info.classes,
         "image": msgspec.to_builtins(model.info.image),
@@ -163,7 +146,7 @@ def load_model_folder(folder: Path) -> Student:
         image = ImageInfo(**config["image"]) if config["image"] else None
         text = TextInfo(_tokenizer(folder), **config["text"]) if "text" in config else None
         info = DataInfo(config["task"], config["classes"], image, text)
-        kept = ("model", "options", "mean", "std", "image_size")
+        kept = ("model", "options", "mean", "std", "image_size", "aliases")
         spec = ModelSpec(**{key: config[key] for key in kept if key in config})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(

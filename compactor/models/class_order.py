@@ -2,60 +2,22 @@
 
 1. A model that does not say its classes is taken to have the data's, in their order.
 2. Where all classes match by name (`data/class_names.py`), the rows of the head's last layer are put in the
-   data's order, if that is one Linear; an exported teacher's answers are permuted as they come out. Classes of
-   the model that the data do not have are left out (`classes: subset`).
+   data's order, if that is one Linear; an exported teacher's answers are permuted as they come out. Classes
+   of the model that the data do not have are left out (`classes: subset`).
 3. Where they do not match, a student that is trained gets a new head; all others are refused.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
 
-from compactor.data.class_names import ClassMatch, match_classes, shown
+from compactor.data.class_names import ClassMatch
 from compactor.models.features import Feature, capture
 from compactor.models.student import Student
-from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
-
-
-def with_classes(info: DataInfo, classes: Sequence[str] | None) -> DataInfo:
-    """The data as a model sees it that has classes of its own."""
-    if classes is None:
-        return info
-    return replace(info, classes=info.classes | {info.heads[0].name: list(classes)})
-
-
-def class_match(classes: Sequence[str], spec: ModelSpec, info: DataInfo) -> ClassMatch | None:
-    """Find the data's classes among a model's; None where they are others (rule 3).
-
-    Raises:
-        UsageError: an alias of nothing, or classes that cannot be told apart by name.
-    """
-    return match_classes(
-        classes,
-        info.classes[info.heads[0].name],
-        aliases=spec.aliases,
-        subset=spec.classes == "subset",
-        where=f"model {spec.model}",
-    )
-
-
-def refuse_classes(classes: Sequence[str], spec: ModelSpec, info: DataInfo) -> UsageError:
-    """Say which classes do not match (rule 3)."""
-    ours = info.classes[info.heads[0].name]
-    more = len(classes) > len(ours) and spec.classes is None
-    way_out = "name them with aliases: {model's name: data's name}"
-    if more:
-        way_out += ", or set classes: subset where the data have some of its classes"
-    return UsageError(
-        f"model {spec.model}: its weights tell other classes apart ({shown(classes)}) than the data have "
-        f"({shown(ours)}); {way_out}, or use data with its classes"
-    )
 
 
 def put_in_order(model: Student, match: ClassMatch, info: DataInfo, name: str) -> None:

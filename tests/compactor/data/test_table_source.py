@@ -84,11 +84,15 @@ def test_missing_labels_are_unlabelled(tmp_path, opened):
 
 def test_labels_out_of_range_name_row_value_and_range(tmp_path, opened):
     path = write(tmp_path / "x.parquet", labels=[0, 1, 7] + [0] * 17)
-    with pytest.raises(UsageError, match=r"row 2 holds class '7', expected one of the 2 classes a, b, or its"):
+    with pytest.raises(
+        UsageError, match=r"row 2 holds class '7', expected one of the 2 classes a, b, or its"
+    ):
         opened(path, classes=["a", "b"])
     report = write(tmp_path / "report.parquet", labels=[3] * 20)
     train = write(tmp_path / "train2.parquet", labels=[0, 1] * 10)
-    with pytest.raises(UsageError, match=r"report\.parquet.*row 0 holds class '3', expected one of the 2 .* 0, 1"):
+    with pytest.raises(
+        UsageError, match=r"report\.parquet.*row 0 holds class '3', expected one of the 2 .* 0, 1"
+    ):
         opened(train, report=str(report))
 
 
@@ -221,7 +225,9 @@ def test_csv_labels_may_be_numbers_or_absent_but_no_fractions(tmp_path):
 
     assert labels("2", "", "0").values.tolist() == [2, -100, 0]
     assert labels("yes", "", "no").values.tolist() == [1, -100, 0]
-    with pytest.raises(UsageError, match=r"column 'label': row 1 holds class '1.0', expected one of the 3 classes"):
+    with pytest.raises(
+        UsageError, match=r"column 'label': row 1 holds class '1.0', expected one of the 3 classes"
+    ):
         labels("0", "1.0")
     with pytest.raises(UsageError, match=r"row 1 holds class '3'.*or its number 0\.\.2"):
         labels("0", "3")

@@ -158,7 +158,9 @@ def test_hf_classifier_from_a_local_folder(tmp_path: Path) -> None:
     model = build_model(spec, toys.info(), base=HERE).eval()
     pixels = model.example()["pixel_values"]
     torch.testing.assert_close(model(pixels)["label"], original((pixels - 0.25) / 0.5).logits)
-    with pytest.raises(UsageError, match=r"tell 3 classes apart, the data has 2"):
+    with pytest.raises(
+        UsageError, match=r"tell other classes apart \(LABEL_0, .*\(3\)\) than the data have \(a, b \(2\)"
+    ):
         build_model(spec, toys.info(classes=["a", "b"]), base=HERE)
     smaller = ModelSpec(model=f"hf:{tmp_path}/vit", options={"hidden_size": 8})
     student = build_model(smaller, toys.info(), base=HERE)
