@@ -5,8 +5,8 @@
 3. Where the classes are stated, labels that are among them are their names.
 4. Otherwise integers are class numbers if all lie in 0..C-1 as written: no leading zero, sign or fraction. C
    is the number of classes that the user, the file or a teacher names with names that are no integers
-   themselves; where nobody does it is the largest one + 1, and none may be absent. What the train split showed
-   names nothing by number: a 0 beside its yes and no is another class.
+   themselves; where nobody does it is the largest one + 1, and none may be absent. What the train split
+   showed names nothing by number: a 0 beside its yes and no is another class.
 5. Everything else is a name: codes, years, `01`. Names of integers are in numeric order, others sorted.
 """
 

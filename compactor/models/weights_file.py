@@ -40,7 +40,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix.lower() in PICKLED:
         raise UsageError(
-            f"weights {path}: is a pickled checkpoint, expected safetensors; convert it once, where you trust "
+            f"weights {path}: is a pickled checkpoint, expected safetensors; convert it once, if you trust "
             f'its source: python -c "import torch, safetensors.torch as s; d = torch.load({path.name!r}, '
             "map_location='cpu', weights_only=True); s.save_file(d.get('state_dict', d), "
             f'{path.with_suffix(".safetensors").name!r})"'
@@ -68,7 +68,7 @@ def fill(
     *,
     new_head: Collection[str] = (),
 ) -> Filled:
-    """Load `state` in the place of the weights `expected`, which are all or some of a module's (rules 1 to 3).
+    """Load `state` in the place of the weights `expected`, all or some of a module's (rules 1 to 3).
 
     Args:
         module: takes the weights.

@@ -102,7 +102,7 @@ def better_order(
 
 
 def _assigned(table: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """The class of each answer so that most rows agree; answers that nobody gave keep their own if they can."""
+    """The class of each answer so that most rows agree; a class that nobody answered keeps its own if it can."""
     from scipy.optimize import linear_sum_assignment
 
     size = len(table)
@@ -112,7 +112,7 @@ def _assigned(table: "NDArray[np.int64]") -> "NDArray[np.int64]":
 
 
 def _coin(heads: int, tosses: int) -> float:
-    """How likely a fair coin shows at least so many heads; by the normal distribution from 1,000 tosses on."""
+    """How likely a fair coin shows at least so many heads; above 1,000 tosses by the normal distribution."""
     if tosses > 1000:
         from math import erfc
 

@@ -12,6 +12,7 @@ from compactor.models.hf.source import (
     SAVED,
     Source,
     class_names_of,
+    draw_head,
     load,
     name_classes,
     read_config,
@@ -70,12 +71,7 @@ def build_image_classifier(
             f"model {source.model}: its weights hold no {', '.join(unfit[:2])} of the model's shape; "
             "take the options back that change shapes, or leave weights out to start from random ones"
         )
-    fresh = []
-    if renew:
-        for path, module in loaded.model.named_modules():
-            if path and not f"{path}.".startswith(prefix) and next(module.children(), None) is None:
-                loaded.model._init_weights(module)
-        fresh = sorted(name for name, _ in loaded.model.named_parameters() if not name.startswith(prefix))
+    fresh = draw_head(loaded) if renew else []
     mean, std = _normalisation(source.folder)
     return Backbone(
         HfImageClassifier(loaded.model),

@@ -110,6 +110,16 @@ def load(auto_class: Any, source: Source, config: Any, **arguments: Any) -> Load
     return Loaded(model, sorted(found["missing_keys"]), dict(sorted(misshapen.items())))
 
 
+def draw_head(loaded: Loaded) -> list[str]:
+    """Draw what is above a model's encoder anew from torch's generator; return all weights that are random."""
+    prefix = f"{loaded.model.base_model_prefix}."
+    for path, module in loaded.model.named_modules():
+        if path and not f"{path}.".startswith(prefix) and next(module.children(), None) is None:
+            loaded.model._init_weights(module)
+    names = (name for name, _ in loaded.model.named_parameters())
+    return sorted({*loaded.missing, *(name for name in names if not name.startswith(prefix))})
+
+
 def class_names_of(config: Any) -> list[str]:
     """The classes that a configuration names, in the order of the logits."""
     return [str(config.id2label[index]) for index in range(config.num_labels)]

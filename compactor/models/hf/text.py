@@ -12,6 +12,7 @@ from compactor.models.hf.source import (
     Loaded,
     Source,
     class_names_of,
+    draw_head,
     folder_pooling,
     load,
     name_classes,
@@ -184,15 +185,7 @@ def _new_head(source: Source, config: Any, attention: str, info: DataInfo) -> Lo
     loaded = load(AutoModelForSequenceClassification, source, config, attn_implementation=attention)
     inner = _encoder_names(loaded)
     _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if name in inner])
-    for path, module in loaded.model.named_modules():
-        if (
-            path
-            and not path.startswith(loaded.model.base_model_prefix)
-            and next(module.children(), None) is None
-        ):
-            loaded.model._init_weights(module)
-    fresh = sorted(name for name, _ in loaded.model.named_parameters() if name not in inner)
-    return Loaded(loaded.model, fresh, {})
+    return Loaded(loaded.model, draw_head(loaded), {})
 
 
 def _encoder_names(loaded: Loaded) -> set[str]:
