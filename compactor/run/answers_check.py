@@ -102,7 +102,7 @@ def better_order(
 
 
 def _assigned(table: "NDArray[np.int64]") -> "NDArray[np.int64]":
-    """The class of each answer so that most rows agree; a class that nobody answered keeps its own if it can."""
+    """The class of each answer so that most rows agree; one that nobody gave keeps its own if it can."""
     from scipy.optimize import linear_sum_assignment
 
     size = len(table)

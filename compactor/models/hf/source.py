@@ -111,10 +111,12 @@ def load(auto_class: Any, source: Source, config: Any, **arguments: Any) -> Load
 
 
 def draw_head(loaded: Loaded) -> list[str]:
-    """Draw what is above a model's encoder anew from torch's generator; return all weights that are random."""
+    """Draw what is above a model's encoder anew by torch's generator; return all weights that are random."""
     prefix = f"{loaded.model.base_model_prefix}."
     for path, module in loaded.model.named_modules():
         if path and not f"{path}.".startswith(prefix) and next(module.children(), None) is None:
+            for weight in module.parameters():
+                weight._is_hf_initialized = False  # else transformers keeps what it has loaded
             loaded.model._init_weights(module)
     names = (name for name, _ in loaded.model.named_parameters())
     return sorted({*loaded.missing, *(name for name in names if not name.startswith(prefix))})
