@@ -60,7 +60,6 @@ def command(
     compactor plan digits --sizes --candidate 'cifar:resnet14?width=8' --candidate cifar:resnet8
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     import msgspec
-    from rich.table import Table
 
     from compactor.cli import emit_json, result_console
     from compactor.recipe.load import load_recipe
@@ -85,16 +84,25 @@ def command(
         counted = {"costs": msgspec.to_builtins(costs)} if cost else {}
         emit_json(plan.to_json() | counted)
         return
+    result_console().print(_plan_table(plan))
+    for note in plan.notes:
+        result_console().print(f"note: {note}", markup=False, highlight=False)
+    if cost:
+        result_console().print(_cost_table(costs))
+        if any(one.student_parts or one.teacher_parts for one in costs):
+            result_console().print(_parts_table(costs))
+
+
+def _plan_table(plan: "Plan") -> "Table":
+    """One line a step."""
+    from rich.table import Table
+
     table = Table(title=f"plan of {plan.name}", title_justify="left")
     for column in ("step", "kind", "action", "what", "why"):
         table.add_column(column, overflow="fold")
     for step in plan.steps:
         table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
-    result_console().print(table)
-    if cost:
-        result_console().print(_cost_table(costs))
-        if any(one.student_parts or one.teacher_parts for one in costs):
-            result_console().print(_parts_table(costs))
+    return table
 
 
 def _costs(plan: "Plan") -> "list[StageCost]":

@@ -10,8 +10,8 @@
    ones wrong that a fair coin would do so once in 100 times (exact sign test).
 """
 
-from dataclasses import dataclass
-from math import comb, sqrt
+from dataclasses import dataclass, replace
+from math import comb, erfc, sqrt
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,6 +23,7 @@ Z99 = 2.3263478740408408  # one-sided 99% of the normal distribution
 LEVEL = 0.01
 OF_THE_WAY = 0.1  # from chance to perfection, that an answer has to go
 SEED = 0  # of the halves
+Verdict = Literal["fine", "chance", "other order", "too few rows"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class AnswersCheck:
     `accuracy` and `reordered` are those of the second half, as answered and in that order.
     """
 
-    verdict: Literal["fine", "chance", "other order", "too few rows"]
+    verdict: Verdict
     n: int
     balanced: float
     low: float
@@ -58,13 +59,12 @@ def check_answers(
     answered, labels = answered[known], labels[known]
     balanced, low, high = balanced_accuracy(answered, labels, num_classes)
     floor = 1 / num_classes + OF_THE_WAY * (1 - 1 / num_classes)
-    told = {"n": len(labels), "balanced": balanced, "low": low, "high": high, "floor": floor}
+    verdict: Verdict = "chance" if high <= floor else "fine" if low > floor else "too few rows"
+    found = AnswersCheck(verdict, n=len(labels), balanced=balanced, low=low, high=high, floor=floor)
     order, own, other = better_order(answered, labels, num_classes)
-    if order is not None:
-        return AnswersCheck("other order", **told, order=order, accuracy=own, reordered=other)
-    if high <= floor:
-        return AnswersCheck("chance", **told)
-    return AnswersCheck("fine" if low > floor else "too few rows", **told)
+    if order is None:
+        return found
+    return replace(found, verdict="other order", order=order, accuracy=own, reordered=other)
 
 
 def balanced_accuracy(
@@ -114,7 +114,5 @@ def _assigned(table: "NDArray[np.int64]") -> "NDArray[np.int64]":
 def _coin(heads: int, tosses: int) -> float:
     """How likely a fair coin shows at least so many heads; above 1,000 tosses by the normal distribution."""
     if tosses > 1000:
-        from math import erfc
-
         return erfc((heads - 0.5 - tosses / 2) / sqrt(tosses / 2)) / 2
-    return sum(comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses
+    return float(sum(comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses)

@@ -5,7 +5,8 @@ asked them. What the verdicts mean is in answers_check.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,100 +14,121 @@ from numpy.typing import NDArray
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import split_labels, stored_answers, student_answers
 from compactor.label_store.store import LabelStore
-from compactor.models.student import Student
-from compactor.recipe.spec import ModelSpec
+from compactor.progress import Reporter
+from compactor.recipe.spec import STAGE, ModelSpec, Recipe
 from compactor.run.answers_check import AnswersCheck, check_answers
 from compactor.tasks import Task
 from compactor.teachers import describe_teacher
 from compactor_runtimes.errors import UsageError
 
+if TYPE_CHECKING:
+    from torch import nn
+
 MOST_ROWS = 2_000
 SHOWN = 8  # classes of an order in a message
 
 
-def ask_teachers(
-    references: Sequence[ModelSpec | str],
-    models: Sequence[Student],
-    data: Dataset,
-    task: Task,
-    *,
-    stage: str,
-    is_smoke: bool,
-) -> list[str]:
-    """Ask each teacher on select rows; return what is to be said.
+@dataclass(frozen=True)
+class Asking:
+    """Who asks: a stage, by its id, on its data and for its task; with `is_smoke` nothing stops."""
 
-    Args:
-        references: the teachers' entries.
-        models: the same, opened, in their order.
-        data: of the stage that they teach.
-        task: of that stage.
-        stage: its id, for messages.
-        is_smoke: what would stop is only said.
+    stage: str
+    data: Dataset
+    task: Task
+    reporter: Reporter
+    is_smoke: bool
 
-    Raises:
-        UsageError: a teacher is no better than chance, or its classes are in another order.
-    """
-    split = _asked_rows(task, data.select)
-    if split is None:
-        return [f"{stage}: teachers were not asked beforehand: {_why_not(task)}"] if models else []
-    said = []
-    for reference, model in zip(references, models, strict=True):
-        answers = student_answers(model, task.batches(split))[task.head.name].argmax(-1)
-        trusted = isinstance(reference, ModelSpec) and reference.trust_teacher
-        name = f"teacher {describe_teacher(reference)}"
-        said += _heard(name, answers, split, data, task, stop=not (is_smoke or trusted))
-    return said
+    def teachers(
+        self, references: Sequence[ModelSpec | str], models: "Sequence[nn.Module]", recipe: Recipe
+    ) -> list[str]:
+        """Ask each teacher on select rows; return what is to be said.
+
+        Args:
+            references: the teachers' entries.
+            models: the same, opened, in their order.
+            recipe: says of its own stages whether their students are trusted.
+
+        Raises:
+            UsageError: a teacher is no better than chance, or its classes are in another order.
+        """
+        import torch
+
+        split = self._rows()
+        if split is None:
+            return [f"{self.stage}: teachers were not asked beforehand: {self._why_not()}"] if models else []
+        said = []
+        for reference, model in zip(references, models, strict=True):
+            name = f"teacher {describe_teacher(reference)}"
+            with self.reporter.bar(f"ask {name}", len(split)) as bar:
+                if torch.cuda.is_available():
+                    model.to("cuda")
+                answers = student_answers(model, self.task.batches(split), progress=bar.at)
+            found = answers[self.task.head.name].argmax(-1)
+            said += self._heard(name, found, split, is_trusted=_is_trusted(reference, recipe))
+        return said
+
+    def store(self, store: LabelStore) -> list[str]:
+        """The same of a label store, whose select part says what its teachers answered.
+
+        Raises:
+            UsageError: they were no better than chance, or their classes are in another order.
+        """
+        split = self._rows()
+        answers = None if split is None else stored_answers(store, split)
+        if split is None or answers is None:
+            return [f"{self.stage}: the store's teachers could not be asked: {self._why_not()}"]
+        found = answers[self.task.head.name].argmax(-1)
+        return self._heard(f"label store {store.folder}", found, split)
+
+    def _rows(self) -> Split | None:
+        """At most MOST_ROWS rows of select that have labels, evenly; None where nobody can be asked."""
+        if not self._has_classes:
+            return None
+        split = self.data.select
+        labelled = np.flatnonzero(split_labels(self.task, split) >= 0)
+        if not len(labelled):
+            return None
+        every = np.linspace(0, len(labelled) - 1, min(MOST_ROWS, len(labelled))).astype(np.int64)
+        return replace(split, rows=split.rows[labelled[every]])
+
+    @property
+    def _has_classes(self) -> bool:
+        return self.task.head.level == "sample" and self.task.head.activation == "softmax"
+
+    def _why_not(self) -> str:
+        if not self._has_classes:
+            return "only heads of one class a sample can be asked"
+        return "select has no labels, or the store does not hold its rows"
+
+    def _heard(
+        self, name: str, answered: NDArray[np.int64], split: Split, *, is_trusted: bool = False
+    ) -> list[str]:
+        """What a teacher's answers are worth, as a sentence; none where they are fine.
+
+        Raises:
+            UsageError: they are worth nothing, and nobody said to trust them.
+        """
+        classes = self.data.info.classes[self.task.head.name]
+        found = check_answers(answered, split_labels(self.task, split), len(classes))
+        sentence = _sentence(name, found, classes)
+        if found.verdict not in ("chance", "other order"):
+            return [sentence] if sentence else []
+        if is_trusted:
+            return [f"{sentence}; trusted all the same (trust_teacher)"]
+        if self.is_smoke:
+            return [f"{sentence}; a whole run would stop here"]
+        raise UsageError(
+            f"{sentence}; correct data.classes, the labels or the model's aliases; trust_teacher: true on its "
+            "entry goes on all the same"
+        )
 
 
-def ask_store(store: LabelStore, data: Dataset, task: Task, *, stage: str, is_smoke: bool) -> list[str]:
-    """The same of a given label store, whose select part says what its teachers answered.
-
-    Raises:
-        UsageError: they were no better than chance, or their classes are in another order.
-    """
-    split = _asked_rows(task, data.select)
-    answers = None if split is None else stored_answers(store, split)
-    if split is None or answers is None:
-        return [f"{stage}: the teachers of the label store could not be asked: {_why_not(task)}"]
-    found = answers[task.head.name].argmax(-1)
-    return _heard(f"label store {store.folder}", found, split, data, task, stop=not is_smoke)
-
-
-def _asked_rows(task: Task, split: Split) -> Split | None:
-    """At most MOST_ROWS rows of select that have labels, evenly; None where nobody can be asked."""
-    head = task.head
-    if head.level != "sample" or head.activation != "softmax":
-        return None
-    labelled = np.flatnonzero(split_labels(task, split) >= 0)
-    if not len(labelled):
-        return None
-    every = np.linspace(0, len(labelled) - 1, min(MOST_ROWS, len(labelled))).astype(np.int64)
-    return replace(split, rows=split.rows[labelled[every]])
-
-
-def _why_not(task: Task) -> str:
-    if task.head.level != "sample" or task.head.activation != "softmax":
-        return f"task {task.name} has no classes of a sample"
-    return "select has no labels, or the store does not hold its rows"
-
-
-def _heard(
-    name: str, answered: NDArray[np.int64], split: Split, data: Dataset, task: Task, *, stop: bool
-) -> list[str]:
-    """What a teacher's answers are worth, as a sentence.
-
-    Raises:
-        UsageError: they are worth nothing, and nobody said to trust them.
-    """
-    classes = data.info.classes[task.head.name]
-    found = check_answers(answered, split_labels(task, split), len(classes))
-    sentence = _sentence(name, found, classes)
-    if found.verdict in ("chance", "other order") and stop:
-        way_out = "correct data.classes, the labels or the model"
-        if not name.startswith("label store"):
-            way_out += "; trust_teacher: true on its entry goes on all the same"
-        raise UsageError(f"{sentence}; {way_out}")
-    return [sentence] if sentence else []
+def _is_trusted(reference: ModelSpec | str, recipe: Recipe) -> bool:
+    """A stage's student is trusted where its own entry says so."""
+    if isinstance(reference, ModelSpec):
+        return reference.trust_teacher
+    name = reference.removeprefix(STAGE)
+    return any(recipe.stage_student(one).trust_teacher for one in recipe.stages if one.id == name)
 
 
 def _sentence(name: str, found: AnswersCheck, classes: list[str]) -> str:

@@ -7,8 +7,10 @@ import msgspec
 
 from compactor.cache.digest import digest_of
 from compactor.data.spec import DataSpec
+from compactor.models.stated_classes import names_for_numbers
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
+from compactor.recipe.spec import ModelSpec
 from compactor_runtimes.errors import UsageError, needs_extra
 
 if TYPE_CHECKING:
@@ -35,6 +37,14 @@ class DataSets:
             self._opened[key] = self._open(spec, task)
         return self._opened[key]
 
+    def _names_for_numbers(self) -> tuple[str, ...] | None:
+        """The classes of the first model that has learnt them elsewhere: a teacher, or what is exported."""
+        recipe = self.loaded.recipe
+        models = [one for stage in recipe.stages for one in recipe.stage_teachers(stage)] + recipe.teachers
+        exported = [recipe.student] if recipe.student and not recipe.stages else []
+        named = [one for one in [*models, *exported] if isinstance(one, ModelSpec)]
+        return names_for_numbers(named, self.loaded.base)
+
     def _open(self, spec: DataSpec, name: str) -> "Dataset":
         with needs_extra("train"):
             from compactor.tasks import task_named
@@ -46,6 +56,7 @@ class DataSets:
                 base=self.loaded.base,
                 progress=lambda done, total: bar.at(done, total=total),
                 at_most=self.loaded.at_most,
+                numbers_of=self._names_for_numbers() if task.head.is_labelled else None,
             )
         if task.head.is_labelled and not data.info.num_classes(task.head.name):
             if spec.class_names is None:

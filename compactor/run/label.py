@@ -86,6 +86,8 @@ def label_recipe(
         plan = make_plan(loaded, runs, data=DataSets(loaded, reporter))
         plan.require_runnable()
         runner = StageRunner(plan, reporter, Journal(None), deadline_s)
+        for note in plan.notes:
+            runner.say(note)
         made = []
         for stage in plan.stages:
             if stage.labels is None or stage_id not in (None, stage.id):

@@ -19,6 +19,7 @@ from compactor.locate import locate
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.references import Identities, model_sources
+from compactor.models.stated_classes import class_match, has_classes_of_a_sample, stated_classes
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, StageSpec
 from compactor.tasks import TASKS
@@ -143,7 +144,7 @@ def label_job(
         heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],
         boxes=spec.boxes if data.info.image else "none",
         transform=_transform(stage, data),
-        teachers=[_teacher(one, known, done) for one in teachers],
+        teachers=[_teacher(one, known, done) | _order(one, data, loaded.base) for one in teachers],
         classes=data.info.classes,
         data=recipe.stage_data(stage).dataset,
         seed=spec.seed,
@@ -162,7 +163,12 @@ def label_job(
             f"stage {stage.id}.labels.crops: {spec.crops} found, but texts have one view each; set it to 1"
         )
     # a stage enters by its own key, so that the folder is known before its weights are
-    made_by = [known.reference(one, earlier) for one in teachers]
+    made_by = [
+        known.model(one) | _order(one, data, loaded.base)
+        if isinstance(one, ModelSpec)
+        else known.reference(one, earlier)
+        for one in teachers
+    ]
     key = digest_of(msgspec.to_builtins(wanted) | {"teachers": made_by})
     return LabelJob(stage, folders.labels(key), key, wanted, splits)
 
@@ -223,6 +229,15 @@ def _teacher(reference: ModelSpec | str, known: Identities, done: Mapping[str, P
     if isinstance(reference, ModelSpec):
         return known.model(reference)
     return {"stage": reference, "weights": _stage_weights(reference, done)}
+
+
+def _order(reference: ModelSpec | str, data: Dataset, base: Path) -> dict[str, Any]:
+    """Where the data's classes are among a teacher's answers, unless they are the same in the same order."""
+    if not isinstance(reference, ModelSpec) or not has_classes_of_a_sample(data.info):
+        return {}
+    classes = stated_classes(reference, base)
+    match = None if classes is None else class_match(classes, reference, data.info)
+    return {} if match is None or match.is_identity else {"order": list(match.order)}
 
 
 def _stage_weights(reference: str, done: Mapping[str, Path]) -> str | None:

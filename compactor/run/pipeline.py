@@ -80,6 +80,8 @@ def run_recipe(
             journal = _start(plan, run, command)
         where = "after a finished stage"
         runner = StageRunner(plan, reporter, journal, deadline_s)
+        for note in plan.notes:
+            runner.say(note)
         for stage in plan.stages:
             runner.run(stage)
             if main:

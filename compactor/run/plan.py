@@ -3,6 +3,7 @@
 `run` and `label` carry the plan out, and what training costs is counted from it (`planned.py`).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from compactor.methods import METHODS, method_named
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.references import Identities, model_sources
+from compactor.models.stated_classes import told_classes
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import ModelSpec, StageSpec
@@ -74,6 +76,9 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         measure_problem=_bench_problem() if recipe.measure.scenarios else "",
         data=judged,
         judges=tuple(recipe.stage_teachers(last) if last else recipe.teachers),
+        notes=tuple(
+            dict.fromkeys(planner.notes + ([] if last or judged is None else planner.without_stages(judged)))
+        ),
     )
 
 
@@ -87,6 +92,27 @@ class _Planner:
         self.blocked: dict[str, str] = {}
         self.digests: dict[str, str] = {}
         self.done: dict[str, Path] = {}
+        self.notes: list[str] = []
+
+    def without_stages(self, data: "Dataset") -> list[str]:
+        """What is to be said where nothing is trained."""
+        recipe = self.loaded.recipe
+        assert recipe.student is not None
+        return self._told(data, [(one, False) for one in [recipe.student, *recipe.teachers]])
+
+    def _told(self, data: "Dataset", models: Sequence[tuple[ModelSpec | str, bool]]) -> list[str]:
+        """How data are read, and whose classes are the data's; each model with whether it will be trained.
+
+        Raises:
+            UsageError: a model that is not trained tells other classes apart.
+        """
+        told = [
+            told_classes(one, data.info, self.loaded.base, trains=trains)
+            for one, trains in models
+            if isinstance(one, ModelSpec)
+        ]
+        name = data.info.extra.get("dataset", "")
+        return [f"data {name}: {note}" for note in data.notes] + [note for note in told if note]
 
     def add(self, spec: StageSpec) -> None:
         """Plan a stage, or note why it cannot run here."""
@@ -117,6 +143,8 @@ class _Planner:
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
         student = recipe.stage_student(spec)
+        learners = [(student, True)] if spec.init is None else []
+        self.notes += self._told(data, [*learners, *((one, False) for one in teachers)])
         return PlannedStage(
             spec, task, student, teachers, data, labels, computes, digest, folder, action, why
         )

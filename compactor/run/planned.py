@@ -75,7 +75,8 @@ class Plan:
     """All of a run. `blocked` are the stages that cannot run here, with the reason, by id.
 
     `data` is what the finished student is judged on and `judges` are the teachers that it is compared with;
-    `measure_problem` says why nothing can be timed here, empty if it can or is not wanted.
+    `measure_problem` says why nothing can be timed here, empty if it can or is not wanted. `notes` say how
+    the inputs are read: what was left out, which classes are whose.
     """
 
     loaded: LoadedRecipe
@@ -86,6 +87,7 @@ class Plan:
     measure_problem: str
     data: "Dataset | None"
     judges: tuple[ModelSpec | str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -142,7 +144,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for --json."""
-        return {"name": self.name, "root": str(self.root), "steps": msgspec.to_builtins(self.steps)}
+        steps = msgspec.to_builtins(self.steps)
+        return {"name": self.name, "root": str(self.root), "steps": steps, "notes": list(self.notes)}
 
     def require_stages(self) -> None:
         """Refuse to go on without all stages.

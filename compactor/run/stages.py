@@ -16,16 +16,18 @@ from compactor.locate import locate
 from compactor.methods import method_named, stage_options
 from compactor.methods.from_store import Stored
 from compactor.models.build import build_model, load_encoder, load_weights, save_model
+from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, Recipe, StageSpec
 from compactor.records import DataInfo
+from compactor.run.asked import Asking
 from compactor.run.labels import require_fit
 from compactor.run.planned import Plan, PlannedStage
 from compactor.samplers import sampler_options
 from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
-from compactor.teachers import Teachers, open_teacher
+from compactor.teachers import Teachers, describe_teacher, open_teacher
 from compactor.trainer.contracts import Preset
 from compactor.trainer.fit import FitResult, Watch, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
@@ -41,7 +43,7 @@ TARGETS = "targets.json"  # what a method has to say of its targets, beside the 
 class StageRunner:
     """Run planned stages in their order; `done` holds the model folders of those that are finished, by id.
 
-    `watch` is called after each step of a training.
+    `watch` is called after each step of a training. `notes` are what was said of the inputs, for the report.
     """
 
     plan: Plan
@@ -50,6 +52,13 @@ class StageRunner:
     deadline_s: float | None = None
     watch: Watch | None = None
     done: dict[str, Path] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, note: str) -> None:
+        """Say something of the inputs once, here and in the report."""
+        if note not in self.notes:
+            self.notes.append(note)
+            self.reporter.note(f"note: {note}")
 
     def run(self, stage: PlannedStage) -> Path:
         """Train a stage, or reuse it; return its folder.
@@ -60,6 +69,8 @@ class StageRunner:
         """
         if (stage.folder / DONE).is_file():
             self.reporter.note(f"{stage.id}: reused")
+            for note in json.loads((stage.folder / DONE).read_text()).get("notes", []):
+                self.say(note)
             self.done[stage.id] = stage.folder / STUDENT
             return stage.folder
         store = None if stage.labels is None else self.labels(stage)
@@ -72,6 +83,7 @@ class StageRunner:
             store=store,
             deadline_s=self.deadline_s,
             watch=self.watch,
+            say=self.say,
         )
         return stage.folder
 
@@ -93,17 +105,21 @@ class StageRunner:
         """
         assert stage.labels is not None
         job = stage.labels.completed(self.done)
-        if job.is_made:
+        asking = _asking(self.plan.loaded, stage, self.reporter)
+        was_made = job.is_made
+        if was_made:
             self.reporter.note(f"labels of {stage.id}: reused, {job.folder}")
         else:
             job.require_space()
+            teachers = open_teachers(stage, self.plan.loaded.base, self.done)
+            self._hear(asking.teachers(stage.teachers, teachers.models, self.plan.loaded.recipe))
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
             finished = make_labels(
                 job.folder,
                 job.wanted,
                 job.splits,
                 task_named(stage.task),
-                open_teachers(stage, self.plan.loaded.base, self.done),
+                teachers,
                 batch_size=stage.spec.batch_size,
                 reporter=self.reporter,
                 share=share,
@@ -114,7 +130,17 @@ class StageRunner:
             self.journal.write("labels", stage=stage.id, folder=str(job.folder), records=job.records)
         store = open_store(job.folder, reporter=self.reporter)
         require_fit(job, store.header)
+        if was_made:
+            self._hear(asking.store(store))
         return store
+
+    def _hear(self, notes: list[str]) -> None:
+        for note in notes:
+            self.say(note)
+
+
+def _asking(loaded: LoadedRecipe, stage: PlannedStage, reporter: Reporter) -> Asking:
+    return Asking(stage.id, stage.data, task_named(stage.task), reporter, loaded.at_most is not None)
 
 
 def open_teachers(stage: PlannedStage, base: Path, done: Mapping[str, Path]) -> Teachers:
@@ -132,6 +158,7 @@ def train_stage(
     store: LabelStore | None = None,
     deadline_s: float | None = None,
     watch: Watch | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a stage into its folder and return its model folder; an interrupted training goes on there.
 
@@ -144,6 +171,7 @@ def train_stage(
         store: the label store of a stage with `labels`, which takes the place of its teachers.
         deadline_s: time of `time.monotonic()` at which training stops as if the user had asked.
         watch: called after each step; what it raises ends the training.
+        say: called with what is to be said of models and teachers.
 
     Raises:
         InterruptedRun: the user or the deadline stopped it; the checkpoint is kept.
@@ -162,6 +190,12 @@ def train_stage(
             else:  # trained for something else: its heads are of no use here
                 load_encoder(student.backbone, file)
         teachers = open_teachers(stage, loaded.base, done) if store is None and stage.teachers else None
+        notes = _class_notes(stage, student, teachers)
+        if teachers is not None:
+            asking = _asking(loaded, stage, reporter)
+            notes += asking.teachers(stage.teachers, teachers.models, recipe)
+        for note in notes:
+            (say or reporter.note)(note)
         preset = _preset(spec, data.train, seed, store)
         _check_heads(preset, data.info, spec)
         if parts := data.train.parts:
@@ -189,10 +223,19 @@ def train_stage(
         )
         if is_main_process():
             save_model(student, stage.student, folder / STUDENT)
-            _conclude(folder, stage.digest, result)
+            _conclude(folder, stage.digest, result, notes)
             _tell(stage, result, reporter, journal)
     wait_for_all()  # the next stage reads what the main process has just written
     return folder / STUDENT
+
+
+def _class_notes(stage: PlannedStage, student: Student, teachers: Teachers | None) -> list[str]:
+    """How the classes and weights of the models became those that are needed."""
+    told = [(stage.student.model, student.class_note)] if stage.spec.init is None else []
+    if teachers is not None:
+        named = zip(stage.teachers, teachers.models, strict=True)
+        told += [(describe_teacher(one), getattr(model, "class_note", "")) for one, model in named]
+    return [f"model {name}: {note}" for name, note in told if note]
 
 
 def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: Journal) -> None:
@@ -259,9 +302,10 @@ def _taught(
     return None if teachers is None else lambda: teacher_answers(teachers, task.batches(split))
 
 
-def _conclude(folder: Path, digest: str, result: FitResult) -> None:
+def _conclude(folder: Path, digest: str, result: FitResult, notes: list[str]) -> None:
     """Mark a stage as trained; its student is saved, so that the optimiser's state would only take space."""
     record = {"digest": digest, "steps": result.steps, "seconds": result.seconds, "history": result.history}
+    record |= {"notes": notes} if notes else {}
     write_whole(folder / DONE, json.dumps(record, indent=1).encode())
     (folder / CHECKPOINT).unlink(missing_ok=True)
 
