@@ -175,7 +175,7 @@ def _with_data(
     """Run the recipe without stages that `compactor init - MODEL DATA --no-training` would write."""
     from dataclasses import replace
 
-    from compactor.cli.run_command import print_result, propose_into
+    from compactor.cli.run_command import print_result, propose_into, require_ready
     from compactor.propose.models import read_model
     from compactor.recipe.load import load_recipe
     from compactor_runtimes.errors import needs_extra
@@ -209,6 +209,7 @@ def _with_data(
             shutil.rmtree(copy, ignore_errors=True)
         result = replace(result, bundle=output)
     print_result(result, loaded, as_json)
+    require_ready(result)
 
 
 def _export_keys(

@@ -97,6 +97,7 @@ def command(
     if result is None:  # a process of torchrun other than the first
         return
     print_result(result, loaded, as_json)
+    require_ready(result)
 
 
 def print_result(result: "RunResult", loaded: "LoadedRecipe", as_json: bool) -> None:
@@ -115,6 +116,21 @@ def print_result(result: "RunResult", loaded: "LoadedRecipe", as_json: bool) -> 
         click.echo("smoke run: every step works; none of the figures means anything")
     raw = "IMAGE.png" if reads_images(loaded.recipe.task) else "'SOME TEXT'"
     click.echo(f"next:   compactor predict {result.bundle} {raw}")
+
+
+def require_ready(result: "RunResult") -> None:
+    """End with the accuracy gate's exit code where the report says: not yet.
+
+    Raises:
+        AccuracyGateError: it does; what was made is kept.
+    """
+    from compactor_runtimes.errors import AccuracyGateError
+    from compactor_runtimes.report import is_ready
+
+    if is_ready(result.report):
+        return
+    failed = "; ".join(f"{gate.name}: {gate.detail}" for gate in result.report.gates if not gate.passed)
+    raise AccuracyGateError(f"not ready to ship: {failed}; the bundle is kept in {result.bundle}")
 
 
 def propose_into(

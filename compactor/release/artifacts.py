@@ -36,11 +36,15 @@ EXPORT, VERIFY = "export", "verify"
 
 @dataclass(frozen=True)
 class Shipment:
-    """What was exported, with verdicts, what the gates said, and how long making and checking took."""
+    """What was exported, with verdicts, what the gates said, and how long making and checking took.
+
+    `readiness` says whether the student may be recommended (`readiness.py`).
+    """
 
     source: ExportSource
     artifacts: list[Artifact]
     gates: list[Check]
+    readiness: list[Check] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((EXPORT, VERIFY), 0.0))
 
 

@@ -29,10 +29,11 @@ class Teacher:
 
 @dataclass(frozen=True)
 class ReportHead:
-    """What a report tells of how the student came about: a title, and how its stages trained."""
+    """What a report tells of how the student came about: how its stages trained, how inputs were read."""
 
     title: str
     curves: list[Curve] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class ReleaseJob:
 
     `gates` is None where nothing but the numbers can be judged (random weights). `head` is None where the
     samples are our own: they have no labels, so that agreement is judged, accuracy is not, and no report is
-    written. `store` is a label store that speaks for teachers which are not at hand.
+    written. `store` is a label store that speaks for teachers which are not at hand. A `is_smoke` release
+    proves nothing, so nobody asks whether its student is good enough.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ReleaseJob:
     head: ReportHead | None = None
     teachers: Sequence[Teacher] = ()
     store: LabelStore | None = None
+    is_smoke: bool = False
     journal: Journal = field(default_factory=lambda: Journal(None))
 
     @property

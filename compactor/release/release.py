@@ -1,6 +1,7 @@
 """The one path from a finished student to a bundle, for `run` and `export` alike.
 
-1. Export every variant, verify it, and put it through the gates, on select samples alone.
+1. Export every variant, verify it, and put it through the gates, on select samples alone, where it is also
+   judged whether the student may be recommended.
 2. A failed gate ends it; where there is a report, what is known so far is written first.
 3. Measure what ships, if that is asked for, and choose the variant that is loaded by default.
 4. Where there is truth, read the report split once and tell it.
@@ -15,6 +16,7 @@ import msgspec
 from compactor.release.artifacts import VERIFY, Shipment, export_and_judge, export_source, require_fit, timed
 from compactor.release.job import ReleaseJob
 from compactor.release.measurement import measure_all
+from compactor.release.readiness import readiness
 from compactor.release.report import bundle_metrics, opening_report, told_report
 from compactor_exporters.bundle_writer import BundleContents, move_into_place, write_bundle
 from compactor_exporters.verify.artifact import concluded
@@ -86,17 +88,20 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
 def _export(job: ReleaseJob) -> Shipment:
     """Rule 1."""
     select = job.data.select
+    student, teacher = job.student_says(select), job.teachers_say(select)
     shipment = export_and_judge(
         export_source(job.student, job.name, job.task_name, data=None if job.head is None else job.data),
         list(job.exports),
         job.gates,
         job.artifact_folder,
-        student=job.student_says(select),
-        teacher=job.teachers_say(select),
+        student=student,
+        teacher=teacher,
         select=select,
         reporter=job.reporter,
         has_truth=job.head is not None,
     )
+    if job.head is not None and job.gates is not None and not job.is_smoke:
+        shipment.readiness.extend(readiness(job.task, select, job.gates, student=student, teacher=teacher))
     if job.head is None:
         shipment.artifacts[:] = [_with_way_out(one) for one in shipment.artifacts]
     for artifact in shipment.artifacts:

@@ -26,10 +26,11 @@ def opening_report(job: ReleaseJob, head: ReportHead, shipment: Shipment) -> Rep
         accuracy=[],
         paired=[],
         measurements=[],
-        gates=shipment.gates,
+        gates=[*shipment.gates, *shipment.readiness],
         artifacts=shipment.artifacts,
         recommendation="ship nothing: a gate failed",
         curves=head.curves,
+        notes=head.notes,
         report_digest=job.data.report.digest,
         provenance=job.provenance,
     )

@@ -16,7 +16,7 @@ from compactor.evaluation import split_labels, stored_answers, student_answers
 from compactor.label_store.store import LabelStore
 from compactor.progress import Reporter
 from compactor.recipe.spec import STAGE, ModelSpec, Recipe
-from compactor.run.answers_check import AnswersCheck, check_answers
+from compactor.release.answers_check import AnswersCheck, check_answers
 from compactor.tasks import Task
 from compactor.teachers import describe_teacher
 from compactor_runtimes.errors import UsageError
@@ -118,8 +118,8 @@ class Asking:
         if self.is_smoke:
             return [f"{sentence}; a whole run would stop here"]
         raise UsageError(
-            f"{sentence}; correct data.classes, the labels or the model's aliases; trust_teacher: true on its "
-            "entry goes on all the same"
+            f"{sentence}; correct data.classes, the labels or its aliases; trust_teacher: true on its entry "
+            "goes on all the same"
         )
 
 

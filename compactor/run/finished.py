@@ -56,9 +56,11 @@ def release_job(plan: Plan, runner: StageRunner, run: Path, journal: Journal) ->
         head=ReportHead(
             title=spec.model + (f" from {' + '.join(names)}" if names else ""),
             curves=curves({stage.id: runner.done[stage.id].parent for stage in plan.stages}),
+            notes=runner.notes,
         ),
         teachers=[_teacher(plan, number, runner.done, run) for number in range(len(plan.judges))],
         store=_speaks_for_teachers(plan, runner),
+        is_smoke=plan.loaded.at_most is not None,
         journal=journal,
     )
 

@@ -17,7 +17,12 @@ from compactor_runtimes.report.contents import (
     Variant,
 )
 from compactor_runtimes.report.decide.choice import Choice, choose
-from compactor_runtimes.report.decide.recommend import recommend
+from compactor_runtimes.report.decide.recommend import (
+    BETTER_THAN_CHANCE,
+    ERROR_RATIO,
+    is_ready,
+    recommend,
+)
 from compactor_runtimes.report.draw.html import render_html
 from compactor_runtimes.report.draw.markdown import render_markdown
 from compactor_runtimes.report.draw.pages import Pages, write_pages, write_report
@@ -28,6 +33,8 @@ from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_ro
 from compactor_runtimes.report.score_rows import SlotAnswers, score_rows
 
 __all__ = [
+    "BETTER_THAN_CHANCE",
+    "ERROR_RATIO",
     "REPORT_FILE",
     "AccuracyRow",
     "Choice",
@@ -47,6 +54,7 @@ __all__ = [
     "artifact_name",
     "choose",
     "fidelity_row",
+    "is_ready",
     "paired_row",
     "read_report",
     "recommend",

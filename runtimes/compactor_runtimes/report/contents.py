@@ -9,8 +9,9 @@ from compactor_runtimes.bundle.manifest import Artifact, Check, Record
 from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.stats.metrics import Verdict
 
-REPORT_VERSION = 4  # 2 added the choice among variants, 3 scores of slots, 4 runtimes; all are read
-READABLE_VERSIONS = (1, 2, 3, 4)
+# 2 added the choice among variants, 3 scores of slots, 4 runtimes, 5 notes on the inputs; all are read
+REPORT_VERSION = 5
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
 Kind = Literal["teacher", "student", "artifact"]
 Decision = Literal["chosen", "not chosen", "rejected", "not run"]
 
@@ -151,6 +152,7 @@ class Report(Record, frozen=True):
     `labelled` is False where no sample had a label: then "accuracy" is agreement with the teachers.
     `shipped` is the subject that is recommended, empty where none is; `choice` says for each artifact why,
     and is empty where nothing ships.
+    `notes` say how the inputs were read: what was left out or cut, whose classes are whose.
     `provenance` holds recipe, digests, versions and seed; `report_digest` identifies the report samples.
     """
 
@@ -172,6 +174,7 @@ class Report(Record, frozen=True):
     shipped: str = ""
     choice: list[Variant] = []
     labelled: bool = True
+    notes: list[str] = []
     report_digest: str = ""
     provenance: dict[str, Any] = {}
     schema_version: int = REPORT_VERSION

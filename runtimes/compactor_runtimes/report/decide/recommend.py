@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from compactor_runtimes.report.contents import AccuracyRow, PairedRow, Report
 
 
+BETTER_THAN_CHANCE, ERROR_RATIO = "better-than-chance", "max-error-ratio"
+# gate that failed -> what to try
+TRY = {
+    BETTER_THAN_CHANCE: "look at the labels and the order of classes, lower or raise the learning rate, or "
+    "train longer",
+    ERROR_RATIO: "train longer or on more data, take a larger student, or set "
+    "gates.student_vs_teacher.max_drop_points to the loss that you accept",
+}
 _PLAIN = {"noise": "inside the noise", "better": "a real gain", "worse": "a real loss"}
 
 
@@ -92,8 +100,10 @@ def recommend(report: "Report") -> str:
         ]
         return f"Ship nothing: {'; '.join(why) or 'no artifact was chosen'}."
     known = facts(report)
+    headline = _headline(report.shipped, known)
     sentences = [
-        _headline(report.shipped, known),
+        f"Not yet: {_why_not(failed)}." if failed else f"Ship {headline}",
+        *([f"The bundle holds {headline}"] if failed else []),
         *between_runtimes(known.speed),
         *_overridden(known),
         *_chosen(report),
@@ -102,9 +112,18 @@ def recommend(report: "Report") -> str:
         *_doubts(known),
         *_left_out(report),
     ]
-    if failed:
-        sentences.append(f"Not before gate {failed[0].name} is settled: it failed.")
+    tried = dict.fromkeys(TRY[gate.name] for gate in failed if gate.name in TRY)
+    sentences += [f"What to try: {'; '.join(tried)}."] if tried else []
     return " ".join(sentences)
+
+
+def is_ready(report: "Report") -> bool:
+    """Whether the report recommends to ship something."""
+    return bool(report.shipped) and all(gate.passed for gate in report.gates)
+
+
+def _why_not(failed: "list[Check]") -> str:
+    return "; ".join(f"gate {gate.name} failed on select ({gate.detail})" for gate in failed)
 
 
 def _headline(shipped: str, known: Facts) -> str:
@@ -114,7 +133,7 @@ def _headline(shipped: str, known: Facts) -> str:
     if ratio is not None:
         size = f"{times(ratio)} times smaller" if ratio >= 1 else f"{times(1 / ratio)} times larger"
         why.append(f"the shipped files are {size}")
-    return f"Ship {shipped}" + (f": {', and '.join(why)}." if why else ".")
+    return shipped + (f": {', and '.join(why)}." if why else ".")
 
 
 def _overridden(known: Facts) -> list[str]:

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from compactor_runtimes.errors import needs_extra
-from compactor_runtimes.report.decide.recommend import in_words
+from compactor_runtimes.report.decide.recommend import in_words, is_ready
 from compactor_runtimes.report.draw.cost import cost_table, latency_table
 from compactor_runtimes.report.draw.figures import (
     curve_figures,
@@ -74,7 +74,7 @@ def _view(report: "Report") -> dict[str, Any]:
     main = main_subject(report)
     return {
         "unlabelled": is_unlabelled(report),
-        "nothing": report.recommendation.lower().startswith("ship nothing"),
+        "nothing": not is_ready(report),
         "machine": machine(report.environment),
         "tiles": tiles(report),
         "trade_offs": trade_offs(report),

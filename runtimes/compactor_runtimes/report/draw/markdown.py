@@ -63,6 +63,8 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
         parts += ["## Where the student is wrong and the teacher right", _examples(report)]
     judged = _table(checks_table(report.gates)) if report.gates else "Gates against the teacher: none judged."
     parts += ["## Gates", judged]
+    if report.notes:
+        parts += ["## How the inputs were read", "\n".join(f"- {_text(note)}" for note in report.notes)]
     parts += ["## Provenance", _text(machine(report.environment)), _provenance(report)]
     parts += [f"_{_text(note)}_"] if note else []
     return "\n\n".join(part for part in parts if part) + "\n"

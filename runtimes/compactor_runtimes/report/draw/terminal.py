@@ -66,6 +66,8 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [Text(), Text("Gates", style="bold")]
         for gate in report.gates:
             parts.append(Text.assemble("  ", _passed(gate.passed), f" {gate.name}{gate_numbers(gate)}"))
+    if report.notes:
+        parts += [Text(), Text("Inputs", style="bold"), *(Text(f"  {note}") for note in report.notes)]
     if report.recommendation:
         parts += [Text(), Text.assemble(("Recommendation: ", "bold"), report.recommendation)]
     return Group(*parts)

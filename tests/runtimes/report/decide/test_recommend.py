@@ -4,7 +4,15 @@ import msgspec
 import pytest
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
-from compactor_runtimes.report import PairedRow, Report, Variant, recommend
+from compactor_runtimes.report import (
+    BETTER_THAN_CHANCE,
+    ERROR_RATIO,
+    PairedRow,
+    Report,
+    Variant,
+    is_ready,
+    recommend,
+)
 from compactor_runtimes.report.draw.tiles import tiles
 from tests.runtimes.compare_runs import row as compared_row
 from tests.runtimes.toy_measurement import blocks_of
@@ -103,9 +111,28 @@ def test_a_failed_gate_is_the_reason_to_ship_nothing(report):
     refused = Artifact(name="int8", spec=ExportSpec(), files=[], status="rejected", reason="x")
     nothing = msgspec.structs.replace(report, shipped="", gates=gates, artifacts=[refused])
     assert recommend(nothing) == "Ship nothing: gate drop failed; artifact int8 rejected (x)."
-    assert recommend(msgspec.structs.replace(report, gates=gates)).endswith(
-        "gate drop is settled: it failed."
+    not_yet = recommend(msgspec.structs.replace(report, gates=gates))
+    assert not_yet.startswith(
+        "Not yet: gate drop failed on select (). The bundle holds onnx fp32: in torch the"
     )
+    assert "Ship" not in not_yet
+
+
+@pytest.mark.parametrize(
+    ("name", "tries"),
+    [(ERROR_RATIO, "train longer or on more data"), (BETTER_THAN_CHANCE, "look at the labels")],
+)
+def test_a_student_that_is_not_good_enough_is_not_yet_to_be_shipped_and_what_to_try_is_said(
+    report, name, tries
+):
+    gates = [Check(name=name, passed=False, detail="the student errs on 9 of 10 samples")]
+    poor = msgspec.structs.replace(report, gates=gates)
+    assert not is_ready(poor)
+    assert is_ready(report)
+    text = recommend(poor)
+    assert text.startswith(f"Not yet: gate {name} failed on select (the student errs on 9 of 10 samples).")
+    assert f"What to try: {tries}" in text
+    assert "Ship" not in text
 
 
 def test_the_choice_is_named_with_its_reason_and_so_is_what_was_rejected_or_not_run(report):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compactor.run.answers_check import balanced_accuracy, better_order, check_answers
+from compactor.release.answers_check import balanced_accuracy, better_order, check_answers
 
 
 def rows(n: int, classes: int, shares: list[float] | None = None, seed: int = 0) -> np.ndarray:
