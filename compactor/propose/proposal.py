@@ -6,7 +6,7 @@ from pathlib import Path
 from compactor.propose.data import Found, Wishes, find_data
 from compactor.propose.document import to_recipe
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
-from compactor.propose.teachers import Roles, check_fits, check_head, classes_of, made_ready
+from compactor.propose.teachers import Roles, check_fits, classes_of, fits, made_ready
 from compactor.records import IMAGES, TEXTS, VECTORS
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
@@ -143,8 +143,11 @@ def _student(student: Named, teachers: list[Named], found: Found, training: bool
         return student
     if student.weights is None:
         student = replace(student, weights=PRETRAINED)
-    if found.is_judged:
-        check_head(student, found, "student")
+    if found.is_judged and student.weights == PRETRAINED and not fits(student, found):
+        notes.append(
+            f"student {student.model}: its weights tell {student.known.count} other classes apart: it gets a "
+            "new last layer, which is trained from a random start"
+        )
     twin = next((one for one in teachers if one.model == student.model), None)
     if twin is None or student.options or student.weights != PRETRAINED:
         return student

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from compactor.data.class_names import SHOWN, ClassMatch, match_classes
+from compactor.data.labels import INDEX, INTEGER
 from compactor.models import TEACH_ONLY
 from compactor.propose.data import Found
 from compactor.propose.models import FOLDERS, PRETRAINED, Named
@@ -52,11 +54,10 @@ def _judged(teacher: Named, found: Found) -> tuple[Named, bool]:
         return teacher, False
     if not found.is_judged:
         return teacher, True
-    if teacher.weights != PRETRAINED:
+    if teacher.weights != PRETRAINED or (teacher.is_classifier and teacher.family in FOLDERS):
         check_fits(teacher, found, "teacher")
         return teacher, True
-    if teacher.is_classifier:
-        check_head(teacher, found, "teacher")
+    if teacher.is_classifier:  # of timm, which is built with a new last layer for other classes
         return teacher, fits(teacher, found)
     # of a hub id nothing is known; texts are usually started from an encoder, which must learn the classes
     return teacher, teacher.folder is None and (found.task != TEXTS or found.is_unlabelled)
@@ -64,14 +65,18 @@ def _judged(teacher: Named, found: Found) -> tuple[Named, bool]:
 
 def fits(model: Named, found: Found) -> bool:
     """Whether a model's classes are those of the data, or more than the data happen to show."""
-    names, count = found.class_names, model.known.count
-    if found.is_unlabelled or count is None:
+    names, known = found.class_names, model.known
+    if found.is_unlabelled or known.count is None:
         return True
-    if _are_numbers(names):
-        return count >= len(names)
-    if model.known.names is not None:
-        return set(names) <= set(model.known.names)
-    return count == len(names)
+    if known.names is None:
+        return known.count >= len(names) if _are_numbers(names, known.count) else known.count == len(names)
+    return _are_numbers_of(model, names) or _match(model, names) is not None
+
+
+def _match(model: Named, names: Sequence[str]) -> ClassMatch | None:
+    """Find the data's classes among those that a model names."""
+    assert model.known.names is not None
+    return match_classes(model.known.names, names, subset=True, where=model.model)
 
 
 def check_fits(model: Named, found: Found, role: str) -> None:
@@ -95,17 +100,6 @@ def check_fits(model: Named, found: Found, role: str) -> None:
         f"{_shown(model.known.names)}, data {found.where} has {len(found.class_names)}"
         f"{_shown(found.class_names)}; use data with its classes, or {way_out}"
     )
-
-
-def check_head(model: Named, found: Found, role: str) -> None:
-    """Refuse a transformers classifier whose last layer has another size than the data's classes.
-
-    Raises:
-        UsageError: see above; only a model without such a layer gets a new one.
-    """
-    is_folder = model.family in FOLDERS and model.folder is not None
-    if is_folder and model.weights == PRETRAINED and model.known.count != len(found.class_names):
-        check_fits(model, found, role)
 
 
 def _shown(names: list[str] | None) -> str:
@@ -149,20 +143,53 @@ def classes_of(
 def _order(
     known: Sequence[Named], models: Sequence[Named], found: Found, notes: list[str]
 ) -> list[str] | int | None:
-    """The classes of labelled data in the order that trained models give them."""
+    """The classes of labelled data: their own names, as many as trained models tell apart."""
     names = found.class_names
-    said = next((model.known.names for model in known if model.known.names), None)
-    if said is not None and (_are_numbers(names) or set(names) <= set(said)):
-        return None if said == names else said
-    if models and not _are_numbers(names):
+    named = next((model for model in known if model.known.names), None)
+    if named is not None and named.known.names is not None:
+        theirs = named.known.names
+        classes = _with_their_own(named, names)
+        if classes is None:
+            classes = theirs
+            pairs = ", ".join(f"{number} = {name}" for number, name in enumerate(theirs[:SHOWN]))
+            notes.append(
+                f"the labels are numbers, and {named.model} says what they mean: {pairs}"
+                f"{', ...' if len(theirs) > SHOWN else ''}; correct data.classes if they mean something else"
+            )
+        notes += [
+            f"{model.model}: {match.told()}"
+            for model in known
+            if model.known.names and (match := _match(model, classes)) is not None and match.told()
+        ]
+        return None if classes == names else classes
+    if models and not _are_numbers(names, len(names)):
         notes.append(
             f"{models[0].model} does not say its classes: trusted to have the data's, in their order"
             f"{_shown(names)}; correct data.classes if it has not"
         )
     count = known[0].known.count if known else None
-    return count if _are_numbers(names) and count is not None and count > len(names) else None
+    return count if count is not None and count > len(names) and _are_numbers(names, count) else None
 
 
-def _are_numbers(names: list[str]) -> bool:
-    """Whether the labels are bare numbers 0..C-1, so that a teacher may know more of them."""
-    return names == [str(number) for number in range(len(names))]
+def _with_their_own(model: Named, names: list[str]) -> list[str] | None:
+    """A model's classes in its order, those that the data have as the data spell them; None for numbers."""
+    assert model.known.names is not None
+    if _are_numbers_of(model, names):
+        return None
+    match = _match(model, names)
+    assert match is not None  # checked when the model got its role
+    classes = list(model.known.names)
+    for place, name in zip(match.order, names, strict=True):
+        classes[place] = name
+    return names if match.how != "written" and len(classes) == len(names) else classes
+
+
+def _are_numbers_of(model: Named, names: list[str]) -> bool:
+    """Whether the labels are numbers of the classes that a model names with names that are no integers."""
+    theirs = model.known.names or []
+    return _are_numbers(names, len(theirs)) and not any(INTEGER.fullmatch(name) for name in theirs)
+
+
+def _are_numbers(names: list[str], count: int) -> bool:
+    """Whether the labels are numbers below `count`, so that a teacher may know what they mean, and more."""
+    return bool(names) and all(INDEX.fullmatch(name) and int(name) < count for name in names)

@@ -68,10 +68,10 @@ def _correlates(teacher: NDArray[np.floating], student: NDArray[np.floating]) ->
 def _better_than_chance(found: NDArray[np.floating], labels: NDArray[np.int64]) -> Check:
     """Rule 1 of classes."""
     asked = check_answers(found.argmax(-1), labels, found.shape[-1])
-    detail = f"balanced accuracy {100 * asked.balanced:.1f}% on n {asked.n:,} of {found.shape[-1]} classes"
+    detail = f"balanced accuracy {100 * asked.balanced:.1f}% of {found.shape[-1]} classes, n {asked.n:,}"
     if asked.verdict == "other order":
         detail += (
-            f"; with its classes in another order {100 * asked.reordered:.1f}% of a half were right instead of "
+            f"; with its classes in another order {100 * asked.reordered:.1f}% of a half are right, not "
             f"{100 * asked.accuracy:.1f}%"
         )
     return Check(
