@@ -192,7 +192,7 @@ def image_data(change: Callable[[list[str]], list[str]] = list, channels: int = 
             None,
             image_data(lambda names: names[:9]),
             {},
-            r"apart .*\(10\).*\(9\); name .* set classes: subset",
+            r"apart .*\(10\).*\(9\)\); name .* set classes: subset",
         ),
         (None, image_data(channels=1), {}, "images of 3 channels, expected the data's 1"),
         (None, INFO, {"artifact": "fp16"}, "'fp16' is no verified ONNX artifact.* one of: fp32"),
