@@ -25,7 +25,7 @@ from compactor.data.few_rows import handful
 from compactor.data.labels import Labels
 from compactor.data.spec import DataSpec
 from compactor.records import DataInfo
-from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImageStep, Resize
+from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, ImageStep, Resize
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import new_folder, writing
 from compactor_runtimes.predict.images import to_uint8
@@ -107,7 +107,7 @@ def image_steps(info: DataInfo) -> list[ImageStep]:
     """Steps (without ToFloat) by which any raw image becomes one like those stored: the `pre` of a bundle.
 
     For the images of the data set itself they give exactly the stored pixels: resizing to the size that an
-    image has changes nothing.
+    image has changes nothing. Any other image is resized until it covers the stored size, whose centre is cut.
 
     Raises:
         UsageError: the data set has no images.
@@ -117,7 +117,7 @@ def image_steps(info: DataInfo) -> list[ImageStep]:
     height, width = info.image.height, info.image.width
     return [
         DecodeImage(mode="L" if info.image.channels == 1 else "RGB"),
-        Resize(size=min(height, width)),
+        Resize(size=height) if height == width else Cover(height=height, width=width),
         CenterCrop(height=height, width=width),
     ]
 
