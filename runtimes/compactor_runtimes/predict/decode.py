@@ -151,8 +151,8 @@ def _opened(raw: "str | Path | bytes | PILImage", shown: str) -> "Iterator[PILIm
     except (UsageError, TimeoutError):
         raise
     except UnidentifiedImageError as error:
-        empty = not (raw if isinstance(raw, bytes) else Path(raw).stat().st_size)
-        why = "it is empty" if empty else "its content is of no known format, whatever its name says"
+        size = len(raw) if isinstance(raw, bytes) else Path(shown).stat().st_size
+        why = "its content is of no known format, whatever its name says" if size else "it is empty"
         raise UsageError(f"{shown}: cannot be read as an image ({why}); give a whole {READ} file") from error
     except _TooDeep as error:
         raise UsageError(

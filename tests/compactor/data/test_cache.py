@@ -159,3 +159,29 @@ def test_a_thinned_source_decodes_evenly_spread_rows_only(folder, tmp_path):
     expected = np.linspace(0, COUNT - 1, 5).round().astype(int).tolist()
     assert (few.inputs[:, 0, :, 0].astype(int) @ [1, 256]).tolist() == expected
     assert few.digest != fill(folder, tmp_path).digest
+
+
+def test_copies_and_further_frames_are_told_by_new_and_kept_caches(tmp_path):
+    from compactor.data.datasets import open_dataset
+    from compactor.data.spec import DataSpec
+
+    root = tmp_path / "set"
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+    frames = [Image.new("L", (4, 4), value) for value in (1, 2)]
+    for row in range(4):
+        for split in ("train", "val", "test"):
+            Image.new("L", (4, 4), 50 + 10 * row + len(split)).save(root / split / "a" / f"{row}.png")
+            Image.new("L", (4, 4), 150 + 10 * row + len(split)).save(root / split / "b" / f"{row}.png")
+    frames[0].save(root / "train" / "a" / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("L", (4, 4), 1).save(root / "test" / "a" / "still.bmp")  # the same pixels in another format
+    Image.new("L", (4, 4), 55).save(root / "val" / "b" / "other.png")  # 50 + len("train")
+    for _ in range(2):
+        notes = open_dataset(DataSpec(dataset=str(root), color="grey"), base=None, cache=tmp_path / "c").notes
+        assert notes == (
+            "train: 1 of 9 files hold several images (frames or pages): the first is read",
+            "1 of 9 select images are copies of images in train: they are no test of what was learnt",
+            "1 of 9 report images are copies of images in train or select: they are no test of what was learnt",
+            "1 images occur with two labels or more: no answer is right for all their copies",
+        )
