@@ -18,6 +18,7 @@ from compactor.models.hf.source import (
     require_one_of_many,
     saved_config,
 )
+from compactor.models.image_size import size_taken
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 
@@ -77,11 +78,16 @@ def build_image_classifier(
                 loaded.model._init_weights(module)
         fresh = sorted(name for name, _ in loaded.model.named_parameters() if not name.startswith(prefix))
     mean, std = _normalisation(source.folder)
+    assert info.image is not None
+    module = HfImageClassifier(loaded.model)
     return Backbone(
-        HfImageClassifier(loaded.model),
+        module,
         mean[: info.channels],
         std[: info.channels],
         untrained=fresh,
+        size=size_taken(
+            module, info.image, getattr(config, "image_size", None), where=f"model {source.model}"
+        ),
         classes=classes,
         renewed=None
         if classes is None
