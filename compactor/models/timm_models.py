@@ -73,9 +73,7 @@ def build(
         untrained=_head(module) if is_new else [],
         size=size_taken(module, info.image, own_size(name, options), where=f"model timm:{name}"),
         classes=classes,
-        renewed=None
-        if classes is None
-        else lambda: build(name, info, options, pretrained, base, renew=True),
+        renewed=None if classes is None else lambda: build(name, info, options, pretrained, base, renew=True),
     )
 
 

@@ -35,7 +35,9 @@ SMALL = {"depth": 1, "embed_dim": 24, "num_heads": 2}
         ("vit_tiny_patch16_224", SMALL | {"dynamic_img_size": True}, 32, None),
         ("levit_128s", {}, 64, (224, 224)),  # no patch_embed that says it
         ("resnet10t", {}, 8, None),
-        pytest.param("inception_v3", {}, 32, (299, 299), marks=pytest.mark.slow),  # not fixed, but a smallest one
+        pytest.param(
+            "inception_v3", {}, 32, (299, 299), marks=pytest.mark.slow
+        ),  # not fixed, but a smallest one
     ],
 )
 def test_a_model_that_does_not_take_the_datas_size_resizes_to_its_own(name, options, side, size):
@@ -101,7 +103,12 @@ def published(tmp_path_factory):
 def test_a_teacher_of_1000_classes_answers_for_those_of_the_data(published, classes):
     module, options = published
     teacher = build(
-        "resnet10t", info(classes=classes), trains=False, weights="pretrained", options=options, classes="subset"
+        "resnet10t",
+        info(classes=classes),
+        trains=False,
+        weights="pretrained",
+        options=options,
+        classes="subset",
     ).eval()
     pixels = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
