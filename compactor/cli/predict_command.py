@@ -35,9 +35,10 @@ def command(
 ) -> None:
     """Answer for images or texts with a bundle; needs no torch.
 
-    For a bundle that takes images, INPUT is an image file, or a folder, whose images are read at any depth, in
-    the order of their names. For one that takes texts, INPUT is the text itself, and - reads one text a line from standard input. A classifier prints input, label and confidence,
-    and each slot of a text as name[start:end]=value; an embedding model prints its vectors as JSON.
+    For a bundle that takes images, INPUT is an image file, or a folder, whose images are read at any depth,
+    in the order of their names. For one that takes texts, INPUT is the text itself, and - reads one text a
+    line from standard input. A classifier prints input, label and confidence, and each slot of a text as
+    name[start:end]=value; an embedding model prints its vectors as JSON.
 
     An input that cannot be read stops the command, which names it. With --skip-bad it is named on standard
     error (with --json as an entry with "error"), the others are answered, and the exit code is 2.
@@ -65,9 +66,9 @@ def command(
             ]
         )
     else:
-        for one, answer in answered:
+        for one, found in answered:
             shown = " ".join(one.split()) if takes == "text" else one
-            click.echo("\t".join([shown, *decode.cells(answer)]))
+            click.echo("\t".join([shown, *decode.cells(found)]))
     if len(answered) < len(given):
         for index, answer in enumerate(answers):
             if isinstance(answer, str):

@@ -2,8 +2,8 @@
 
 1. A file is an image by its suffix, in capitals or not; what its content is, decoding finds out.
 2. Links are followed, each folder once, so that a circle of links ends.
-3. Names that begin with a dot, and the files that systems put into every folder (CLUTTER), are no data. Images
-   among them are counted, the rest is not.
+3. Names that begin with a dot, and the files that systems put into every folder (CLUTTER), are no data.
+   Images among them are counted, the rest is not.
 """
 
 import os
@@ -55,7 +55,7 @@ def contents_of(folder: Path) -> Contents:
 
 
 def listed(folder: Path, *, hidden: bool = False) -> tuple[list[Path], list[Path]]:
-    """Sub-folders and files of one level, sorted; the folders without clutter, or with `hidden` dot folders alone.
+    """Sub-folders and files of one level, sorted; folders without clutter, or with `hidden` it alone.
 
     Raises:
         UsageError: the folder cannot be read.
@@ -90,15 +90,15 @@ def require_classes(folder: Path, class_folders: list[Path]) -> None:
         if any(split_of(path.name) == "train" for path in folders):
             meant = f"give {class_folder}" if len(class_folders) == 1 else "put the splits above the classes"
             raise UsageError(
-                f"{class_folder}: holds split folders ({', '.join(path.name for path in folders[:3])}), expected "
-                f"the images of class {class_folder.name!r} of {folder}; {meant}"
+                f"{class_folder}: holds split folders ({', '.join(path.name for path in folders[:3])}), "
+                f"expected the images of class {class_folder.name!r} of {folder}; {meant}"
             )
         alone = len(class_folders) == 1 and split_of(folder.name) is None
         if alone and folders and not Contents.of(class_folder, files).images:
             raise UsageError(
                 f"{folder}: holds the folder {class_folder.name} alone, which holds folders "
-                f"({', '.join(path.name for path in folders[:3])}) and no image, expected two classes at least; "
-                f"give {class_folder}"
+                f"({', '.join(path.name for path in folders[:3])}) and no image, expected two classes at "
+                f"least; give {class_folder}"
             )
 
 

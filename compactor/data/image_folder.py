@@ -115,8 +115,8 @@ def open_folder(
     top = Contents.of(folder, loose)
     if top.images and class_folders:
         raise UsageError(
-            f"{folder}: holds both images ({top.images[0].name}) and folders ({class_folders[0].name}), expected "
-            "class folders, or images alone (unlabelled); move one of them away"
+            f"{folder}: holds both images ({top.images[0].name}) and folders ({class_folders[0].name}), "
+            "expected class folders, or images alone (unlabelled); move one of them away"
         )
     require_classes(folder, class_folders)
     files: list[Path] = list(top.images)
@@ -182,16 +182,16 @@ def find_folder_splits(folder: Path) -> dict[SplitName, Path]:
     if not any(name == "train" for name in named.values()):
         if len(folders) > 1 and all(name in SPLIT_NAMES for name in named.values()):
             raise UsageError(
-                f"{folder}: holds the splits {', '.join(path.name for path in folders)} but no train, expected "
-                "train beside them; add it, or name the folder that is to be trained on"
+                f"{folder}: holds the splits {', '.join(path.name for path in folders)} but no train, "
+                "expected train beside them; add it, or name the folder that is to be trained on"
             )
         return {"train": folder}
     unknown = [path.name for path, name in named.items() if name not in SPLIT_NAMES]
     if unknown:
         raise UsageError(
             f"{folder}: folder {unknown[0]!r} beside train names no split, expected one of "
-            f"{', '.join(SPLIT_NAMES)}; rename it or move it away, class folders into train (where train itself "
-            "is a class, rename it)"
+            f"{', '.join(SPLIT_NAMES)}; rename it or move it away, class folders into train (where train "
+            "itself is a class, rename it)"
         )
     images = Contents.of(folder, loose).images
     if images:

@@ -49,8 +49,8 @@ def look_at_images(sources: Mapping[SplitName, Source], spec: DataSpec) -> tuple
     looked_at = len(seen) + len(broken)
     if broken:
         problems.append(
-            f"{len(broken)} of the {looked_at} images looked at cannot be read, and a run stops at the first: "
-            f"{broken[0]}"
+            f"{len(broken)} of the {looked_at} images looked at cannot be read, and a run stops at the "
+            f"first: {broken[0]}"
         )
     if moving:
         problems.append(

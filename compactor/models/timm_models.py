@@ -1,7 +1,8 @@
 """Models of the timm library, with the normalisation, image size and classes that their configuration states.
 
-1. The published weights of an ImageNet classifier come with its classes (`published_classes`), which are then
-   the data's in another order or some of them (`class_order.py`); a student that learns others gets a new head.
+1. The published weights of an ImageNet classifier come with its classes (`published_classes`), which are
+   then the data's in another order or some of them (`class_order.py`); a student that learns others gets a
+   new head.
 2. Of other published weights the head is new, unless it has as many classes as the data.
 3. A model that does not take the data's images as they come resizes them to its own size.
 """
@@ -86,8 +87,8 @@ def own_size(name: str, options: dict[str, Any]) -> int | tuple[int, int]:
 def published_classes(published: dict[str, Any], ours: list[str]) -> list[str] | None:
     """Names of the classes of an ImageNet classifier: where the data have a class, as the data write it.
 
-    A class may be written as its WordNet id (n01440764), as one of its words (tench; Tinca tinca) or as all of
-    them. Else it is its first word, with the id behind it where two classes share that (crane).
+    A class may be written as its WordNet id (n01440764), as one of its words (tench; Tinca tinca) or as all
+    of them. Else it is its first word, with the id behind it where two classes share that (crane).
 
     Args:
         published: the model's pretrained configuration.
@@ -97,11 +98,11 @@ def published_classes(published: dict[str, Any], ours: list[str]) -> list[str] |
         None where its head is not one of an ImageNet set that timm knows.
     """
     with needs_extra("vision"):
-        from timm.data import ImageNetInfo, infer_imagenet_subset
+        from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
     subset = infer_imagenet_subset(published)
     if not subset:
         return None
-    known = ImageNetInfo(subset)
+    known: Any = ImageNetInfo(subset)
     owners: dict[str, set[int]] = defaultdict(set)
     names = []
     for index, (wordnet, words) in enumerate(
@@ -126,7 +127,7 @@ def _published(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """The pretrained configuration of a model, with what the options lay over it."""
     import timm
 
-    found = timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(name.partition(".")[0])
+    found: Any = timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(name.partition(".")[0])
     plain: dict[str, Any] = found.to_dict() if found else {"input_size": (3, 224, 224)}
     return plain | dict(options.get("pretrained_cfg_overlay") or {})
 

@@ -1,4 +1,4 @@
-"""Turn raw samples into the arrays that the graph expects; reading images is `decode.py`, texts are `text.py`.
+"""Turn raw samples into the arrays that the graph expects; `decode.py` reads images, `text.py` texts.
 
 Training caches decode through the same `to_uint8`, so a model is served exactly the pixels it was trained on.
 """
@@ -72,8 +72,8 @@ class ImagePipeline:
             raise UsageError(f"image steps of {pre.input!r}: expected decode-image first and to-float last")
         if any(isinstance(step, DecodeImage | ToFloat) for step in inner):
             raise UsageError(
-                f"image steps of {pre.input!r}: expected only resize, cover and center-crop between first and "
-                "last"
+                f"image steps of {pre.input!r}: expected only resize, cover and center-crop between first "
+                "and last"
             )
         self.input = pre.input
         self._steps = tuple(steps)
@@ -174,8 +174,8 @@ def _resized(
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and target[0] * target[1] > limit:
         raise UsageError(
-            f"{shown} would become {_by(target)}, expected at most {limit:,} pixels to be safe; cut the image "
-            "to usual proportions first"
+            f"{shown} would become {_by(target)}, expected at most {limit:,} pixels to be safe; cut the "
+            "image to usual proportions first"
         )
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     if isinstance(view, np.ndarray):

@@ -266,7 +266,7 @@ class Model:
 
 @contextmanager
 def _counted_from(first: int | None) -> Iterator[None]:
-    """Number an input that cannot be used among all inputs, of which `first` came before; None = it is alone."""
+    """Number a bad input among all, of which `first` came before this part; None = it is alone."""
     try:
         yield
     except InputError as error:

@@ -182,6 +182,7 @@ def test_copies_and_further_frames_are_told_by_new_and_kept_caches(tmp_path):
         assert notes == (
             "train: 1 of 9 files hold several images (frames or pages): the first is read",
             "1 of 9 select images are copies of images in train: they are no test of what was learnt",
-            "1 of 9 report images are copies of images in train or select: they are no test of what was learnt",
+            "1 of 9 report images are copies of images in train or select: they are no test of what was "
+            "learnt",
             "1 images occur with two labels or more: no answer is right for all their copies",
         )

@@ -135,8 +135,8 @@ def test_sub_folders_of_a_class_are_read_and_told_in_sorted_order(root, opened):
     assert data.train.inputs[:, 0, 0, 0].tolist() == [0, 1, 2, 20, 21, 22, 30, 31, 32]
     (told,) = [note for note in data.notes if "sub-folders" in note]
     assert told == (
-        "train: 3 images lie in 1 sub-folders of class folders (images/b/night/deep) and are read as images of "
-        "that class"
+        "train: 3 images lie in 1 sub-folders of class folders (images/b/night/deep) and are read as images "
+        "of that class"
     )
 
 
