@@ -8,6 +8,7 @@
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -103,24 +104,29 @@ def published_classes(published: dict[str, Any], ours: list[str]) -> list[str] |
     if not subset:
         return None
     known: Any = ImageNetInfo(subset)
-    owners: dict[str, set[int]] = defaultdict(set)
-    names = []
-    for index, (wordnet, words) in enumerate(
-        zip(known.label_names(), known.label_descriptions(), strict=True)
-    ):
-        parts = [word.strip() for word in words.split(",")]
-        for name in (wordnet, words, *parts):
-            owners[folded(name)].add(index)
-        names.append(parts[0])
-    ids = known.label_names()
-    for index, name in enumerate(names):
-        if len(owners[folded(name)]) > 1:
-            names[index] = f"{name} ({ids[index]})"
+    ids, whole = known.label_names(), known.label_descriptions()
+    words = [[word.strip() for word in one.split(",")] for one in whole]
+    by_whole, by_word = _owners(zip(ids, whole, strict=True)), _owners(words)
+    names = [
+        first if len(by_word[folded(first)]) == 1 else f"{first} ({wordnet})"
+        for wordnet, (first, *_) in zip(ids, words, strict=True)
+    ]
     for name in ours:
-        found = owners.get(folded(name), set())
-        if len(found) == 1:
-            names[found.pop()] = name
+        for owners in (by_whole, by_word):  # "maillot" is all of one class, and a word of another
+            found = owners.get(folded(name), [])
+            if len(found) == 1:
+                names[found[0]] = name
+                break
     return names
+
+
+def _owners(spellings: Iterable[Iterable[str]]) -> dict[str, list[int]]:
+    """Which classes each spelling may mean; each class has some."""
+    owners: dict[str, list[int]] = defaultdict(list)
+    for index, each in enumerate(spellings):
+        for name in dict.fromkeys(map(folded, each)):
+            owners[name].append(index)
+    return owners
 
 
 def _published(name: str, options: dict[str, Any]) -> dict[str, Any]:

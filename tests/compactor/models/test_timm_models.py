@@ -9,8 +9,10 @@ from safetensors.torch import save_file
 
 from compactor.models.build import build_model
 from compactor.models.timm_models import published_classes
+from compactor.propose.models import Named
 from compactor.recipe.spec import ModelSpec
 from compactor.records import IMAGES, DataInfo, ImageInfo
+from compactor.release.model_info import class_names
 from compactor_runtimes.errors import UsageError
 
 
@@ -77,12 +79,18 @@ CONFIG = timm.get_pretrained_cfg("resnet10t").to_dict()
         (["0", "1"], 0, "tench"),
         (["crane", "x"], 134, "crane (n02012849)"),  # a bird and a machine: which is meant is not known
         (["n02012849", "x"], 134, "n02012849"),
+        (["maillot", "x"], 638, "maillot"),  # all of one class's words, and one of another's
     ],
 )
 def test_published_classes_are_written_as_the_data_write_them(ours, place, name):
     found = published_classes(CONFIG, ours)
     assert found is not None
     assert (len(found), len(set(found)), found[place]) == (1000, 1000, name)
+
+
+def test_the_names_that_an_export_without_data_gives_are_the_published_ones():
+    names = class_names(Named("timm:resnet10t"), 1000)
+    assert published_classes(CONFIG, names) == names
 
 
 def test_heads_that_are_no_imagenets_have_no_names():
