@@ -110,6 +110,19 @@ def test_copies_are_counted_within_a_set_and_across_splits(root):
     assert "1 of 3 report images are in train or select too" in look(split).problems
 
 
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_where_too_much_would_be_read_that_is_said(kind, root, tmp_path, monkeypatch):
+    path = root
+    if kind == "table":
+        content = (root / "a" / "3.png").read_bytes()
+        pq.write_table(pa.table({"image": [content] * 12, "label": [0, 1] * 6}), tmp_path / "t.parquet")
+        path = tmp_path / "t.parquet"
+    monkeypatch.setattr("compactor.data.survey_images.LARGEST_HASHED_BYTES", 100)
+    assert any(
+        problem.startswith("copies are not looked for before the run") for problem in look(path).problems
+    )
+
+
 def test_copies_in_tables_are_counted(tmp_path):
     def png(value):
         stream = io.BytesIO()
