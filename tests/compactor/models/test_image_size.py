@@ -30,9 +30,9 @@ class Fixed(nn.Module):
     [
         (6, (6, 6), None, None),
         (6, (6, 6), 9, None),  # what fits is not resized, whatever a configuration says
-        (6, (4, 9), 6, (6, 6)),
-        (8, (4, 9), (8, 6), (8, 6)),
-        (8, (4, 9), [8, 6], (8, 6)),
+        (6, (4, 7), 6, (6, 6)),
+        (8, (4, 7), (8, 6), (8, 6)),
+        (8, (4, 7), [8, 6], (8, 6)),
     ],
 )
 def test_the_own_size_is_taken_where_the_datas_is_not(height, image, own, taken):
@@ -42,9 +42,9 @@ def test_the_own_size_is_taken_where_the_datas_is_not(height, image, own, taken)
 @pytest.mark.parametrize("own", [None, 7, (6,), "6"])
 def test_what_takes_neither_is_refused_with_the_reason(own):
     with pytest.raises(
-        UsageError, match=r"model x: takes no images of 4 x 9 pixels \(mat1 .*\); set data.image_size"
+        UsageError, match=r"model x: takes no images of 4 x 7 pixels \(mat1 .*\); set data.image_size"
     ):
-        size_taken(Fixed(), ImageInfo(4, 9, 3), own, where="model x")
+        size_taken(Fixed(), ImageInfo(4, 7, 3), own, where="model x")
 
 
 def test_trying_changes_nothing():
@@ -52,7 +52,7 @@ def test_trying_changes_nothing():
     module.norm.eval()
     before = {key: value.clone() for key, value in module.state_dict().items()}
     state = torch.get_rng_state()
-    size_taken(module, ImageInfo(4, 9, 3), 6, where="model x")
+    size_taken(module, ImageInfo(4, 7, 3), 6, where="model x")
     assert torch.equal(torch.get_rng_state(), state)
     assert (module.training, module.norm.training, module.head.training) == (True, False, True)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
