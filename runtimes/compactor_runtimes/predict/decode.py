@@ -41,6 +41,7 @@ FORMATS = {
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 READ = "PNG, JPEG, WebP, BMP, GIF, TIFF or PPM"
+JPEG = b"\xff\xd8\xff"  # how every such file begins
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap height and width
 
 
@@ -92,6 +93,8 @@ def count_frames(raw: "str | Path | bytes") -> int:
     Raises:
         UsageError: see `decode_image`.
     """
+    if isinstance(raw, bytes) and raw.startswith(JPEG):  # most images; to open them once more takes time
+        return 1
     with _opened(raw, _shown(raw)) as image:
         return 1 if image.format in ("JPEG", "MPO") else int(getattr(image, "n_frames", 1))
 

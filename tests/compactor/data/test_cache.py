@@ -10,7 +10,7 @@ from PIL import Image
 from compactor.data.cache import IMAGES_PER_JOB, Opening, image_steps, store
 from compactor.data.image_folder import open_folder
 from compactor.records import DataInfo, ImageInfo
-from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
+from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, Resize
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.images import to_uint8
 from tests.file_modes import EXPECTED, modes, umask
@@ -152,6 +152,21 @@ def test_bundle_steps_give_the_stored_pixels(tmp_path):
     whole = fill(tmp_path / "set", tmp_path, steps=steps[:1])
     info = DataInfo("image-classification", {"label": []}, ImageInfo(*whole.inputs.shape[1:]))
     assert (to_uint8(path, image_steps(info)) == whole.inputs[0]).all()
+
+
+@pytest.mark.parametrize("stored", [(48, 32), (32, 48), (480, 640)])
+@pytest.mark.parametrize("size", [(640, 480), (48, 64), (300, 300), (484, 644), (10, 90), (90, 10), (1, 1)])
+def test_images_of_every_shape_fit_bundles_of_every_shape(stored, size):
+    info = DataInfo("image-classification", {"label": []}, ImageInfo(*stored, 3))
+    steps = image_steps(info)
+    assert steps[1:] == [
+        Cover(height=stored[0], width=stored[1]),
+        CenterCrop(height=stored[0], width=stored[1]),
+    ]
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert to_uint8(image, steps).shape == (*stored, 3)
+    own = np.random.default_rng(1).integers(0, 256, (*stored, 3), dtype=np.uint8)
+    assert np.array_equal(to_uint8(own, steps), own)
 
 
 def test_a_thinned_source_decodes_evenly_spread_rows_only(folder, tmp_path):
