@@ -60,9 +60,7 @@ class Labels:
             more = ", ..." if len(self.classes) > SHOWN else ""
             said.append(f"labels are class numbers: {pairs}{more}")
         elif self.are_written_numbers:
-            said.append(
-                f"labels are integers that do not run from 0, so they are names: {shown(self.classes)}"
-            )
+            said.append(f"labels are integers that do not run from 0, so they are names: {shown(self.classes)}")
         if len(self.absent) and len(self.absent) < len(self.classes):
             said.append(f"no row has {shown(self.absent)} of the {len(self.classes)} classes")
         return said
