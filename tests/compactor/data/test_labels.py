@@ -52,10 +52,7 @@ def test_without_stated_classes_labels_are_numbers_only_where_they_run_from_0_wi
     ],
 )
 def test_stated_classes_are_names_first_and_numbers_only_where_none_is_an_integer(written, stated, values):
-    assert read(written, stated, numbers_of=stated) == (
-        values,
-        stated if stated[0] != "cafe\u0301" else ["caf\u00e9"],
-    )
+    assert read(written, stated, numbers_of=stated) == (values, stated if stated[0] != "cafe\u0301" else ["caf\u00e9"])
 
 
 @pytest.mark.parametrize(
