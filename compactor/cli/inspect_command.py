@@ -125,7 +125,7 @@ def _pre(pre: "Pre") -> str:
 
 
 def _step(step: "ImageStep") -> str:
-    from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
+    from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, Resize
 
     match step:
         case DecodeImage():
@@ -133,6 +133,8 @@ def _step(step: "ImageStep") -> str:
         case Resize():
             size = f"{step.size} x {step.size}" if step.kind == "exact" else f"a short side of {step.size}"
             return f"resize to {size} ({step.interpolation})"
+        case Cover():
+            return f"resize until {step.height} x {step.width} is covered ({step.interpolation})"
         case CenterCrop():
             return f"cut the central {step.height} x {step.width}"
         case _:

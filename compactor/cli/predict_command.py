@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from compactor_runtimes.errors import InputError, UsageError
 
+if TYPE_CHECKING:
     from compactor_runtimes.predict.answers import Answer
+    from compactor_runtimes.predict.model import Model
+
+ONE_TRY = 64  # inputs that are answered together; after a bad one among them each is asked for itself
 
 
 @click.command("predict")
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--runtime", help="What computes it, as ort-cpu or openvino; absent: the artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
 @click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
+@click.option("--skip-bad", is_flag=True, help="Go on after an input that cannot be read; exit code 2 then.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all probabilities.")
 def command(
     bundle: Path,
@@ -26,13 +30,18 @@ def command(
     runtime: str | None,
     threads: int | None,
     trust: bool,
+    skip_bad: bool,
     as_json: bool,
 ) -> None:
     """Answer for images or texts with a bundle; needs no torch.
 
-    For a bundle that takes images, INPUT is an image file. For one that takes texts, INPUT is the text
-    itself, and - reads one text a line from standard input. A classifier prints input, label and confidence,
-    and each slot of a text as name[start:end]=value; an embedding model prints its vectors as JSON.
+    For a bundle that takes images, INPUT is an image file, or a folder, whose images are read at any depth,
+    in the order of their names. For one that takes texts, INPUT is the text itself, and - reads one text a
+    line from standard input. A classifier prints input, label and confidence, and each slot of a text as
+    name[start:end]=value; an embedding model prints its vectors as JSON.
+
+    An input that cannot be read stops the command, which names it. With --skip-bad it is named on standard
+    error (with --json as an entry with "error"), the others are answered, and the exit code is 2.
 
     \b
     compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/*.png
@@ -44,14 +53,80 @@ def command(
 
     with load(bundle, artifact=artifact, runtime=runtime, threads=threads, trust=trust) as model:
         takes, decode = model.takes, model.decode
-        given = _with_lines(inputs) if takes == "text" else list(inputs)
-        answers: Sequence[Answer] = model.predict(given)
-    if as_json or (answers and not decode.fits_a_line):
-        emit_json([{takes: one, **decode.fields(answer)} for one, answer in zip(given, answers, strict=True)])
-        return
-    for one, answer in zip(given, answers, strict=True):
-        shown = " ".join(one.split()) if takes == "text" else one
-        click.echo("\t".join([shown, *decode.cells(answer)]))
+        given = _with_lines(inputs) if takes == "text" else _with_files(inputs)
+        answers = _answers(model, given, skip_bad=skip_bad)
+    answered = [
+        (one, answer) for one, answer in zip(given, answers, strict=True) if not isinstance(answer, str)
+    ]
+    if as_json or (answered and not decode.fits_a_line):
+        emit_json(
+            [
+                {takes: one, **({"error": answer} if isinstance(answer, str) else decode.fields(answer))}
+                for one, answer in zip(given, answers, strict=True)
+            ]
+        )
+    else:
+        for one, found in answered:
+            shown = " ".join(one.split()) if takes == "text" else one
+            click.echo("\t".join([shown, *decode.cells(found)]))
+    if len(answered) < len(given):
+        for index, answer in enumerate(answers):
+            if isinstance(answer, str):
+                click.echo(f"skipped: input number {index} (from 0): {' '.join(answer.split())}", err=True)
+        click.echo(f"{len(given) - len(answered):,} of {len(given):,} inputs skipped", err=True)
+        click.get_current_context().exit(UsageError.exit_code)
+
+
+def _answers(model: "Model", given: list[str], *, skip_bad: bool) -> "list[Answer | str]":
+    """Answer all inputs; with `skip_bad` a bad one's place holds what is wrong with it."""
+    if not skip_bad:
+        try:
+            return list(model.predict(given))
+        except InputError as error:
+            if len(given) == 1:
+                raise UsageError(error.reason) from error
+            raise
+    answers: list[Answer | str] = []
+    for start in range(0, len(given), ONE_TRY):
+        part = given[start : start + ONE_TRY]
+        try:
+            answers += model.predict(part)
+        except UsageError:
+            answers += [_answer_or_reason(model, one) for one in part]
+    return answers
+
+
+def _answer_or_reason(model: "Model", one: str) -> "Answer | str":
+    try:
+        return model.predict(one)
+    except UsageError as error:
+        return str(error)
+
+
+def _with_files(inputs: tuple[str, ...]) -> list[str]:
+    """Replace each folder by its images, and say on standard error how many these are and what is no image.
+
+    Raises:
+        UsageError: a folder without an image, or one that cannot be read.
+    """
+    from compactor.data.folder_contents import contents_of
+    from compactor_runtimes.predict.decode import READ
+
+    given: list[str] = []
+    for one in inputs:
+        if not Path(one).is_dir():
+            given.append(one)
+            continue
+        found = contents_of(Path(one))
+        if not found.images:
+            raise UsageError(
+                f"{one}: holds no image ({READ}){found.instead()}; give image files or a folder of them"
+            )
+        left_out = f", {len(found.others):,} other files left out" if found.others else ""
+        hidden = f", {found.hidden_images:,} hidden images left out" if found.hidden_images else ""
+        click.echo(f"{one}: {len(found.images):,} images{left_out}{hidden}", err=True)
+        given.extend(map(str, found.images))
+    return given
 
 
 def _with_lines(inputs: tuple[str, ...]) -> list[str]:

@@ -1,6 +1,6 @@
 """Decode a source of images once into a memory-mapped uint8 array, and find it again by digest.
 
-Layout: `<root>/data/<digest>/{images.npy, labels.npy, meta.json}`, root being the argument,
+Layout: `<root>/data/<digest>/{images.npy, labels.npy, digests.npy, meta.json}`, root being the argument,
 `$COMPACTOR_CACHE` or `~/.cache/compactor`. A folder appears by one rename, so concurrent writers only waste
 work; one without a readable meta.json is made again.
 """
@@ -21,13 +21,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.copies import pixel_digests
 from compactor.data.few_rows import handful
 from compactor.data.labels import Labels
 from compactor.data.spec import DataSpec
 from compactor.records import DataInfo
-from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImageStep, Resize
+from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, ImageStep, Resize
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import new_folder, writing
+from compactor_runtimes.predict.decode import count_frames
 from compactor_runtimes.predict.images import to_uint8
 
 FORMAT = 1
@@ -61,7 +63,7 @@ class Stored:
 
     `labels` int64 [N] are -100 where there is none; `digest` identifies contents, labels and class names.
     `words` int64 [N, W] are labels of words, where there are any. `notes` say what was read otherwise than
-    one might think, or not at all.
+    one might think, or not at all. `digests` uint64 [N] are equal for equal images; of texts there are none.
     """
 
     inputs: NDArray[Any]
@@ -70,6 +72,16 @@ class Stored:
     digest: str
     words: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    digests: NDArray[np.uint64] | None = None
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some decoded images uint8 [n, H, W, C], and how many of their files hold more images than the first."""
+
+    images: NDArray[np.uint8]
+    digests: NDArray[np.uint64]
+    with_more: int
 
 
 class Source(Protocol):
@@ -107,7 +119,8 @@ def image_steps(info: DataInfo) -> list[ImageStep]:
     """Steps (without ToFloat) by which any raw image becomes one like those stored: the `pre` of a bundle.
 
     For the images of the data set itself they give exactly the stored pixels: resizing to the size that an
-    image has changes nothing.
+    image has changes nothing. Any other image is resized until it covers the stored size, and its centre is
+    cut.
 
     Raises:
         UsageError: the data set has no images.
@@ -117,7 +130,7 @@ def image_steps(info: DataInfo) -> list[ImageStep]:
     height, width = info.image.height, info.image.width
     return [
         DecodeImage(mode="L" if info.image.channels == 1 else "RGB"),
-        Resize(size=min(height, width)),
+        Resize(size=height) if height == width else Cover(height=height, width=width),
         CenterCrop(height=height, width=width),
     ]
 
@@ -138,7 +151,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
     folder = cache_root(opening.cache) / "data" / digest
     found = _read(folder, digest)
     if found is not None:
-        return replace(found, notes=notes)
+        return replace(found, notes=(*notes, *found.notes))
     try:
         with writing(folder.parent, INSTEAD):
             temporary = new_folder(folder.parent, f".{digest[:16]}.")
@@ -153,7 +166,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
         shutil.rmtree(temporary, ignore_errors=True)
     found = _read(folder, digest)
     assert found is not None, f"{folder} cannot be read although it has just been written"
-    return replace(found, notes=notes)
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def cache_root(cache: Path | None) -> Path:
@@ -168,10 +181,12 @@ def _read(folder: Path, digest: str) -> Stored | None:
         meta = json.loads((folder / "meta.json").read_text())
         images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
-        whole = (
-            list(images.shape) == meta["shape"] and images.dtype == np.uint8 and len(labels) == len(images)
-        )
-        return Stored(images, labels, meta["classes"], digest) if whole else None
+        digests = np.load(folder / "digests.npy", allow_pickle=False)
+        shape = meta["shape"]
+        whole = list(images.shape) == shape and images.dtype == np.uint8
+        if not whole or not len(labels) == len(digests) == len(images):
+            return None
+        return Stored(images, labels, meta["classes"], digest, None, tuple(meta["notes"]), digests)
     except (OSError, ValueError, KeyError, EOFError):
         return None
 
@@ -186,6 +201,7 @@ def _write(
     if first is None:
         raise UsageError(f"{source.name}: holds no image, expected at least one")
     shape = _decode(first, steps).shape
+    digests, with_more = [], 0
     # Plain writes, not a writable memory map: a full disk then is an OSError instead of a SIGBUS.
     with (folder / "images.npy").open("wb") as file:
         with writing(folder.parent, INSTEAD):
@@ -195,18 +211,26 @@ def _write(
         done = 0
         for block in _decode_all(_with_first(first, items), steps, first[0], shape):
             with writing(folder.parent, INSTEAD):
-                file.write(block.tobytes())
+                file.write(block.images.tobytes())
                 file.flush()
-            done += len(block)
+            done += len(block.images)
+            digests.append(block.digests)
+            with_more += block.with_more
             if progress is not None:
                 progress(done, total)
     if done != total:
         raise UsageError(
             f"{source.name}: {done} images but {total} labels found, expected one label an image"
         )
-    meta = {"shape": [total, *shape], "classes": labels.classes, "made_from": key}
+    notes = []
+    if with_more:
+        notes.append(
+            f"{with_more:,} of {total:,} files hold several images (frames or pages): the first is read"
+        )
+    meta = {"shape": [total, *shape], "classes": labels.classes, "notes": notes, "made_from": key}
     with writing(folder.parent, INSTEAD):
         np.save(folder / "labels.npy", labels.values, allow_pickle=False)
+        np.save(folder / "digests.npy", np.concatenate(digests), allow_pickle=False)
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
@@ -227,10 +251,10 @@ def _decode(item: Item, steps: list[ImageStep]) -> NDArray[np.uint8]:
 
 def _decode_all(
     items: Iterator[Item], steps: list[ImageStep], first_name: str, shape: tuple[int, ...]
-) -> Iterator[NDArray[np.uint8]]:
+) -> Iterator[_Block]:
     """Decode in threads (PIL releases the GIL), a bounded number of jobs ahead, and yield blocks in order."""
 
-    def decode_block(block: list[Item]) -> NDArray[np.uint8]:
+    def decode_block(block: list[Item]) -> _Block:
         pixels = np.empty((len(block), *shape), dtype=np.uint8)
         for index, item in enumerate(block):
             image = _decode(item, steps)
@@ -240,10 +264,10 @@ def _decode_all(
                     f"{list(shape)}, expected one size; set data.image_size"
                 )
             pixels[index] = image
-        return pixels
+        return _Block(pixels, pixel_digests(pixels), sum(count_frames(raw) > 1 for _, raw in block))
 
     workers = len(os.sched_getaffinity(0))
-    pending: deque[Future[NDArray[np.uint8]]] = deque()
+    pending: deque[Future[_Block]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             while block := list(islice(items, IMAGES_PER_JOB)):

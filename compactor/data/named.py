@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Opening, Stored, decode_steps
+from compactor.data.copies import pixel_digests
 from compactor.data.datasets import open_files
 from compactor.data.few_rows import handful
 from compactor.data.find_files import locate_published
@@ -67,7 +68,8 @@ def load_digits(spec: DataSpec, opening: Opening) -> Dataset:
     digest = hashlib.sha256(
         f"digits 1 {images.shape}\n".encode() + images.tobytes() + labels.astype("<i8").tobytes()
     )
-    stored = Stored(images, labels, [str(digit) for digit in range(10)], digest.hexdigest())
+    names = [str(digit) for digit in range(10)]
+    stored = Stored(images, labels, names, digest.hexdigest(), digests=pixel_digests(images))
     return build_dataset(
         spec,
         {"train": stored},

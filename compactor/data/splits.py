@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
+from compactor.data.copies import copies_told
 from compactor.data.few_rows import balanced_quota
 from compactor.data.spec import DataSpec, SplitName
 from compactor.records import IMAGES, LABEL, DataInfo, ImageInfo, TextInfo, head_at, heads_of
@@ -205,8 +206,20 @@ def build_dataset(
         | ({"unseen": words.unseen} if words else {}),
     )
     notes = tuple(f"{name}: {note}" for name, source in stored.items() for note in source.notes)
+    notes += tuple(_copies(splits, stored))
     parts = splits["train"], splits["select"], splits["report"]
     return Dataset(info.task, *parts, info, digest.hexdigest(), notes)
+
+
+def _copies(splits: dict[SplitName, Split], stored: dict[SplitName, Stored]) -> list[str]:
+    """Say which images occur twice; of texts nothing is known here."""
+    found: dict[SplitName, tuple[NDArray[np.uint64], NDArray[np.int64]]] = {}
+    for name, split in splits.items():
+        source = stored.get(name, stored["train"])
+        if source.digests is None:
+            return []
+        found[name] = source.digests[split.rows], source.labels[split.rows]
+    return copies_told(found)
 
 
 def _cut(

@@ -4,9 +4,7 @@ Reads labels whole and a few hundred images; decodes nothing into the cache.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -15,15 +13,14 @@ import numpy as np
 
 from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
-from compactor.data.few_rows import spread_rows
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, select_count
+from compactor.data.survey_images import look_at_images, some
 from compactor.data.table_source import TableSource
 from compactor.data.texts import text_source
 from compactor.records import reads_images
-from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.errors import UsageError
 
-LOOKED_AT = 200  # images whose size is read
 FEW = 10  # rows of a class from which on it can be split and learnt at all
 
 
@@ -75,7 +72,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
     problems = _label_problems(counts, unlabelled, total)
     sizes = None
     if images:
-        sizes, found_problems = _sizes(sources, spec)
+        sizes, found_problems = look_at_images(sources, spec)
         problems += found_problems
     else:
         problems += _repeats(sources)
@@ -120,44 +117,12 @@ def _label_problems(counts: "Counter[str]", unlabelled: int, total: int) -> list
     empty = [name for name, many in counts.items() if many == 0]
     few = [name for name, many in counts.items() if 0 < many < FEW]
     if empty:
-        problems.append(f"{len(empty)} classes have no row ({_some(empty)})")
+        problems.append(f"{len(empty)} classes have no row ({some(empty)})")
     if few:
-        problems.append(f"{len(few)} classes have fewer than {FEW} rows ({_some(few)})")
+        problems.append(f"{len(few)} classes have fewer than {FEW} rows ({some(few)})")
     if unlabelled:
         problems.append(f"{unlabelled:,} of {total:,} rows have no label")
     return problems
-
-
-def _sizes(sources: dict[SplitName, Source], spec: DataSpec) -> tuple[tuple[int, int, int, int], list[str]]:
-    """Sizes of a few hundred evenly spread images, from their headers."""
-    with needs_extra("image"):
-        from PIL import Image
-    seen: list[tuple[int, int]] = []
-    broken: list[str] = []
-    for source in sources.values():
-        for name, raw in _some_items(source, LOOKED_AT // len(sources)):
-            try:
-                with Image.open(BytesIO(raw) if isinstance(raw, bytes) else raw) as image:
-                    seen.append((image.height, image.width))
-            except (OSError, ValueError, SyntaxError):
-                broken.append(name)
-    if not seen:
-        raise UsageError(
-            f"{next(iter(sources.values())).name}: holds no readable image, expected at least one"
-        )
-    heights, widths = zip(*seen, strict=True)
-    sizes = (min(heights), min(widths), max(heights), max(widths))
-    problems = [f"{len(broken)} of the images looked at cannot be read ({_some(broken)})"] if broken else []
-    if len(set(seen)) > 1 and spec.image_size is None:
-        problems.append(
-            f"images differ in size ({sizes[0]} x {sizes[1]} to {sizes[2]} x {sizes[3]}, height x width): "
-            f"set image_size, for example {min(sizes[0], sizes[1])}"
-        )
-    return sizes, problems
-
-
-def _some_items(source: Source, count: int) -> Iterator[tuple[str, bytes | Path]]:
-    return source.thinned(spread_rows(len(source.labels().values), count)).items()
 
 
 def _repeats(sources: dict[SplitName, Source]) -> list[str]:
@@ -171,7 +136,3 @@ def _repeats(sources: dict[SplitName, Source]) -> list[str]:
     repeated = sum(text in known for text in texts["report"])
     rows = f"{repeated:,} of {len(texts['report']):,}"
     return [f"{rows} report texts are in train or select too"] if repeated else []
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

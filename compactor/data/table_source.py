@@ -1,6 +1,7 @@
 """Tables as a source: parquet, CSV and JSONL files with images or texts in one column, labels in another."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -216,11 +217,14 @@ def _is_parquet(path: Path) -> bool:
 
 
 def _beside(table: Path, name: str, where: str) -> Path:
-    """Resolve an image's path, which must stay inside the table's folder."""
+    """The path of an image, whose name must lie inside the table's folder; what is there may be a link."""
     root = table.parent.resolve()
-    path = (root / name).resolve()
+    path = Path(os.path.normpath(root / name))
     if not path.is_relative_to(root):
-        raise UsageError(f"{where}: {name} leaves the folder of the table; put the images into it")
+        raise UsageError(
+            f"{where}: {name} leaves the folder of the table; put the images into it, or links to them"
+        )
     if not path.is_file():
-        raise UsageError(f"{where}: {path} does not exist; correct the path, it is relative to the table")
+        what = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise UsageError(f"{where}: {path} {what}; correct the path, it is relative to the table")
     return path

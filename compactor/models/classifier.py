@@ -50,6 +50,12 @@ class ImageClassifier(Student):
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
         self.info, self.image_size = info, image_size
         self.size = backbone.size if image_size is None else (image_size, image_size)
+        height, width = self.image.height, self.image.width
+        if self.size not in (None, (height, width)):
+            assert self.size is not None
+            self.size_note = (
+                f"it resizes images of {height} x {width} pixels to {self.size[0]} x {self.size[1]} within"
+            )
 
     @property
     def image(self) -> ImageInfo:

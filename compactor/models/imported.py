@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compactor.models.classifier import Backbone
+from compactor.models.image_size import size_taken
 from compactor.models.joint import needs_states
 from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.records import DataInfo
@@ -55,6 +56,8 @@ def build(
         raise UsageError(f"model module:{name}: returned {type(module).__name__}, expected a torch.nn.Module")
     if info.text is not None:
         return TextBackbone(module, _width(name, module, info))
+    assert info.image is not None
+    size_taken(module, info.image, None, where=f"model module:{name}")  # refused here, not while it trains
     return Backbone(module, [0.0] * info.channels, [1.0] * info.channels)
 
 

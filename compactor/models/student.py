@@ -18,13 +18,15 @@ class Student(nn.Module):
 
     forward(**inputs) returns {head: logits, or vectors}. `untrained` names the weights that
     `weights: pretrained` did not bring and that are therefore random, such as a new head's. `declared` are
-    the features that its family knows of. `class_note` says how its classes became the data's, for people.
+    the features that its family knows of. `class_note` says how its classes became the data's, `size_note`
+    how images become its size, for people.
     """
 
     backbone: nn.Module
     info: DataInfo
     untrained: Sequence[str] = ()
     class_note: str = ""
+    size_note: str = ""
     declared: Mapping[str, Feature] = {}
 
     @property

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from compactor.data.image_folder import SUFFIXES
 from compactor.data.table_files import tables_in
 from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.predict.decode import SUFFIXES
 
 PEEKED_ROWS = 1_000
 LABELS = ("label", "labels", "class", "category", "intent", "target")

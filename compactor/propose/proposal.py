@@ -5,6 +5,7 @@ from pathlib import Path
 
 from compactor.propose.data import Found, Wishes, find_data
 from compactor.propose.document import to_recipe
+from compactor.propose.image_sizes import only_size
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, classes_of, fits, made_ready
 from compactor.records import IMAGES, TEXTS, VECTORS
@@ -181,13 +182,21 @@ def _with_size(found: Found, roles: Roles, notes: list[str]) -> Found:
     low_h, low_w, high_h, high_w = found.survey.sizes
     smallest = min(low_h, low_w)
     differ = (low_h, low_w) != (high_h, high_w)
-    if not differ and smallest <= LARGEST_SIDE:
-        return found
-    usual = CIFAR_SIDE if roles.student.family == "cifar" else USUAL_SIDE
-    side = max(min(smallest, usual), CIFAR_SIDE)
+    side = None
+    if differ or smallest > LARGEST_SIDE:
+        usual = CIFAR_SIDE if roles.student.family == "cifar" else USUAL_SIDE
+        side = max(min(smallest, usual), CIFAR_SIDE)
+    only = only_size(roles.student, *((side, side) if side else (low_h, low_w)))
     sizes = f"{low_h} x {low_w} to {high_h} x {high_w}" if differ else f"{low_h} x {low_w}"
-    notes.append(f"images are {sizes} pixels: image_size {side} cuts them all to {side} x {side}")
-    return replace(found, keys=found.keys | {"image_size": side})
+    if only is not None and only[0] == only[1]:
+        side = only[0]
+        notes.append(
+            f"student {roles.student.model} takes images of {side} x {side} pixels alone, these are {sizes}: "
+            f"image_size {side} resizes and cuts them all to that"
+        )
+    elif side is not None:
+        notes.append(f"images are {sizes} pixels: image_size {side} cuts them all to {side} x {side}")
+    return found if side is None else replace(found, keys=found.keys | {"image_size": side})
 
 
 def _with_classes(found: Found, roles: Roles, wished: list[str] | int | None, notes: list[str]) -> Found:

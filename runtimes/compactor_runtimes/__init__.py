@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compactor_runtimes.errors import (
         AccuracyGateError,
         CompactorError,
+        InputError,
         IntegrityError,
         InterruptedRun,
         MissingDependency,
@@ -36,6 +37,7 @@ __all__ = [
     "AccuracyGateError",
     "CompactorError",
     "Embedding",
+    "InputError",
     "IntegrityError",
     "InterruptedRun",
     "MissingDependency",

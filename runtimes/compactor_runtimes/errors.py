@@ -19,6 +19,15 @@ class UsageError(CompactorError, ValueError):
     exit_code = 2
 
 
+class InputError(UsageError):
+    """One input of several cannot be used; `index` is its place among them, counted from 0."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        """Name the place and what is wrong there."""
+        self.index, self.reason = index, reason
+        super().__init__(f"input number {index} (from 0): {reason}")
+
+
 class NumericGateError(CompactorError):
     """An artifact's numbers differ from its reference by more than the stated limit."""
 

@@ -19,6 +19,7 @@ from compactor.models.hf.source import (
     require_one_of_many,
     saved_config,
 )
+from compactor.models.image_size import size_taken
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 
@@ -73,11 +74,16 @@ def build_image_classifier(
         )
     fresh = draw_head(loaded) if renew else []
     mean, std = _normalisation(source.folder)
+    assert info.image is not None
+    module = HfImageClassifier(loaded.model)
     return Backbone(
-        HfImageClassifier(loaded.model),
+        module,
         mean[: info.channels],
         std[: info.channels],
         untrained=fresh,
+        size=size_taken(
+            module, info.image, getattr(config, "image_size", None), where=f"model {source.model}"
+        ),
         classes=classes,
         renewed=None
         if classes is None

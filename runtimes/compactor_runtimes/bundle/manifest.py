@@ -167,7 +167,10 @@ class Component(Record, frozen=True):
 
 
 class DecodeImage(Record, frozen=True, tag="decode-image"):
-    """Read PNG/JPEG/WebP bytes (or take a uint8 array) to uint8 [height, width, channels]."""
+    """Read an image file's bytes (or take a uint8 array) to uint8 [height, width, channels], upright.
+
+    The formats are those of `predict/decode.py`.
+    """
 
     mode: Literal["RGB", "L"] = "RGB"
 
@@ -177,6 +180,14 @@ class Resize(Record, frozen=True, tag="resize"):
 
     size: int
     kind: Literal["short-side", "exact"] = "short-side"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+class Cover(Record, frozen=True, tag="cover"):
+    """Resize, keeping the aspect, to the smallest image that covers height x width."""
+
+    height: Annotated[int, Meta(ge=1)]
+    width: Annotated[int, Meta(ge=1)]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
 
@@ -193,7 +204,7 @@ class ToFloat(Record, frozen=True, tag="to-float"):
     scale: float = 1 / 255
 
 
-ImageStep = DecodeImage | Resize | CenterCrop | ToFloat
+ImageStep = DecodeImage | Resize | Cover | CenterCrop | ToFloat
 
 
 class ImagePre(Record, frozen=True, tag="image"):

@@ -11,7 +11,16 @@ from math import nan
 from pathlib import Path
 
 from compactor_runtimes.backends import Runtime
-from compactor_runtimes.bundle.manifest import Artifact, ImagePre, Manifest, Pre, Resize, TextPre, ToFloat
+from compactor_runtimes.bundle.manifest import (
+    Artifact,
+    Cover,
+    ImagePre,
+    Manifest,
+    Pre,
+    Resize,
+    TextPre,
+    ToFloat,
+)
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.golden.batches import check_batches
 from compactor_runtimes.golden.decoded import check_decoding
@@ -65,6 +74,6 @@ def check_artifact(runtime: Runtime, manifest: Manifest, artifact: Artifact, cas
 
 
 def _preprocessing_limit(pre: Pre) -> float:
-    if not isinstance(pre, ImagePre) or not any(isinstance(step, Resize) for step in pre.steps):
+    if not isinstance(pre, ImagePre) or not any(isinstance(step, Resize | Cover) for step in pre.steps):
         return 0.0
     return 2 * next(step.scale for step in pre.steps if isinstance(step, ToFloat))

@@ -1,16 +1,15 @@
-"""Turn raw samples into the arrays that the graph expects; images on numpy and PIL alone, texts in `text.py`.
+"""Turn raw samples into the arrays that the graph expects; `decode.py` reads images, `text.py` texts.
 
 Training caches decode through the same `to_uint8`, so a model is served exactly the pixels it was trained on.
 """
 
-import struct
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from compactor_runtimes.bundle.manifest import (
     CenterCrop,
+    Cover,
     DecodeImage,
     ImagePre,
     ImageStep,
@@ -18,7 +17,8 @@ from compactor_runtimes.bundle.manifest import (
     Resize,
     ToFloat,
 )
-from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.errors import InputError, UsageError, needs_extra
+from compactor_runtimes.predict.decode import Raw, to_array, view_of
 from compactor_runtimes.predict.text import TextPipeline
 
 if TYPE_CHECKING:
@@ -27,29 +27,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
     Pixels: TypeAlias = NDArray[np.uint8]
-
-Mode = Literal["RGB", "L"]
-
-Raw: TypeAlias = "str | Path | bytes | PILImage | NDArray[Any]"
-"""A path, the bytes of an image file, a PIL image, or a uint8 array [H, W, C] ([H, W] for mode L)."""
-
-
-def decode_image(raw: Raw, mode: Mode) -> "Pixels":
-    """Decode one raw image to uint8 [H, W, C], C = 3 for RGB and 1 for L.
-
-    An array of the right mode is taken as it is, without PIL. Files are turned upright by their EXIF
-    orientation; transparency is dropped.
-
-    Raises:
-        UsageError: an unreadable, truncated, oversized or 16-bit image (the message names the file), or an
-            array of another type or shape.
-        MissingDependency: pillow is needed and not installed.
-    """
-    import numpy as np
-
-    if isinstance(raw, np.ndarray):
-        return _checked_array(raw, mode)
-    return _to_array(_open_image(raw, mode))
 
 
 def to_uint8(raw: Raw, steps: Sequence[ImageStep]) -> "Pixels":
@@ -62,20 +39,19 @@ def to_uint8(raw: Raw, steps: Sequence[ImageStep]) -> "Pixels":
         steps: `ImagePre.steps`, the first of which decodes.
 
     Raises:
-        UsageError: see `decode_image`; or the image is smaller than the crop.
+        UsageError: see `decode_image`; or the image is smaller than the crop, or too long and narrow.
     """
-    import numpy as np
-
     first = steps[0] if steps else None
     if not isinstance(first, DecodeImage):
         raise UsageError(f"image steps: got {first!r} first, expected decode-image; fix the list of steps")
-    view = _checked_array(raw, first.mode) if isinstance(raw, np.ndarray) else _open_image(raw, first.mode)
+    view = view_of(raw, first.mode)
+    found, shown = _size(view), str(raw) if isinstance(raw, str | Path) else "image"
     for step in steps:
-        if isinstance(step, Resize):
-            view = _resize(view, step)
+        if isinstance(step, Resize | Cover):
+            view = _resized(view, _target(_size(view), step), step, f"{shown}: {_by(found)} pixels")
         elif isinstance(step, CenterCrop):
-            view = _center_crop(_to_array(view), step)
-    return _to_array(view)
+            view = _center_crop(to_array(view), step, found, shown)
+    return to_array(view)
 
 
 class ImagePipeline:
@@ -96,7 +72,8 @@ class ImagePipeline:
             raise UsageError(f"image steps of {pre.input!r}: expected decode-image first and to-float last")
         if any(isinstance(step, DecodeImage | ToFloat) for step in inner):
             raise UsageError(
-                f"image steps of {pre.input!r}: expected only resize and center-crop between first and last"
+                f"image steps of {pre.input!r}: expected only resize, cover and center-crop between first "
+                "and last"
             )
         self.input = pre.input
         self._steps = tuple(steps)
@@ -110,13 +87,14 @@ class ImagePipeline:
         """Turn raw images into one float32 batch [B, C, H, W].
 
         Raises:
-            UsageError: no image, an unreadable one, or images of different sizes after the steps.
+            InputError: an unreadable image, by its place among them.
+            UsageError: no image, or images of different sizes after the steps.
         """
         import numpy as np
 
         if not len(raws):
             raise UsageError("images: got none, expected at least one")
-        pixels = [to_uint8(raw, self._steps) for raw in raws]
+        pixels = [_numbered(raw, self._steps, index) for index, raw in enumerate(raws)]
         height, width, channels = shape = pixels[0].shape
         batch = np.empty((len(pixels), channels, height, width), np.float32)
         for index, image in enumerate(pixels):
@@ -152,106 +130,72 @@ def _named(pipeline: ImagePipeline) -> "Callable[[Sequence[Any]], dict[str, NDAr
     return lambda raws: {pipeline.input: pipeline(raws)}
 
 
-def _checked_array(raw: "NDArray[Any]", mode: Mode) -> "Pixels":
-    """Accept uint8 [H, W, C], or [H, W] for mode L."""
-    shape, channels = raw.shape, 3 if mode == "RGB" else 1
-    if raw.dtype == "uint8" and 0 not in shape:
-        if len(shape) == 3 and shape[2] == channels:
-            return raw
-        if len(shape) == 2 and mode == "L":
-            return raw[:, :, None]
-    either = " or [H, W]" if mode == "L" else ""
-    raise UsageError(
-        f"image array: got {raw.dtype} of shape {shape}, expected uint8 [H, W, {channels}]{either} for mode "
-        f"{mode}; convert it, or give a batch as [B, H, W, {channels}]"
-    )
-
-
-def _open_image(raw: Any, mode: Mode) -> "PILImage":
-    """Read an image file, its bytes or a PIL image into an upright PIL image of `mode`."""
-    with needs_extra("image"):
-        from PIL import Image
-
-    if isinstance(raw, str | Path):
-        shown = str(raw)
-    elif isinstance(raw, bytes | Image.Image):
-        shown = f"the given {'bytes' if isinstance(raw, bytes) else 'PIL image'}"
-    else:
-        raise UsageError(
-            f"image: got {type(raw).__name__}, expected a path, the bytes of an image file, a PIL image "
-            "or a uint8 array"
-        )
+def _numbered(raw: Raw, steps: Sequence[ImageStep], index: int) -> "Pixels":
     try:
-        if isinstance(raw, Image.Image):
-            return _converted(raw, mode)
-        with Image.open(BytesIO(raw) if isinstance(raw, bytes) else raw) as image:
-            return _converted(image, mode)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UsageError(
-            f"{shown}: too large an image to be safe ({error}); make it smaller first"
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:  # what PIL's readers raise
-        raise UsageError(
-            f"{shown}: cannot be read as an image ({error}); give a whole PNG, JPEG or WebP file"
-        ) from error
+        return to_uint8(raw, steps)
+    except UsageError as error:
+        raise InputError(index, str(error)) from error
 
 
-def _converted(image: "PILImage", mode: Mode) -> "PILImage":
-    from PIL import ExifTags, ImageOps
-
-    image.load()
-    if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        raise ValueError(
-            f"mode {image.mode}, expected 8 bits a channel"
-        )  # convert() would clip it without a word
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns when it drops a palette's transparency in one go
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _to_array(view: "PILImage | Pixels") -> "Pixels":
+def _size(view: "PILImage | Pixels") -> tuple[int, int]:
+    """Height and width."""
     import numpy as np
 
     if isinstance(view, np.ndarray):
-        return view
-    pixels: Pixels = np.asarray(view)
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+        return view.shape[0], view.shape[1]
+    return view.height, view.width
 
 
-def _resize(view: "PILImage | Pixels", step: Resize) -> "PILImage | Pixels":
-    """Resize with PIL's antialiasing filters; the long side is rounded down, as torchvision does."""
-    import numpy as np
-
-    if isinstance(view, np.ndarray):
-        height, width = view.shape[:2]
-    else:
-        width, height = view.size
+def _target(size: tuple[int, int], step: Resize | Cover) -> tuple[int, int]:
+    """Height and width after a step; the side that is not given is rounded down, as torchvision does."""
+    height, width = size
+    if isinstance(step, Cover):
+        if step.height * width >= step.width * height:
+            return step.height, step.height * width // height
+        return step.width * height // width, step.width
     if step.kind == "exact":
-        target = (step.size, step.size)
-    elif width <= height:
-        target = (step.size, int(step.size * height / width))
-    else:
-        target = (int(step.size * width / height), step.size)
-    if target == (width, height):
+        return step.size, step.size
+    if width <= height:
+        return int(step.size * height / width), step.size
+    return step.size, int(step.size * width / height)
+
+
+def _resized(
+    view: "PILImage | Pixels", target: tuple[int, int], step: Resize | Cover, shown: str
+) -> "PILImage | Pixels":
+    """Resize to `target` (height, width) with PIL's antialiasing filters; the same size changes nothing."""
+    import numpy as np
+
+    if target == _size(view):
         return view
     with needs_extra("image"):
         from PIL import Image
 
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and target[0] * target[1] > limit:
+        raise UsageError(
+            f"{shown} would become {_by(target)}, expected at most {limit:,} pixels to be safe; cut the "
+            "image to usual proportions first"
+        )
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     if isinstance(view, np.ndarray):
         view = Image.fromarray(view[:, :, 0] if view.shape[2] == 1 else view)
-    return view.resize(target, filters[step.interpolation])
+    return view.resize(target[::-1], filters[step.interpolation])
 
 
-def _center_crop(pixels: "Pixels", step: CenterCrop) -> "Pixels":
+def _center_crop(pixels: "Pixels", step: CenterCrop, found: tuple[int, int], shown: str) -> "Pixels":
     """Cut the centre; an odd margin is split as torchvision does, by rounding half to even."""
-    height, width = pixels.shape[:2]
+    height, width = size = _size(pixels)
     if height < step.height or width < step.width:
+        resized = "" if size == found else f" ({_by(size)} after resizing)"
+        way_out = "a larger image" if size == found else "an image of the crop's proportions, or export again"
         raise UsageError(
-            f"image: {height} x {width} pixels found, at least {step.height} x {step.width} expected by "
-            "the crop; give a larger image"
+            f"{shown}: {_by(found)} pixels{resized} found, at least {step.height} x {step.width} expected by "
+            f"the crop; give {way_out}"
         )
     top, left = round((height - step.height) / 2), round((width - step.width) / 2)
     return pixels[top : top + step.height, left : left + step.width]
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

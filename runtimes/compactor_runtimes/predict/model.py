@@ -1,6 +1,8 @@
 """Load one artifact of a bundle and predict from raw images or texts, with little Python before the graph."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -8,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from compactor_runtimes.backends import Runtime, find_runtime, is_code, open_files
 from compactor_runtimes.bundle.manifest import Artifact, ImagePre, InputPort, OutputPort, TextPre
 from compactor_runtimes.bundle.open import Bundle, open_bundle
-from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.errors import InputError, IntegrityError, UsageError
 from compactor_runtimes.predict.answering import Feeds, answers_from
 from compactor_runtimes.predict.answers import Answer, Answers, decoder_from
-from compactor_runtimes.predict.images import ImagePipeline, Raw
+from compactor_runtimes.predict.decode import Raw
+from compactor_runtimes.predict.images import ImagePipeline
 from compactor_runtimes.predict.text import TextPipeline
 
 if TYPE_CHECKING:
@@ -183,16 +186,20 @@ class Model:
             that finds slots a `Tagging`, or with an intent an `Understanding`.
 
         Raises:
-            UsageError: an input that cannot be read, or an image of a size that the graph does not take.
+            UsageError: an input that cannot be read (of several an InputError, which has its index), or an
+                image of a size that the graph does not take.
         """
         if not self._is_batch(inputs):
-            return self._answer([inputs], self._run)[0]
+            with _counted_from(None):
+                return self._answer([inputs], self._run)[0]
         parts = self._parts(inputs)
         if len(parts) == 1:
-            return self._answer(parts[0], self._run)
+            with _counted_from(0):
+                return self._answer(parts[0], self._run)
         answers: list[Any] = []
         for part in parts:  # each is decoded by itself: it has a padding of its own
-            answers += self._answer(part, self._run)
+            with _counted_from(len(answers)):
+                answers += self._answer(part, self._run)
         return answers
 
     def logits(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "NDArray[Any]":
@@ -220,8 +227,11 @@ class Model:
         Raises:
             UsageError: see `predict`.
         """
-        raws = self._parts(inputs) if self._is_batch(inputs) else [[inputs]]
-        parts = [self._run(self._feeds(part)) for part in raws]
+        several = self._is_batch(inputs)
+        parts = []
+        for number, part in enumerate(self._parts(inputs) if several else [[inputs]]):
+            with _counted_from(number * self._max_batch if several else None):
+                parts.append(self._run(self._feeds(part)))
         if len(parts) == 1:
             return parts[0]
         manifest = self.bundle.manifest
@@ -252,6 +262,17 @@ class Model:
     def _is_batch(self, inputs: Any) -> bool:
         """A list, a tuple, or an array with more axes than one sample has."""
         return isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) > self._sample_axes
+
+
+@contextmanager
+def _counted_from(first: int | None) -> Iterator[None]:
+    """Number a bad input among all, of which `first` came before this part; None = it is alone."""
+    try:
+        yield
+    except InputError as error:
+        if first is None:
+            raise UsageError(error.reason) from error
+        raise InputError(first + error.index, error.reason) from error
 
 
 def _nothing(port: OutputPort, labels: "Mapping[str, list[str]]") -> "NDArray[Any]":

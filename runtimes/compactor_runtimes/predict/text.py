@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compactor_runtimes.bundle.manifest import TextPre
-from compactor_runtimes.errors import IntegrityError, UsageError, needs_extra
+from compactor_runtimes.errors import InputError, IntegrityError, UsageError, needs_extra
 from compactor_runtimes.predict.bio import first_tokens, word_bounds
 
 if TYPE_CHECKING:
@@ -124,11 +124,19 @@ def read_texts(raws: Sequence[Any]) -> list[str]:
     """Return raw texts as str; see `read_text`.
 
     Raises:
-        UsageError: no text, or an unreadable one.
+        InputError: an unreadable one, by its place among them.
+        UsageError: no text.
     """
     if not len(raws):
         raise UsageError("texts: got none, expected at least one")
-    return [raw if isinstance(raw, str) else read_text(raw) for raw in raws]
+    return [raw if isinstance(raw, str) else _numbered(raw, index) for index, raw in enumerate(raws)]
+
+
+def _numbered(raw: Any, index: int) -> str:
+    try:
+        return read_text(raw)
+    except UsageError as error:
+        raise InputError(index, str(error)) from error
 
 
 def read_text(raw: Any) -> str:

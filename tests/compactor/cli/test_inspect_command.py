@@ -3,18 +3,26 @@
 from pathlib import Path
 
 import msgspec
+import pytest
 from click.testing import CliRunner
 
 from compactor.cli.inspect_command import command
 from compactor_runtimes.bundle.manifest import (
     Artifact,
+    CenterCrop,
+    Cover,
+    DecodeImage,
     ExportSpec,
+    ImageStep,
     Manifest,
     OutputErrors,
+    Resize,
+    ToFloat,
     decode_manifest,
     encode_manifest,
 )
 from compactor_runtimes.bundle.open import MANIFEST
+from tests.runtimes.conftest import write_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
 ERRORS = OutputErrors(n=256, maximum=0.3125, mean=0.02, p99=0.1, cosine=0.9938, snr_db=31.0, worst_sample=12)
@@ -84,3 +92,21 @@ def test_a_bundle_without_a_choice_is_shown_as_before(tmp_path: Path) -> None:
     text = inspected(write_text_bundle(tmp_path / "bundle").path)
     assert "fp32: verified" in text
     assert "chosen" not in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([Resize(size=8), CenterCrop(height=8, width=8)], "resize to a short side of 8 (bilinear), cut the"),
+        (
+            [Cover(height=8, width=6), CenterCrop(height=8, width=6)],
+            "resize until 8 x 6 is covered (bilinear)",
+        ),
+    ],
+)
+def test_what_happens_to_an_image_is_said_in_words(
+    tmp_path: Path, steps: list[ImageStep], words: str
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle", steps=[DecodeImage(), *steps, ToFloat()])
+    result = CliRunner().invoke(command, [str(bundle.path)])
+    assert words in " ".join(result.output.split())

@@ -10,7 +10,7 @@ from PIL import Image
 from compactor.data.cache import IMAGES_PER_JOB, Opening, image_steps, store
 from compactor.data.image_folder import open_folder
 from compactor.records import DataInfo, ImageInfo
-from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, Resize
+from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, Resize
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.images import to_uint8
 from tests.file_modes import EXPECTED, modes, umask
@@ -154,8 +154,50 @@ def test_bundle_steps_give_the_stored_pixels(tmp_path):
     assert (to_uint8(path, image_steps(info)) == whole.inputs[0]).all()
 
 
+@pytest.mark.parametrize("stored", [(48, 32), (32, 48), (480, 640)])
+@pytest.mark.parametrize("size", [(640, 480), (48, 64), (300, 300), (484, 644), (10, 90), (90, 10), (1, 1)])
+def test_images_of_every_shape_fit_bundles_of_every_shape(stored, size):
+    info = DataInfo("image-classification", {"label": []}, ImageInfo(*stored, 3))
+    steps = image_steps(info)
+    assert steps[1:] == [
+        Cover(height=stored[0], width=stored[1]),
+        CenterCrop(height=stored[0], width=stored[1]),
+    ]
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    assert to_uint8(image, steps).shape == (*stored, 3)
+    own = np.random.default_rng(1).integers(0, 256, (*stored, 3), dtype=np.uint8)
+    assert np.array_equal(to_uint8(own, steps), own)
+
+
 def test_a_thinned_source_decodes_evenly_spread_rows_only(folder, tmp_path):
     few = store(open_folder(folder, None), GREY, Opening(cache=tmp_path, at_most=5))
     expected = np.linspace(0, COUNT - 1, 5).round().astype(int).tolist()
     assert (few.inputs[:, 0, :, 0].astype(int) @ [1, 256]).tolist() == expected
     assert few.digest != fill(folder, tmp_path).digest
+
+
+def test_copies_and_further_frames_are_told_by_new_and_kept_caches(tmp_path):
+    from compactor.data.datasets import open_dataset
+    from compactor.data.spec import DataSpec
+
+    root = tmp_path / "set"
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            (root / split / name).mkdir(parents=True)
+    frames = [Image.new("L", (4, 4), value) for value in (1, 2)]
+    for row in range(4):
+        for split in ("train", "val", "test"):
+            Image.new("L", (4, 4), 50 + 10 * row + len(split)).save(root / split / "a" / f"{row}.png")
+            Image.new("L", (4, 4), 150 + 10 * row + len(split)).save(root / split / "b" / f"{row}.png")
+    frames[0].save(root / "train" / "a" / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.new("L", (4, 4), 1).save(root / "test" / "a" / "still.bmp")  # the same pixels in another format
+    Image.new("L", (4, 4), 55).save(root / "val" / "b" / "other.png")  # 50 + len("train")
+    for _ in range(2):
+        notes = open_dataset(DataSpec(dataset=str(root), color="grey"), base=None, cache=tmp_path / "c").notes
+        assert notes == (
+            "train: 1 of 9 files hold several images (frames or pages): the first is read",
+            "1 of 9 select images are copies of images in train: they are no test of what was learnt",
+            "1 of 9 report images are copies of images in train or select: they are no test of what was "
+            "learnt",
+            "1 images occur with two labels or more: no answer is right for all their copies",
+        )

@@ -189,6 +189,31 @@ def test_report_split_that_states_other_classes_is_refused(tmp_path, opened):
         assert len(opened(train, report=str(train)).report) == 20
 
 
+def test_images_beside_a_table_may_be_links_but_no_names_that_leave_its_folder(tmp_path, opened):
+    store, table = tmp_path / "store", tmp_path / "table"
+    store.mkdir()
+    table.mkdir()
+    for number in range(20):
+        (store / f"{number}.png").write_bytes(png(number))
+        (table / f"{number}.png").symlink_to(store / f"{number}.png")
+    (table / "folder").symlink_to(store)
+    for pattern in ("{}.png", "folder/{}.png", "./x/../{}.png", str(table) + "/{}.png"):
+        rows = [f"{pattern.format(number)},{number % 2}" for number in range(20)]
+        (table / "list.csv").write_text("\n".join(["image,label", *rows]))
+        assert opened(table / "list.csv").train.inputs[:, 0, 0, 0].tolist() == list(range(20))
+    for name, message in (
+        ("../store/0.png", "leaves the folder of the table; .* or links to them"),
+        ("folder/../../store/0.png", "leaves the folder"),
+        (str(store / "0.png"), "leaves the folder"),
+        ("gone.png", "is a link to nothing"),
+    ):
+        (table / "gone.png").unlink(missing_ok=True)
+        (table / "gone.png").symlink_to("nowhere")
+        (table / "list.csv").write_text(f"image,label\n0.png,0\n1.png,1\n{name},1")
+        with pytest.raises(UsageError, match=message):
+            opened(table / "list.csv")
+
+
 def test_csv_and_jsonl_name_images_beside_them(tmp_path, opened):
     (tmp_path / "pictures").mkdir()
     for number in range(20):

@@ -136,6 +136,18 @@ def test_model_folder_round_trip(spec: ModelSpec, tmp_path: Path) -> None:
         load_model_folder(tmp_path / "model")
 
 
+def test_an_hf_classifier_of_one_size_resizes_other_images(tmp_path: Path) -> None:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = ViTConfig(**sizes, image_size=12, patch_size=4, num_channels=1, num_labels=3)
+    ViTForImageClassification(config).save_pretrained(tmp_path / "vit")
+    model = build_model(ModelSpec(model=f"hf:{tmp_path}/vit", weights="pretrained"), toys.info(), base=HERE)
+    pixels = model.example()["pixel_values"]
+    assert (tuple(pixels.shape[2:]), model.size) == ((8, 8), (12, 12))
+    assert model.eval()(pixels)["label"].shape == (2, 3)
+
+
 def test_hf_classifier_from_a_local_folder(tmp_path: Path) -> None:
     """Saved as transformers does; loaded with its weights and normalisation, and shrunk by options."""
     from transformers import ViTConfig, ViTForImageClassification

@@ -490,6 +490,17 @@ def test_images_smaller_than_a_network_can_read_are_enlarged() -> None:
     assert loaded(propose("-", "timm:resnet18", "tiny", base=Path())).recipe.data.image_size == 32
 
 
+@pytest.mark.parametrize("sizes", [((16, 16),), ((40, 60), (50, 50)), ((300, 300),)])
+def test_a_student_of_one_size_alone_gets_images_of_that_size(sizes: tuple[tuple[int, int], ...]) -> None:
+    images("pets", {"cat": 12, "dog": 12}, sizes=sizes)
+    student = "timm:vit_tiny_patch16_224?depth=1&embed_dim=24&num_heads=2&img_size=48"
+    proposal = propose("-", student, "pets", base=Path())
+    assert loaded(proposal).recipe.data.image_size == 48
+    assert any("takes images of 48 x 48 pixels alone" in note for note in proposal.notes)
+    given = propose("-", student, "pets", image_size=20, base=Path())
+    assert loaded(given).recipe.data.image_size == 20
+
+
 def test_a_data_set_of_the_hub_is_looked_into_like_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("fetched").mkdir()
     table("fetched/train.csv", tickets())

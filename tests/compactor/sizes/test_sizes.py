@@ -159,10 +159,9 @@ def test_flops_of_attention_are_counted() -> None:
 def test_a_model_that_does_not_take_the_samples_is_refused_in_one_sentence(tmp_path: Path) -> None:
     recipe = loaded()
     data = sizes.DataSets(recipe, SilentReporter()).open(recipe.recipe.data)
-    with pytest.raises(
-        UsageError, match=r"resnet34\S* ?.*\[1, 1, 8, 8\].*data.image_size|vit.*\[1, 1, 8, 8\]"
-    ):
-        Workshop(recipe, data, tmp_path).count(parse_candidate("timm:vit_tiny_patch16_224"))
+    uneven = "timm:test_vit?patch_size=15"  # neither 8 nor its own 160 pixels are a multiple of it
+    with pytest.raises(UsageError, match=r"timm:test_vit: takes no images of 8 x 8 pixels .*data.image_size"):
+        Workshop(recipe, data, tmp_path).count(parse_candidate(uneven))
 
 
 def test_the_teachers_are_those_of_the_last_stage_without_weights() -> None:

@@ -1,13 +1,12 @@
 import io
-import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ImagePre, Resize, ToFloat
-from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.images import ImagePipeline, decode_image, to_uint8
+from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, ImagePre, Resize, ToFloat
+from compactor_runtimes.errors import InputError, UsageError
+from compactor_runtimes.predict.images import ImagePipeline, to_uint8
 
 # 2 x 3 pixels, RGB, every value different
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 10
@@ -18,113 +17,6 @@ def encoded(image, kind="PNG", **options):
     stream = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, kind, **options)
     return stream.getvalue()
-
-
-def test_every_kind_of_raw_image_gives_the_same_pixels(tmp_path):
-    path = tmp_path / "image.png"
-    path.write_bytes(encoded(PIXELS))
-    for raw in (path, str(path), path.read_bytes(), Image.fromarray(PIXELS), PIXELS):
-        found = decode_image(raw, "RGB")
-        assert found.dtype == np.uint8
-        assert np.array_equal(found, PIXELS)
-
-
-def test_grey_images_have_one_channel():
-    for raw in (GREY, GREY[:, :, None], encoded(GREY), Image.fromarray(GREY)):
-        assert np.array_equal(decode_image(raw, "L"), GREY[:, :, None])
-    assert np.array_equal(decode_image(encoded(GREY), "RGB"), np.repeat(GREY[:, :, None], 3, axis=2))
-
-
-def test_an_array_of_the_right_mode_is_not_copied():
-    assert decode_image(PIXELS, "RGB") is PIXELS
-    assert np.shares_memory(
-        to_uint8(PIXELS, [DecodeImage(), CenterCrop(height=2, width=1), ToFloat()]), PIXELS
-    )
-
-
-def test_transparency_is_dropped_without_a_warning():
-    rgba = np.dstack([PIXELS, np.full((2, 3), 7, np.uint8)])
-    assert np.array_equal(decode_image(encoded(rgba), "RGB"), PIXELS)
-    palette = Image.fromarray(PIXELS).quantize(6)
-    palette.info["transparency"] = bytes([0, 128, 255, 255, 255, 255])
-    assert np.array_equal(
-        decode_image(encoded(palette), "RGB"), np.asarray(palette.convert("RGBA"))[:, :, :3]
-    )
-
-
-def test_exif_orientation_is_honoured():
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
-    assert np.array_equal(decode_image(encoded(PIXELS, exif=exif), "RGB"), np.rot90(PIXELS, k=-1))
-    given = Image.open(io.BytesIO(encoded(PIXELS, exif=exif)))
-    assert decode_image(given, "RGB").shape == (3, 2, 3)
-    assert given.size == (3, 2)  # the caller's image is left as it was
-
-
-@pytest.mark.parametrize(
-    ("raw", "mode", "message"),
-    [
-        (PIXELS.astype(np.float32), "RGB", r"got float32 of shape \(2, 3, 3\), expected uint8 \[H, W, 3\]"),
-        (GREY, "RGB", r"got uint8 of shape \(4, 6\), expected uint8 \[H, W, 3\] for mode RGB"),
-        (PIXELS, "L", r"expected uint8 \[H, W, 1\] or \[H, W\] for mode L"),
-        (PIXELS[None], "RGB", r"a batch as \[B, H, W, 3\]"),
-        (PIXELS[:0], "RGB", r"shape \(0, 3, 3\)"),
-        (7, "RGB", "image: got int, expected a path"),
-        (None, "L", "image: got NoneType, expected a path"),
-        (b"not an image", "RGB", "the given bytes: cannot be read as an image"),
-        (
-            Image.fromarray(np.zeros((2, 2), np.uint16)),
-            "L",
-            r"the given PIL image: .*mode I;16, expected 8 bits",
-        ),
-        (Image.new("F", (2, 2)), "RGB", "mode F, expected 8 bits"),
-    ],
-)
-def test_unfit_images_are_refused_with_found_and_expected(raw, mode, message):
-    with pytest.raises(UsageError, match=message) as caught:
-        decode_image(raw, mode)
-    assert caught.value.exit_code == 2
-
-
-def test_unreadable_files_are_named(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
-    for kind in ("png", "jpeg", "webp"):
-        path = tmp_path / f"cut.{kind}"
-        content = encoded(noise, kind)
-        path.write_bytes(content[: len(content) // 2])
-        with pytest.raises(UsageError, match=f"cut.{kind}: cannot be read as an image"):
-            decode_image(path, "RGB")
-    with pytest.raises(UsageError, match=r"none.png: cannot be read"):
-        decode_image(tmp_path / "none.png", "RGB")
-    with pytest.raises(UsageError, match=f"{tmp_path.name}: cannot be read"):
-        decode_image(tmp_path, "RGB")
-
-
-def test_a_damaged_byte_in_a_png_never_escapes_as_another_error(tmp_path):
-    content = encoded(np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8))
-    refused = 0
-    for position in range(len(content)):
-        damaged = bytearray(content)
-        damaged[position] ^= 0xFF
-        try:
-            shape = decode_image(bytes(damaged), "RGB").shape
-        except UsageError:
-            refused += 1
-        else:
-            assert shape[2] == 3
-    assert refused > 50  # the signature, header and data chunks
-
-
-# of 7 pixels PIL warns (7 > 5) or fails (7 > 2 * 3)
-@pytest.mark.parametrize("limit", [5, 3])
-def test_oversized_images_are_refused_by_name(tmp_path, monkeypatch, limit):
-    path = tmp_path / "bomb.png"
-    path.write_bytes(encoded(np.zeros((1, 7, 3), np.uint8)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(UsageError, match=r"bomb.png: too large an image to be safe"):
-            decode_image(path, "RGB")
 
 
 def test_resize_keeps_the_aspect_and_rounds_the_long_side_down():
@@ -151,6 +43,55 @@ def test_resize_is_pils_and_the_same_for_arrays_and_files():
 
 def test_resize_to_the_same_size_changes_nothing():
     assert to_uint8(PIXELS, [DecodeImage(), Resize(size=2)]) is PIXELS
+
+
+def test_an_array_is_cut_without_a_copy():
+    steps = [DecodeImage(), CenterCrop(height=2, width=1), ToFloat()]
+    assert np.shares_memory(to_uint8(PIXELS, steps), PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("size", "cover", "expected"),
+    [
+        ((6, 4), (6, 4), (6, 4)),
+        ((12, 8), (6, 4), (6, 4)),
+        ((4, 6), (6, 4), (6, 9)),  # the height decides: 6 * 6 / 4
+        ((60, 4), (6, 4), (60, 4)),
+        ((61, 8), (6, 4), (30, 4)),  # the width decides: 61 * 4 / 8 = 30.5
+        ((1, 1), (6, 4), (6, 6)),
+        ((5, 3), (6, 4), (6, 4)),  # 5 * 4 / 3 = 6.7
+    ],
+)
+def test_cover_gives_the_smallest_image_that_covers(size, cover, expected):
+    height, width = cover
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    step = Cover(height=height, width=width)
+    found = to_uint8(image, [DecodeImage(), step])
+    assert found.shape[:2] == expected
+    assert np.array_equal(to_uint8(encoded(image), [DecodeImage(), step]), found)
+    cut = to_uint8(image, [DecodeImage(), step, CenterCrop(height=height, width=width)])
+    assert cut.shape[:2] == cover
+    if size == cover:
+        assert np.array_equal(cut, image)
+
+
+@pytest.mark.parametrize("step", [Resize(size=224), Cover(height=224, width=200)])
+@pytest.mark.parametrize("size", [(1, 90_000), (90_000, 1)])
+def test_a_strip_that_would_grow_without_bound_is_refused(tmp_path, step, size):
+    path = tmp_path / "strip.png"
+    path.write_bytes(encoded(np.zeros(size, np.uint8)))
+    with pytest.raises(UsageError, match=rf"strip.png: {size[0]} x {size[1]} pixels would become .*at most"):
+        to_uint8(path, [DecodeImage(), step])
+
+
+def test_a_crop_that_does_not_fit_names_the_file_and_its_size(tmp_path):
+    path = tmp_path / "wide.png"
+    path.write_bytes(encoded(PIXELS))  # 2 x 3
+    steps = [DecodeImage(), Resize(size=4), CenterCrop(height=5, width=4)]
+    with pytest.raises(
+        UsageError, match=r"wide.png: 2 x 3 pixels \(4 x 6 after resizing\) found, at least 5 x 4"
+    ):
+        to_uint8(path, steps)
 
 
 def test_center_crop_splits_odd_margins_like_torchvision():
@@ -187,6 +128,11 @@ def test_the_pipeline_refuses_mixed_sizes_and_nothing():
     pipeline = ImagePipeline(ImagePre(input="x", steps=[DecodeImage(), ToFloat()]))
     with pytest.raises(UsageError, match=r"number 0 has shape \(2, 3, 3\) and number 1 \(2, 2, 3\)"):
         pipeline([PIXELS, PIXELS[:, :2]])
+    with pytest.raises(
+        InputError, match=r"input number 1 \(from 0\): the given bytes: cannot be read"
+    ) as caught:
+        pipeline([PIXELS, b"none"])
+    assert caught.value.index == 1
     with pytest.raises(UsageError, match="got none, expected at least one"):
         pipeline([])
 

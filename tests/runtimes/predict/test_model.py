@@ -157,3 +157,16 @@ def test_int8_that_was_judged_on_other_instructions_is_doubted(
         assert re.search(said, text)
         assert f"`compactor verify {bundle.path}`" in text
         assert caught[0].filename == __file__  # the line that loads
+
+
+def test_a_bad_item_of_a_list_is_numbered_across_batches(bundle):
+    from compactor_runtimes import InputError
+
+    good = np.zeros((4, 4, 3), np.uint8)
+    with load(bundle.path) as model:
+        for call in (model.predict, model.outputs, model.logits):
+            with pytest.raises(InputError, match=r"input number 9 \(from 0\): the given bytes: ") as caught:
+                call([good] * 9 + [b"", good])
+            assert caught.value.index == 9
+            with pytest.raises(UsageError, match=r"^the given bytes: cannot be read"):
+                call(b"")
