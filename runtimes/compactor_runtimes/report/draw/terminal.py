@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.result_table import subject_table
 from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.terminal_variants import STYLES, render_variants
@@ -34,6 +35,7 @@ from compactor_runtimes.units import scaled
 if TYPE_CHECKING:
     from compactor_runtimes.measure.measurement import Measurement
     from compactor_runtimes.report.contents import PairedRow, Report
+    from compactor_runtimes.report.draw.text_tables import Table as Cells
 
 _VERDICT_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
 
@@ -48,6 +50,8 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [Text(), _truth_table(report)]
     if report.scores:
         parts += [Text(), _score_table(report)]
+    if report.rejects:
+        parts += [Text(), _reject_table(report)]
     if report.paired:
         parts += [Text(), Text("What each step changed, on the same samples", style="bold")]
         parts += [_paired_line(row, report) for row in report.paired]
@@ -102,14 +106,23 @@ def _truth_table(report: "Report") -> Table:
 
 
 def _score_table(report: "Report") -> Table:
-    scores = scores_table(report)
-    table = _table("Intent and slots, text by text; error change against the teacher's, negative is better")
-    table.caption = scores.notes[0]
-    for heading in scores.headings[1:]:
+    title = "Intent and slots, text by text; error change against the teacher's, negative is better"
+    return _as_drawn(scores_table(report), title, report)
+
+
+def _reject_table(report: "Report") -> Table:
+    return _as_drawn(rejects_table(report), "Rejected answers; shares with their 95% intervals", report)
+
+
+def _as_drawn(drawn: "Cells", title: str, report: "Report") -> Table:
+    """A table of subjects as the pages have it: the remark of a cell below it, the first note as caption."""
+    table = _table(title)
+    table.caption = drawn.notes[0]
+    for heading in drawn.headings[1:]:
         table.add_column(
             heading.replace("[95%]", "").strip().replace(" ", "\n"), justify="right", no_wrap=True
         )
-    for subject, *numbers in scores.rows:
+    for subject, *numbers in drawn.rows:
         name = Text.assemble(subject.text, (f"\n{subject.note.split(',')[0]}", "dim"))
         table.add_row(
             name + Text.assemble(_overridden(subject.text, report)),
