@@ -14,7 +14,7 @@ def rejects_table(report: "Report") -> Table:
     """A row a subject; columns of scope where a class of the data means "none of these"."""
     rows = report.rejects
     none = unique(row.out_of_scope for row in rows if row.out_of_scope)
-    headings = ["subject", "threshold", "rejected [95%]", "right of the kept [95%]"]
+    headings = ["subject", "threshold", "rejected [95%]", "accuracy of kept [95%]"]
     headings += ["in-scope accuracy [95%]", "out-of-scope recall [95%]"] if none else []
     table = Table(headings, [])
     for row in rows:
@@ -40,7 +40,7 @@ def rejects_table(report: "Report") -> Table:
             "rejected."
         )
     if is_unlabelled(report):
-        note += " Right: as the teachers' top class has it."
+        note += " Accuracy: what the teachers' top class has."
     table.notes.extend([note, *overridden_notes(report)])
     return table
 

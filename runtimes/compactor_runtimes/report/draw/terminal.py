@@ -127,11 +127,15 @@ def _as_drawn(drawn: "Cells", title: str, report: "Report") -> Table:
         table.add_row(
             name + Text.assemble(_overridden(subject.text, report)),
             *(
-                Text.assemble((cell.text, STYLES[cell.style]), (f"\n{cell.note}" if cell.note else "", "dim"))
-                for cell in numbers
+                Text.assemble((cell.text, STYLES[cell.style]), (_below(cell.note), "dim")) for cell in numbers
             ),
         )
     return table
+
+
+def _below(note: str) -> str:
+    """A remark on the lines below a number, the count on one of its own."""
+    return "\n" + note.replace("] n ", "]\nn ") if note else ""
 
 
 def _paired_line(row: "PairedRow", report: "Report") -> Text:
