@@ -32,7 +32,8 @@ def command(
 
     For a bundle that takes images, INPUT is an image file. For one that takes texts, INPUT is the text
     itself, and - reads one text a line from standard input. A classifier prints input, label and confidence,
-    and each slot of a text as name[start:end]=value; an embedding model prints its vectors as JSON.
+    `rejected` where the bundle has a threshold and the answer is not sure enough, and each slot of a text as
+    name[start:end]=value; an embedding model prints its vectors as JSON.
 
     \b
     compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/*.png
