@@ -1,9 +1,9 @@
 """A real text model: MiniLM fine-tuned on intents, three of its layers distilled from it, and exported.
 
 Trains the shipped recipe `clinc-intents` on all of clinc150, whose class "oos" is out of scope. An answer is
-rejected where it is that class, or below a confidence that the recipe's `reject` chose on the select split for
-each model; accuracy of all rows counts answers as they come. One seed: the figures say how good the result is,
-not that distillation helped.
+rejected where it is that class, or below a confidence that the recipe's `reject` chose on the select split
+for each model; accuracy of all rows counts answers as they come. One seed: the figures say how good the
+result is, not that distillation helped.
 """
 
 from typing import Any

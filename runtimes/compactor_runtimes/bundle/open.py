@@ -217,8 +217,8 @@ def _check_rejected(manifest: Manifest, *, where: str) -> None:
             continue
         if post.reject_label not in manifest.labels[post.labels]:
             raise IntegrityError(
-                f"{where}: rejected label {post.reject_label!r} is none of the labels {post.labels!r}; export "
-                "the bundle again"
+                f"{where}: rejected label {post.reject_label!r} is none of the labels {post.labels!r}; "
+                "export the bundle again"
             )
 
 

@@ -51,8 +51,11 @@ def test_what_is_rejected_is_said_and_verified(tmp_path):
     bundle = write_text_bundle(tmp_path / "bundle")
     (post,) = bundle.manifest.post
     bundle.replace(post=[msgspec.structs.replace(post, reject_below=0.9)])
-    said = [line.split("\t") for line in run("predict", str(bundle.path), "turn on", "light music").splitlines()]
-    assert said == [["turn on", "on", "0.7870", "rejected"], ["light music", "music", "0.9094"]]
+    lines = run("predict", str(bundle.path), "turn on", "light music").splitlines()
+    assert [line.split("\t") for line in lines] == [
+        ["turn on", "on", "0.7870", "rejected"],
+        ["light music", "music", "0.9094"],
+    ]
     found = json.loads(run("predict", str(bundle.path), "turn on", "light music", "--json"))
     assert [(one["label"], one["rejected"]) for one in found] == [("on", True), ("music", False)]
     assert "labels 'label', rejected below 0.9" in " ".join(run("inspect", str(bundle.path)).split())

@@ -95,7 +95,7 @@ def test_the_table_has_a_row_a_subject(report):
     ]
     told = [[(cell.text, cell.note) for cell in cells] for cells in table.rows]
     assert told[0][1] == ("0.1235", "")
-    # one of two in scope is kept and right, both out of scope are turned away: Wilson by hand for 1 and 2 of 2
+    # one of two in scope is kept and right, both out of scope are rejected: Wilson by hand for 1 and 2 of 2
     assert told[1] == [
         ("student (torch)", "student"),
         ("0.7", ""),
