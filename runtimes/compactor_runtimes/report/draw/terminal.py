@@ -126,9 +126,7 @@ def _as_drawn(drawn: "Cells", title: str, report: "Report") -> Table:
         name = Text.assemble(subject.text, (f"\n{subject.note.split(',')[0]}", "dim"))
         table.add_row(
             name + Text.assemble(_overridden(subject.text, report)),
-            *(
-                Text.assemble((cell.text, STYLES[cell.style]), (_below(cell.note), "dim")) for cell in numbers
-            ),
+            *(Text.assemble((cell.text, STYLES[cell.style]), (_below(cell.note), "dim")) for cell in numbers),
         )
     return table
 
