@@ -37,8 +37,9 @@ def command(
 
     For a bundle that takes images, INPUT is an image file, or a folder, whose images are read at any depth,
     in the order of their names. For one that takes texts, INPUT is the text itself, and - reads one text a
-    line from standard input. A classifier prints input, label and confidence, and each slot of a text as
-    name[start:end]=value; an embedding model prints its vectors as JSON.
+    line from standard input. A classifier prints input, label and confidence, `rejected` where the bundle has
+    a threshold and the answer is not sure enough, and each slot of a text as name[start:end]=value; an
+    embedding model prints its vectors as JSON.
 
     An input that cannot be read stops the command, which names it. With --skip-bad it is named on standard
     error (with --json as an entry with "error"), the others are answered, and the exit code is 2.

@@ -31,6 +31,7 @@ def check_references(recipe: Recipe) -> None:
     if recipe.task not in TASKS:
         raise UsageError(f"recipe task: got {recipe.task!r}; {nearest(recipe.task, TASKS)}")
     _check_whole(recipe)
+    _check_reject(recipe)
     tasks = {stage.id: recipe.stage_task(stage) for stage in recipe.stages}
     seen: list[str] = []
     for index, stage in enumerate(recipe.stages):
@@ -136,6 +137,27 @@ def _check_whole(recipe: Recipe) -> None:
             raise UsageError(
                 f"recipe export: {name!r} is listed twice; each needs its own format and precision"
             )
+
+
+def _check_reject(recipe: Recipe) -> None:
+    """Check that answers are classes, and that one rule says which of them are rejected."""
+    reject, head = recipe.reject, heads_of(recipe.task)[0]
+    if reject is None:
+        return
+    if (head.level, head.activation) != ("sample", "softmax"):
+        raise UsageError(
+            f"recipe reject: task {recipe.task} answers with no single class of a sample, whose confidence "
+            "could be too low; remove it"
+        )
+    if (reject.out_of_scope is None) == (reject.keep is None):
+        found = "both" if reject.keep else "neither"
+        raise UsageError(
+            f"recipe reject: give either out_of_scope, a class of the data, or keep, a share (found {found})"
+        )
+    if reject.keep is not None and reject.max_drop_points is not None:
+        raise UsageError(
+            "recipe reject.max_drop_points: has no effect with keep, which says what is lost; remove one"
+        )
 
 
 def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str]) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, Quantization
-from compactor.records import Count, Positive, Training
+from compactor.records import Count, NonNegative, Positive, Training
 from compactor_runtimes.bundle.manifest import ExportSpec
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -137,6 +137,21 @@ class GatesSpec(RecipePart, frozen=True):
     student_vs_teacher: VsTeacherGate = VsTeacherGate()
 
 
+class RejectSpec(RecipePart, frozen=True):
+    """Which answers are rejected as not sure enough; give `out_of_scope` or `keep`.
+
+    A threshold of confidence is chosen on select samples with the student's answers, and ships for all
+    artifacts. `out_of_scope` is the class of the data that means "none of these": the threshold makes the
+    mean of in-scope accuracy and out-of-scope recall largest, while in-scope accuracy loses
+    `max_drop_points` at most; an answer of that class is rejected too. `keep` is the share of answers that
+    stays, the surest ones.
+    """
+
+    out_of_scope: str | None = None
+    max_drop_points: NonNegative | None = None  # absent = 1, where there is a class out of scope
+    keep: Annotated[float, Meta(gt=0, lt=1)] | None = None
+
+
 class MeasureSpec(RecipePart, frozen=True):
     """Which load to measure under, and how long."""
 
@@ -158,6 +173,7 @@ class Recipe(RecipePart, frozen=True):
     student: ModelSpec | None = None
     seed: int = 0
     export: list[ExportSpec] = msgspec.field(default_factory=lambda: [ExportSpec(required=True)])
+    reject: RejectSpec | None = None
     gates: GatesSpec = GatesSpec()
     measure: MeasureSpec = MeasureSpec()
     licences: dict[str, str] = {}

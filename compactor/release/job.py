@@ -11,7 +11,7 @@ from compactor.evaluation import stored_answers, student_answers, teacher_answer
 from compactor.label_store.store import LabelStore
 from compactor.models.student import Student
 from compactor.progress import Reporter
-from compactor.recipe.spec import GatesSpec, MeasureSpec
+from compactor.recipe.spec import GatesSpec, MeasureSpec, RejectSpec
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers
 from compactor_runtimes.bundle.manifest import ExportSpec
@@ -42,8 +42,9 @@ class ReleaseJob:
 
     `gates` is None where nothing but the numbers can be judged (random weights). `head` is None where the
     samples are our own: they have no labels, so that agreement is judged, accuracy is not, and no report is
-    written. `store` is a label store that speaks for teachers which are not at hand. A `is_smoke` release
-    proves nothing, so nobody asks whether its student is good enough.
+    written. `store` is a label store that speaks for teachers which are not at hand. `reject` says how the
+    threshold of rejected answers is chosen; None rejects nothing. A `is_smoke` release proves nothing, so
+    nobody asks whether its student is good enough.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ReleaseJob:
     teachers: Sequence[Teacher] = ()
     store: LabelStore | None = None
     is_smoke: bool = False
+    reject: RejectSpec | None = None
     journal: Journal = field(default_factory=lambda: Journal(None))
 
     @property

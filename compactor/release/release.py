@@ -8,7 +8,7 @@
 5. Write the bundle, verify its golden cases through the path that serves, and only then move it into place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from compactor.release.artifacts import VERIFY, Shipment, export_and_judge, expo
 from compactor.release.job import ReleaseJob
 from compactor.release.measurement import measure_all
 from compactor.release.readiness import readiness
+from compactor.release.rejection import Rejection, choose_rejection, told
 from compactor.release.report import bundle_metrics, opening_report, told_report
 from compactor_exporters.bundle_writer import BundleContents, move_into_place, write_bundle
 from compactor_exporters.verify.artifact import concluded
@@ -56,7 +57,7 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
     Raises:
         NumericGateError, AccuracyGateError: a gate failed; there is no bundle.
     """
-    shipment = _export(job)
+    shipment, rejection = _export(job)
     report = None if job.head is None else opening_report(job, job.head, shipment)
     try:
         require_fit(shipment)
@@ -77,7 +78,7 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
         report = msgspec.structs.replace(
             report, measurements=measurements, shipped=artifact_name(best), choice=choice.variants
         )
-        report = told_report(job, report, shipping)
+        report = told_report(job, report, shipping, rejection)
         report = msgspec.structs.replace(report, recommendation=SMOKE if job.is_smoke else recommend(report))
         report_file = write_report(report, job.report_folder)
     bundle = _write(job, shipment, best, report, place)
@@ -86,12 +87,19 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
     )
 
 
-def _export(job: ReleaseJob) -> Shipment:
-    """Rule 1."""
+def _export(job: ReleaseJob) -> tuple[Shipment, Rejection | None]:
+    """Rule 1; the threshold of rejected answers is chosen by what the student says on select."""
     select = job.data.select
     student, teacher = job.student_says(select), job.teachers_say(select)
+    source = export_source(job.student, job.name, job.task_name, data=None if job.head is None else job.data)
+    rejection = None
+    if job.reject is not None:
+        rejection = choose_rejection(job.reject, job.task, job.data, student=student, teacher=teacher)
+        source = replace(source, post=rejection.posts(source.post, job.task.head.name))
+        job.reporter.note(told(rejection, select))
+        job.journal.write("reject", below=rejection.student, label=rejection.none_name)
     shipment = export_and_judge(
-        export_source(job.student, job.name, job.task_name, data=None if job.head is None else job.data),
+        source,
         list(job.exports),
         job.gates,
         job.artifact_folder,
@@ -107,7 +115,7 @@ def _export(job: ReleaseJob) -> Shipment:
         shipment.artifacts[:] = [_with_way_out(one) for one in shipment.artifacts]
     for artifact in shipment.artifacts:
         job.journal.write("artifact", name=artifact.name, status=artifact.status, reason=artifact.reason)
-    return shipment
+    return shipment, rejection
 
 
 def _with_way_out(artifact: Artifact) -> Artifact:

@@ -9,6 +9,7 @@ from compactor.records import head_at
 from compactor.release.artifacts import Shipment
 from compactor.release.class_details import class_rows, confusion, examples
 from compactor.release.job import ReleaseJob, ReportHead
+from compactor.release.rejection import Rejection
 from compactor.release.scores import accuracy_rows, ask_everyone, predictions_of, slot_rows, step_rows
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.environment import describe
@@ -36,8 +37,13 @@ def opening_report(job: ReleaseJob, head: ReportHead, shipment: Shipment) -> Rep
     )
 
 
-def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> Report:
-    """Read the report split: scores, steps, classes, confusions, mistakes; keep what everyone answered."""
+def told_report(
+    job: ReleaseJob, report: Report, artifacts: list[Artifact], rejection: Rejection | None = None
+) -> Report:
+    """Read the report split: scores, steps, classes, confusions, mistakes; keep what everyone answered.
+
+    `rejection` says which answers are rejected; the other scores are of all answers.
+    """
     everyone = ask_everyone(job, artifacts)
     split, task, of_words = job.data.report, job.task, head_at(job.task.heads, "word")
     student = next(subject for subject in everyone if subject.kind == "student")
@@ -61,6 +67,7 @@ def told_report(job: ReleaseJob, report: Report, artifacts: list[Artifact]) -> R
         paired=step_rows(student, shipped, labels, teacher=teacher),
         classes=class_rows(labels, top1, names),
         confusion=confusion(report.shipped, labels, top1[report.shipped], names),
+        rejects=[] if rejection is None else rejection.rows(everyone, labels, split=split.name),
         scores=[]
         if of_words is None or not labelled
         else slot_rows(everyone, labels, task=task, teacher=teacher, split=split),

@@ -21,6 +21,7 @@ from compactor.models.stated_classes import told_classes
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import ModelSpec, StageSpec
+from compactor.release.rejection import require_rejectable
 from compactor.run.data import DataSets
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
@@ -53,7 +54,8 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         data: the recipe's data sets, where progress is to be shown.
 
     Raises:
-        UsageError: data or weights that are missing or cannot be used.
+        UsageError: data or weights that are missing or cannot be used, or a class to reject that the data
+            have not.
     """
     recipe = loaded.recipe
     planner = _Planner(loaded, RunFolders(runs / recipe.name), data or DataSets(loaded, SilentReporter()))
@@ -67,6 +69,8 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         planner.known.model(recipe.student)
     elif last.id not in planner.blocked:
         judged = planner.stages[-1].data
+    if judged is not None:
+        require_rejectable(recipe.reject, judged, smoke=loaded.at_most is not None)
     return Plan(
         loaded=loaded,
         root=planner.folders.root,

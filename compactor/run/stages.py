@@ -230,12 +230,18 @@ def train_stage(
 
 
 def _class_notes(stage: PlannedStage, student: Student, teachers: Teachers | None) -> list[str]:
-    """How the classes and weights of the models became those that are needed."""
-    told = [(stage.student.model, student.class_note)] if stage.spec.init is None else []
+    """How classes, weights and image sizes of the models became those that are needed."""
+    models = [(stage.student.model, student)]
     if teachers is not None:
-        named = zip(stage.teachers, teachers.models, strict=True)
-        told += [(describe_teacher(one), getattr(model, "class_note", "")) for one, model in named]
-    return [f"model {name}: {note}" for name, note in told if note]
+        names = map(describe_teacher, stage.teachers)
+        models += [one for one in zip(names, teachers.models, strict=True) if isinstance(one[1], Student)]
+    kept = stage.spec.init is None  # else its classes are those of the weights that it starts from
+    notes = [
+        (name, note)
+        for name, model in models
+        for note in (model.size_note, model.class_note if kept or model is not student else "")
+    ]
+    return [f"model {name}: {note}" for name, note in notes if note]
 
 
 def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: Journal) -> None:

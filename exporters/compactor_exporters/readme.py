@@ -70,6 +70,7 @@ def _usage(manifest: Manifest) -> str:
         said = "answer.label, answer.confidence, answer.slots" if SoftmaxPost in kinds else "answer.slots"
         code = f'answer = model.predict("{given}")\nprint({said})'
         note += "Of a slot, `text[slot.start:slot.end] == slot.value`; `slot.name` says what it is.\n"
+    note += "".join(_rejects(post) for post in manifest.post if isinstance(post, SoftmaxPost))
     return f"""```python
 from compactor_runtimes import load
 model = load("path/to/this/folder")
@@ -80,6 +81,15 @@ model = load("path/to/this/folder")
 pip install 'compactor-toolkit[{extra}]'
 compactor predict path/to/this/folder {f'"{given}"' if text else given}
 ```"""
+
+
+def _rejects(post: SoftmaxPost) -> str:
+    """Which answers should not be acted on; nothing where none is rejected."""
+    ways = [f"its confidence lies below {post.reject_below:.4g}"] if post.reject_below else []
+    ways += [f"it is `{post.reject_label}`"] if post.reject_label is not None else []
+    if not ways:
+        return ""
+    return f"\nAn answer has a label, a confidence, and `rejected`, which is true if {' or '.join(ways)}.\n"
 
 
 def _row(artifact: Artifact, default: str) -> str:

@@ -160,6 +160,24 @@ def test_the_readme_says_how_to_use_it(contents, tmp_path):
         assert words in text
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_golden_cases_store_what_is_rejected(contents, tmp_path, place):
+    """The threshold lies between the two least sure of three answers, then between the two surest."""
+    raws = list(contents.raws)
+    with load(write_bundle(tmp_path / "plain", contents)) as model:
+        low, middle, high = sorted(one.confidence for one in model.predict(raws))
+    below = [(low + middle) / 2, (middle + high) / 2][place]
+    (post,) = contents.source.post
+    source = replace(contents.source, post=[msgspec.structs.replace(post, reject_below=below)])
+    folder = write_bundle(tmp_path / "bundle", replace(contents, source=source))
+    cases = json.loads((folder / "golden/cases.json").read_text())
+    assert sum(case["decoded"].get("rejected", False) for case in cases) == place + 1
+    assert verify_bundle(folder)
+    assert f"which is true if its confidence lies below {below:.4g}" in (folder / "README.md").read_text()
+    assert "rejected" not in (tmp_path / "plain" / "golden/cases.json").read_text()
+    assert "which is true if" not in (tmp_path / "plain" / "README.md").read_text()
+
+
 @pytest.fixture
 def reduced(contents, image, tmp_path) -> BundleContents:
     """Float32, float16, and float32 computed wrongly that ships with a reason."""

@@ -13,8 +13,10 @@ from msgspec import Meta, Struct
 
 from compactor_runtimes.errors import IntegrityError
 
-SCHEMA_VERSION = 3  # 2 added how an artifact was made, its errors and overrides, 3 its runtimes; all are read
-_READABLE = (1, 2, 3)
+# 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 what rejects an answer;
+# all are read
+SCHEMA_VERSION = 4
+_READABLE = (1, 2, 3, 4)
 
 Status = Literal["verified", "overridden", "not-run", "rejected"]
 Target = Literal["ort-cpu", "trt", "trt-rtx", "web"]
@@ -231,10 +233,16 @@ class TextPre(Record, frozen=True, tag="text"):
 
 
 class SoftmaxPost(Record, frozen=True, tag="softmax"):
-    """Logits of `output` -> label, index and probability."""
+    """Logits of `output` -> label, index and probability.
+
+    An answer is rejected if its probability lies below `reject_below`, or if it is the label `reject_label`,
+    which means "none of these"; it keeps its label. Both are of all artifacts alike.
+    """
 
     output: str
     labels: str
+    reject_below: Annotated[float, Meta(ge=0, le=1)] | None = None
+    reject_label: str | None = None
     version: Literal[1] = 1
 
 

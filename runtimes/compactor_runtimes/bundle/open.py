@@ -19,6 +19,7 @@ from compactor_runtimes.bundle.manifest import (
     InputPort,
     Manifest,
     OutputPort,
+    SoftmaxPost,
     TextPre,
     decode_manifest,
 )
@@ -205,7 +206,20 @@ def _check_references(manifest: Manifest, *, where: str) -> None:
         if port.labels is not None:
             need(port.labels, manifest.labels, "label list")
             _check_width(port, len(manifest.labels[port.labels]), where=where)
+    _check_rejected(manifest, where=where)
     _check_slots(manifest, where=where)
+
+
+def _check_rejected(manifest: Manifest, *, where: str) -> None:
+    """Check that a label which rejects an answer can be answered."""
+    for post in manifest.post:
+        if not isinstance(post, SoftmaxPost) or post.reject_label is None:
+            continue
+        if post.reject_label not in manifest.labels[post.labels]:
+            raise IntegrityError(
+                f"{where}: rejected label {post.reject_label!r} is none of the labels {post.labels!r}; "
+                "export the bundle again"
+            )
 
 
 def _check_width(port: OutputPort, labels: int, *, where: str) -> None:

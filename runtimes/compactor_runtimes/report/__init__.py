@@ -12,6 +12,7 @@ from compactor_runtimes.report.contents import (
     Example,
     Kind,
     PairedRow,
+    RejectRow,
     Report,
     ScoreRow,
     Variant,
@@ -28,6 +29,7 @@ from compactor_runtimes.report.draw.markdown import render_markdown
 from compactor_runtimes.report.draw.pages import Pages, write_pages, write_report
 from compactor_runtimes.report.draw.terminal import render_terminal
 from compactor_runtimes.report.format import artifact_bytes, artifact_name
+from compactor_runtimes.report.reject_rows import reject_row
 from compactor_runtimes.report.report_json import REPORT_FILE, read_report, report_files
 from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
 from compactor_runtimes.report.score_rows import SlotAnswers, score_rows
@@ -45,6 +47,7 @@ __all__ = [
     "Kind",
     "Pages",
     "PairedRow",
+    "RejectRow",
     "Report",
     "ScoreRow",
     "SlotAnswers",
@@ -58,6 +61,7 @@ __all__ = [
     "paired_row",
     "read_report",
     "recommend",
+    "reject_row",
     "render_html",
     "render_markdown",
     "render_terminal",

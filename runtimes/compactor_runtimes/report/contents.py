@@ -1,15 +1,15 @@
 """The records that a report consists of: what was found, in plain numbers; what they mean is said here.
 
-`rows.py` and `score_rows.py` compute the rows, `report_json.py` reads and writes a report.
+`rows.py`, `score_rows.py` and `reject_rows.py` compute the rows, `report_json.py` reads and writes a report.
 """
 
 from typing import Any, Literal
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, Record
 from compactor_runtimes.measure.measurement import Measurement
-from compactor_runtimes.stats.metrics import Verdict
+from compactor_runtimes.stats.metrics import Interval, Verdict
 
-# 2 added the choice among variants, 3 scores of slots, 4 runtimes, 5 notes on the inputs; all are read
+# 2 added the choice among variants, 3 scores of slots, 4 runtimes, 5 notes on the inputs and rejected answers
 REPORT_VERSION = 5
 READABLE_VERSIONS = (1, 2, 3, 4, 5)
 Kind = Literal["teacher", "student", "artifact"]
@@ -61,6 +61,28 @@ class ScoreRow(Record, frozen=True):
     relative_error_change: float | None = None
     relative_low: float | None = None
     relative_high: float | None = None
+
+
+class RejectRow(Record, frozen=True):
+    """What a subject rejects and keeps; shares in [0, 1] with 95% intervals.
+
+    `threshold` was chosen on select: the student's for all artifacts, the teachers' own for them. `rejected`
+    is the share of all answers, `kept_accuracy` of the answers that are kept the share that is right.
+    `out_of_scope` is the class that means "none of these", empty where there is none: an answer of that class
+    is rejected too, `in_scope_accuracy` is the share of samples of other classes whose answer is kept and
+    right, `out_of_scope_recall` the share of that class's samples whose answer is rejected. None where there
+    are no such samples.
+    """
+
+    subject: str
+    kind: Kind
+    threshold: float
+    split: str
+    rejected: Interval
+    kept_accuracy: Interval | None = None
+    out_of_scope: str = ""
+    in_scope_accuracy: Interval | None = None
+    out_of_scope_recall: Interval | None = None
 
 
 class PairedRow(Record, frozen=True):
@@ -167,6 +189,7 @@ class Report(Record, frozen=True):
     artifacts: list[Artifact]
     recommendation: str
     scores: list[ScoreRow] = []
+    rejects: list[RejectRow] = []
     curves: list[Curve] = []
     classes: list[ClassRow] = []
     confusion: Confusion | None = None

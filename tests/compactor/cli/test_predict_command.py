@@ -2,12 +2,13 @@
 
 import json
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from compactor.cli import cli
-from compactor_runtimes.errors import UsageError
-from tests.runtimes.slot_bundles import DEVICE, write_slot_bundle
+from compactor_runtimes.errors import NumericGateError, UsageError
+from tests.runtimes.slot_bundles import DEVICE, change_cases, write_slot_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
 
@@ -43,6 +44,26 @@ def test_json_holds_text_and_probabilities(texts):
     (found,) = json.loads(run("predict", texts, "turn  on", "--json"))
     assert (found["text"], found["label"], found["index"]) == ("turn  on", "on", 0)
     assert sum(found["probabilities"]) == pytest.approx(1)
+
+
+def test_what_is_rejected_is_said_and_verified(tmp_path):
+    """Sure 0.7870 of "turn on" and 0.9094 of two words for music: the threshold lies between them."""
+    bundle = write_text_bundle(tmp_path / "bundle")
+    (post,) = bundle.manifest.post
+    bundle.replace(post=[msgspec.structs.replace(post, reject_below=0.9)])
+    lines = run("predict", str(bundle.path), "turn on", "light music").splitlines()
+    assert [line.split("\t") for line in lines] == [
+        ["turn on", "on", "0.7870", "rejected"],
+        ["light music", "music", "0.9094"],
+    ]
+    found = json.loads(run("predict", str(bundle.path), "turn on", "light music", "--json"))
+    assert [(one["label"], one["rejected"]) for one in found] == [("on", True), ("music", False)]
+    assert "labels 'label', rejected below 0.9" in " ".join(run("inspect", str(bundle.path)).split())
+    result = CliRunner().invoke(cli, ["verify", str(bundle.path)])
+    assert isinstance(result.exception, NumericGateError)  # its golden cases were made without a threshold
+    assert "the stored answer does not follow from logits" in str(result.exception)
+    change_cases(bundle, lambda case: case["decoded"].update(rejected=case["decoded"]["confidence"] < 0.9))
+    assert json.loads(run("verify", str(bundle.path), "--json"))["passed"] is True
 
 
 def test_embeddings_are_printed_as_json(tmp_path):

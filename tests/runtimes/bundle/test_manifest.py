@@ -1,17 +1,18 @@
-"""Manifests of both schema versions are read, and what version 2 added survives a round trip."""
+"""Manifests of all schema versions are read, and what versions added survives a round trip."""
 
 import json
 
 import msgspec
 import pytest
 
-from compactor_runtimes import open_bundle
+from compactor_runtimes import load, open_bundle
 from compactor_runtimes.bundle.manifest import (
     SCHEMA_VERSION,
     Artifact,
     Calibration,
     ExportSpec,
     OutputErrors,
+    SoftmaxPost,
     decode_manifest,
     encode_manifest,
 )
@@ -74,7 +75,40 @@ def test_what_version_3_says_survives(bundle):
     assert read.main.artifacts[0].runtimes == ["ort-cpu"]
 
 
-@pytest.mark.parametrize("version", [0, 4, "2", None])
+def test_a_manifest_as_version_3_wrote_it_is_read_and_rejects_nothing(bundle):
+    bundle.replace(schema_version=3)
+    written = json.loads((bundle.path / "manifest.json").read_text())
+    for name in ("reject_below", "reject_label"):
+        del written["post"][0][name]
+    (bundle.path / "manifest.json").write_text(json.dumps(written))
+    [post] = open_bundle(bundle.path).manifest.post
+    assert (post.reject_below, post.reject_label) == (None, None)
+    with load(bundle.path) as model:
+        assert [one.rejected for one in model.predict(list(bundle.images))] == [False, False]
+
+
+def test_what_version_4_says_survives(bundle):
+    post = SoftmaxPost(output="logits", labels="label", reject_below=0.625, reject_label="green")
+    bundle.replace(schema_version=SCHEMA_VERSION, post=[post])
+    assert open_bundle(bundle.path).manifest.post == [post]
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"reject_label": "grey"}, "rejected label 'grey' is none of the labels 'label'"),
+        ({"reject_below": 1.5}, r"Expected `float` <= 1.0 - at `\$.post\[0\].reject_below`"),
+    ],
+)
+def test_what_rejects_an_answer_is_checked(bundle, entry, message):
+    post = {"type": "softmax", "output": "logits", "labels": "label", **entry}
+    written = json.loads((bundle.path / "manifest.json").read_text()) | {"post": [post]}
+    (bundle.path / "manifest.json").write_text(json.dumps(written))
+    with pytest.raises(IntegrityError, match=message):
+        open_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("version", [0, 5, "2", None])
 def test_other_versions_are_refused_by_name(bundle, version):
     written = json.loads((bundle.path / "manifest.json").read_text()) | {"schema_version": version}
     with pytest.raises(IntegrityError, match=f"here: schema version {version!r} found"):

@@ -25,7 +25,7 @@ CHANGED = {"out": OUT[:, ::-1], "slots": SLOTS[:, [0, 1, 1]]}
 # e^-1 / (1 + e^-1), e^-9 / (1 + 2 e^-9)
 SURE, CERTAIN = 0.7310586, 0.9997532
 SAID = {
-    "softmax": ("on", ["on", "0.7311"], ["label", "index", "confidence", "probabilities"]),
+    "softmax": ("on", ["on", "0.7311"], ["label", "index", "confidence", "rejected", "probabilities"]),
     "embedding": ("2 numbers", ["2 numbers"], ["embedding"]),
     "bio": ("1 slots", ["a[0:7]=big red"], ["slots"]),
 }
@@ -83,6 +83,52 @@ def test_records_as_bundles_have_held_them_since_the_first_release():
     np.testing.assert_allclose(kept("embedding")[2], [[0.6, 0.8]], rtol=1e-6)
     slot = {"name": "a", "start": 0, "end": 7, "value": "big red"}
     assert kept("bio")[3] == {"slots": [{**slot, "confidence": pytest.approx(CERTAIN, rel=1e-6)}]}
+
+
+def codec_post(entry):
+    return SoftmaxPost(output="out", labels="label", **entry)
+
+
+# sure 0.7311 of "on": rejected from just above it, and as the class that means none
+REJECTS = [
+    ({}, False, ""),
+    ({"reject_below": 0.731}, False, ", rejected below 0.731"),
+    ({"reject_below": 0.7312}, True, ", rejected below 0.7312"),
+    ({"reject_label": "off"}, False, ", rejected as 'off'"),
+    ({"reject_below": 0.1, "reject_label": "on"}, True, ", rejected below 0.1 or as 'on'"),
+]
+
+
+@pytest.mark.parametrize(("entry", "rejected", "words"), REJECTS)
+def test_a_rejected_answer_keeps_label_and_confidence(entry, rejected, words):
+    codec = open_codec(codec_post(entry), LABELS)
+    (answer,) = codec(OUTPUTS)
+    assert (answer.label, answer.rejected) == ("on", rejected)
+    assert answer.confidence == pytest.approx(SURE, rel=1e-6)
+    assert codec.cells(answer) == ["on", "0.7311", *(["rejected"] if rejected else [])]
+    assert codec.fields(answer)["rejected"] is rejected
+    assert codec.keep(answer, "case-007")[0].get("rejected", False) is rejected
+    assert codec.describe() == f"out -> softmax -> one of the labels 'label'{words}"
+    both = decoder_from([codec_post(entry), POSTS["bio"]], LABELS)
+    assert both(OUTPUTS, WORDS)[0].rejected is rejected
+
+
+@pytest.mark.parametrize(
+    ("below", "stored", "passes"),
+    [
+        (0.7312, {"rejected": True}, True),
+        (0.7312, {}, False),  # kept without a threshold: the manifest's was added afterwards
+        (0.5, {"rejected": True}, False),  # and here it was lowered
+        (0.7305, {"confidence": 0.7304, "rejected": True}, True),  # on the other side, as near as the limit
+        (0.7305, {"confidence": 0.7204, "rejected": True}, False),  # too far for the limit
+    ],
+)
+def test_what_was_rejected_follows_from_the_stored_confidence(below, stored, passes):
+    codec = open_codec(codec_post({"reject_below": below}), LABELS)
+    kept = codec.read({"label": "on", "index": 1, "confidence": SURE} | stored, None)
+    found = codec.compare(OUTPUTS, kept, OUTPUTS, (), allowed=Allowed(1e-3, 0.0), what="case")
+    assert found.passed is passes
+    assert ("does not follow from" in found.detail) is (stored.get("confidence") is None and not passes)
 
 
 def test_two_answers_are_as_good_where_the_stored_logits_tie():

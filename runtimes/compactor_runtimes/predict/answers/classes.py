@@ -26,21 +26,24 @@ if TYPE_CHECKING:
 class Prediction(Struct, frozen=True, eq=False):
     """The most probable class of one input, and the probabilities float32 [C] of all.
 
-    Compared by identity, because arrays have no single truth value.
+    `rejected` says that it should not be acted on: its confidence lies below the bundle's threshold, or it is
+    the class that means "none of these". Compared by identity, because arrays have no single truth value.
     """
 
     label: str
     index: int
     confidence: float
     probabilities: "NDArray[np.float32]"
+    rejected: bool = False
 
 
-class StoredClass(Struct, frozen=True):
-    """What a golden case stores of a class, after decoding."""
+class StoredClass(Struct, frozen=True, omit_defaults=True):
+    """What a golden case stores of a class, after decoding; `rejected` is left out where it is not."""
 
     label: str
     index: int
     confidence: float
+    rejected: bool = False
 
 
 class ClassCodec:
@@ -53,6 +56,7 @@ class ClassCodec:
         """Bind the label list, whose order is the order of the classes."""
         self.output, self._list = post.output, post.labels
         self.labels = labels[post.labels]
+        self._below, self._none = post.reject_below or 0.0, post.reject_label
 
     def __call__(self, outputs: "Arrays", words: "Sequence[Words]" = ()) -> list[Prediction]:
         """Decode logits [B, C] to B predictions.
@@ -69,12 +73,18 @@ class ClassCodec:
         predictions = []
         for row in softmax(logits):
             index = int(row.argmax())
-            predictions.append(Prediction(labels[index], index, float(row[index]), row))
+            label, confidence = labels[index], float(row[index])
+            predictions.append(Prediction(label, index, confidence, row, self._rejects(label, confidence)))
         return predictions
 
+    def _rejects(self, label: str, confidence: float) -> bool:
+        """Whether an answer is rejected."""
+        return confidence < self._below or label == self._none
+
     def keep(self, answer: Prediction, case: str) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
-        """Label, index and confidence; the probabilities follow from the stored logits."""
-        return msgspec.to_builtins(StoredClass(answer.label, answer.index, answer.confidence)), {}
+        """Label, index, confidence and rejection; the probabilities follow from the stored logits."""
+        stored = StoredClass(answer.label, answer.index, answer.confidence, answer.rejected)
+        return msgspec.to_builtins(stored), {}
 
     def read(self, kept: dict[str, Any], array: "Callable[[str], NDArray[Any]]") -> StoredClass:
         """Read what `keep` made.
@@ -85,8 +95,11 @@ class ClassCodec:
         return msgspec.convert(kept, StoredClass)
 
     def describe(self) -> str:
-        """From logits to a label."""
-        return f"{self.output} -> softmax -> one of the labels {self._list!r}"
+        """From logits to a label, and what is rejected."""
+        ways = [f"below {self._below:.4g}"] if self._below else []
+        ways += [] if self._none is None else [f"as {self._none!r}"]
+        rejected = f", rejected {' or '.join(ways)}" if ways else ""
+        return f"{self.output} -> softmax -> one of the labels {self._list!r}{rejected}"
 
     def limit(self, rounding: float, of_output: float, *, exact: bool) -> float:
         """Of a probability."""
@@ -102,7 +115,11 @@ class ClassCodec:
         allowed: Allowed,
         what: str,
     ) -> Finding:
-        """Label, index and confidence are the stored ones, or two classes were tied in the stored logits."""
+        """Label, index and confidence are the stored ones, or two classes were tied in the stored logits.
+
+        What was rejected must follow from the stored confidence and label. What is rejected now may differ
+        where these differ within their limits: then the confidence lies that close to the threshold.
+        """
         answer, scores = self(found)[0], expected[self.output][0]
         value = abs(answer.confidence - stored.confidence)
         same = (answer.label, answer.index) == (stored.label, stored.index)
@@ -112,13 +129,13 @@ class ClassCodec:
             and answer.index != stored.index
             and bool(abs(scores[stored.index] - scores[answer.index]) < allowed.tie)
         )
+        follows = stored.rejected == self._rejects(stored.label, stored.confidence)
         return Finding(
-            (same or tied) and value <= allowed.limit,
+            (same or tied) and value <= allowed.limit and follows,
             value,
             allowed.limit,
-            f"{what}: {answer.label!r} (class {answer.index}) at {answer.confidence:.4f} found, "
-            f"{stored.label!r} (class {stored.index}) at {stored.confidence:.4f} expected, confidence within "
-            f"{allowed.limit:.3g}",
+            f"{what}: {_told(answer)} found, {_told(stored)} expected, confidence within {allowed.limit:.3g}"
+            + ("" if follows else f"; the stored answer does not follow from {self.describe()}"),
         )
 
     def say(self, answer: Prediction) -> str:
@@ -126,8 +143,8 @@ class ClassCodec:
         return answer.label
 
     def cells(self, answer: Prediction) -> list[str]:
-        """Label and confidence."""
-        return [answer.label, f"{answer.confidence:.4f}"]
+        """Label and confidence, and whether it is rejected."""
+        return [answer.label, f"{answer.confidence:.4f}", *(["rejected"] if answer.rejected else [])]
 
     def fields(self, answer: Prediction) -> dict[str, Any]:
         """Everything, with all probabilities."""
@@ -135,8 +152,15 @@ class ClassCodec:
             "label": answer.label,
             "index": answer.index,
             "confidence": answer.confidence,
+            "rejected": answer.rejected,
             "probabilities": answer.probabilities.tolist(),
         }
+
+
+def _told(answer: Prediction | StoredClass) -> str:
+    """An answer in the sentence of a check."""
+    rejected = ", rejected," if answer.rejected else ""
+    return f"{answer.label!r} (class {answer.index}) at {answer.confidence:.4f}{rejected}"
 
 
 def probability_limit(rounding: float, of_output: float, *, exact: bool) -> float:

@@ -18,6 +18,7 @@ from compactor_runtimes.report.draw.figures import (
     trade_offs,
     variants_figure,
 )
+from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.text_tables import (
     checks_table,
@@ -80,6 +81,7 @@ def _view(report: "Report") -> dict[str, Any]:
         "trade_offs": trade_offs(report),
         "truth": truth_table(report) if report.accuracy else None,
         "scores": scores_table(report) if report.scores else None,
+        "rejects": rejects_table(report) if report.rejects else None,
         "steps": steps_table(report) if report.paired else None,
         "step_figure": step_figure(report) if report.paired else None,
         "step_words": [(row, marked(row.b, report), in_words(row)) for row in report.paired],

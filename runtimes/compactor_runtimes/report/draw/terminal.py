@@ -1,11 +1,13 @@
 """Draw a report in a terminal: truth, what each step lost, cost, gates. Reads well from 100 columns on."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.result_table import subject_table
 from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.terminal_variants import STYLES, render_variants
@@ -34,6 +36,7 @@ from compactor_runtimes.units import scaled
 if TYPE_CHECKING:
     from compactor_runtimes.measure.measurement import Measurement
     from compactor_runtimes.report.contents import PairedRow, Report
+    from compactor_runtimes.report.draw.text_tables import Table as Cells
 
 _VERDICT_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
 
@@ -48,6 +51,8 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [Text(), _truth_table(report)]
     if report.scores:
         parts += [Text(), _score_table(report)]
+    if report.rejects:
+        parts += [Text(), _reject_table(report)]
     if report.paired:
         parts += [Text(), Text("What each step changed, on the same samples", style="bold")]
         parts += [_paired_line(row, report) for row in report.paired]
@@ -62,15 +67,19 @@ def render_terminal(report: "Report") -> RenderableType:
                 for reason in invalid_reasons(report.measurements)
             ),
         ]
+    return Group(*parts, *_verdicts(report))
+
+
+def _verdicts(report: "Report") -> Iterator[Text]:
+    """What the gates said, how the inputs were read, and what is recommended."""
     if report.gates:
-        parts += [Text(), Text("Gates", style="bold")]
+        yield from (Text(), Text("Gates", style="bold"))
         for gate in report.gates:
-            parts.append(Text.assemble("  ", _passed(gate.passed), f" {gate.name}{gate_numbers(gate)}"))
+            yield Text.assemble("  ", _passed(gate.passed), f" {gate.name}{gate_numbers(gate)}")
     if report.notes:
-        parts += [Text(), Text("Inputs", style="bold"), *(Text(f"  {note}") for note in report.notes)]
+        yield from (Text(), Text("Inputs", style="bold"), *(Text(f"  {note}") for note in report.notes))
     if report.recommendation:
-        parts += [Text(), Text.assemble(("Recommendation: ", "bold"), report.recommendation)]
-    return Group(*parts)
+        yield from (Text(), Text.assemble(("Recommendation: ", "bold"), report.recommendation))
 
 
 def _truth_table(report: "Report") -> Table:
@@ -104,23 +113,34 @@ def _truth_table(report: "Report") -> Table:
 
 
 def _score_table(report: "Report") -> Table:
-    scores = scores_table(report)
-    table = _table("Intent and slots, text by text; error change against the teacher's, negative is better")
-    table.caption = scores.notes[0]
-    for heading in scores.headings[1:]:
+    title = "Intent and slots, text by text; error change against the teacher's, negative is better"
+    return _as_drawn(scores_table(report), title, report)
+
+
+def _reject_table(report: "Report") -> Table:
+    return _as_drawn(rejects_table(report), "Rejected answers; shares with their 95% intervals", report)
+
+
+def _as_drawn(drawn: "Cells", title: str, report: "Report") -> Table:
+    """A table of subjects as the pages have it: the remark of a cell below it, the first note as caption."""
+    table = _table(title)
+    table.caption = drawn.notes[0]
+    for heading in drawn.headings[1:]:
         table.add_column(
             heading.replace("[95%]", "").strip().replace(" ", "\n"), justify="right", no_wrap=True
         )
-    for subject, *numbers in scores.rows:
+    for subject, *numbers in drawn.rows:
         name = Text.assemble(subject.text, (f"\n{subject.note.split(',')[0]}", "dim"))
         table.add_row(
             name + Text.assemble(_overridden(subject.text, report)),
-            *(
-                Text.assemble((cell.text, STYLES[cell.style]), (f"\n{cell.note}" if cell.note else "", "dim"))
-                for cell in numbers
-            ),
+            *(Text.assemble((cell.text, STYLES[cell.style]), (_below(cell.note), "dim")) for cell in numbers),
         )
     return table
+
+
+def _below(note: str) -> str:
+    """A remark on the lines below a number, the count on one of its own."""
+    return "\n" + note.replace("] n ", "]\nn ") if note else ""
 
 
 def _paired_line(row: "PairedRow", report: "Report") -> Text:
