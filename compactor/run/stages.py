@@ -231,10 +231,10 @@ def train_stage(
 
 def _class_notes(stage: PlannedStage, student: Student, teachers: Teachers | None) -> list[str]:
     """How classes, weights and image sizes of the models became those that are needed."""
-    models = [(stage.student.model, student)]
-    if teachers is not None:
-        names = map(describe_teacher, stage.teachers)
-        models += [one for one in zip(names, teachers.models, strict=True) if isinstance(one[1], Student)]
+    models: list[tuple[str, Student]] = [(stage.student.model, student)]
+    for reference, model in zip(stage.teachers, teachers.models if teachers else (), strict=False):
+        if isinstance(model, Student):
+            models.append((describe_teacher(reference), model))
     kept = stage.spec.init is None  # else its classes are those of the weights that it starts from
     notes = [
         (name, note)
