@@ -32,7 +32,8 @@ class Survey:
     """What a data set holds.
 
     `rows` counts each split as a run would have it, `classes` the rows of each class over all splits, `sizes`
-    is (lowest height, lowest width, highest height, highest width) of the images looked at.
+    is (lowest height, lowest width, highest height, highest width) of the images looked at, `texts` are all of
+    all splits.
     """
 
     kind: Literal["images", "texts"]
@@ -41,6 +42,7 @@ class Survey:
     unlabelled: int = 0
     sizes: tuple[int, int, int, int] | None = None
     problems: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list, repr=False)
 
 
 def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
@@ -73,14 +75,22 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         unlabelled += int((labels.values < 0).sum())
     total = sum(rows.values())
     problems = _label_problems(counts, unlabelled, total)
-    sizes = None
+    sizes, texts = None, dict[str, list[str]]()
     if images:
         sizes, found_problems = _sizes(sources, spec)
         problems += found_problems
     else:
-        problems += _repeats(sources)
+        texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
+        problems += [f"{name}: {note}" for name, source in sources.items() for note in source.notes()]
+        problems += _repeats(texts)
     return Survey(
-        "images" if images else "texts", _split_rows(rows, spec), dict(counts), unlabelled, sizes, problems
+        "images" if images else "texts",
+        _split_rows(rows, spec),
+        dict(counts),
+        unlabelled,
+        sizes,
+        problems,
+        list(chain.from_iterable(texts.values())),
     )
 
 
@@ -160,9 +170,8 @@ def _some_items(source: Source, count: int) -> Iterator[tuple[str, bytes | Path]
     return source.thinned(spread_rows(len(source.labels().values), count)).items()
 
 
-def _repeats(sources: dict[SplitName, Source]) -> list[str]:
+def _repeats(texts: dict[str, list[str]]) -> list[str]:
     """Texts that occur in train and in a published report split, or twice where report is cut from train."""
-    texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
     if "report" not in texts:
         twice = len(texts["train"]) - len(set(texts["train"]))
         rows = f"{twice:,} of {len(texts['train']):,}"

@@ -16,7 +16,9 @@ from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordLabels, build_dataset, label_names
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
+from compactor.data.token_counts import cut_of_split
 from compactor.data.tokenizer import text_info
+from compactor.records import TextInfo
 from compactor_runtimes.errors import UsageError
 
 
@@ -83,7 +85,17 @@ def open_texts(
     if text.kept is not None:  # no token of a text, but a pretrained model's embeddings depend on it
         digest = hashlib.sha256(data.digest.encode() + text.kept.read_bytes())
         data = replace(data, digest=digest.hexdigest())
-    return data
+    return replace(data, notes=(*data.notes, *_cut_texts(data, text, cache)))
+
+
+def _cut_texts(data: Dataset, text: TextInfo, cache: Path | None) -> list[str]:
+    """How many texts of each split are cut, where some are."""
+    said = []
+    for split in (data.train, data.select, data.report):
+        texts = split.inputs[split.rows]
+        cut = cut_of_split(split.digest, text.tokenizer, texts, text.max_tokens, cache)
+        said += [f"{split.name}: {cut}"] if cut else []
+    return said
 
 
 def text_source(

@@ -50,8 +50,8 @@ def text_info(spec: DataSpec, base: Path | None, *, cache: Path | None = None) -
     if spec.vocabulary is None:
         return TextInfo(path, _pad_id(path), spec.max_tokens)
     folder = trimmed_tokenizer(path, spec.vocabulary, Opening(base, cache))
-    path = folder / TOKENIZER
-    return TextInfo(path, _pad_id(path), spec.max_tokens, kept=folder / KEPT)
+    trimmed = folder / TOKENIZER
+    return TextInfo(trimmed, _pad_id(trimmed), spec.max_tokens, kept=folder / KEPT, made_from=path)
 
 
 def _pad_id(path: Path) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from compactor.data.spec import DataSpec
-from compactor.locate import locate
+from compactor.locate import locate, locate_model
 from compactor.propose.columns import Column, image_column, label_column, peek, text_column
 from compactor.propose.paths import path_in_recipe
 from compactor.records import IMAGES, TEXTS, VECTORS, heads_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNLABELLED = "-"
 NO_COLUMN = "(none)"  # written where a column has the default's name but is not to be read
 TOKEN_STEPS = (32, 64, 128, 256, 512)
-TOKENS_A_WORD = 1.4
+TOKENS_A_WORD = 1.4  # where no tokenizer is at hand to count
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,31 @@ def find_data(data: str, wishes: Wishes, base: Path | None) -> Found:
     if wishes.report:
         keys["report"], path = path_in_recipe(wishes.report, base, what="report data")
         opened_report = str(path.absolute())
-    for key in ("image_size", "classes", "tokenizer"):
+    for key in ("image_size", "classes"):
         if (value := getattr(wishes, key)) is not None:
             keys[key] = value
+    if wishes.tokenizer is not None:
+        keys["tokenizer"] = _tokenizer_in_recipe(wishes.tokenizer, base)
     spec = {**keys, "dataset": opened} | ({"report": opened_report} if opened_report else {})
+    spec.pop("tokenizer", None)  # its path is that of the recipe's folder; a survey cuts nothing
     result = survey(_spec(spec), base=None, task=task)
     return Found(task, keys, result, data, named=columns is None and data in DATASETS, notes=notes)
+
+
+def _tokenizer_in_recipe(given: str, base: Path | None) -> str:
+    """How the recipe names a tokenizer: a file, a folder or a model.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    family, colon, rest = given.partition(":")
+    if family == "package" and colon:
+        return given
+    if family == "hf" and colon:
+        if locate_model(given, None) is None:  # an id of the hub
+            return given
+        return f"hf:{path_in_recipe(rest, base, what='tokenizer')[0]}"
+    return path_in_recipe(given, base, what="tokenizer")[0]
 
 
 def _spec(keys: dict[str, Any]) -> DataSpec:

@@ -7,6 +7,7 @@ from compactor.propose.data import Found, Wishes, find_data
 from compactor.propose.document import to_recipe
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, check_head, classes_of, made_ready
+from compactor.propose.tokens import with_tokens
 from compactor.records import IMAGES, TEXTS, VECTORS
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
@@ -88,7 +89,8 @@ def propose(
     pupil = _student(pupil, teachers, found, training, notes)
     roles = _roles(judged, pupil, training)
     sized = _with_classes(_with_size(found, roles, notes), roles, classes, notes)
-    notes += _problems(sized, roles)
+    sized = with_tokens(sized, roles, base, notes)
+    notes += _problems(sized)
     title = name or f"{_word(data)}-{pupil.short}"
     return Proposal(title, to_recipe(title, sized, roles, notes), notes)
 
@@ -194,7 +196,7 @@ def _with_classes(found: Found, roles: Roles, wished: list[str] | int | None, no
     return replace(found, keys=keys if classes is None else keys | {"classes": classes})
 
 
-def _problems(found: Found, roles: Roles) -> list[str]:
+def _problems(found: Found) -> list[str]:
     """What is wrong with the data, the survey's findings first."""
     # that sizes differ is answered by the image_size that was chosen, and said with it
     problems = [one for one in found.survey.problems if not one.startswith("images differ in size")]
@@ -206,22 +208,7 @@ def _problems(found: Found, roles: Roles) -> list[str]:
             f"the largest class has {max(labelled) / min(labelled):.0f} times the rows of the smallest: "
             "options class_weights: balanced weighs them alike"
         )
-    return problems + _tokenizer_problems(found, roles)
-
-
-def _tokenizer_problems(found: Found, roles: Roles) -> list[str]:
-    """One tokenizer feeds student and teachers, so another vocabulary makes nonsense of trained weights."""
-    if found.task == IMAGES:
-        return []
-    models = [roles.student, *roles.teachers]
-    files = {one.model: one.folder / "tokenizer.json" for one in models if one.folder}
-    contents = {model: file.read_bytes() for model, file in files.items() if file.is_file()}
-    if len(set(contents.values())) < 2:
-        return []
-    return [
-        f"{' and '.join(contents)} have different tokenizers, but one feeds them all: choose a student with "
-        "its teacher's tokenizer"
-    ]
+    return problems
 
 
 def _word(data: str) -> str:

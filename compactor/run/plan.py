@@ -22,6 +22,7 @@ from compactor.recipe.spec import ModelSpec, StageSpec
 from compactor.run.data import DataSets
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
+from compactor.run.tokenizers import with_tokenizers_compared
 from compactor.samplers import SAMPLERS
 from compactor.targets import TARGETS
 from compactor.tasks import TASKS
@@ -61,7 +62,9 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     judged: Dataset | None = None
     if last is None:  # what a stage would have checked
         assert recipe.student is not None
-        judged = planner.data.open(recipe.data)
+        judged = with_tokenizers_compared(
+            planner.data.open(recipe.data), student=recipe.student, teachers=recipe.teachers, base=loaded.base
+        )
         planner.known.model(recipe.student)
     elif last.id not in planner.blocked:
         judged = planner.stages[-1].data
@@ -105,7 +108,15 @@ class _Planner:
         task = recipe.stage_task(spec)
         learns = method_named(spec.method, f"stage {spec.id}").learns_from_teachers
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
-        data = self.data.open(recipe.stage_data(spec), task)
+        student = recipe.stage_student(spec)
+        data = with_tokenizers_compared(
+            self.data.open(recipe.stage_data(spec), task),
+            student=student,
+            teachers=teachers,
+            init=spec.init,
+            stages=self.stages,
+            base=self.loaded.base,
+        )
         labels = None
         if spec.labels is not None:
             labels = label_job(
@@ -116,7 +127,6 @@ class _Planner:
         digest = self._digest(spec, task, teachers, data.digest, labels, computes)
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
-        student = recipe.stage_student(spec)
         return PlannedStage(
             spec, task, student, teachers, data, labels, computes, digest, folder, action, why
         )

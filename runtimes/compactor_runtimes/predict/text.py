@@ -49,7 +49,7 @@ class TextPipeline:
         path = assets / pre.tokenizer
         self.inputs = (pre.ids, pre.mask)
         self._pre = pre
-        self._tokenizer = _read_tokenizer(path)
+        self._tokenizer = read_tokenizer(path)
         special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if pre.max_tokens <= special:  # the library would leave all texts uncut, without a word
             raise UsageError(
@@ -162,7 +162,13 @@ def _ids(text: str, encoding: "Encoding") -> "NDArray[np.int64]":
     return np.array(encoding.ids, np.int64)
 
 
-def _read_tokenizer(path: Path) -> "Tokenizer":
+def read_tokenizer(path: Path) -> "Tokenizer":
+    """Read a file of the tokenizers library.
+
+    Raises:
+        IntegrityError: it is missing, or no such file.
+        MissingDependency: the extra `text` is not installed.
+    """
     with needs_extra("text"):
         from tokenizers import Tokenizer
 
