@@ -1,5 +1,6 @@
 """`compactor predict BUNDLE INPUT...`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,8 @@ def command(
 
     For a bundle that takes images, INPUT is an image file. For one that takes texts, INPUT is the text
     itself, and - reads one text a line from standard input. A classifier prints input, label and confidence,
-    and each slot of a text as name[start:end]=value; an embedding model prints its vectors as JSON.
+    and each slot of a text as name[start:end]=value; an embedding model prints its vectors as JSON. A text of
+    more tokens than the model takes is cut, and `truncated` ends its line.
 
     \b
     compactor predict runs/digits/latest/bundle runs/digits/latest/bundle/golden/*.png
@@ -47,20 +49,34 @@ def command(
         given = _with_lines(inputs) if takes == "text" else list(inputs)
         answers: Sequence[Answer] = model.predict(given)
     if as_json or (answers and not decode.fits_a_line):
-        emit_json([{takes: one, **decode.fields(answer)} for one, answer in zip(given, answers, strict=True)])
+        emit_json(
+            [
+                {takes: one, **decode.fields(answer), **_whether_cut(takes, answer)}
+                for one, answer in zip(given, answers, strict=True)
+            ]
+        )
         return
     for one, answer in zip(given, answers, strict=True):
         shown = " ".join(one.split()) if takes == "text" else one
-        click.echo("\t".join([shown, *decode.cells(answer)]))
+        cut = ["truncated"] if answer.truncated else []
+        click.echo("\t".join([shown, *decode.cells(answer), *cut]))
+
+
+def _whether_cut(takes: str, answer: "Answer") -> dict[str, bool]:
+    """Whether a text was cut; images have no length."""
+    return {"truncated": answer.truncated} if takes == "text" else {}
 
 
 def _with_lines(inputs: tuple[str, ...]) -> list[str]:
     """Replace each `-` by the lines of standard input."""
+    from compactor_runtimes.utf8 import decode_utf8
+
     given: list[str] = []
     for one in inputs:
         if one == "-":
-            with click.open_file("-", encoding="utf-8") as lines:
-                given.extend(line.rstrip("\n") for line in lines)
+            content = sys.stdin.buffer.read()
+            text = decode_utf8(content, "standard input").replace("\r\n", "\n")
+            given.extend(text.removesuffix("\n").split("\n") if text else [])
         else:
             given.append(one)
     return given

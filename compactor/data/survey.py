@@ -16,6 +16,7 @@ import numpy as np
 from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
 from compactor.data.few_rows import spread_rows
+from compactor.data.label_notes import texts_of_several_classes
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, select_count
 from compactor.data.table_source import TableSource
@@ -81,7 +82,9 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         problems += found_problems
     else:
         texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
-        problems += [f"{name}: {note}" for name, source in sources.items() for note in source.notes()]
+        for name, source in sources.items():
+            notes = [*source.notes(), *texts_of_several_classes(texts[name], source.labels())]
+            problems += [f"{name}: {note}" for note in notes]
         problems += _repeats(texts)
     return Survey(
         "images" if images else "texts",

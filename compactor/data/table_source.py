@@ -9,7 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.csv_layout import NAMES, layout_of
 from compactor.data.image_folder import files_digest
+from compactor.data.label_notes import alike_classes
 from compactor.data.labels import Labels, reading
 from compactor.data.table_files import NUMBER, Table, check_column, is_csv, opened
 from compactor.data.table_labels import read_labels
@@ -104,7 +106,8 @@ class TableSource:
 
     def notes(self) -> list[str]:
         """What was read otherwise than one might think, or not at all."""
-        return self.labels().told()
+        labels = self.labels()
+        return [*_delimiters(self.files), *labels.told(), *alike_classes(labels)]
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the encoded images.
@@ -209,6 +212,13 @@ class TableSource:
             raise UsageError(
                 f"{path}: column {self.column!r} holds {kind}, expected {expected}; set data.image_column"
             )
+
+
+def _delimiters(files: list[Path]) -> list[str]:
+    """Say what is between the cells of a CSV file, where it is not what the file's name says."""
+    unusual = {layout_of(path).delimiter: path for path in files if is_csv([path])}
+    unusual = {one: path for one, path in unusual.items() if not layout_of(path).is_usual}
+    return [f"{path.name} is read with {NAMES[one]} between cells" for one, path in unusual.items()]
 
 
 def _is_parquet(path: Path) -> bool:

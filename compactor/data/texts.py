@@ -11,6 +11,7 @@ from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.extra_texts import mixed
 from compactor.data.few_rows import handful
+from compactor.data.label_notes import texts_of_several_classes
 from compactor.data.slots import Tags, checked_tags, number_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordLabels, build_dataset, label_names
@@ -131,5 +132,6 @@ def _stored(source: TableSource, tokens: str) -> Stored:
     labels = source.labels()
     key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    texts = np.array(source.texts(), dtype=object)
-    return Stored(texts, labels.values, labels.classes, digest, notes=tuple(source.notes()))
+    found = source.texts()
+    notes = (*source.notes(), *texts_of_several_classes(found, labels))
+    return Stored(np.array(found, dtype=object), labels.values, labels.classes, digest, notes=notes)

@@ -83,7 +83,8 @@ def find_data(data: str, wishes: Wishes, base: Path | None) -> Found:
         if _is_local(data):  # else it was fetched from the hub, and the recipe names its id
             written, opened = path_in_recipe(data, base, what="data")[0], str(path.absolute())
         is_images = _is_image_folder(path)
-        columns = None if is_images else peek(path)
+        named = wishes.text_column or wishes.label_column or wishes.image_column
+        columns = None if is_images else peek(path, are_named=named is not None)
     keys: dict[str, Any] = {"dataset": written}
     if columns is None:
         task = _images_only(data, wishes, named=data in DATASETS)

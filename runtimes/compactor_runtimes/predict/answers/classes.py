@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 class Prediction(Struct, frozen=True, eq=False):
     """The most probable class of one input, and the probabilities float32 [C] of all.
 
-    Compared by identity, because arrays have no single truth value.
+    `truncated` says that a text was cut to the tokens that the model takes. Compared by identity, because
+    arrays have no single truth value.
     """
 
     label: str
     index: int
     confidence: float
     probabilities: "NDArray[np.float32]"
+    truncated: bool = False
 
 
 class StoredClass(Struct, frozen=True):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from compactor_runtimes.predict.text import Words
 
 
-class Understanding(Prediction, frozen=True, eq=False):
+class Understanding(Prediction, frozen=True, eq=False, kw_only=True):
     """The most probable intent of one text, and its slots in order."""
 
     slots: list[Slot]
@@ -39,7 +39,7 @@ class IntentSlotCodec:
             IntegrityError: see `ClassCodec` and `SlotCodec`.
         """
         return [
-            Understanding(one.label, one.index, one.confidence, one.probabilities, tagged.slots)
+            Understanding(one.label, one.index, one.confidence, one.probabilities, slots=tagged.slots)
             for one, tagged in zip(self._intent(outputs), self._tagger(outputs, words), strict=True)
         ]
 

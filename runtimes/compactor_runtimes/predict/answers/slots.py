@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class Tagging(Struct, frozen=True):
-    """The slots of one text, in order."""
+    """The slots of one text, in order; `truncated` is as in `Prediction`."""
 
     slots: list[Slot]
+    truncated: bool = False
 
 
 class StoredSlots(Struct, frozen=True):
