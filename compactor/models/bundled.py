@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from compactor.locate import locate
 from compactor.models import TEACHES_ON
 from compactor.models.classifier import Backbone
-from compactor.models.text import TextBackbone, tokenizer_ids
+from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.records import DataInfo
 from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import (
@@ -117,7 +117,17 @@ def build(
         return Backbone(module, black, white, size=size, classes=classes)
     module = OnnxBackbone(bundle, artifact, [ports[pre.ids], ports[pre.mask]])
     ids = tokenizer_ids(bundle.file(pre.tokenizer))
-    return TextBackbone(module, int(width), vocab_size=ids, max_tokens=pre.max_tokens, classes=classes)
+    is_exact = artifact.spec.precision != "int8"
+    if not is_exact and pre.pad_id != text_info_of(info).pad_id:
+        _unfit(name, f"pads texts with id {pre.pad_id}", f"the data's {text_info_of(info).pad_id}")
+    return TextBackbone(
+        module,
+        int(width),
+        vocab_size=ids,
+        max_tokens=pre.max_tokens,
+        classes=classes,
+        is_exact=is_exact,
+    )
 
 
 def _artifact(bundle: Bundle, name: str, options: dict[str, Any]) -> Artifact:
@@ -156,4 +166,4 @@ def _image_size(name: str, pre: ImagePre, port: InputPort, info: DataInfo) -> tu
 
 
 def _unfit(name: str, found: str, expected: str) -> NoReturn:
-    raise UsageError(f"model bundle:{name}: {found}, expected {expected}; name a bundle made for such images")
+    raise UsageError(f"model bundle:{name}: {found}, expected {expected}; name a bundle made for such data")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from compactor.models import TEACH_ONLY
-from compactor.models.token_limits import own_max_tokens
+from compactor.data.token_limits import own_max_tokens
 from compactor.propose.paths import path_in_recipe
 from compactor.propose.weights import Known, classes_of_config, classes_of_file
 from compactor_runtimes.bundle.manifest import TextPre

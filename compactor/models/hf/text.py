@@ -100,6 +100,8 @@ def build_text_model(
     text = text_info_of(info)
     if not source.pretrained:
         trim_config(config, text)
+    if config.pad_token_id is None:  # of models that answer by the last token that is no padding
+        config.pad_token_id = text.pad_id
     own = {ATTENTION: attention}
     classes: list[str] | None = None
     if is_encoder:
