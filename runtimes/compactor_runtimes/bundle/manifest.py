@@ -13,8 +13,9 @@ from msgspec import Meta, Struct
 
 from compactor_runtimes.errors import IntegrityError
 
-SCHEMA_VERSION = 3  # 2 added how an artifact was made, its errors and overrides, 3 its runtimes; all are read
-_READABLE = (1, 2, 3)
+# 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 where slots end; all are read
+SCHEMA_VERSION = 4
+_READABLE = (1, 2, 3, 4)
 
 Status = Literal["verified", "overridden", "not-run", "rejected"]
 Target = Literal["ort-cpu", "trt", "trt-rtx", "web"]
@@ -239,11 +240,13 @@ class BioPost(Record, frozen=True, tag="bio"):
     """Logits [B, L, S] of `output`, one row a token -> slots with character offsets.
 
     The first token of a word (a run without white space) carries the word's BIO label; other tokens are not
-    read. Adjacent words of one slot are one span.
+    read. Adjacent words of one slot are one span. `punctuation` is what surrounds the words of a span (quotes,
+    brackets, a full stop): `kept` in its value, as bundles before version 4 have it, or `dropped`.
     """
 
     output: str
     labels: str
+    punctuation: Literal["kept", "dropped"] = "kept"
     version: Literal[1] = 1
 
 

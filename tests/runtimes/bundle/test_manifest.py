@@ -74,7 +74,7 @@ def test_what_version_3_says_survives(bundle):
     assert read.main.artifacts[0].runtimes == ["ort-cpu"]
 
 
-@pytest.mark.parametrize("version", [0, 4, "2", None])
+@pytest.mark.parametrize("version", [0, 5, "2", None])
 def test_other_versions_are_refused_by_name(bundle, version):
     written = json.loads((bundle.path / "manifest.json").read_text()) | {"schema_version": version}
     with pytest.raises(IntegrityError, match=f"here: schema version {version!r} found"):
