@@ -1,7 +1,7 @@
 """BIO labels of words: checked against the texts, numbered over all splits, padded to one array."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
 from compactor.data.spec import SplitName
+from compactor.data.tag_schemes import Tags
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.bio import OUTSIDE, word_bounds
 
-Tags = Sequence[list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def checked_tags(tags: Tags, texts: NDArray[Any], source: str) -> Tags:
         for tag in found:
             if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
                 raise UsageError(
-                    f"{source}, row {row}: slot label {tag!r} found, expected O, B-NAME or I-NAME; write the "
-                    "labels in BIO"
+                    f"{source}, row {row}: slot label {tag!r} found, expected O, B-NAME or I-NAME (or "
+                    "BIOES, BILOU, BMES or IOB1 throughout); write the labels in BIO"
                 )
     return tags
 

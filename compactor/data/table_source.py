@@ -14,7 +14,7 @@ from compactor.data.image_folder import files_digest
 from compactor.data.label_notes import alike_classes
 from compactor.data.labels import Labels, reading
 from compactor.data.table_files import NUMBER, Table, check_column, is_csv, opened
-from compactor.data.table_labels import read_labels
+from compactor.data.table_labels import published_tags, read_labels
 from compactor_runtimes.errors import UsageError, needs_extra
 
 
@@ -149,16 +149,30 @@ class TableSource:
     def tags(self, column: str) -> list[list[str] | None]:
         """Read a column of labels of words: a list, or one text with spaces; None where a row has none.
 
+        Numbers stand for the names that the file's metadata give them.
+
         Raises:
-            UsageError: a damaged file, no such column, or another type.
+            UsageError: a damaged file, no such column, another type, or numbers without names.
         """
         found: list[list[str] | None] = []
+        names: list[str] | None = None
 
         def check(path: Path, file: Table) -> None:
+            nonlocal names
             check_column(path, file.schema, column, "slots_column")
+            names = published_tags(file.schema, column)
 
         for path, row, cell in self._cells(column, check):
             cell = cell.split() if isinstance(cell, str) else cell
+            if isinstance(cell, list) and cell and all(type(tag) is int for tag in cell):
+                if names is None or not all(0 <= tag < len(names) for tag in cell):
+                    known = "no names" if names is None else f"names of 0 to {len(names) - 1}"
+                    raise UsageError(
+                        f"{path}, column {column!r}, row {row}: slot labels are numbers ({cell[:6]}), the file "
+                        f"has {known} for them; write the labels as texts, or their names into the file's "
+                        f'metadata as a JSON list under "{column}"'
+                    )
+                cell = [names[tag] for tag in cell]
             if cell is not None and not all(isinstance(tag, str) and tag for tag in cell):
                 raise UsageError(
                     f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a "

@@ -71,7 +71,7 @@ def _pad_id(path: Path) -> int:
     said = [config.get("pad_token_id"), ids.get(_token(named.get("pad_token"))), own]
     said += [ids.get(name) for name in PADS]
     said += [config.get("eos_token_id"), ids.get(_token(named.get("eos_token")))]
-    known = set(ids.values())
+    known = {*ids.values(), own}
     return next((int(one) for one in said if type(one) is int and one in known), 0)
 
 
