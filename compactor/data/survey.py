@@ -5,7 +5,7 @@ Reads labels whole and a few hundred images; decodes nothing into the cache.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,8 @@ from compactor.data.datasets import DATASETS, find_parts, image_source, open_dat
 from compactor.data.few_rows import spread_rows
 from compactor.data.label_notes import texts_of_several_classes
 from compactor.data.spec import DataSpec, SplitName
-from compactor.data.splits import REPORT_SHARE, select_count
+from compactor.data.slots import read_tags
+from compactor.data.splits import REPORT_SHARE, label_names, select_count
 from compactor.data.table_source import TableSource
 from compactor.data.texts import text_source
 from compactor.records import reads_images
@@ -57,6 +58,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         return _named(spec, base)
     parts = find_parts(spec, Opening(base))
     images = reads_images(task)
+    of_samples, of_words = label_names(task)
     sources: dict[SplitName, Source] = {}
     counts: Counter[str] = Counter()
     classes: list[str] | None = None
@@ -64,7 +66,10 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
     unlabelled = 0
     for name in sorted(parts, key=["train", "select", "report"].index):
         make = image_source if images else text_source
-        sources[name] = source = make(parts[name], spec, classes)
+        source = make(parts[name], spec, classes)
+        if isinstance(source, TableSource) and of_samples is None:
+            source = replace(source, label_column="", classes=None)
+        sources[name] = source
         labels = source.labels()
         classes = classes or labels.classes or None
         counts.update({known: 0 for known in labels.classes})
@@ -75,13 +80,20 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         rows[name] = len(labels.values)
         unlabelled += int((labels.values < 0).sum())
     total = sum(rows.values())
-    problems = _label_problems(counts, unlabelled, total)
-    sizes, texts = None, dict[str, list[str]]()
+    sizes, texts, said = None, dict[SplitName, list[str]](), list[str]()
+    tables = {name: source for name, source in sources.items() if isinstance(source, TableSource)}
+    if not images:
+        texts = {name: source.texts() for name, source in tables.items()}
+    if of_words is not None:
+        tags, said = read_tags(tables, texts, spec.slots_column)
+        if of_samples is None:  # the classes are those of words
+            counts = Counter(tag for of in tags.values() for row in of for tag in row or ())
+            unlabelled = sum(row is None for of in tags.values() for row in of)
+    problems = [*_label_problems(counts, unlabelled, total), *said]
     if images:
         sizes, found_problems = _sizes(sources, spec)
         problems += found_problems
     else:
-        texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
         for name, source in sources.items():
             notes = [*source.notes(), *texts_of_several_classes(texts[name], source.labels())]
             problems += [f"{name}: {note}" for note in notes]
@@ -173,7 +185,7 @@ def _some_items(source: Source, count: int) -> Iterator[tuple[str, bytes | Path]
     return source.thinned(spread_rows(len(source.labels().values), count)).items()
 
 
-def _repeats(texts: dict[str, list[str]]) -> list[str]:
+def _repeats(texts: dict[SplitName, list[str]]) -> list[str]:
     """Texts that occur in train and in a published report split, or twice where report is cut from train."""
     if "report" not in texts:
         twice = len(texts["train"]) - len(set(texts["train"]))

@@ -12,12 +12,11 @@ from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.extra_texts import mixed
 from compactor.data.few_rows import handful
 from compactor.data.label_notes import texts_of_several_classes
-from compactor.data.slots import checked_tags, number_tags, with_words
+from compactor.data.slots import number_tags, read_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordLabels, build_dataset, label_names
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
-from compactor.data.tag_schemes import Tags, to_bio
 from compactor.data.token_counts import cut_of_split
 from compactor.data.tokenizer import text_info
 from compactor.records import TextInfo
@@ -59,8 +58,7 @@ def open_texts(
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
-    tags: dict[SplitName, Tags] = {}
-    names: dict[SplitName, str] = {}
+    sources: dict[SplitName, TableSource] = {}
     said: list[str] = []
     of_texts, of_words = label_names(task)
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
@@ -72,15 +70,14 @@ def open_texts(
             source = source.thinned(handful(source.labels().values, at_most))
         stored[name] = _stored(source, f"{tokens} {text.max_tokens}")
         if of_words is not None:
-            tags[name], names[name] = source.tags(spec.slots_column), source.name
+            sources[name] = source
         classes = classes or stored[name].classes or None
         if progress is not None:
             progress(number + 1, len(parts))
     words = None
     if of_words is not None:
-        tags, said = to_bio(tags)
-        for name, of in tags.items():
-            checked_tags(of, stored[name].inputs, names[name])
+        texts = {name: one.inputs.tolist() for name, one in stored.items()}
+        tags, said = read_tags(sources, texts, spec.slots_column)
         numbered = number_tags(tags)
         stored = {name: with_words(one, numbered.values[name]) for name, one in stored.items()}
         words = WordLabels(numbered.classes, numbered.unseen)

@@ -87,7 +87,7 @@ def cut_sentence(cut: int, counted: int, texts: int, max_tokens: int) -> str:
     """`3 of 100 texts are cut at 64 tokens`; empty where none is."""
     if not cut:
         return ""
-    are = "text is" if cut == 1 else "texts are"
+    are = "texts is" if cut == 1 else "texts are"
     if counted == texts:
         return f"{cut:,} of {texts:,} {are} cut at {max_tokens} tokens"
     return (

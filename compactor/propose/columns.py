@@ -1,6 +1,7 @@
 """Which columns of a table hold images, texts and labels, told from its first rows."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +17,9 @@ from compactor_runtimes.utf8 import read_utf8, require_utf8_mark
 PEEKED_ROWS = 1_000
 LABELS = ("label", "labels", "class", "category", "intent", "target")
 TEXTS = ("text", "sentence", "utterance", "content", "document", "review", "query")
-Kind = Literal["image", "text", "number", "other"]
+TAGS = ("slots", "tags", "ner_tags", "slot_labels", "bio")
+TAG = re.compile(r"O|[BIESLUM]-\S+")  # of a word, in BIO and its kin
+Kind = Literal["image", "text", "number", "words", "tags", "other"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,25 @@ def label_column(columns: Sequence[Column], taken: str | None, where: str) -> st
     return _only(named or [column.name for column in free if column.repeats], ("label",), where, "label")
 
 
+def words_column(columns: Sequence[Column], where: str) -> str | None:
+    """Return the column of texts, or of lists of words, whose words have labels.
+
+    Raises:
+        UsageError: several; the message names them.
+    """
+    lists = [column.name for column in columns if column.kind == "words"]
+    return text_column(columns, None, where) or _only(lists, ("tokens", "words"), where, "text")
+
+
+def tag_column(columns: Sequence[Column], where: str) -> str | None:
+    """Return the column of labels of words, if any: lists of labels or of numbers, or texts of labels.
+
+    Raises:
+        UsageError: several; the message names them.
+    """
+    return _only([column.name for column in columns if column.kind == "tags"], TAGS, where, "slots")
+
+
 def _only(names: list[str], usual: Sequence[str], where: str, what: str) -> str | None:
     preferred = next((name for name in usual if name in names), None)
     if preferred is not None or len(names) < 2:
@@ -136,13 +158,30 @@ def _kind(values: list[Any]) -> Kind:
         return "image"
     if all(isinstance(value, int) for value in values):
         return "number"
+    if all(isinstance(value, list) for value in values):
+        return _kind_of_lists([one for value in values for one in value])
     if not all(isinstance(value, str) for value in values):
         return "other"
     if all(Path(value).suffix.lower() in SUFFIXES and "\n" not in value for value in values):
         return "image"
     if all(value.strip().lstrip("-").isdecimal() for value in values):
         return "number"
+    rows = [value.split() for value in values]
+    tokens = [one for row in rows for one in row]
+    # classes such as B-52 are one word each, and none of them is O
+    if max(map(len, rows)) > 1 and "O" in tokens and _kind_of_lists(tokens) == "tags":
+        return "tags"
     return "other" if all(_is_float(value) for value in values) else "text"
+
+
+def _kind_of_lists(values: list[Any]) -> Kind:
+    """Labels of words, or words: labels have a prefix, and some word is in a slot; or they are numbers."""
+    if values and all(type(value) is int for value in values):
+        return "tags"
+    if not values or not all(isinstance(value, str) for value in values):
+        return "other"
+    are_tags = all(TAG.fullmatch(value) for value in values) and any(value != "O" for value in values)
+    return "tags" if are_tags else "words"
 
 
 def _is_float(text: str) -> bool:

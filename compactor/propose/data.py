@@ -8,9 +8,17 @@ import msgspec
 
 from compactor.data.spec import DataSpec
 from compactor.locate import locate, locate_model
-from compactor.propose.columns import Column, image_column, label_column, peek, text_column
+from compactor.propose.columns import (
+    Column,
+    image_column,
+    label_column,
+    peek,
+    tag_column,
+    text_column,
+    words_column,
+)
 from compactor.propose.paths import path_in_recipe
-from compactor.records import IMAGES, TEXTS, VECTORS, heads_of
+from compactor.records import IMAGES, TEXTS, VECTORS, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -183,7 +191,11 @@ def _from_columns(
     else:
         if wishes.task == IMAGES:
             raise UsageError(f"data {where}: no column of images among {_names(columns)}; set --image-column")
-        text = wishes.text_column or text_column(columns, label, where)
+        text = wishes.text_column
+        if text is None and head_at(heads_of(wishes.task or TEXTS), "word") is not None:
+            text = words_column(columns, where)
+        elif text is None:
+            text = text_column(columns, label, where)
         if text is None:
             raise UsageError(
                 f"data {where}: nothing to classify: neither images nor texts in the columns "
@@ -193,6 +205,16 @@ def _from_columns(
         chosen, task = text, wishes.task or TEXTS
         keys = {"text_column": text, "max_tokens": _tokens(words)}
     if task == VECTORS:
+        return task, keys
+    if head_at(heads_of(task), "word") is not None:
+        tags = tag_column(columns, where)
+        if tags is None:
+            raise UsageError(
+                f"data {where}: no column of slot labels among {_names(columns)}, expected one label a word "
+                "(a list, or a text such as O B-city O); add one, or name another --task"
+            )
+        keys["slots_column"] = tags
+    if head_at(heads_of(task), "sample") is None:
         return task, keys
     label = label or label_column(columns, chosen, where)
     if label == UNLABELLED:

@@ -8,7 +8,7 @@ from compactor.propose.document import to_recipe
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, check_head, classes_of, made_ready
 from compactor.propose.tokens import with_tokens
-from compactor.records import IMAGES, TEXTS, VECTORS
+from compactor.records import IMAGES, TEXTS, VECTORS, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -190,6 +190,8 @@ def _with_size(found: Found, roles: Roles, notes: list[str]) -> Found:
 
 
 def _with_classes(found: Found, roles: Roles, wished: list[str] | int | None, notes: list[str]) -> Found:
+    if head_at(heads_of(found.task), "sample") is None:  # of words, whose classes the data say
+        return found
     knowers = roles.ready if roles.training else [*roles.ready, roles.student]
     classes = classes_of(knowers, found, wished, notes)
     keys = {key: value for key, value in found.keys.items() if key != "classes"}

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -350,7 +352,7 @@ def test_texts_are_cut_where_their_tokens_end_and_at_most_at_what_models_take() 
     assert not [note for note in proposal.notes if "cut" in note]
     proposal = propose("-", "hf:./bert", "han.csv", base=Path())
     assert loaded(proposal).recipe.data.max_tokens == 64
-    assert "1 of 60 text is cut at 64 tokens, the most that hf:./bert takes" in proposal.notes
+    assert "1 of 60 texts is cut at 64 tokens, the most that hf:./bert takes" in proposal.notes
 
 
 def test_without_training_the_models_own_limit_is_kept() -> None:
@@ -462,7 +464,7 @@ def test_jsonl_and_parquet_are_looked_into() -> None:
     assert [(column.name, column.kind) for column in peek(Path("data"))] == [
         ("image", "image"),
         ("label", "number"),
-        ("tokens", "other"),
+        ("tokens", "words"),
     ]
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), "empty.parquet")
     with pytest.raises(UsageError, match="holds no row"):
@@ -554,3 +556,28 @@ def test_a_data_set_of_the_hub_is_looked_into_like_a_folder(monkeypatch: pytest.
     recipe = loaded(propose("-", "hf:./bert", "owner/tickets", base=Path())).recipe
     assert (recipe.data.dataset, recipe.data.text_column) == ("owner/tickets", "body")
     assert recipe.data.label_column == "topic"
+
+
+def test_classes_that_look_like_labels_of_words_stay_classes() -> None:
+    kinds = ("B-52", "B-17", "O")
+    table("planes.csv", [{"text": f"plane number {row}", "kind": kinds[row % 3]} for row in range(60)])
+    assert [column.kind for column in peek(Path("planes.csv"))] == ["text", "text"]
+
+
+def test_slots_are_surveyed_and_their_column_is_found() -> None:
+    rows = [{"tokens": "book a flight to Rome".split(), "ner_tags": [0, 0, 0, 0, 1]} for _ in range(12)]
+    rows += [{"tokens": "New York please".split(), "ner_tags": [2, 3, 0]} for _ in range(12)]
+    names = json.dumps(["O", "S-city", "B-city", "E-city"])
+    talk = pa.Table.from_pylist(rows).replace_schema_metadata({"ner_tags": names})
+    pq.write_table(talk, "talk.parquet")
+    encoder("bert")
+    proposal = propose("-", "hf:./bert", "talk.parquet", task="token-classification", base=Path())
+    data = loaded(proposal).recipe.data
+    assert (data.text_column, data.slots_column, data.classes) == ("tokens", "ner_tags", None)
+    assert "slot labels are BIOES: 24 of them were turned into BIO" in proposal.notes
+    assert "3 classes" in proposal.yaml
+    table("tickets.csv", tickets())
+    with pytest.raises(
+        UsageError, match="no column of slot labels among id, body, topic, expected one label a"
+    ):
+        propose("-", "hf:./bert", "tickets.csv", task="intent-slots", base=Path())
