@@ -282,7 +282,7 @@ class TextInfo:
     """Where the `tokenizer.json` lies, the id it pads with, and the tokens that a text is cut to.
 
     `kept` is set where the vocabulary was trimmed: a JSON list with the id that each of the tokenizer's ids
-    had before, so that pretrained embeddings can be taken row by row. `made_from` then is the whole tokenizer.
+    had before, so that pretrained embeddings can be taken row by row; `made_from` is the whole tokenizer.
     """
 
     tokenizer: "Path"

@@ -73,8 +73,8 @@ def looks_headerless(names: tuple[str, ...], rows: list[list[str]]) -> bool:
     It holds an image's path in a column of images, or a sentence, and a class that other rows have as well.
     """
     for place, name in enumerate(names):
-        values = {row[place] for row in rows if place < len(row)}
-        if values and all(Path(one).suffix.lower() in IMAGES for one in (name, *values)):
+        cells = {row[place] for row in rows if place < len(row)}
+        if cells and all(Path(one).suffix.lower() in IMAGES for one in (name, *cells)):
             return True
     if not any(len(name.split()) >= SENTENCE for name in names):
         return False

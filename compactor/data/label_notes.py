@@ -11,7 +11,7 @@ SHOWN = 3
 
 
 def alike_classes(labels: Labels) -> list[str]:
-    """Name classes that differ by case, blanks, `_` or `-` alone; they are kept apart, as they are written."""
+    """Name classes that differ by case, blanks, `_` or `-` alone; they are kept apart."""
     groups: dict[str, list[int]] = {}
     for number, name in enumerate(labels.classes):
         groups.setdefault(folded(name), []).append(number)

@@ -17,8 +17,8 @@ from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
 from compactor.data.few_rows import spread_rows
 from compactor.data.label_notes import texts_of_several_classes
-from compactor.data.spec import DataSpec, SplitName
 from compactor.data.slots import read_tags
+from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, label_names, select_count
 from compactor.data.table_source import TableSource
 from compactor.data.texts import text_source
@@ -34,8 +34,8 @@ class Survey:
     """What a data set holds.
 
     `rows` counts each split as a run would have it, `classes` the rows of each class over all splits, `sizes`
-    is (lowest height, lowest width, highest height, highest width) of the images looked at, `texts` are all of
-    all splits.
+    is (lowest height, lowest width, highest height, highest width) of the images looked at. `texts` are all,
+    of all splits.
     """
 
     kind: Literal["images", "texts"]

@@ -150,8 +150,8 @@ def no_header(path: Path) -> UsageError:
     """Say that the names of the columns are missing."""
     names = layout_of(path).names
     return UsageError(
-        f"{path}: its first row looks like one of the data's ({', '.join(names)[:80]}), expected the names of "
-        "the columns; put a line such as text,label above it"
+        f"{path}: its first row looks like one of the data's ({', '.join(names)[:80]}), expected the "
+        "names of the columns; put a line such as text,label above it"
     )
 
 

@@ -23,8 +23,8 @@ class TableSource:
     """The rows of `files`, one after the other.
 
     `column` holds the images (encoded; in CSV and JSONL their paths) or the texts. `classes` is what the user
-    says, `train_classes` what the train split of the same data set turned out to have, `numbers_of` a teacher's
-    classes, which numbers may mean where nobody names them; `rows` are the
+    says, `train_classes` what the train split of the same data set turned out to have, `numbers_of` a
+    teacher's classes, which numbers may mean where nobody names them; `rows` are the
     ascending rows that are read, absent = all. `column_key` is the recipe key of `column`, for messages. With
     `allow_unseen`, class names that are not among `train_classes` are numbered C.
     """
@@ -168,8 +168,8 @@ class TableSource:
                 if names is None or not all(0 <= tag < len(names) for tag in cell):
                     known = "no names" if names is None else f"names of 0 to {len(names) - 1}"
                     raise UsageError(
-                        f"{path}, column {column!r}, row {row}: slot labels are numbers ({cell[:6]}), the file "
-                        f"has {known} for them; write the labels as texts, or their names into the file's "
+                        f"{path}, column {column!r}, row {row}: slot labels are numbers ({cell[:6]}), the "
+                        f"file has {known} for them; write the labels as texts, or their names into its "
                         f'metadata as a JSON list under "{column}"'
                     )
                 cell = [names[tag] for tag in cell]

@@ -1,6 +1,6 @@
 """Labels of words in other schemes than BIO, turned into BIO.
 
-1. BIOES, BILOU and BMES say where a slot ends, or that it is one word: E, L and M become I; S and U become B.
+1. BIOES, BILOU and BMES say where a slot ends, or that it is one word: E, L, M become I, and S, U become B.
 2. In IOB1 a slot begins with I, and with B only right after another of its kind: what begins a slot becomes B.
    Data where some slots begin with B otherwise are BIO, whatever their I say.
 3. Everything else stays as it is, and is refused where it is no BIO.
@@ -17,7 +17,7 @@ TO_BIO = {"E": "I", "L": "I", "M": "I", "S": "B", "U": "B"}
 
 
 def scheme_of(tags: Mapping[SplitName, Tags]) -> str:
-    """Name the scheme of the labels of all splits: BIO, BIOES, BILOU, BMES, IOB1, or empty for none of them."""
+    """Name the scheme of the labels of all splits: BIO, BIOES, BILOU, BMES, IOB1, or empty for another."""
     rows = [row for of in tags.values() for row in of if row]
     prefixes = {tag[:1] for row in rows for tag in row if tag != OUTSIDE and tag[1:2] == "-"}
     if any(tag != OUTSIDE and (tag[1:2] != "-" or len(tag) < 3) for row in rows for tag in row):

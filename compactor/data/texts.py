@@ -96,7 +96,7 @@ def _cut_texts(data: Dataset, text: TextInfo, cache: Path | None) -> list[str]:
     """How many texts of each split are cut, where some are."""
     said = []
     for split in (data.train, data.select, data.report):
-        texts = split.inputs[split.rows]
+        texts = split.inputs[split.rows].tolist()
         cut = cut_of_split(split.digest, text.tokenizer, texts, text.max_tokens, cache)
         said += [f"{split.name}: {cut}"] if cut else []
     return said

@@ -24,7 +24,7 @@ TEXTS_PER_CALL = 4096
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """Tokens of each text that was counted, int64 [n], special ones included; `texts` is how many there are."""
+    """Tokens of each text that was counted, int64 [n], special ones included; there are `texts` in all."""
 
     counts: NDArray[np.int64]
     texts: int

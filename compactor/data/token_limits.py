@@ -28,7 +28,7 @@ MOST = 8192  # that data.max_tokens may say
 
 
 def own_max_tokens(folder: Path) -> int | None:
-    """The model's own limit: sentence-transformers', else the tokenizer's, at most its positions; None = unsaid.
+    """The model's own limit: sentence-transformers', else the tokenizer's, at most its positions; or None.
 
     Raises:
         UsageError: one of its files is not JSON.
@@ -38,7 +38,7 @@ def own_max_tokens(folder: Path) -> int | None:
     limits = [positions_of(read_json(folder / "config.json"))]
     if _is_count(trained):
         limits.append(trained)
-    elif _is_count(said) and said < UNSAID:
+    elif said is not None and _is_count(said) and said < UNSAID:
         limits.append(int(said))
     known = [one for one in limits if one]
     return min(*known, MOST) if known else None

@@ -4,8 +4,8 @@
    writes it again. Padding, truncation, the order of keys and the version do not count.
 2. Where only the vocabulary differs (tokens with their ids, scores and merges), the data's texts decide: an
    entry that no text uses does no harm.
-3. Where another part differs, a few sentences of all sorts are cut as well: letters that the data happen not to
-   have will come when the model is used. Parts that are only written otherwise (a post-processor of an older
+3. Where another part differs, a few sentences of all sorts are cut as well: letters that the data do not have
+   will come when the model is used. Parts that are only written otherwise (a post-processor of an older
    kind) give the same ids, which is said.
 """
 

@@ -15,7 +15,6 @@ from compactor.models.hf.trim import position_count
 from compactor.models.text import TextBackbone
 from compactor.records import LABEL, STATES, DataInfo
 
-
 NO_HEADS: Mapping[str, nn.Linear] = MappingProxyType({})
 
 

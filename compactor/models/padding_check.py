@@ -1,4 +1,4 @@
-"""Whether a trained text model answers a padded text as it answers the text alone; else batches change answers."""
+"""Whether a trained text model answers a padded text as the text alone; else a batch changes its answers."""
 
 from typing import Any
 
@@ -53,8 +53,9 @@ def require_unseen_padding(model: TextStudent, spec: ModelSpec) -> None:
         difference = float((a - b).abs().max())
         if not difference <= TOLERANCE * max(1.0, float(a.abs().max())):
             raise UsageError(
-                f"model {spec.model}: its answers depend on padding: they move by {difference:.3g} where a text "
-                f"is padded with id {text.pad_id}, as the data's tokenizer says{_config_says(model, text.pad_id)}; "
+                f"model {spec.model}: its answers depend on padding: they move by {difference:.3g} where a "
+                f"text is padded with id {text.pad_id}, as the data's tokenizer says"
+                f"{_config_says(model, text.pad_id)}; "
                 f"{WAY_OUT}"
             )
 

@@ -1,4 +1,4 @@
-"""Classifiers of transformers that answer something else than one class: refused by what their configuration says."""
+"""Classifiers of transformers that answer something else than one class, by what their configuration says."""
 
 from compactor_runtimes.errors import UsageError
 
@@ -16,6 +16,6 @@ def require_one_class(model: str, problem_type: object) -> None:
     """
     if isinstance(problem_type, str) and problem_type in REFUSED:
         raise UsageError(
-            f"model {model}: was trained {REFUSED[problem_type]} (problem_type {problem_type}), expected one that "
-            "names one of its classes; such tasks are not supported, name another model"
+            f"model {model}: was trained {REFUSED[problem_type]} (problem_type {problem_type}), expected one "
+            "that names one of its classes; such tasks are not supported, name another model"
         )

@@ -112,13 +112,13 @@ def compared(models: Sequence[Trained], text: TextInfo, texts: Sequence[str]) ->
         if found.is_harmless:
             if found.parts != ("vocabulary",):
                 said.append(
-                    f"{model.name}: its tokenizer is written otherwise than the data's ({differ}), with the same "
-                    f"ids for all {len(texts):,} texts"
+                    f"{model.name}: its tokenizer is written otherwise than the data's ({differ}), with the "
+                    f"same ids for all {len(texts):,} texts"
                 )
         elif model.trust:
             said.append(
-                f"{model.name}: was trained with another tokenizer than the data's ({differ}): {found.told()}; "
-                "it is used all the same, as trust_tokenizer says"
+                f"{model.name}: was trained with another tokenizer than the data's ({differ}): {found.told()}"
+                "; it is used all the same, as trust_tokenizer says"
             )
         else:
             raise _refusal(model, found, text)

@@ -176,6 +176,32 @@ def _images_only(data: str, wishes: Wishes, *, named: bool) -> str:
     return IMAGES
 
 
+def _text_column(columns: list[Column], wishes: Wishes, where: str) -> str:
+    """The column of texts that is wished for, else the one that can be it."""
+    text = wishes.text_column
+    if text is None and head_at(heads_of(wishes.task or TEXTS), "word") is not None:
+        text = words_column(columns, where)
+    elif text is None:
+        text = text_column(columns, wishes.label_column, where)
+    if text is None:
+        raise UsageError(
+            f"data {where}: nothing to classify: neither images nor texts in the columns "
+            f"{_names(columns)}; name one with --text-column or --image-column"
+        )
+    return text
+
+
+def _tag_column(columns: list[Column], where: str) -> str:
+    """The column of labels of words."""
+    tags = tag_column(columns, where)
+    if tags is None:
+        raise UsageError(
+            f"data {where}: no column of slot labels among {_names(columns)}, expected one label a word "
+            "(a list, or a text such as O B-city O); add one, or name another --task"
+        )
+    return tags
+
+
 def _from_columns(
     columns: list[Column], wishes: Wishes, where: str, notes: list[str]
 ) -> tuple[str, dict[str, Any]]:
@@ -191,29 +217,14 @@ def _from_columns(
     else:
         if wishes.task == IMAGES:
             raise UsageError(f"data {where}: no column of images among {_names(columns)}; set --image-column")
-        text = wishes.text_column
-        if text is None and head_at(heads_of(wishes.task or TEXTS), "word") is not None:
-            text = words_column(columns, where)
-        elif text is None:
-            text = text_column(columns, label, where)
-        if text is None:
-            raise UsageError(
-                f"data {where}: nothing to classify: neither images nor texts in the columns "
-                f"{_names(columns)}; name one with --text-column or --image-column"
-            )
+        text = _text_column(columns, wishes, where)
         words = next(column.words for column in columns if column.name == text)
         chosen, task = text, wishes.task or TEXTS
         keys = {"text_column": text, "max_tokens": _tokens(words)}
     if task == VECTORS:
         return task, keys
     if head_at(heads_of(task), "word") is not None:
-        tags = tag_column(columns, where)
-        if tags is None:
-            raise UsageError(
-                f"data {where}: no column of slot labels among {_names(columns)}, expected one label a word "
-                "(a list, or a text such as O B-city O); add one, or name another --task"
-            )
-        keys["slots_column"] = tags
+        keys["slots_column"] = _tag_column(columns, where)
     if head_at(heads_of(task), "sample") is None:
         return task, keys
     label = label or label_column(columns, chosen, where)

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from compactor.models import TEACH_ONLY
 from compactor.data.token_limits import own_max_tokens
+from compactor.models import TEACH_ONLY
 from compactor.models.problem_types import require_one_class
 from compactor.propose.paths import path_in_recipe
 from compactor.propose.weights import Known, classes_of_config, classes_of_file

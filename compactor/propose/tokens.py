@@ -1,4 +1,4 @@
-"""How texts are cut into tokens: whose tokenizer, whether trained models know it, and how many tokens are kept."""
+"""How texts are cut: whose tokenizer, whether trained models know it, and how many tokens are kept."""
 
 from collections.abc import Sequence
 from dataclasses import replace

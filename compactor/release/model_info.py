@@ -3,8 +3,8 @@
 from collections import Counter
 
 from compactor.data.spec import DataSpec
-from compactor.data.tokenizer import FILE, text_info
 from compactor.data.token_limits import read_json
+from compactor.data.tokenizer import FILE, text_info
 from compactor.propose.models import FOLDERS, Named
 from compactor.records import IMAGES, TEXTS, VECTORS, DataInfo, ImageInfo
 from compactor_runtimes.errors import UsageError, needs_extra

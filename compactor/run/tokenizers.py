@@ -1,4 +1,4 @@
-"""Whose tokenizers a stage compares with its data's before anything is trained: student, init and teachers."""
+"""Whose tokenizers a stage compares with its data's before it is trained: student, init and teachers."""
 
 from collections.abc import Sequence
 from dataclasses import replace

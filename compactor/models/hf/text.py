@@ -81,22 +81,14 @@ def build_text_model(
         UsageError: an option that has no effect or no meaning, or weights that do not fit.
         UnfitEnvironmentError: it is no local folder and the hub cannot be reached.
     """
-    rest = dict(options)
-    layers, pooling, attention = (
-        rest.pop("layers", None),
-        rest.pop("pooling", None),
-        rest.pop(ATTENTION, EAGER),
-    )
-    if layers is not None and "num_hidden_layers" in rest:
-        raise UsageError(
-            f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
-        )
     if not renew and _tells_words(source, options, info):
-        return _tagger(source, options, info, pooling=pooling)
+        return _tagger(source, options, info)
+    layers, pooling = options.get("layers"), options.get("pooling")
+    attention = options.get(ATTENTION, EAGER)
     is_encoder = needs_states(info) or info.heads[0].activation == "none"
     if not is_encoder and pooling is not None:
         raise UsageError(f"model {source.model}: options.pooling has no effect for {info.task}; remove it")
-    config = read_config(source, rest)
+    config = read_config(source, _of_config(source, options))
     if config.is_encoder_decoder:
         raise UsageError(
             f"model {source.model}: {config.model_type} is encoder and decoder, expected an encoder alone"
@@ -144,15 +136,24 @@ def _tells_words(source: Source, options: dict[str, Any], info: DataInfo) -> boo
     """Whether a checkpoint has a trained head for words, and the task has no other head."""
     if not source.pretrained or [head.level for head in info.heads] != ["word"]:
         return False
-    kinds = getattr(read_config(source, _of_config(options)), "architectures", None) or []
+    kinds = getattr(read_config(source, _of_config(source, options)), "architectures", None) or []
     return any("ForTokenClassification" in kind for kind in kinds)
 
 
-def _of_config(options: dict[str, Any]) -> dict[str, Any]:
+def _of_config(source: Source, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that override the model's configuration.
+
+    Raises:
+        UsageError: two options set the depth.
+    """
+    if options.get("layers") is not None and "num_hidden_layers" in options:
+        raise UsageError(
+            f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
+        )
     return {key: value for key, value in options.items() if key not in ("layers", "pooling", ATTENTION)}
 
 
-def _tagger(source: Source, options: dict[str, Any], info: DataInfo, *, pooling: object) -> TextBackbone:
+def _tagger(source: Source, options: dict[str, Any], info: DataInfo) -> TextBackbone:
     """The encoder of a token classifier with its own head, whose classes are those of its configuration.
 
     Raises:
@@ -160,7 +161,7 @@ def _tagger(source: Source, options: dict[str, Any], info: DataInfo, *, pooling:
     """
     with needs_extra("train"):
         from transformers import AutoModelForTokenClassification
-    config, text = read_config(source, _of_config(options)), text_info_of(info)
+    config, text = read_config(source, _of_config(source, options)), text_info_of(info)
     attention = options.get(ATTENTION, EAGER)
     loaded = load(AutoModelForTokenClassification, source, config, attn_implementation=attention)
     head = getattr(loaded.model, "classifier", None)
@@ -169,13 +170,15 @@ def _tagger(source: Source, options: dict[str, Any], info: DataInfo, *, pooling:
             f"model {source.model}: its head for words is {type(head).__name__}, expected one linear layer "
             "called classifier; name another model"
         )
-    _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if "pooler" not in name.split(".")])
+    _refuse(
+        source, [name for name in [*loaded.missing, *loaded.misshapen] if "pooler" not in name.split(".")]
+    )
     keep_tokens(loaded.model, text, name=source.model)
     encoder = loaded.model.base_model
     if options.get("layers") is not None:
         keep_layers(encoder, options["layers"], name=source.model)
     classes = class_names_of(config)
-    own = {ATTENTION: attention, "pooling": _pooling(source, pooling, info)}
+    own = {ATTENTION: attention, "pooling": _pooling(source, options.get("pooling"), info)}
     found = with_heads(
         encoder,
         replace(info, classes=info.classes | {info.heads[0].name: classes}),

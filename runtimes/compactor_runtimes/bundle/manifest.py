@@ -240,7 +240,7 @@ class BioPost(Record, frozen=True, tag="bio"):
     """Logits [B, L, S] of `output`, one row a token -> slots with character offsets.
 
     The first token of a word (a run without white space) carries the word's BIO label; other tokens are not
-    read. Adjacent words of one slot are one span. `punctuation` is what surrounds the words of a span (quotes,
+    read. Adjacent words of one slot are one span. `punctuation` is what surrounds a span's words (quotes,
     brackets, a full stop): `kept` in its value, as bundles before version 4 have it, or `dropped`.
     """
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from compactor.data.csv_layout import layout_of
-from compactor.data.survey import survey
 from compactor.data.spec import DataSpec
+from compactor.data.survey import survey
 from compactor.data.table_files import opened
 from compactor.data.table_source import TableSource
 from compactor.propose.columns import peek

@@ -85,8 +85,16 @@ def test_numbers_have_the_names_of_the_files_metadata(tmp_path: Path, metadata: 
 @pytest.mark.parametrize(
     ("tags", "metadata", "says"),
     [
-        ([[0, 1, 2, 0]] * 8, {}, r"slot labels are numbers \(\[0, 1, 2, 0\]\), the file has no names for them"),
-        ([[0, 1, 3, 0]] * 8, hub(SEQUENCE), r"the file has names of 0 to 2 for them; write the labels as texts"),
+        (
+            [[0, 1, 2, 0]] * 8,
+            {},
+            r"labels are numbers \(\[0, 1, 2, 0\]\), the file has no names for them",
+        ),
+        (
+            [[0, 1, 3, 0]] * 8,
+            hub(SEQUENCE),
+            r"the file has names of 0 to 2 for them; write the labels",
+        ),
         ([["O", "what", "what", "O"]] * 8, {}, r"'what' found, expected O, B-NAME or I-NAME \(or BIOES"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The id that texts are padded with: what the model's own files say, and what follows where they are silent."""
+"""The id that texts are padded with: what the model's own files say, and where they are silent."""
 
 import json
 from pathlib import Path

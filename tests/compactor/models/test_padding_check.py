@@ -9,8 +9,8 @@ from compactor.models.build import build_model
 from compactor.recipe.spec import ModelSpec
 from compactor.records import IDS, MASK, DataInfo, TextInfo
 from compactor_runtimes.errors import UsageError
-from tests.compactor.text_toys import CLASSES, IDS as COUNT
-from tests.compactor.text_toys import bert_folder, write_tokenizer
+from tests.compactor.text_toys import CLASSES, bert_folder, write_tokenizer
+from tests.compactor.text_toys import IDS as COUNT
 
 SEP = 3  # ends every text
 
@@ -52,7 +52,7 @@ def test_a_decoder_that_pads_with_its_end_answers_by_its_last_token(
 
 def test_another_pad_id_than_the_models_is_named(tmp_path: Path) -> None:
     spec = gpt(tmp_path, pad_token_id=SEP)
-    says = r"answers depend on padding: they move by .* padded with id 0, .*, and its configuration pads with id 3; save"
+    says = r"depend on padding: they move by .* padded with id 0, .* its configuration pads with id 3; save"
     with pytest.raises(UsageError, match=says):
         build_model(spec, data(tmp_path, 0), base=tmp_path)
 

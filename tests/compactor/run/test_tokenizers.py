@@ -116,7 +116,8 @@ def test_what_is_trusted_or_not_compared_is_said() -> None:
     )
     assert trusted.endswith("it is used all the same, as trust_tokenizer says")
     assert bare == (
-        "teacher hf:bare: its tokenizer was not compared with the data's: no tokenizer.json beside its weights"
+        "teacher hf:bare: its tokenizer was not compared with the data's: no tokenizer.json beside its "
+        "weights"
     )
 
 

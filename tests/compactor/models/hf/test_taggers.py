@@ -43,10 +43,14 @@ def test_it_teaches_with_its_classes_in_the_datas_order(tmp_path: Path, kind: st
     x = {IDS: torch.tensor([[2, 4, 5, 3], [2, 9, 3, 0]]), MASK: torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}
     own = AutoModelForTokenClassification.from_pretrained(tmp_path / "m").eval()
     with torch.no_grad():
-        expected = own(input_ids=x[IDS], attention_mask=x[MASK]).logits[..., [THEIRS.index(name) for name in OURS]]
+        expected = own(input_ids=x[IDS], attention_mask=x[MASK]).logits[
+            ..., [THEIRS.index(name) for name in OURS]
+        ]
         torch.testing.assert_close(teacher(**x)["slot"], expected, atol=1e-6, rtol=0)
         save_model(teacher, spec, tmp_path / "kept")
-        torch.testing.assert_close(load_model_folder(tmp_path / "kept")(**x)["slot"], expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            load_model_folder(tmp_path / "kept")(**x)["slot"], expected, atol=1e-6, rtol=0
+        )
     assert teacher.class_note.startswith("its classes are the data's in another order")
 
 
@@ -73,6 +77,10 @@ def test_classifiers_of_other_problems_are_refused(tmp_path: Path, problem: str)
 
     folder = tmp_path / "m"
     BertForSequenceClassification(bert_config(num_labels=3, problem_type=problem)).save_pretrained(folder)
-    info = DataInfo("text-classification", {"label": list("abc")}, text=TextInfo(write_tokenizer(tmp_path), 0, 12))
-    with pytest.raises(UsageError, match=rf"problem_type {problem}\), expected one that names one of its classes"):
+    info = DataInfo(
+        "text-classification", {"label": list("abc")}, text=TextInfo(write_tokenizer(tmp_path), 0, 12)
+    )
+    with pytest.raises(
+        UsageError, match=rf"problem_type {problem}\), expected one that names one of its classes"
+    ):
         build_model(ModelSpec(model=f"hf:{folder}", weights="pretrained"), info, base=tmp_path)
