@@ -1,7 +1,7 @@
 """Labels of words in other schemes than BIO, turned into BIO.
 
 1. BIOES, BILOU and BMES say where a slot ends, or that it is one word: E, L, M become I, and S, U become B.
-2. In IOB1 a slot begins with I, and with B only right after another of its kind: what begins a slot becomes B.
+2. In IOB1 a slot begins with I, and with B only right after another of its kind: what begins one becomes B.
    Data where some slots begin with B otherwise are BIO, whatever their I say.
 3. Everything else stays as it is, and is refused where it is no BIO.
 """
