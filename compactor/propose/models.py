@@ -11,7 +11,6 @@ import yaml
 
 from compactor.data.token_limits import own_max_tokens
 from compactor.models import TEACH_ONLY
-from compactor.models.problem_types import require_one_class
 from compactor.propose.paths import path_in_recipe
 from compactor.propose.weights import Known, classes_of_config, classes_of_file
 from compactor_runtimes.bundle.manifest import TextPre
@@ -214,9 +213,7 @@ def _folder(name: str, rest: str, base: Path | None, role: str) -> Named:
         return Named(name)
     if name.startswith("hf:"):
         name = f"hf:{path_in_recipe(rest, base, what=f'{role} {name}')[0]}"
-    config = _read_config(folder)
-    require_one_class(f"{role} {name}", config.get("problem_type"))
-    known = classes_of_config(config)
+    known = classes_of_config(_read_config(folder))
     return Named(name, folder=folder, known=known, max_tokens=own_max_tokens(folder))
 
 

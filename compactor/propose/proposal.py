@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from compactor.models.problem_types import require_one_class
 from compactor.propose.data import Found, Wishes, find_data
 from compactor.propose.document import to_recipe
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
@@ -85,6 +86,7 @@ def propose(
     notes = [*found.notes]
     found = _task_of_unlabelled_texts(found, teachers, wishes, notes)
     _check_labels(found, teachers, training)
+    _check_problems(found, [*teachers, pupil])
     judged = [made_ready(one, found) for one in teachers]
     pupil = _student(pupil, teachers, found, training, notes)
     roles = _roles(judged, pupil, training)
@@ -127,6 +129,13 @@ def _check_labels(found: Found, teachers: list[Named], training: bool) -> None:
             f"data {found.where}: nothing to classify: all rows are of class {found.class_names[0]!r}, "
             "expected two classes at least; correct the label column or the folders"
         )
+
+
+def _check_problems(found: Found, models: list[Named]) -> None:
+    """Refuse trained classifiers of other problems; of an encoder the head is not asked."""
+    for one in models if found.task in (IMAGES, TEXTS) else []:
+        if one.is_classifier and (one.weights == PRETRAINED or found.task == TEXTS or one is not models[-1]):
+            require_one_class(one.model, one.config.get("problem_type"))
 
 
 def _student(student: Named, teachers: list[Named], found: Found, training: bool, notes: list[str]) -> Named:

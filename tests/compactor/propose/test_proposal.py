@@ -558,6 +558,19 @@ def test_a_data_set_of_the_hub_is_looked_into_like_a_folder(monkeypatch: pytest.
     assert recipe.data.label_column == "topic"
 
 
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_a_classifier_of_another_problem_is_refused_but_for_its_encoder(problem: str) -> None:
+    table("tickets.csv", tickets())
+    encoder("bert")
+    labels = {str(number): name for number, name in enumerate(["billing", "login", "other"])}
+    kind = {"architectures": ["BertForSequenceClassification"], "id2label": labels}
+    encoder("multi", problem_type=problem, **kind)
+    for names in (("hf:./multi", "hf:./bert"), ("-", "hf:./multi")):
+        with pytest.raises(UsageError, match=rf"hf:./multi: was trained .* \(problem_type {problem}\)"):
+            propose(*names, "tickets.csv", base=Path())
+    propose("hf:./bert", "hf:./multi", "tickets.csv", task="embedding", base=Path())
+
+
 def test_classes_that_look_like_labels_of_words_stay_classes() -> None:
     kinds = ("B-52", "B-17", "O")
     table("planes.csv", [{"text": f"plane number {row}", "kind": kinds[row % 3]} for row in range(60)])
