@@ -13,13 +13,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compactor_runtimes.predict.text import read_tokenizer
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
+Tokenizer = Any  # of the tokenizers library, which the runtime opens
 PARTS = {
     "normalizer": "normaliser",
     "pre_tokenizer": "pre-tokenizer",
@@ -80,7 +78,7 @@ def compare_tokenizers(theirs: Path, ours: Path, texts: Sequence[str]) -> Differ
     return next(_cut_otherwise(other, mine, [*texts, *probes], parts), Difference(parts))
 
 
-def _differing(theirs: "Tokenizer", ours: "Tokenizer") -> Iterator[str]:
+def _differing(theirs: Tokenizer, ours: Tokenizer) -> Iterator[str]:
     a, b = _content(theirs), _content(ours)
     entries = [{key: one["model"].pop(key, None) for key in ENTRIES} for one in (a, b)]
     if theirs.get_vocab(True) != ours.get_vocab(True) or entries[0] != entries[1] or _added(a) != _added(b):
@@ -92,7 +90,7 @@ def _differing(theirs: "Tokenizer", ours: "Tokenizer") -> Iterator[str]:
         yield MODEL
 
 
-def _content(tokenizer: "Tokenizer") -> dict[str, Any]:
+def _content(tokenizer: Tokenizer) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(tokenizer.to_str())
     return content
 
@@ -102,7 +100,7 @@ def _added(content: dict[str, Any]) -> list[Any]:
 
 
 def _cut_otherwise(
-    theirs: "Tokenizer", ours: "Tokenizer", texts: Sequence[str], parts: tuple[str, ...]
+    theirs: Tokenizer, ours: Tokenizer, texts: Sequence[str], parts: tuple[str, ...]
 ) -> Iterator[Difference]:
     for one in (theirs, ours):
         one.no_padding()
