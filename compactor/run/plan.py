@@ -15,6 +15,7 @@ from compactor.label_store.header import read_header
 from compactor.methods import METHODS, method_named
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
+from compactor.models.problem_types import require_classifiers
 from compactor.models.references import Identities, model_sources
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe
@@ -62,6 +63,7 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     judged: Dataset | None = None
     if last is None:  # what a stage would have checked
         assert recipe.student is not None
+        require_classifiers([recipe.student, *recipe.teachers], recipe.task, loaded.base)
         judged = with_tokenizers_compared(
             planner.data.open(recipe.data), student=recipe.student, teachers=recipe.teachers, base=loaded.base
         )
@@ -109,6 +111,7 @@ class _Planner:
         learns = method_named(spec.method, f"stage {spec.id}").learns_from_teachers
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
         student = recipe.stage_student(spec)
+        require_classifiers([student, *teachers], task, self.loaded.base)
         data = with_tokenizers_compared(
             self.data.open(recipe.stage_data(spec), task),
             student=student,

@@ -138,3 +138,16 @@ def test_a_trimmed_tokenizer_is_compared_with_the_one_that_was_trimmed() -> None
     # weights in a file were not cut down: they read the ids that they were trained with
     with pytest.raises(UsageError, match="teacher encoder:1x32: was trained with another tokenizer"):
         planned(data=data, teachers=[{"model": "encoder:1x32", "weights": "piece/model.safetensors"}])
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_classifiers_of_other_problems_stop_before_training(problem: str) -> None:
+    config = {"model_type": "bert", "problem_type": problem}
+    (Path("bert") / "config.json").write_text(json.dumps(config))
+    for changes in (
+        {"teachers": [pretrained("bert")]},
+        {"stages": [], "student": pretrained("bert")},
+        {"student": pretrained("bert"), "stages": [KD | {"method": "supervised"}]},
+    ):
+        with pytest.raises(UsageError, match=rf"hf:bert: was trained .* \(problem_type {problem}\)"):
+            planned(**changes)
