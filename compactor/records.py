@@ -282,13 +282,14 @@ class TextInfo:
     """Where the `tokenizer.json` lies, the id it pads with, and the tokens that a text is cut to.
 
     `kept` is set where the vocabulary was trimmed: a JSON list with the id that each of the tokenizer's ids
-    had before, so that pretrained embeddings can be taken row by row.
+    had before, so that pretrained embeddings can be taken row by row; `made_from` is the whole tokenizer.
     """
 
     tokenizer: "Path"
     pad_id: int
     max_tokens: int
     kept: "Path | None" = None
+    made_from: "Path | None" = None
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def trained_bert() -> Path:
 def bert(folder: Path, answers: Sequence[str], names: Sequence[str] | None = None, **config: Any) -> str:
     """The trained BERT with its answers in the order `answers` and names of our choice; its recipe name.
 
-    A class that it does not know gets a row of zeros. `names` absent = `answers`; `config` changes config.json.
+    An unknown class gets a row of zeros. `names` absent = `answers`; `config` changes config.json.
     """
     import torch
     from safetensors.torch import load_file, save_file

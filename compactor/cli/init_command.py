@@ -55,7 +55,7 @@ def command(
     package:IMPORT/FOLDER or module:PACKAGE.MODULE:ATTRIBUTE, each with options (?width=8) and weights
     (@FILE.safetensors or @pretrained). Several teachers are joined by +; - is no teacher. A teacher without
     fitting weights is trained first. DATA is a folder of images (by class, or unlabelled), a table (.parquet,
-    .csv, .jsonl) or a folder of tables, a named data set, or a hub id.
+    .csv, .tsv, .jsonl) or a folder of tables, a named data set, or a hub id.
 
     \b
     compactor init timm:resnet50@teacher.safetensors timm:mobilenetv3_small_100 photos/

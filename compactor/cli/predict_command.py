@@ -1,7 +1,8 @@
 """`compactor predict BUNDLE INPUT...`."""
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,7 +40,8 @@ def command(
     in the order of their names. For one that takes texts, INPUT is the text itself, and - reads one text a
     line from standard input. A classifier prints input, label and confidence, `rejected` where the bundle has
     a threshold and the answer is not sure enough, and each slot of a text as name[start:end]=value; an
-    embedding model prints its vectors as JSON.
+    embedding model prints its vectors as JSON. A text of more tokens than the model takes is cut, and
+    `truncated` ends its line.
 
     An input that cannot be read stops the command, which names it. With --skip-bad it is named on standard
     error (with --json as an entry with "error"), the others are answered, and the exit code is 2.
@@ -62,20 +64,26 @@ def command(
     if as_json or (answered and not decode.fits_a_line):
         emit_json(
             [
-                {takes: one, **({"error": answer} if isinstance(answer, str) else decode.fields(answer))}
+                {takes: one, **({"error": answer} if isinstance(answer, str) else _fields(model, answer))}
                 for one, answer in zip(given, answers, strict=True)
             ]
         )
     else:
         for one, found in answered:
             shown = " ".join(one.split()) if takes == "text" else one
-            click.echo("\t".join([shown, *decode.cells(found)]))
+            cut = ["truncated"] if found.truncated else []
+            click.echo("\t".join([shown, *decode.cells(found), *cut]))
     if len(answered) < len(given):
         for index, answer in enumerate(answers):
             if isinstance(answer, str):
                 click.echo(f"skipped: input number {index} (from 0): {' '.join(answer.split())}", err=True)
         click.echo(f"{len(given) - len(answered):,} of {len(given):,} inputs skipped", err=True)
         click.get_current_context().exit(UsageError.exit_code)
+
+
+def _fields(model: "Model", answer: "Answer") -> dict[str, Any]:
+    """All of an answer, and whether a text was cut; images have no length."""
+    return model.decode.fields(answer) | ({"truncated": answer.truncated} if model.takes == "text" else {})
 
 
 def _answers(model: "Model", given: list[str], *, skip_bad: bool) -> "list[Answer | str]":
@@ -132,11 +140,14 @@ def _with_files(inputs: tuple[str, ...]) -> list[str]:
 
 def _with_lines(inputs: tuple[str, ...]) -> list[str]:
     """Replace each `-` by the lines of standard input."""
+    from compactor_runtimes.utf8 import decode_utf8
+
     given: list[str] = []
     for one in inputs:
         if one == "-":
-            with click.open_file("-", encoding="utf-8") as lines:
-                given.extend(line.rstrip("\n") for line in lines)
+            content = sys.stdin.buffer.read()
+            text = decode_utf8(content, "standard input").replace("\r\n", "\n")
+            given.extend(text.removesuffix("\n").split("\n") if text else [])
         else:
             given.append(one)
     return given

@@ -50,7 +50,7 @@ def find_data(name: str, opening: "Opening", *, key: str, table: Mapping[str, st
     try:
         return locate_data(name, opening.base, key=key, table=table)
     except UsageError:
-        if not HUB_ID.fullmatch(name) or Path(name).suffix in (".parquet", ".csv", ".jsonl"):
+        if not HUB_ID.fullmatch(name) or Path(name).suffix in (".parquet", ".csv", ".tsv", ".jsonl"):
             raise
     from compactor.data.cache import cache_root
     from compactor.data.hub import fetch

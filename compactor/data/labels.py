@@ -55,7 +55,7 @@ class Labels:
     def told(self) -> list[str]:
         """How the labels were read, where it might be otherwise."""
         said = []
-        if self.are_numbers:
+        if self.are_numbers and not self._are_bare:
             pairs = ", ".join(f"{number} = {name}" for number, name in enumerate(self.classes[:SHOWN]))
             more = ", ..." if len(self.classes) > SHOWN else ""
             said.append(f"labels are class numbers: {pairs}{more}")

@@ -3,18 +3,17 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
 from compactor.data.spec import SplitName
+from compactor.data.table_source import TableSource
+from compactor.data.tag_schemes import Tags, to_bio
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.bio import OUTSIDE, word_bounds
-
-Tags = Sequence[list[str] | None]
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,21 @@ class NumberedTags:
     unseen: list[str]
 
 
-def checked_tags(tags: Tags, texts: NDArray[Any], source: str) -> Tags:
+def read_tags(
+    sources: Mapping[SplitName, TableSource], texts: Mapping[SplitName, Sequence[str]], column: str
+) -> tuple[dict[SplitName, Tags], list[str]]:
+    """Read the labels of words of all splits in BIO, and say what was turned into it.
+
+    Raises:
+        UsageError: no such column, or labels that fit neither BIO nor the texts.
+    """
+    tags, said = to_bio({name: source.tags(column) for name, source in sources.items()})
+    for name, of in tags.items():
+        checked_tags(of, texts[name], sources[name].name)
+    return tags, said
+
+
+def checked_tags(tags: Tags, texts: Sequence[str], source: str) -> Tags:
     """Check that every labelled text has one label a word, each of them O, B-NAME or I-NAME.
 
     Raises:
@@ -48,8 +61,8 @@ def checked_tags(tags: Tags, texts: NDArray[Any], source: str) -> Tags:
         for tag in found:
             if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and len(tag) > 2):
                 raise UsageError(
-                    f"{source}, row {row}: slot label {tag!r} found, expected O, B-NAME or I-NAME; write the "
-                    "labels in BIO"
+                    f"{source}, row {row}: slot label {tag!r} found, expected O, B-NAME or I-NAME (or "
+                    "BIOES, BILOU, BMES or IOB1 throughout); write the labels in BIO"
                 )
     return tags
 

@@ -49,9 +49,9 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which data set, and how it is decoded and split.
 
     Attributes:
-        dataset: A name of the data set table, or the path of a table (.parquet, .csv, .jsonl), of a folder of
-            tables named by split, or of an image folder; or the id of a data set on the hub (`owner/name`).
-            A name wins over a path: write `./digits` for a folder of that name.
+        dataset: A name of the data set table, or the path of a table (.parquet, .csv, .tsv, .jsonl), of a
+            folder of tables named by split, or of an image folder; or the id of a data set on the hub
+            (`owner/name`). A name wins over a path: write `./digits` for a folder of that name.
         report: Path of a separate report split (table, folder of tables, or image folder).
         image_column: Column of encoded images: bytes, a struct with a field `bytes`, or (CSV, JSONL) paths
             relative to the table's folder.

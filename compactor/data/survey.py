@@ -4,7 +4,7 @@ Reads labels whole and a few hundred images; decodes nothing into the cache.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -13,8 +13,10 @@ import numpy as np
 
 from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
+from compactor.data.label_notes import texts_of_several_classes
+from compactor.data.slots import read_tags
 from compactor.data.spec import DataSpec, SplitName
-from compactor.data.splits import REPORT_SHARE, select_count
+from compactor.data.splits import REPORT_SHARE, label_names, select_count
 from compactor.data.survey_images import look_at_images, some
 from compactor.data.table_source import TableSource
 from compactor.data.texts import text_source
@@ -29,7 +31,8 @@ class Survey:
     """What a data set holds.
 
     `rows` counts each split as a run would have it, `classes` the rows of each class over all splits, `sizes`
-    is (lowest height, lowest width, highest height, highest width) of the images looked at.
+    is (lowest height, lowest width, highest height, highest width) of the images looked at. `texts` are all,
+    of all splits.
     """
 
     kind: Literal["images", "texts"]
@@ -38,6 +41,7 @@ class Survey:
     unlabelled: int = 0
     sizes: tuple[int, int, int, int] | None = None
     problems: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list, repr=False)
 
 
 def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
@@ -51,6 +55,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         return _named(spec, base)
     parts = find_parts(spec, Opening(base))
     images = reads_images(task)
+    of_samples, of_words = label_names(task)
     sources: dict[SplitName, Source] = {}
     counts: Counter[str] = Counter()
     classes: list[str] | None = None
@@ -58,7 +63,10 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
     unlabelled = 0
     for name in sorted(parts, key=["train", "select", "report"].index):
         make = image_source if images else text_source
-        sources[name] = source = make(parts[name], spec, classes)
+        source = make(parts[name], spec, classes)
+        if isinstance(source, TableSource) and of_samples is None:
+            source = replace(source, label_column="", classes=None)
+        sources[name] = source
         labels = source.labels()
         classes = classes or labels.classes or None
         counts.update({known: 0 for known in labels.classes})
@@ -69,15 +77,32 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         rows[name] = len(labels.values)
         unlabelled += int((labels.values < 0).sum())
     total = sum(rows.values())
-    problems = _label_problems(counts, unlabelled, total)
-    sizes = None
+    sizes, texts, said = None, dict[SplitName, list[str]](), list[str]()
+    tables = {name: source for name, source in sources.items() if isinstance(source, TableSource)}
+    if not images:
+        texts = {name: source.texts() for name, source in tables.items()}
+    if of_words is not None:
+        tags, said = read_tags(tables, texts, spec.slots_column)
+        if of_samples is None:  # the classes are those of words
+            counts = Counter(tag for of in tags.values() for row in of for tag in row or ())
+            unlabelled = sum(row is None for of in tags.values() for row in of)
+    problems = [*_label_problems(counts, unlabelled, total), *said]
     if images:
         sizes, found_problems = look_at_images(sources, spec)
         problems += found_problems
     else:
-        problems += _repeats(sources)
+        for name, source in sources.items():
+            notes = [*source.notes(), *texts_of_several_classes(texts[name], source.labels())]
+            problems += [f"{name}: {note}" for note in notes]
+        problems += _repeats(texts)
     return Survey(
-        "images" if images else "texts", _split_rows(rows, spec), dict(counts), unlabelled, sizes, problems
+        "images" if images else "texts",
+        _split_rows(rows, spec),
+        dict(counts),
+        unlabelled,
+        sizes,
+        problems,
+        list(chain.from_iterable(texts.values())),
     )
 
 
@@ -125,9 +150,8 @@ def _label_problems(counts: "Counter[str]", unlabelled: int, total: int) -> list
     return problems
 
 
-def _repeats(sources: dict[SplitName, Source]) -> list[str]:
+def _repeats(texts: dict[SplitName, list[str]]) -> list[str]:
     """Texts that occur in train and in a published report split, or twice where report is cut from train."""
-    texts = {name: source.texts() for name, source in sources.items() if isinstance(source, TableSource)}
     if "report" not in texts:
         twice = len(texts["train"]) - len(set(texts["train"]))
         rows = f"{twice:,} of {len(texts['train']):,}"

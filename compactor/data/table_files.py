@@ -1,4 +1,4 @@
-"""Parquet, CSV and JSONL files: which of a folder make a split, and reading their columns.
+"""Parquet, CSV (TSV) and JSONL files: which of a folder make a split, and reading their columns.
 
 What the columns mean is in table_source.py and, of labels, in table_labels.py.
 """
@@ -6,18 +6,23 @@ What the columns mean is in table_source.py and, of labels, in table_labels.py.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.csv_layout import SUFFIXES as CSV_SUFFIXES
+from compactor.data.csv_layout import layout_of, looks_headerless, rows_of
 from compactor.data.find_files import assign_splits
 from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.utf8 import read_utf8, require_utf8_mark
 
-SUFFIXES = (".parquet", ".csv", ".jsonl")
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 ROWS_PER_BATCH = 512
+HEADER_ROWS = 1_000  # by which a missing header is found
 BLOCK_BYTES = 2**24  # of CSV and JSONL; a row must fit into one
 NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d*)?\s*")  # a cell of a CSV file that is no text
 # `train.parquet`, or a hub shard such as `train-00000-of-00002.parquet`
@@ -62,7 +67,7 @@ def tables_in(folder: Path) -> list[Path]:
 
 def is_csv(files: list[Path]) -> bool:
     """Whether every cell is read as a string."""
-    return files[0].suffix.lower() == ".csv"
+    return files[0].suffix.lower() in CSV_SUFFIXES
 
 
 class Table(Protocol):
@@ -128,9 +133,26 @@ def check_column(path: Path, schema: Any, column: str, key: str) -> None:
         UsageError: none of that name, or several.
     """
     if column not in schema.names:
+        if is_csv([path]) and has_no_header(path):
+            raise no_header(path)
         raise UsageError(f"{path}: no column {column!r}, found {', '.join(schema.names)}; set data.{key}")
     if schema.names.count(column) > 1:
         raise UsageError(f"{path}: {schema.names.count(column)} columns are called {column!r}; rename one")
+
+
+def has_no_header(path: Path) -> bool:
+    """Whether the first row of a CSV file looks like one of the data's."""
+    layout = layout_of(path)
+    return looks_headerless(layout.names, list(islice(rows_of(path, layout.delimiter), 1, HEADER_ROWS)))
+
+
+def no_header(path: Path) -> UsageError:
+    """Say that the names of the columns are missing."""
+    names = layout_of(path).names
+    return UsageError(
+        f"{path}: its first row looks like one of the data's ({', '.join(names)[:80]}), expected the "
+        "names of the columns; put a line such as text,label above it"
+    )
 
 
 @contextmanager
@@ -142,14 +164,19 @@ def opened(path: Path) -> Iterator[Table]:
         import pyarrow.parquet as pq
     suffix = path.suffix.lower()
     try:
-        if suffix == ".csv":
+        if suffix in CSV_SUFFIXES:
             yield _InMemory(_read_csv(path))
         elif suffix == ".jsonl":
+            with path.open("rb") as file:
+                require_utf8_mark(file.read(4), str(path))
             yield _InMemory(pa_json.read_json(path, pa_json.ReadOptions(block_size=BLOCK_BYTES)))
         else:
             with pq.ParquetFile(path) as file:
                 yield _Parquet(file)
     except UsageError:
+        raise
+    except UnicodeDecodeError:
+        read_utf8(path)  # says the line
         raise
     except (pa.ArrowException, OSError) as error:
         found = " ".join(str(error).split()).rstrip(".")
@@ -163,9 +190,10 @@ def _read_csv(path: Path) -> Any:
     with needs_extra("train"):
         import pyarrow as pa
         import pyarrow.csv as pa_csv
+    layout = layout_of(path)
     options = {
         "read_options": pa_csv.ReadOptions(block_size=BLOCK_BYTES),
-        "parse_options": pa_csv.ParseOptions(newlines_in_values=True),
+        "parse_options": pa_csv.ParseOptions(newlines_in_values=True, delimiter=layout.delimiter),
     }
     with pa_csv.open_csv(path, **options) as head:
         names = head.schema.names

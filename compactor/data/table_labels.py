@@ -99,6 +99,22 @@ def _published_classes(schema: Any, label_column: str) -> list[str] | None:
     return names if is_list else None
 
 
+def published_tags(schema: Any, column: str) -> list[str] | None:
+    """Names of the labels of words in a file's metadata: a list under the column's name, or the hub's."""
+    metadata = schema.metadata or {}
+    names = _parsed(metadata.get(column.encode(), b"null"))
+    if names is None:
+        feature = _parsed(metadata.get(b"huggingface", b"null"))
+        for key in ("info", "features", column):
+            feature = feature.get(key) if isinstance(feature, dict) else None
+        if isinstance(feature, list) and feature:  # a list of something, as older versions write it
+            feature = {"feature": feature[0]}
+        inner = feature.get("feature") if isinstance(feature, dict) else None
+        names = inner.get("names") if isinstance(inner, dict) else None
+    is_list = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    return names if is_list else None
+
+
 def _parsed(text: bytes) -> Any:
     try:
         return json.loads(text)

@@ -10,10 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.csv_layout import NAMES, layout_of
 from compactor.data.image_folder import files_digest
+from compactor.data.label_notes import alike_classes
 from compactor.data.labels import Labels, reading
 from compactor.data.table_files import NUMBER, Table, check_column, is_csv, opened
-from compactor.data.table_labels import read_labels
+from compactor.data.table_labels import published_tags, read_labels
 from compactor_runtimes.errors import UsageError, needs_extra
 
 
@@ -105,7 +107,8 @@ class TableSource:
 
     def notes(self) -> list[str]:
         """What was read otherwise than one might think, or not at all."""
-        return self.labels().told()
+        labels = self.labels()
+        return [*_delimiters(self.files), *labels.told(), *alike_classes(labels)]
 
     def items(self) -> Iterator[tuple[str, bytes | Path]]:
         """Yield the encoded images.
@@ -147,16 +150,30 @@ class TableSource:
     def tags(self, column: str) -> list[list[str] | None]:
         """Read a column of labels of words: a list, or one text with spaces; None where a row has none.
 
+        Numbers stand for the names that the file's metadata give them.
+
         Raises:
-            UsageError: a damaged file, no such column, or another type.
+            UsageError: a damaged file, no such column, another type, or numbers without names.
         """
         found: list[list[str] | None] = []
+        names: list[str] | None = None
 
         def check(path: Path, file: Table) -> None:
+            nonlocal names
             check_column(path, file.schema, column, "slots_column")
+            names = published_tags(file.schema, column)
 
         for path, row, cell in self._cells(column, check):
             cell = cell.split() if isinstance(cell, str) else cell
+            if isinstance(cell, list) and cell and all(type(tag) is int for tag in cell):
+                if names is None or not all(0 <= tag < len(names) for tag in cell):
+                    known = "no names" if names is None else f"names of 0 to {len(names) - 1}"
+                    raise UsageError(
+                        f"{path}, column {column!r}, row {row}: slot labels are numbers ({cell[:6]}), the "
+                        f"file has {known} for them; write the labels as texts, or their names into its "
+                        f'metadata as a JSON list under "{column}"'
+                    )
+                cell = [names[tag] for tag in cell]
             if cell is not None and not all(isinstance(tag, str) and tag for tag in cell):
                 raise UsageError(
                     f"{path}, column {column!r}, row {row}: {cell!r} found, expected one label a "
@@ -210,6 +227,13 @@ class TableSource:
             raise UsageError(
                 f"{path}: column {self.column!r} holds {kind}, expected {expected}; set data.image_column"
             )
+
+
+def _delimiters(files: list[Path]) -> list[str]:
+    """Say what is between the cells of a CSV file, where it is not what the file's name says."""
+    unusual = {layout_of(path).delimiter: path for path in files if is_csv([path])}
+    unusual = {one: path for one, path in unusual.items() if not layout_of(path).is_usual}
+    return [f"{path.name} is read with {NAMES[one]} between cells" for one, path in unusual.items()]
 
 
 def _is_parquet(path: Path) -> bool:

@@ -11,12 +11,15 @@ from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.extra_texts import mixed
 from compactor.data.few_rows import handful
-from compactor.data.slots import Tags, checked_tags, number_tags, with_words
+from compactor.data.label_notes import texts_of_several_classes
+from compactor.data.slots import number_tags, read_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordLabels, build_dataset, label_names
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
+from compactor.data.token_counts import cut_of_split
 from compactor.data.tokenizer import text_info
+from compactor.records import TextInfo
 from compactor_runtimes.errors import UsageError
 
 
@@ -55,7 +58,8 @@ def open_texts(
     parts = find_parts(spec, opening)
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
-    tags: dict[SplitName, Tags] = {}
+    sources: dict[SplitName, TableSource] = {}
+    said: list[str] = []
     of_texts, of_words = label_names(task)
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
         source = text_source(parts[name], spec, classes, numbers_of)
@@ -66,12 +70,14 @@ def open_texts(
             source = source.thinned(handful(source.labels().values, at_most))
         stored[name] = _stored(source, f"{tokens} {text.max_tokens}")
         if of_words is not None:
-            tags[name] = checked_tags(source.tags(spec.slots_column), stored[name].inputs, source.name)
+            sources[name] = source
         classes = classes or stored[name].classes or None
         if progress is not None:
             progress(number + 1, len(parts))
     words = None
     if of_words is not None:
+        texts = {name: one.inputs.tolist() for name, one in stored.items()}
+        tags, said = read_tags(sources, texts, spec.slots_column)
         numbered = number_tags(tags)
         stored = {name: with_words(one, numbered.values[name]) for name, one in stored.items()}
         words = WordLabels(numbered.classes, numbered.unseen)
@@ -83,7 +89,17 @@ def open_texts(
     if text.kept is not None:  # no token of a text, but a pretrained model's embeddings depend on it
         digest = hashlib.sha256(data.digest.encode() + text.kept.read_bytes())
         data = replace(data, digest=digest.hexdigest())
-    return data
+    return replace(data, notes=(*data.notes, *said, *_cut_texts(data, text, cache)))
+
+
+def _cut_texts(data: Dataset, text: TextInfo, cache: Path | None) -> list[str]:
+    """How many texts of each split are cut, where some are."""
+    said = []
+    for split in (data.train, data.select, data.report):
+        texts = split.inputs[split.rows].tolist()
+        cut = cut_of_split(split.digest, text.tokenizer, texts, text.max_tokens, cache)
+        said += [f"{split.name}: {cut}"] if cut else []
+    return said
 
 
 def text_source(
@@ -119,5 +135,6 @@ def _stored(source: TableSource, tokens: str) -> Stored:
     labels = source.labels()
     key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    texts = np.array(source.texts(), dtype=object)
-    return Stored(texts, labels.values, labels.classes, digest, notes=tuple(source.notes()))
+    found = source.texts()
+    notes = (*source.notes(), *texts_of_several_classes(found, labels))
+    return Stored(np.array(found, dtype=object), labels.values, labels.classes, digest, notes=notes)

@@ -7,6 +7,7 @@ from typing import Any
 from compactor.data.cache import Opening
 from compactor.data.hub import reach_hub
 from compactor.data.spec import DataSpec
+from compactor.data.token_limits import read_json
 from compactor.data.trimmed_tokenizer import KEPT, TOKENIZER, trimmed_tokenizer
 from compactor.locate import locate, locate_model
 from compactor.records import TextInfo
@@ -50,25 +51,53 @@ def text_info(spec: DataSpec, base: Path | None, *, cache: Path | None = None) -
     if spec.vocabulary is None:
         return TextInfo(path, _pad_id(path), spec.max_tokens)
     folder = trimmed_tokenizer(path, spec.vocabulary, Opening(base, cache))
-    path = folder / TOKENIZER
-    return TextInfo(path, _pad_id(path), spec.max_tokens, kept=folder / KEPT)
+    trimmed = folder / TOKENIZER
+    kept = json.loads((folder / KEPT).read_text(encoding="utf-8"))
+    whole = _pad_id(path)
+    pad_id = kept.index(whole) if whole in kept else _pad_id(trimmed)
+    return TextInfo(trimmed, pad_id, spec.max_tokens, kept=folder / KEPT, made_from=path)
 
 
 def _pad_id(path: Path) -> int:
-    """The id that the tokenizer itself pads with, else that of a token called [PAD] or <pad>, else 0."""
+    """Find the id that texts are padded with.
+
+    1. What config.json beside the tokenizer says, as the model itself reads it.
+    2. The token that tokenizer_config.json names.
+    3. What the tokenizer itself pads with, else a token called [PAD], <pad> or <|pad|>.
+    4. Where nothing says it, the token that ends texts, which none holds; else 0.
+    """
+    config, named = read_json(path.parent / "config.json"), read_json(path.parent / "tokenizer_config.json")
+    ids, own = _vocabulary(path)
+    said = [config.get("pad_token_id"), ids.get(_token(named.get("pad_token"))), own]
+    said += [ids.get(name) for name in PADS]
+    said += [config.get("eos_token_id"), ids.get(_token(named.get("eos_token")))]
+    known = {*ids.values(), own}
+    return next((int(one) for one in said if type(one) is int and one in known), 0)
+
+
+def _token(entry: object) -> str:
+    """The token of an entry of tokenizer_config.json: its text, or an object that holds it."""
+    found = entry.get("content") if isinstance(entry, dict) else entry
+    return found if isinstance(found, str) else ""
+
+
+def _vocabulary(path: Path) -> tuple[dict[str, int], int | None]:
+    """All tokens with their ids, and the id that the file itself pads with.
+
+    Raises:
+        UsageError: it is no tokenizer.json.
+    """
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         padding = content.get("padding")
-        if padding:
-            return int(padding["pad_id"])
         vocabulary = (content.get("model") or {}).get("vocab") or {}
         if isinstance(vocabulary, list):  # of a unigram model: [token, score] by id
             vocabulary = {token: number for number, (token, *_) in enumerate(vocabulary)}
         added = {token["content"]: int(token["id"]) for token in content.get("added_tokens") or []}
-        ids = vocabulary | added
+        ids = {token: int(number) for token, number in (vocabulary | added).items()}
+        return ids, int(padding["pad_id"]) if padding else None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: is no tokenizer.json ({error!r}); save the tokenizer again") from error
-    return next((int(ids[name]) for name in PADS if name in ids), 0)
 
 
 def _from_hub(spec: str) -> Path:

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compactor.cache.digest import file_digest
 from compactor.locate import locate
 from compactor.models import TEACHES_ON
 from compactor.models.classifier import Backbone
-from compactor.models.text import TextBackbone, text_info_of
+from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.records import DataInfo
 from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import (
@@ -22,7 +21,6 @@ from compactor_runtimes.bundle.manifest import (
     DecodeImage,
     ImagePre,
     InputPort,
-    TextPre,
     ToFloat,
 )
 from compactor_runtimes.bundle.open import Bundle, open_bundle
@@ -84,7 +82,7 @@ def build(
     Images are resized to what the graph takes: its `pre` would cut whole images, but a teacher sees crops.
 
     Raises:
-        UsageError: no such bundle or artifact, or one for another task, classes, channels or tokenizer.
+        UsageError: no such bundle or artifact, or one for another task, classes or channels.
         IntegrityError: the bundle is damaged.
     """
     bundle = open_bundle(locate(name, base, what=f"model bundle:{name}"))
@@ -117,9 +115,19 @@ def build(
         black, white = [0.0] * info.channels, [1.0] * info.channels  # the graph normalises by itself
         module = OnnxBackbone(bundle, artifact, [port])
         return Backbone(module, black, white, size=size, classes=classes)
-    _check_tokenizer(name, bundle, pre, info)
     module = OnnxBackbone(bundle, artifact, [ports[pre.ids], ports[pre.mask]])
-    return TextBackbone(module, int(width), max_tokens=pre.max_tokens, classes=classes)
+    ids = tokenizer_ids(bundle.file(pre.tokenizer))
+    is_exact = artifact.spec.precision != "int8"
+    if not is_exact and pre.pad_id != text_info_of(info).pad_id:
+        _unfit(name, f"pads texts with id {pre.pad_id}", f"the data's {text_info_of(info).pad_id}")
+    return TextBackbone(
+        module,
+        int(width),
+        vocab_size=ids,
+        max_tokens=pre.max_tokens,
+        classes=classes,
+        is_exact=is_exact,
+    )
 
 
 def _artifact(bundle: Bundle, name: str, options: dict[str, Any]) -> Artifact:
@@ -157,14 +165,5 @@ def _image_size(name: str, pre: ImagePre, port: InputPort, info: DataInfo) -> tu
     return height, width
 
 
-def _check_tokenizer(name: str, bundle: Bundle, pre: TextPre, info: DataInfo) -> None:
-    text = text_info_of(info)
-    if file_digest(bundle.file(pre.tokenizer)) != file_digest(text.tokenizer) or pre.pad_id != text.pad_id:
-        raise UsageError(
-            f"model bundle:{name}: reads token ids of its own {pre.tokenizer}, the data's are of another "
-            f"tokenizer ({text.tokenizer}); set data.tokenizer to {bundle.path / pre.tokenizer}"
-        )
-
-
 def _unfit(name: str, found: str, expected: str) -> NoReturn:
-    raise UsageError(f"model bundle:{name}: {found}, expected {expected}; name a bundle made for such images")
+    raise UsageError(f"model bundle:{name}: {found}, expected {expected}; name a bundle made for such data")

@@ -3,6 +3,8 @@
 Weights are named `encoder.*` and `heads.*`, so that a stage can take an encoder from another task's stage.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from compactor.models.heads import new_heads, pool
 from compactor.models.hf.trim import position_count
 from compactor.models.text import TextBackbone
 from compactor.records import LABEL, STATES, DataInfo
+
+NO_HEADS: Mapping[str, nn.Linear] = MappingProxyType({})
 
 
 def needs_states(info: DataInfo) -> bool:
@@ -78,9 +82,16 @@ class EncoderWithHeads(nn.Module):
 
 
 def with_heads(
-    model: Any, info: DataInfo, *, dropout: float, pooling: str, options: dict[str, Any], pretrained: bool
+    model: Any,
+    info: DataInfo,
+    *,
+    dropout: float,
+    pooling: str,
+    options: dict[str, Any],
+    pretrained: bool,
+    trained: Mapping[str, nn.Linear] = NO_HEADS,
 ) -> TextBackbone:
-    """Join a transformers encoder with new heads for a task, drawn from torch's generator.
+    """Join a transformers encoder with heads for a task, drawn from torch's generator where none is trained.
 
     Args:
         model: a bare encoder.
@@ -89,15 +100,19 @@ def with_heads(
         pooling: how the vector of a text is made.
         options: those from which the same architecture is built again.
         pretrained: whether the encoder has trained weights, so that the heads alone are without.
+        trained: heads that have trained weights as well, by name.
     """
     encoder, width = Encoder(model), int(model.config.hidden_size)
     heads = new_heads(info, width=width, words=encoder.words, dropout=dropout)
+    for name, layer in trained.items():
+        heads[name].load_state_dict(layer.state_dict())
     module = EncoderWithHeads(encoder, heads, pooling=pooling, options=options)
+    fresh = [name for name in module.heads.state_dict() if name.partition(".")[0] not in trained]
     return TextBackbone(
         module,
         width=info.num_classes() if LABEL in heads else width,
         vocab_size=encoder.words.num_embeddings,
         max_tokens=position_count(model),
-        untrained=sorted(f"heads.{name}" for name in module.heads.state_dict()) if pretrained else [],
+        untrained=sorted(f"heads.{name}" for name in fresh) if pretrained else [],
         features={STATES: Feature("encoder", width)},
     )

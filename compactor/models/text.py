@@ -29,7 +29,7 @@ class TextBackbone:
     many ids and positions it knows, None where it does not say. `untrained` are the weights that
     `weights: pretrained` did not bring. `features` are inner tensors that objectives may name. `classes` are
     the names of its answers in their order, where it says them; `renewed` builds it once more with a new head
-    for the data's classes.
+    for the data's classes. `is_exact` is False of 8-bit graphs, whose rounding hangs on the whole batch.
     """
 
     module: nn.Module
@@ -40,6 +40,7 @@ class TextBackbone:
     features: dict[str, Feature] = field(default_factory=dict)
     classes: list[str] | None = None
     renewed: "Callable[[], TextBackbone] | None" = None
+    is_exact: bool = True
 
 
 class TextStudent(Student):

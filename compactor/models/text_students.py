@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from compactor.models import TEACH_ONLY
 from compactor.models.joint import EncoderWithHeads
+from compactor.models.padding_check import require_unseen_padding
 from compactor.models.student import port_of
 from compactor.models.text import MAX_BATCH, TextBackbone, TextStudent, check_fits
 from compactor.recipe.spec import ModelSpec
@@ -105,7 +107,9 @@ def wrap_classifier(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> 
             f"model {spec.model}: gives {backbone.width} logits, the data has {info.num_classes()} classes; "
             "make it return one logit a class"
         )
-    return TextClassifier(backbone, info, found)
+    model = TextClassifier(backbone, info, found)
+    _check(model, backbone, spec)
+    return model
 
 
 def wrap_embedder(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> TextEmbedder:
@@ -114,7 +118,9 @@ def wrap_embedder(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> Te
     Raises:
         UsageError: model and tokenizer do not fit together.
     """
-    return TextEmbedder(backbone, info, check_fits(backbone, spec, info))
+    model = TextEmbedder(backbone, info, check_fits(backbone, spec, info))
+    _check(model, backbone, spec)
+    return model
 
 
 def wrap_tagger(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> TextTagger:
@@ -124,7 +130,9 @@ def wrap_tagger(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> Text
         UsageError: model and tokenizer do not fit together.
     """
     assert isinstance(backbone.module, EncoderWithHeads)  # families without encoder and heads refuse the task
-    return TextTagger(backbone, info, check_fits(backbone, spec, info))
+    model = TextTagger(backbone, info, check_fits(backbone, spec, info))
+    _check(model, backbone, spec)
+    return model
 
 
 def wrap_masked_lm(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> MaskedLm:
@@ -135,3 +143,9 @@ def wrap_masked_lm(backbone: TextBackbone, spec: ModelSpec, info: DataInfo) -> M
     """
     assert isinstance(backbone.module, EncoderWithHeads)  # families without encoder and heads refuse the task
     return MaskedLm(backbone, info, check_fits(backbone, spec, info))
+
+
+def _check(model: TextStudent, backbone: TextBackbone, spec: ModelSpec) -> None:
+    """Refuse a trained model whose answers depend on padding."""
+    if backbone.is_exact and (spec.weights is not None or spec.family in TEACH_ONLY):
+        require_unseen_padding(model, spec)

@@ -1,21 +1,25 @@
 """Which columns of a table hold images, texts and labels, told from its first rows."""
 
-import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from compactor.data.table_files import tables_in
+from compactor.data.csv_layout import layout_of, rows_of
+from compactor.data.table_files import has_no_header, is_csv, no_header, tables_in
 from compactor_runtimes.errors import UsageError, needs_extra
 from compactor_runtimes.predict.decode import SUFFIXES
+from compactor_runtimes.utf8 import read_utf8, require_utf8_mark
 
 PEEKED_ROWS = 1_000
 LABELS = ("label", "labels", "class", "category", "intent", "target")
 TEXTS = ("text", "sentence", "utterance", "content", "document", "review", "query")
-Kind = Literal["image", "text", "number", "other"]
+TAGS = ("slots", "tags", "ner_tags", "slot_labels", "bio")
+TAG = re.compile(r"O|[BIESLUM]-\S+")  # of a word, in BIO and its kin
+Kind = Literal["image", "text", "number", "words", "tags", "other"]
 
 
 @dataclass(frozen=True)
@@ -34,25 +38,33 @@ class Column:
         return self.kind in ("text", "number") and 2 <= self.distinct <= self.rows / 5
 
 
-def peek(path: Path) -> list[Column]:
+def peek(path: Path, *, are_named: bool = False) -> list[Column]:
     """Describe the columns of a table, or of the first table of a folder.
 
+    Args:
+        path: The table or folder.
+        are_named: The user names columns, so that the file must have a header.
+
     Raises:
-        UsageError: it cannot be read, or holds no row.
+        UsageError: it cannot be read, holds no row, or seems to have no header.
     """
     if path.is_dir():
         found = tables_in(path)
         path = next((file for file in found if file.name.startswith("train")), found[0])
-    reader = {".parquet": _parquet, ".csv": _csv, ".jsonl": _jsonl}[path.suffix.lower()]
+    reader = {".parquet": _parquet, ".jsonl": _jsonl}.get(path.suffix.lower(), _csv)
     try:
         columns = [_describe(name, values) for name, values in reader(path).items()]
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, UsageError):
             raise
+        if isinstance(error, UnicodeDecodeError):
+            read_utf8(path)  # says the line
         found_wrong = " ".join(str(error).split()).rstrip(".")
         raise UsageError(
             f"{path}: cannot be read as {path.suffix} ({found_wrong}); copy or save it again as UTF-8"
         ) from error
+    if is_csv([path]) and not are_named and has_no_header(path):
+        raise no_header(path)
     if not any(column.rows for column in columns):
         raise UsageError(f"{path}: holds no row, expected one sample a row; give a table with samples")
     return columns
@@ -101,6 +113,25 @@ def label_column(columns: Sequence[Column], taken: str | None, where: str) -> st
     return _only(named or [column.name for column in free if column.repeats], ("label",), where, "label")
 
 
+def words_column(columns: Sequence[Column], where: str) -> str | None:
+    """Return the column of texts, or of lists of words, whose words have labels.
+
+    Raises:
+        UsageError: several; the message names them.
+    """
+    lists = [column.name for column in columns if column.kind == "words"]
+    return text_column(columns, None, where) or _only(lists, ("tokens", "words"), where, "text")
+
+
+def tag_column(columns: Sequence[Column], where: str) -> str | None:
+    """Return the column of labels of words, if any: lists of labels or of numbers, or texts of labels.
+
+    Raises:
+        UsageError: several; the message names them.
+    """
+    return _only([column.name for column in columns if column.kind == "tags"], TAGS, where, "slots")
+
+
 def _only(names: list[str], usual: Sequence[str], where: str, what: str) -> str | None:
     preferred = next((name for name in usual if name in names), None)
     if preferred is not None or len(names) < 2:
@@ -127,13 +158,30 @@ def _kind(values: list[Any]) -> Kind:
         return "image"
     if all(isinstance(value, int) for value in values):
         return "number"
+    if all(isinstance(value, list) for value in values):
+        return _kind_of_lists([one for value in values for one in value])
     if not all(isinstance(value, str) for value in values):
         return "other"
     if all(Path(value).suffix.lower() in SUFFIXES and "\n" not in value for value in values):
         return "image"
     if all(value.strip().lstrip("-").isdecimal() for value in values):
         return "number"
+    rows = [value.split() for value in values]
+    tokens = [one for row in rows for one in row]
+    # classes such as B-52 are one word each, and none of them is O
+    if max(map(len, rows)) > 1 and "O" in tokens and _kind_of_lists(tokens) == "tags":
+        return "tags"
     return "other" if all(_is_float(value) for value in values) else "text"
+
+
+def _kind_of_lists(values: list[Any]) -> Kind:
+    """Labels of words, or words: labels have a prefix, and some word is in a slot; or they are numbers."""
+    if values and all(type(value) is int for value in values):
+        return "tags"
+    if not values or not all(isinstance(value, str) for value in values):
+        return "other"
+    are_tags = all(TAG.fullmatch(value) for value in values) and any(value != "O" for value in values)
+    return "tags" if are_tags else "words"
 
 
 def _is_float(text: str) -> bool:
@@ -170,10 +218,12 @@ def _parquet(path: Path) -> dict[str, list[Any]]:
 
 
 def _csv(path: Path) -> dict[str, list[Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        rows = list(islice(reader, PEEKED_ROWS))
-        return {name: [row.get(name) for row in rows] for name in reader.fieldnames or []}
+    layout = layout_of(path)
+    twice = next((name for name in layout.names if name and layout.names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path}: {layout.names.count(twice)} columns are called {twice!r}; rename one")
+    rows = list(islice(rows_of(path, layout.delimiter), 1, PEEKED_ROWS + 1))
+    return {name: [row[place] for row in rows] for place, name in enumerate(layout.names)}
 
 
 def _jsonl(path: Path) -> dict[str, list[Any]]:
@@ -183,6 +233,8 @@ def _jsonl(path: Path) -> dict[str, list[Any]]:
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as start:
+        require_utf8_mark(start.read(4), str(path))
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from compactor.data.spec import DataSpec
-from compactor.locate import locate
-from compactor.propose.columns import Column, image_column, label_column, peek, text_column
+from compactor.locate import locate, locate_model
+from compactor.propose.columns import (
+    Column,
+    image_column,
+    label_column,
+    peek,
+    tag_column,
+    text_column,
+    words_column,
+)
 from compactor.propose.paths import path_in_recipe
-from compactor.records import IMAGES, TEXTS, VECTORS, heads_of
+from compactor.records import IMAGES, TEXTS, VECTORS, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
 UNLABELLED = "-"
 NO_COLUMN = "(none)"  # written where a column has the default's name but is not to be read
 TOKEN_STEPS = (32, 64, 128, 256, 512)
-TOKENS_A_WORD = 1.4
+TOKENS_A_WORD = 1.4  # where no tokenizer is at hand to count
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ def find_data(data: str, wishes: Wishes, base: Path | None) -> Found:
         if _is_local(data):  # else it was fetched from the hub, and the recipe names its id
             written, opened = path_in_recipe(data, base, what="data")[0], str(path.absolute())
         is_images = _is_image_folder(path)
-        columns = None if is_images else peek(path)
+        named = wishes.text_column or wishes.label_column or wishes.image_column
+        columns = None if is_images else peek(path, are_named=named is not None)
     keys: dict[str, Any] = {"dataset": written}
     if columns is None:
         task = _images_only(data, wishes, named=data in DATASETS)
@@ -94,12 +103,31 @@ def find_data(data: str, wishes: Wishes, base: Path | None) -> Found:
     if wishes.report:
         keys["report"], path = path_in_recipe(wishes.report, base, what="report data")
         opened_report = str(path.absolute())
-    for key in ("image_size", "classes", "tokenizer"):
+    for key in ("image_size", "classes"):
         if (value := getattr(wishes, key)) is not None:
             keys[key] = value
+    if wishes.tokenizer is not None:
+        keys["tokenizer"] = _tokenizer_in_recipe(wishes.tokenizer, base)
     spec = {**keys, "dataset": opened} | ({"report": opened_report} if opened_report else {})
+    spec.pop("tokenizer", None)  # its path is that of the recipe's folder; a survey cuts nothing
     result = survey(_spec(spec), base=None, task=task)
     return Found(task, keys, result, data, named=columns is None and data in DATASETS, notes=notes)
+
+
+def _tokenizer_in_recipe(given: str, base: Path | None) -> str:
+    """How the recipe names a tokenizer: a file, a folder or a model.
+
+    Raises:
+        UsageError: there is no such file or folder.
+    """
+    family, colon, rest = given.partition(":")
+    if family == "package" and colon:
+        return given
+    if family == "hf" and colon:
+        if locate_model(given, None) is None:  # an id of the hub
+            return given
+        return f"hf:{path_in_recipe(rest, base, what='tokenizer')[0]}"
+    return path_in_recipe(given, base, what="tokenizer")[0]
 
 
 def _spec(keys: dict[str, Any]) -> DataSpec:
@@ -148,6 +176,32 @@ def _images_only(data: str, wishes: Wishes, *, named: bool) -> str:
     return IMAGES
 
 
+def _text_column(columns: list[Column], wishes: Wishes, where: str) -> str:
+    """The column of texts that is wished for, else the one that can be it."""
+    text = wishes.text_column
+    if text is None and head_at(heads_of(wishes.task or TEXTS), "word") is not None:
+        text = words_column(columns, where)
+    elif text is None:
+        text = text_column(columns, wishes.label_column, where)
+    if text is None:
+        raise UsageError(
+            f"data {where}: nothing to classify: neither images nor texts in the columns "
+            f"{_names(columns)}; name one with --text-column or --image-column"
+        )
+    return text
+
+
+def _tag_column(columns: list[Column], where: str) -> str:
+    """The column of labels of words."""
+    tags = tag_column(columns, where)
+    if tags is None:
+        raise UsageError(
+            f"data {where}: no column of slot labels among {_names(columns)}, expected one label a word "
+            "(a list, or a text such as O B-city O); add one, or name another --task"
+        )
+    return tags
+
+
 def _from_columns(
     columns: list[Column], wishes: Wishes, where: str, notes: list[str]
 ) -> tuple[str, dict[str, Any]]:
@@ -163,16 +217,15 @@ def _from_columns(
     else:
         if wishes.task == IMAGES:
             raise UsageError(f"data {where}: no column of images among {_names(columns)}; set --image-column")
-        text = wishes.text_column or text_column(columns, label, where)
-        if text is None:
-            raise UsageError(
-                f"data {where}: nothing to classify: neither images nor texts in the columns "
-                f"{_names(columns)}; name one with --text-column or --image-column"
-            )
+        text = _text_column(columns, wishes, where)
         words = next(column.words for column in columns if column.name == text)
         chosen, task = text, wishes.task or TEXTS
         keys = {"text_column": text, "max_tokens": _tokens(words)}
     if task == VECTORS:
+        return task, keys
+    if head_at(heads_of(task), "word") is not None:
+        keys["slots_column"] = _tag_column(columns, where)
+    if head_at(heads_of(task), "sample") is None:
         return task, keys
     label = label or label_column(columns, chosen, where)
     if label == UNLABELLED:

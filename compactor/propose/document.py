@@ -16,6 +16,7 @@ DATA_COMMENTS = {
     "image_column": "column of encoded images or paths",
     "text_column": "column of texts",
     "label_column": "column of class names or numbers",
+    "slots_column": "column of labels of words, BIO",
     "classes": "in the order of the labels",
     "tokenizer": "tokenizer.json, or a model that has one",
     "max_tokens": "texts are cut to that many, special ones included",

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from compactor.data.token_limits import own_max_tokens
 from compactor.models import TEACH_ONLY
 from compactor.propose.paths import path_in_recipe
 from compactor.propose.weights import Known, classes_of_config, classes_of_file
@@ -26,13 +27,17 @@ FOLDERS = ("hf", "package")
 
 @dataclass(frozen=True)
 class Named:
-    """One model: how the recipe names it and its weights, its folder where it is local, and its classes."""
+    """One model: how the recipe names it and its weights, its folder where it is local, and its classes.
+
+    `max_tokens` of a text it takes, None where that is not said (or it takes images).
+    """
 
     model: str
     weights: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
     known: Known = Known()
+    max_tokens: int | None = None
 
     @property
     def family(self) -> str:
@@ -183,8 +188,11 @@ def _bundle(name: str, rest: str, base: Path | None, role: str) -> Named:
     manifest = open_bundle(path).manifest
     names = next((manifest.labels[port.labels] for port in manifest.main.outputs if port.labels), None)
     known = Known() if names is None else Known(len(names), names)
-    tokenizers = [(path / pre.tokenizer).parent for pre in manifest.pre if isinstance(pre, TextPre)]
-    return Named(f"bundle:{written}", folder=tokenizers[0] if tokenizers else None, known=known)
+    pre = next((one for one in manifest.pre if isinstance(one, TextPre)), None)
+    if pre is None:
+        return Named(f"bundle:{written}", known=known)
+    folder = (path / pre.tokenizer).parent
+    return Named(f"bundle:{written}", folder=folder, known=known, max_tokens=pre.max_tokens)
 
 
 def _module(name: str, rest: str, base: Path | None, role: str) -> Named:
@@ -205,7 +213,8 @@ def _folder(name: str, rest: str, base: Path | None, role: str) -> Named:
         return Named(name)
     if name.startswith("hf:"):
         name = f"hf:{path_in_recipe(rest, base, what=f'{role} {name}')[0]}"
-    return Named(name, folder=folder, known=classes_of_config(_read_config(folder)))
+    known = classes_of_config(_read_config(folder))
+    return Named(name, folder=folder, known=known, max_tokens=own_max_tokens(folder))
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from compactor.models.problem_types import require_one_class
 from compactor.propose.data import Found, Wishes, find_data
 from compactor.propose.document import to_recipe
 from compactor.propose.image_sizes import only_size
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, classes_of, fits, made_ready
-from compactor.records import IMAGES, TEXTS, VECTORS
+from compactor.propose.tokens import with_tokens
+from compactor.records import IMAGES, TEXTS, VECTORS, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -85,11 +87,13 @@ def propose(
     notes = [*found.notes]
     found = _task_of_unlabelled_texts(found, teachers, wishes, notes)
     _check_labels(found, teachers, training)
+    _check_problems(found, [*teachers, pupil])
     judged = [made_ready(one, found) for one in teachers]
     pupil = _student(pupil, teachers, found, training, notes)
     roles = _roles(judged, pupil, training)
     sized = _with_classes(_with_size(found, roles, notes), roles, classes, notes)
-    notes += _problems(sized, roles)
+    sized = with_tokens(sized, roles, base, notes)
+    notes += _problems(sized)
     title = name or f"{_word(data)}-{pupil.short}"
     return Proposal(title, to_recipe(title, sized, roles, notes), notes)
 
@@ -126,6 +130,13 @@ def _check_labels(found: Found, teachers: list[Named], training: bool) -> None:
             f"data {found.where}: nothing to classify: all rows are of class {found.class_names[0]!r}, "
             "expected two classes at least; correct the label column or the folders"
         )
+
+
+def _check_problems(found: Found, models: list[Named]) -> None:
+    """Refuse trained classifiers of other problems; of an encoder the head is not asked."""
+    for one in models if found.task in (IMAGES, TEXTS) else []:
+        if one.is_classifier and (one.weights == PRETRAINED or found.task == TEXTS or one is not models[-1]):
+            require_one_class(one.model, one.config.get("problem_type"))
 
 
 def _student(student: Named, teachers: list[Named], found: Found, training: bool, notes: list[str]) -> Named:
@@ -200,13 +211,15 @@ def _with_size(found: Found, roles: Roles, notes: list[str]) -> Found:
 
 
 def _with_classes(found: Found, roles: Roles, wished: list[str] | int | None, notes: list[str]) -> Found:
+    if head_at(heads_of(found.task), "sample") is None:  # of words, whose classes the data say
+        return found
     knowers = roles.ready if roles.training else [*roles.ready, roles.student]
     classes = classes_of(knowers, found, wished, notes)
     keys = {key: value for key, value in found.keys.items() if key != "classes"}
     return replace(found, keys=keys if classes is None else keys | {"classes": classes})
 
 
-def _problems(found: Found, roles: Roles) -> list[str]:
+def _problems(found: Found) -> list[str]:
     """What is wrong with the data, the survey's findings first."""
     # that sizes differ is answered by the image_size that was chosen, and said with it
     problems = [one for one in found.survey.problems if not one.startswith("images differ in size")]
@@ -218,22 +231,7 @@ def _problems(found: Found, roles: Roles) -> list[str]:
             f"the largest class has {max(labelled) / min(labelled):.0f} times the rows of the smallest: "
             "options class_weights: balanced weighs them alike"
         )
-    return problems + _tokenizer_problems(found, roles)
-
-
-def _tokenizer_problems(found: Found, roles: Roles) -> list[str]:
-    """One tokenizer feeds student and teachers, so another vocabulary makes nonsense of trained weights."""
-    if found.task == IMAGES:
-        return []
-    models = [roles.student, *roles.teachers]
-    files = {one.model: one.folder / "tokenizer.json" for one in models if one.folder}
-    contents = {model: file.read_bytes() for model, file in files.items() if file.is_file()}
-    if len(set(contents.values())) < 2:
-        return []
-    return [
-        f"{' and '.join(contents)} have different tokenizers, but one feeds them all: choose a student with "
-        "its teacher's tokenizer"
-    ]
+    return problems
 
 
 def _word(data: str) -> str:

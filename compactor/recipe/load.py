@@ -16,6 +16,7 @@ from compactor.recipe.checks import check_references, with_tokenizers
 from compactor.recipe.spec import Recipe, VsTeacherGate
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
+from compactor_runtimes.utf8 import decode_utf8
 
 SMOKE_ROWS = 256
 
@@ -57,8 +58,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """
     path = _find(name)
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raw = yaml.load(decode_utf8(path.read_bytes(), f"recipe {path}"), Loader=_Loader)
+    except yaml.YAMLError as error:
         raise UsageError(f"recipe {path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise UsageError(f"recipe {path}: a mapping of keys was expected, found {type(raw).__name__}")

@@ -15,9 +15,11 @@ from compactor.cache.digest import SHIPPING_TOOLS, file_digest, tool_versions
 from compactor.cache.folder import WEIGHTS
 from compactor.data.splits import Dataset, Split
 from compactor.models.build import build_model, load_model_folder, save_model
+from compactor.models.trained_tokenizers import compared, trained_model
 from compactor.progress import Reporter
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model
 from compactor.recipe.spec import GatesSpec, MeasureSpec, ModelSpec
+from compactor.records import DataInfo
 from compactor.release.job import ReleaseJob
 from compactor.release.model_info import info_of
 from compactor.release.release import release
@@ -107,6 +109,8 @@ def export_model(
     place = bundle or Path("exports") / named.short / "bundle"
     check_place(place)
     spec = ModelSpec(model=named.model, weights=named.weights, options=named.options)
+    samples = sample_split(info)
+    _compare_tokenizer(spec, info, samples, reporter)
     built = build_model(spec, info, base=Path.cwd()).eval()
     if built.untrained and not random_weights:
         raise UsageError(
@@ -118,7 +122,6 @@ def export_model(
         with TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
             work = Path(scratch)
             save_model(built, spec, work / "student")
-            samples = sample_split(info)
             job = ReleaseJob(
                 name=named.short,
                 task_name=info.task,
@@ -146,6 +149,19 @@ def export_model(
     except KeyboardInterrupt:
         said = f"export of {named.model}: interrupted, {place} is as it was; run it again"
         raise InterruptedRun(said) from None
+
+
+def _compare_tokenizer(spec: ModelSpec, info: DataInfo, samples: Split, reporter: Reporter) -> None:
+    """Compare the tokenizer beside a weights file with the model folder's, which the bundle gets.
+
+    Raises:
+        UsageError: the weights were trained with another one.
+    """
+    model = trained_model("model", spec, Path.cwd())
+    if info.text is None or model is None:
+        return
+    for note in compared([model], info.text, list(samples.inputs)):
+        reporter.note(note)
 
 
 def check_place(place: Path) -> None:

@@ -1,18 +1,16 @@
 """What a model itself says of its inputs and classes, for an export without data."""
 
-import json
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 from compactor.data.spec import DataSpec
+from compactor.data.token_limits import read_json
 from compactor.data.tokenizer import FILE, text_info
 from compactor.propose.models import FOLDERS, Named
 from compactor.records import IMAGES, TEXTS, VECTORS, DataInfo, ImageInfo
 from compactor_runtimes.errors import UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
-MAX_TOKENS = 128  # where a sentence encoder does not say what it was trained with
+MAX_TOKENS = 128  # where a model does not say how many it takes
 CIFAR_SIDE = 32
 IMAGENET_CLASSES = 1000
 GIVE_DATA = "give DATA, which says it"
@@ -62,8 +60,7 @@ def info_of(model: Named, task: str | None) -> DataInfo:
     if task == IMAGES:
         count = model.known.count or _usual_count(model)
         return DataInfo(task, {"label": class_names(model, count)}, image=_image(model))
-    positions = int(model.config.get("max_position_embeddings") or MAX_TOKENS)
-    tokens = min(_trained_tokens(model), positions)
+    tokens = model.max_tokens or MAX_TOKENS
     text = text_info(DataSpec(dataset="-", tokenizer=model.model, max_tokens=tokens), None)
     names = [] if task == VECTORS else class_names(model, model.known.count or 2)
     return DataInfo(task, {"label": names}, text=text)
@@ -112,7 +109,7 @@ def _image(model: Named) -> ImageInfo:
         channels, height, width = published.input_size if published else (3, 224, 224)
         return ImageInfo(height, width, int(model.options.get("in_chans", channels)))
     assert model.folder is not None
-    prepared, config = _json(model.folder / "preprocessor_config.json"), model.config
+    prepared, config = read_json(model.folder / "preprocessor_config.json"), model.config
     size = prepared.get("crop_size") or prepared.get("size") or config.get("image_size")
     if isinstance(size, dict):
         size = (size.get("height"), size.get("width")) if "height" in size else size.get("shortest_edge")
@@ -123,19 +120,3 @@ def _image(model: Named) -> ImageInfo:
             f"images; {GIVE_DATA}"
         )
     return ImageInfo(height, width, int(config.get("num_channels") or 3))
-
-
-def _trained_tokens(model: Named) -> int:
-    """Tokens that a sentence encoder was trained with."""
-    assert model.folder is not None
-    return int(_json(model.folder / "sentence_bert_config.json").get("max_seq_length") or MAX_TOKENS)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UsageError(f"{path}: is not JSON ({error}); download the model again") from error
-    return content if isinstance(content, dict) else {}

@@ -16,6 +16,7 @@ from compactor.label_store.header import read_header
 from compactor.methods import METHODS, method_named
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
+from compactor.models.problem_types import require_classifiers
 from compactor.models.references import Identities, model_sources
 from compactor.models.stated_classes import told_classes
 from compactor.progress import SilentReporter
@@ -25,6 +26,7 @@ from compactor.release.rejection import require_rejectable
 from compactor.run.data import DataSets
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
+from compactor.run.tokenizers import with_tokenizers_compared
 from compactor.samplers import SAMPLERS
 from compactor.targets import TARGETS
 from compactor.tasks import TASKS
@@ -65,7 +67,10 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
     judged: Dataset | None = None
     if last is None:  # what a stage would have checked
         assert recipe.student is not None
-        judged = planner.data.open(recipe.data)
+        require_classifiers([recipe.student, *recipe.teachers], recipe.task, loaded.base)
+        judged = with_tokenizers_compared(
+            planner.data.open(recipe.data), student=recipe.student, teachers=recipe.teachers, base=loaded.base
+        )
         planner.known.model(recipe.student)
     elif last.id not in planner.blocked:
         judged = planner.stages[-1].data
@@ -135,7 +140,16 @@ class _Planner:
         task = recipe.stage_task(spec)
         learns = method_named(spec.method, f"stage {spec.id}").learns_from_teachers
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
-        data = self.data.open(recipe.stage_data(spec), task)
+        student = recipe.stage_student(spec)
+        require_classifiers([student, *teachers], task, self.loaded.base)
+        data = with_tokenizers_compared(
+            self.data.open(recipe.stage_data(spec), task),
+            student=student,
+            teachers=teachers,
+            init=spec.init,
+            stages=self.stages,
+            base=self.loaded.base,
+        )
         labels = None
         if spec.labels is not None:
             labels = label_job(
@@ -146,7 +160,6 @@ class _Planner:
         digest = self._digest(spec, task, teachers, data.digest, labels, computes)
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
-        student = recipe.stage_student(spec)
         learners = [(student, True)] if spec.init is None else []
         self.notes += self._told(data, [*learners, *((one, False) for one in teachers)])
         return PlannedStage(

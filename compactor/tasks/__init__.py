@@ -34,7 +34,7 @@ TASKS = {
 POSTS: dict[tuple[Level, Activation], Callable[[Head], Post]] = {
     ("sample", "softmax"): lambda head: SoftmaxPost(output=head.output, labels=head.name),
     ("sample", "none"): lambda head: EmbeddingPost(output=head.output),
-    ("word", "softmax"): lambda head: BioPost(output=head.output, labels=head.name),
+    ("word", "softmax"): lambda head: BioPost(output=head.output, labels=head.name, punctuation="dropped"),
 }
 
 # What a model says on N samples: {head: logits [N, C] or [N, L, V], or an embedding [N, D]}

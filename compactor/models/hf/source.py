@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from compactor.locate import locate_model
+from compactor.models.problem_types import require_one_class
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
@@ -134,17 +135,13 @@ def name_classes(config: Any, names: list[str]) -> None:
 
 
 def require_one_of_many(source: Source, config: Any) -> None:
-    """Refuse a classifier that says of each class by itself whether it applies.
+    """Refuse a trained classifier that answers something else than one of its classes.
 
     Raises:
-        UsageError: it was trained as one.
+        UsageError: its configuration says so.
     """
-    if source.pretrained and getattr(config, "problem_type", None) == "multi_label_classification":
-        raise UsageError(
-            f"model {source.model}: was trained to name several classes at once (problem_type "
-            "multi_label_classification), expected one that names one of its classes; multi-label tasks are "
-            "not supported"
-        )
+    if source.pretrained:
+        require_one_class(source.model, getattr(config, "problem_type", None))
 
 
 def saved_config(model: Any) -> dict[str, Any]:

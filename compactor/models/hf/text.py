@@ -1,5 +1,7 @@
 """Text models of Hugging Face transformers, for texts cut by their own tokenizer."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -80,20 +82,14 @@ def build_text_model(
         UsageError: an option that has no effect or no meaning, or weights that do not fit.
         UnfitEnvironmentError: it is no local folder and the hub cannot be reached.
     """
-    rest = dict(options)
-    layers, pooling, attention = (
-        rest.pop("layers", None),
-        rest.pop("pooling", None),
-        rest.pop(ATTENTION, EAGER),
-    )
-    if layers is not None and "num_hidden_layers" in rest:
-        raise UsageError(
-            f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
-        )
+    if not renew and _tells_words(source, options, info):
+        return _tagger(source, options, info)
+    layers, pooling = options.get("layers"), options.get("pooling")
+    attention = options.get(ATTENTION, EAGER)
     is_encoder = needs_states(info) or info.heads[0].activation == "none"
     if not is_encoder and pooling is not None:
         raise UsageError(f"model {source.model}: options.pooling has no effect for {info.task}; remove it")
-    config = read_config(source, rest)
+    config = read_config(source, _of_config(source, options))
     if config.is_encoder_decoder:
         raise UsageError(
             f"model {source.model}: {config.model_type} is encoder and decoder, expected an encoder alone"
@@ -101,6 +97,8 @@ def build_text_model(
     text = text_info_of(info)
     if not source.pretrained:
         trim_config(config, text)
+    if config.pad_token_id is None:  # of models that answer by the last token that is no padding
+        config.pad_token_id = text.pad_id
     own = {ATTENTION: attention}
     classes: list[str] | None = None
     if is_encoder:
@@ -133,6 +131,66 @@ def build_text_model(
         classes=classes,
         renewed=None if classes is None else lambda: build_text_model(source, info, options, renew=True),
     )
+
+
+def _tells_words(source: Source, options: dict[str, Any], info: DataInfo) -> bool:
+    """Whether a checkpoint has a trained head for words, and the task has no other head."""
+    if not source.pretrained or [head.level for head in info.heads] != ["word"]:
+        return False
+    kinds = getattr(read_config(source, _of_config(source, options)), "architectures", None) or []
+    return any("ForTokenClassification" in kind for kind in kinds)
+
+
+def _of_config(source: Source, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that override the model's configuration.
+
+    Raises:
+        UsageError: two options set the depth.
+    """
+    if options.get("layers") is not None and "num_hidden_layers" in options:
+        raise UsageError(
+            f"model {source.model}: options.layers and options.num_hidden_layers both set the depth; keep one"
+        )
+    return {key: value for key, value in options.items() if key not in ("layers", "pooling", ATTENTION)}
+
+
+def _tagger(source: Source, options: dict[str, Any], info: DataInfo) -> TextBackbone:
+    """The encoder of a token classifier with its own head, whose classes are those of its configuration.
+
+    Raises:
+        UsageError: weights that are missing, or a head that is not one linear layer.
+    """
+    with needs_extra("train"):
+        from transformers import AutoModelForTokenClassification
+    config, text = read_config(source, _of_config(source, options)), text_info_of(info)
+    attention = options.get(ATTENTION, EAGER)
+    loaded = load(AutoModelForTokenClassification, source, config, attn_implementation=attention)
+    head = getattr(loaded.model, "classifier", None)
+    if not isinstance(head, nn.Linear):
+        raise UsageError(
+            f"model {source.model}: its head for words is {type(head).__name__}, expected one linear layer "
+            "called classifier; name another model"
+        )
+    _refuse(
+        source, [name for name in [*loaded.missing, *loaded.misshapen] if "pooler" not in name.split(".")]
+    )
+    keep_tokens(loaded.model, text, name=source.model)
+    encoder = loaded.model.base_model
+    if options.get("layers") is not None:
+        keep_layers(encoder, options["layers"], name=source.model)
+    classes = class_names_of(config)
+    own = {ATTENTION: attention, "pooling": _pooling(source, options.get("pooling"), info)}
+    found = with_heads(
+        encoder,
+        replace(info, classes=info.classes | {info.heads[0].name: classes}),
+        dropout=_head_dropout(config),
+        pooling=own["pooling"],
+        options={SAVED: saved_config(encoder), **own},
+        pretrained=True,
+        trained={info.heads[0].name: head},
+    )
+    renewed = partial(build_text_model, source, info, options, renew=True)
+    return replace(found, classes=classes, renewed=renewed)
 
 
 def _head_dropout(config: Any) -> float:

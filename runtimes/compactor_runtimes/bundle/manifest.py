@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 
 from compactor_runtimes.errors import IntegrityError
 
-# 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 what rejects an answer;
-# all are read
+# 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 what rejects an answer, where
+# slots end, and the step `cover`; all are read
 SCHEMA_VERSION = 4
 _READABLE = (1, 2, 3, 4)
 
@@ -258,11 +258,13 @@ class BioPost(Record, frozen=True, tag="bio"):
     """Logits [B, L, S] of `output`, one row a token -> slots with character offsets.
 
     The first token of a word (a run without white space) carries the word's BIO label; other tokens are not
-    read. Adjacent words of one slot are one span.
+    read. Adjacent words of one slot are one span. `punctuation` is what surrounds a span's words (quotes,
+    brackets, a full stop): `kept` in its value, as bundles before version 4 have it, or `dropped`.
     """
 
     output: str
     labels: str
+    punctuation: Literal["kept", "dropped"] = "kept"
     version: Literal[1] = 1
 
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from msgspec.structs import replace
+
 from compactor_runtimes.bundle.manifest import Post, Pre, TextPre
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.answers import Answers, Decode, reads_words
-from compactor_runtimes.predict.text import TextPipeline, Words, read_texts
+from compactor_runtimes.predict.text import TextPipeline, Tokens, Words, read_texts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,17 +32,31 @@ def answers_from(feeds: Feeds, decode: Decode) -> Callable[[Sequence[Any], Run],
     Raises:
         UsageError: slots of anything else than a text.
     """
-    if not decode.reads_words:
-        return lambda raws, run: decode(run(feeds(raws)))
     if not isinstance(feeds, TextPipeline):
-        raise UsageError("post: bio finds slots in texts, expected one text entry in pre; export it again")
+        if decode.reads_words:
+            raise UsageError(
+                "post: bio finds slots in texts, expected one text entry in pre; export it again"
+            )
+        return lambda raws, run: decode(run(feeds(raws)))
     pipeline = feeds
 
-    def answer(raws: Sequence[Any], run: Run) -> Answers:
+    def of_words(raws: Sequence[Any], run: Run) -> Answers:
         words = pipeline.encode_words(read_texts(raws))
-        return decode(run(pipeline.pad([each.ids for each in words])), words)
+        return _marked(decode(run(pipeline.pad([each.ids for each in words])), words), words)
 
-    return answer
+    def of_texts(raws: Sequence[Any], run: Run) -> Answers:
+        tokens = pipeline.encode_tokens(read_texts(raws))
+        return _marked(decode(run(pipeline.pad([each.ids for each in tokens]))), tokens)
+
+    return of_words if decode.reads_words else of_texts
+
+
+def _marked(answers: Any, texts: "Sequence[Tokens | Words]") -> Answers:
+    """Say of an answer whether its text was cut."""
+    pairs = zip(answers, texts, strict=True)
+    marked: Any = [replace(one, truncated=True) if text.truncated else one for one, text in pairs]
+    found: Answers = marked
+    return found
 
 
 def words_from(

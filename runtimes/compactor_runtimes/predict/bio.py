@@ -3,11 +3,19 @@
 A word is a run of characters without white space. Its first token carries its label, in training as here; the
 labels of its other tokens are not read. A word without any token (cut off, or dropped by the tokenizer) is
 outside of all slots. Adjacent words of one slot are one span.
+
+A slot's value ends where its words do: quotes, brackets and marks of a sentence around it are no part of it,
+whatever the tokenizer cuts off. So `April 3rd?` is April 3rd, while C#, 5%, $3.50 and a.m. stay whole:
+
+1. In front, opening brackets and quotes are dropped; behind, closing ones and MARKS.
+2. A bracket whose partner lies inside stays, and so does the full stop of an abbreviation such as a.m.
+   An apostrophe is dropped only as one of a pair: it may be a genitive.
+3. If nothing would be left, all is kept.
 """
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -17,6 +25,12 @@ if TYPE_CHECKING:
 
 OUTSIDE = "O"
 WORD = re.compile(r"\S+")
+ABBREVIATED = re.compile(r"(?:^|\W)(?:[^\W\d_]\.)+[^\W\d_]$")  # a.m, D.C: without its last full stop
+MARKS = frozenset(".,;:!?\u2026\u3002\uff01\uff1f\uff0c\uff1b\uff1a\u3001\u061f\u060c\u0964")
+QUOTES = frozenset('"\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a')
+APOSTROPHES = frozenset("'\u2018\u2019\u201a")
+PARTNERS = {")": "(", "]": "[", "}": "{", "\uff09": "\uff08", "\u300d": "\u300c", "\u300f": "\u300e"}
+OPENING = frozenset(PARTNERS.values())
 
 
 class Slot(Struct, frozen=True):
@@ -90,11 +104,39 @@ def spans(labels: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
+def without_punctuation(text: str, start: int, end: int) -> tuple[int, int]:
+    """Leave out what surrounds `text[start:end]` by rules 1 to 3."""
+    first, after = start, end
+    while first < after:
+        opens = text[first] in APOSTROPHES and text[after - 1] in APOSTROPHES and after - first > 1
+        if opens:
+            first, after = first + 1, after - 1
+        elif text[first] in OPENING | QUOTES:
+            first += 1
+        elif _ends(text, first, after):
+            after -= 1
+        else:
+            return first, after
+    return start, end
+
+
+def _ends(text: str, first: int, after: int) -> bool:
+    """Whether the last character of `text[first:after]` is no part of its words."""
+    last = text[after - 1]
+    if last == ".":
+        return ABBREVIATED.search(text[first : after - 1]) is None
+    if last in PARTNERS:
+        return PARTNERS[last] not in text[first : after - 1]
+    return last in MARKS | QUOTES
+
+
 def slots(
     text: str,
     bounds: Sequence[tuple[int, int]],
     labels: Sequence[str],
     confidences: Sequence[float] | None = None,
+    *,
+    punctuation: Literal["kept", "dropped"] = "kept",
 ) -> list[Slot]:
     """Slots of a text whose words have these BIO labels.
 
@@ -103,10 +145,13 @@ def slots(
         bounds: start and end of each word.
         labels: of each word.
         confidences: probability of each word's label; None where the labels are the truth.
+        punctuation: what becomes of that around a slot's words.
     """
     found = []
     for name, first, after in spans(labels):
         start, end = bounds[first][0], bounds[after - 1][1]
+        if punctuation == "dropped":
+            start, end = without_punctuation(text, start, end)
         least = 1.0 if confidences is None else min(confidences[first:after])
         found.append(Slot(name, start, end, text[start:end], least))
     return found

@@ -19,16 +19,24 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 
+class Tokens(NamedTuple):
+    """A text's ids int64 [L], and whether they are not all: it was cut to `max_tokens`."""
+
+    ids: "NDArray[np.int64]"
+    truncated: bool = False
+
+
 class Words(NamedTuple):
     """A text with the bounds of its words in characters, its ids int64 [L], and its words' first tokens.
 
-    `first` int64 [W] holds places in `ids`, -1 for a word without a token.
+    `first` int64 [W] holds places in `ids`, -1 for a word without a token; `truncated` is as in `Tokens`.
     """
 
     ids: "NDArray[np.int64]"
     bounds: list[tuple[int, int]]
     first: "NDArray[np.int64]"
     text: str
+    truncated: bool = False
 
 
 class TextPipeline:
@@ -49,7 +57,7 @@ class TextPipeline:
         path = assets / pre.tokenizer
         self.inputs = (pre.ids, pre.mask)
         self._pre = pre
-        self._tokenizer = _read_tokenizer(path)
+        self._tokenizer = read_tokenizer(path)
         special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if pre.max_tokens <= special:  # the library would leave all texts uncut, without a word
             raise UsageError(
@@ -65,7 +73,16 @@ class TextPipeline:
         Raises:
             UsageError: not a text, or a text that gives no token at all.
         """
-        return [_ids(text, each) for text, each in self._encoded(texts, self._tokenizer.encode_batch_fast)]
+        return [each.ids for each in self.encode_tokens(texts)]
+
+    def encode_tokens(self, texts: Sequence[str]) -> list[Tokens]:
+        """Encode as `encode` does, and say of each text whether it was cut.
+
+        Raises:
+            UsageError: see `encode`.
+        """
+        found = self._encoded(texts, self._tokenizer.encode_batch_fast)
+        return [Tokens(_ids(text, each), bool(each.overflowing)) for text, each in found]
 
     def encode_words(self, texts: Sequence[str]) -> list[Words]:
         """Encode as `encode` does, and say where the words of each text are and which token begins each.
@@ -77,7 +94,8 @@ class TextPipeline:
         # the fast one leaves offsets out
         for text, each in self._encoded(texts, self._tokenizer.encode_batch):
             bounds = word_bounds(text)
-            found.append(Words(_ids(text, each), bounds, first_tokens(bounds, each.offsets), text))
+            first = first_tokens(bounds, each.offsets)
+            found.append(Words(_ids(text, each), bounds, first, text, bool(each.overflowing)))
         return found
 
     def _encoded(
@@ -170,7 +188,13 @@ def _ids(text: str, encoding: "Encoding") -> "NDArray[np.int64]":
     return np.array(encoding.ids, np.int64)
 
 
-def _read_tokenizer(path: Path) -> "Tokenizer":
+def read_tokenizer(path: Path) -> "Tokenizer":
+    """Read a file of the tokenizers library.
+
+    Raises:
+        IntegrityError: it is missing, or no such file.
+        MissingDependency: the extra `text` is not installed.
+    """
     with needs_extra("text"):
         from tokenizers import Tokenizer
 

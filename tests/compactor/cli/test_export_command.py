@@ -22,7 +22,7 @@ from compactor_runtimes import load
 from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import AccuracyGateError, InterruptedRun, UsageError
 from compactor_runtimes.golden.verify import verify_bundle
-from tests.compactor.text_toys import bert_folder, write_tokenizer
+from tests.compactor.text_toys import WORDS, bert_folder, write_tokenizer
 
 NAMES = {0: "calm", 1: "glad", 2: "sad"}
 
@@ -172,6 +172,15 @@ def test_what_cannot_be_is_refused_in_a_sentence(
     with pytest.raises(UsageError, match=said):
         run(*(word.format(models=models) for word in words), "--quiet")
     assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_weights_of_another_tokenizer_than_the_folders_are_refused(models: Path, tmp_path: Path) -> None:
+    other = bert_folder(tmp_path / "other", num_labels=3, id2label=NAMES)
+    write_tokenizer(other, [*reversed(WORDS)])
+    with pytest.raises(
+        UsageError, match=r"^model hf:.*: was trained with another tokenizer \(.*other/tokenizer"
+    ):
+        run(f"hf:{models / 'texts'}@{other / 'model.safetensors'}", "-o", tmp_path / "b", "--quiet")
 
 
 def test_a_place_that_holds_something_else_is_left_alone(models: Path, tmp_path: Path) -> None:

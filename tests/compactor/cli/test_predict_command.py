@@ -69,8 +69,8 @@ def test_what_is_rejected_is_said_and_verified(tmp_path):
 def test_embeddings_are_printed_as_json(tmp_path):
     path = str(write_text_bundle(tmp_path / "bundle", embedding=True).path)
     assert json.loads(run("predict", path, "music", "-", given="on\n")) == [
-        {"text": "music", "embedding": [0, 0, 1]},
-        {"text": "on", "embedding": [1, 0, 0]},
+        {"text": "music", "embedding": [0, 0, 1], "truncated": False},
+        {"text": "on", "embedding": [1, 0, 0], "truncated": False},
     ]
 
 
@@ -93,7 +93,47 @@ def test_slots_alone_are_printed_without_an_intent(tmp_path):
         "music and the light\twhat[0:5]=music\tdevice[10:19]=the light\noff\n"
     )
     (found,) = json.loads(run("predict", path, "off", "--json"))
-    assert found == {"text": "off", "slots": []}
+    assert found == {"text": "off", "slots": [], "truncated": False}
+
+
+LONG = "off off off off off off off"
+
+
+def test_a_text_that_is_cut_says_so(texts, tmp_path):
+    lines = run("predict", texts, LONG, "off").splitlines()
+    assert [line.split("\t")[3:] for line in lines] == [["truncated"], []]
+    found = json.loads(run("predict", texts, LONG, "off", "--json"))
+    assert [each["truncated"] for each in found] == [True, False]
+    for kind, write in (
+        ("vectors", write_text_bundle),
+        ("slots", write_slot_bundle),
+        ("tags", write_slot_bundle),
+    ):
+        options = {"vectors": {"embedding": True}, "slots": {}, "tags": {"intents": False}}[kind]
+        path = str(write(tmp_path / kind, **options).path)
+        found = json.loads(run("predict", path, LONG, "off", "--json"))
+        assert [each["truncated"] for each in found] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (
+            "off\nna\xefve\n".encode("latin-1"),
+            "standard input: is not UTF-8, line 2 holds the byte 0xEF; save",
+        ),
+        ("off\n".encode("utf-16"), "standard input: is UTF-16, as its first bytes say, expected UTF-8"),
+    ],
+)
+def test_other_standard_input_than_utf_8_is_answered(texts, given, says):
+    result = CliRunner().invoke(cli, ["predict", texts, "-"], input=given)
+    assert isinstance(result.exception, UsageError)
+    assert str(result.exception).startswith(says)
+
+
+def test_lines_of_standard_input_end_where_editors_end_them(texts):
+    output = run("predict", texts, "-", given="\ufeffoff\r\nturn on\u2028music\r\n".encode())
+    assert [line.split("\t")[1] for line in output.splitlines()] == ["off", "music"]
 
 
 def test_help_teaches_both_kinds_of_input():

@@ -71,7 +71,7 @@ def test_settings_that_a_named_data_set_would_ignore_are_refused(tmp_path):
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.zip").write_text("a,b")
     with pytest.raises(
-        UsageError, match=r"x\.zip is neither a folder nor a table \(\.parquet, \.csv, \.jsonl\)"
+        UsageError, match=r"x\.zip is neither a folder nor a table \(\.parquet, \.csv, \.tsv, \.jsonl\)"
     ):
         open_name("x.zip", tmp_path, tmp_path)
 

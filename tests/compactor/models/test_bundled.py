@@ -18,6 +18,7 @@ from compactor.label_store.store import open_store
 from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.models.bundled import build as build_bundle
 from compactor.models.references import model_digest
+from compactor.models.trained_tokenizers import compared, trained_model
 from compactor.progress import SilentReporter
 from compactor.propose.proposal import propose
 from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
@@ -131,9 +132,13 @@ def test_texts_need_the_datas_own_tokenizer(made: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(teacher(**x), student(**x), atol=ROUNDING, rtol=0)
     save_model(teacher, ModelSpec(model="bundle:elsewhere"), tmp_path / "kept")
     torch.testing.assert_close(load_model_folder(tmp_path / "kept")(**x), teacher(**x))
+    own = trained_model("teacher", ModelSpec(model=f"bundle:{made / 'texts'}"), None)
+    assert own is not None
+    assert info.text is not None
+    assert compared([own], info.text, ["turn on"]) == []
     text_toys.write_tokenizer(tmp_path, [*reversed(text_toys.WORDS)])
-    with pytest.raises(UsageError, match=r"another tokenizer .* set data.tokenizer to .*assets/tokenizer"):
-        bundle(made / "texts", info)
+    with pytest.raises(UsageError, match=r"another tokenizer \(.*assets/tokenizer.json\) than the data's"):
+        compared([own], info.text, ["turn on"])
     with pytest.raises(UsageError, match="has 20 positions, data.max_tokens is 24"):
         bundle(made / "texts", text_toys.text_info(tmp_path / "long", max_tokens=24))
 

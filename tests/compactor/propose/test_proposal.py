@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from compactor.data.tokenizer import find_tokenizer
 from compactor.propose import Proposal, propose
 from compactor.propose.columns import image_column, label_column, peek, text_column
 from compactor.propose.commented_yaml import Entry, scalar, to_text
@@ -20,6 +23,7 @@ from compactor.propose.weights import Known, classes_of_config, classes_of_file
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.recipe.spec import ModelSpec
 from compactor_runtimes.errors import CompactorError, UsageError
+from tests.compactor.text_toys import write_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +64,28 @@ def weights(path: str, classes: int) -> None:
     save_file({"conv1.weight": torch.zeros(4, 3, 3, 3), "linear.weight": torch.zeros(classes, 8)}, path)
 
 
-def encoder(folder: str, tokenizer: str = "{}", **config: Any) -> None:
+WORDS = ["request", "number", "about", "my", "account"]
+
+
+def encoder(folder: str, words: list[str] = WORDS, **config: Any) -> None:
     """A model folder as init reads it: configuration and tokenizer, no weights needed."""
     Path(folder).mkdir()
     whole = {"architectures": ["BertModel"], "num_hidden_layers": 6, "hidden_size": 384} | config
     (Path(folder) / "config.json").write_text(json.dumps(whole))
-    (Path(folder) / "tokenizer.json").write_text(tokenizer)
+    write_tokenizer(Path(folder), words)
+
+
+def write_letters(path: Path, letters: str) -> None:
+    """A tokenizer that makes a token of each letter."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Split
+
+    tokenizer = Tokenizer(
+        WordLevel({"[PAD]": 0, "[UNK]": 1, **{c: 2 + n for n, c in enumerate(letters)}}, "[UNK]")
+    )
+    tokenizer.pre_tokenizer = Split("", "isolated")
+    tokenizer.save(str(path))
 
 
 def loaded(proposal: Proposal, folder: str = ".") -> LoadedRecipe:
@@ -299,12 +319,50 @@ def test_images_of_several_sizes_get_one_and_small_classes_are_named() -> None:
     )
 
 
-def test_other_tokenizers_of_teacher_and_student_are_named() -> None:
+def test_a_teacher_with_another_tokenizer_than_the_students_is_refused() -> None:
     table("tickets.csv", tickets())
     encoder("bert")
-    encoder("other", tokenizer='{"version": "1"}')
-    proposal = propose("hf:./bert", "hf:./other", "tickets.csv", base=Path())
-    assert any("hf:./other and hf:./bert have different tokenizers" in note for note in proposal.notes)
+    encoder("other", [*reversed(WORDS)])
+    with pytest.raises(
+        UsageError, match=r"teacher hf:./bert: was trained with another tokenizer .* is \[2, 4"
+    ):
+        propose("hf:./bert", "hf:./other", "tickets.csv", base=Path())
+    encoder("wider", [*WORDS, "refund"])  # which no ticket has
+    propose("hf:./wider", "hf:./bert", "tickets.csv", base=Path())
+
+
+@pytest.mark.parametrize("given", ["bert", "bert/tokenizer.json", "hf:bert"])
+def test_a_tokenizer_is_found_from_the_recipes_folder(given: str) -> None:
+    table("tickets.csv", tickets())
+    encoder("bert")
+    Path("recipes").mkdir()
+    proposal = propose("-", "encoder:1x32", "tickets.csv", tokenizer=given, base=Path("recipes"))
+    data = loaded(proposal, "recipes").recipe.data
+    assert find_tokenizer(data.tokenizer or "", Path("recipes")).is_file()
+
+
+def test_texts_are_cut_where_their_tokens_end_and_at_most_at_what_models_take() -> None:
+    """Chinese has no blanks, so that its words tell nothing about its tokens."""
+    rows = [{"text": "测" * (40 if row else 70), "label": "ab"[row % 2]} for row in range(60)]
+    table("han.csv", rows)
+    encoder("bert", ["测"], max_position_embeddings=64)
+    write_letters(Path("bert") / "tokenizer.json", "测")
+    proposal = propose("-", "encoder:1x32", "han.csv", tokenizer="bert", base=Path())
+    assert loaded(proposal).recipe.data.max_tokens == 128
+    assert not [note for note in proposal.notes if "cut" in note]
+    proposal = propose("-", "hf:./bert", "han.csv", base=Path())
+    assert loaded(proposal).recipe.data.max_tokens == 64
+    assert "1 of 60 texts is cut at 64 tokens, the most that hf:./bert takes" in proposal.notes
+
+
+def test_without_training_the_models_own_limit_is_kept() -> None:
+    table("tickets.csv", tickets())
+    encoder("bert", max_position_embeddings=300, architectures=["BertForSequenceClassification"])
+    config = json.loads(Path("bert/config.json").read_text())
+    labels = {str(number): name for number, name in enumerate(["billing", "login", "other"])}
+    Path("bert/config.json").write_text(json.dumps(config | {"id2label": labels}))
+    proposal = propose("-", "hf:./bert", "tickets.csv", training=False, base=Path())
+    assert loaded(proposal).recipe.data.max_tokens == 300
 
 
 REFUSED = [
@@ -406,7 +464,7 @@ def test_jsonl_and_parquet_are_looked_into() -> None:
     assert [(column.name, column.kind) for column in peek(Path("data"))] == [
         ("image", "image"),
         ("label", "number"),
-        ("tokens", "other"),
+        ("tokens", "words"),
     ]
     pq.write_table(pa.table({"image": pa.array([], pa.binary())}), "empty.parquet")
     with pytest.raises(UsageError, match="holds no row"):
@@ -509,3 +567,41 @@ def test_a_data_set_of_the_hub_is_looked_into_like_a_folder(monkeypatch: pytest.
     recipe = loaded(propose("-", "hf:./bert", "owner/tickets", base=Path())).recipe
     assert (recipe.data.dataset, recipe.data.text_column) == ("owner/tickets", "body")
     assert recipe.data.label_column == "topic"
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_a_classifier_of_another_problem_is_refused_but_for_its_encoder(problem: str) -> None:
+    table("tickets.csv", tickets())
+    encoder("bert")
+    labels = {str(number): name for number, name in enumerate(["billing", "login", "other"])}
+    kind = {"architectures": ["BertForSequenceClassification"], "id2label": labels}
+    encoder("multi", problem_type=problem, **kind)
+    for names in (("hf:./multi", "hf:./bert"), ("-", "hf:./multi")):
+        with pytest.raises(UsageError, match=rf"hf:./multi: was trained .* \(problem_type {problem}\)"):
+            propose(*names, "tickets.csv", base=Path())
+    propose("hf:./bert", "hf:./multi", "tickets.csv", task="embedding", base=Path())
+
+
+def test_classes_that_look_like_labels_of_words_stay_classes() -> None:
+    kinds = ("B-52", "B-17", "O")
+    table("planes.csv", [{"text": f"plane number {row}", "kind": kinds[row % 3]} for row in range(60)])
+    assert [column.kind for column in peek(Path("planes.csv"))] == ["text", "text"]
+
+
+def test_slots_are_surveyed_and_their_column_is_found() -> None:
+    rows = [{"tokens": "book a flight to Rome".split(), "ner_tags": [0, 0, 0, 0, 1]} for _ in range(12)]
+    rows += [{"tokens": "New York please".split(), "ner_tags": [2, 3, 0]} for _ in range(12)]
+    names = json.dumps(["O", "S-city", "B-city", "E-city"])
+    talk = pa.Table.from_pylist(rows).replace_schema_metadata({"ner_tags": names})
+    pq.write_table(talk, "talk.parquet")
+    encoder("bert")
+    proposal = propose("-", "hf:./bert", "talk.parquet", task="token-classification", base=Path())
+    data = loaded(proposal).recipe.data
+    assert (data.text_column, data.slots_column, data.classes) == ("tokens", "ner_tags", None)
+    assert "slot labels are BIOES: 24 of them were turned into BIO" in proposal.notes
+    assert "3 classes" in proposal.yaml
+    table("tickets.csv", tickets())
+    with pytest.raises(
+        UsageError, match="no column of slot labels among id, body, topic, expected one label a"
+    ):
+        propose("-", "hf:./bert", "tickets.csv", task="intent-slots", base=Path())

@@ -129,6 +129,21 @@ def test_values_with_spaces_are_quoted_in_the_command_that_goes_on() -> None:
     assert loaded.command() == "compactor run digits --set 'licences.data=a b'"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "says"),
+    [
+        ("latin-1", r"recipe .*x\.yaml: is not UTF-8, line 2 holds the byte 0xE9; save it as UTF-8"),
+        ("utf-16", r"recipe .*x\.yaml: is UTF-16, as its first bytes say, expected UTF-8"),
+        ("utf-32", r"recipe .*x\.yaml: is UTF-32"),
+    ],
+)
+def test_other_text_than_utf_8_is_named(tmp_path: Path, encoding: str, says: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_bytes("name: x\ntask: café\n".encode(encoding))
+    with pytest.raises(UsageError, match=says):
+        load_recipe(str(path))
+
+
 def test_not_found_and_not_yaml(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"did you mean 'digits'\?"):
         load_recipe("digit")

@@ -40,6 +40,37 @@ def test_slots_have_character_offsets():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("April 3rd?", "April 3rd"),
+        ("(living room),", "living room"),
+        ('"smooth jazz"...', "smooth jazz"),
+        ("'blue moon'!", "blue moon"),
+        ("the parents'", "the parents'"),
+        ("o'clock", "o'clock"),
+        ("6 a.m.", "6 a.m."),
+        ("Washington D.C.,", "Washington D.C."),
+        ("St. Louis.", "St. Louis"),
+        ("C#", "C#"),
+        ("5%", "5%"),
+        ("$3.50.", "$3.50"),
+        ("example.org.", "example.org"),
+        ("room(2)", "room(2)"),
+        ("\u201e\u5317\u4eac\u201c\u3002", "\u5317\u4eac"),
+        ("?!", "?!"),
+        ("'", "'"),
+    ],
+)
+def test_a_value_ends_where_its_words_do(text, value):
+    given = f"on {text} now"
+    tags = ["O", *(["B-x"] + ["I-x"] * (len(text.split()) - 1)), "O"]
+    (slot,) = slots(given, word_bounds(given), tags, punctuation="dropped")
+    assert (slot.value, given[slot.start : slot.end]) == (value, value)
+    (slot,) = slots(given, word_bounds(given), tags)  # as bundles say that do not say it
+    assert slot.value == text
+
+
 def test_white_space_is_that_of_unicode():
     assert word_bounds("\u3000play\u00a0jazz\n") == [(1, 5), (6, 10)]
     assert word_bounds("") == word_bounds(" \t") == []

@@ -27,7 +27,8 @@ class Prediction(Struct, frozen=True, eq=False):
     """The most probable class of one input, and the probabilities float32 [C] of all.
 
     `rejected` says that it should not be acted on: its confidence lies below the bundle's threshold, or it is
-    the class that means "none of these". Compared by identity, because arrays have no single truth value.
+    the class that means "none of these". `truncated` says that a text was cut to the tokens that the model
+    takes. Compared by identity, because arrays have no single truth value.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Prediction(Struct, frozen=True, eq=False):
     confidence: float
     probabilities: "NDArray[np.float32]"
     rejected: bool = False
+    truncated: bool = False
 
 
 class StoredClass(Struct, frozen=True, omit_defaults=True):

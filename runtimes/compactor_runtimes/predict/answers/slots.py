@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 class Tagging(Struct, frozen=True):
-    """The slots of one text, in order."""
+    """The slots of one text, in order; `truncated` is as in `Prediction`."""
 
     slots: list[Slot]
+    truncated: bool = False
 
 
 class StoredSlots(Struct, frozen=True):
@@ -45,7 +46,7 @@ class SlotCodec:
     def __init__(self, post: BioPost, labels: Mapping[str, list[str]]) -> None:
         """Bind the list of BIO labels, whose order is the order of the classes."""
         self.output, self._list = post.output, post.labels
-        self.labels = labels[post.labels]
+        self.labels, self._punctuation = labels[post.labels], post.punctuation
 
     def __call__(self, outputs: "Arrays", words: "Sequence[Words]" = ()) -> list[Tagging]:
         """Decode logits [B, L, S] to the slots of B texts; what is said of padding is not read.
@@ -67,7 +68,8 @@ class SlotCodec:
         found, start = [], 0
         for each in words:
             end = start + len(each.bounds)
-            found.append(Tagging(slots(each.text, each.bounds, labels[start:end], confidences[start:end])))
+            of_words = labels[start:end], confidences[start:end]
+            found.append(Tagging(slots(each.text, each.bounds, *of_words, punctuation=self._punctuation)))
             start = end
         return found
 

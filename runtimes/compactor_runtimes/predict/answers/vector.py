@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 class Embedding(Struct, frozen=True, eq=False):
-    """The vector float32 [D] of one input; compared by identity, as `Prediction` is."""
+    """The vector float32 [D] of one input; `truncated` and comparing are as in `Prediction`."""
 
     vector: "NDArray[np.float32]"
+    truncated: bool = False
 
 
 class StoredVector(Struct, frozen=True):

@@ -1,0 +1,39 @@
+"""What labels make one doubt: classes whose names read alike, and texts that stand under several classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from compactor.data.class_names import folded
+from compactor.data.labels import Labels
+
+SHOWN = 3
+
+
+def alike_classes(labels: Labels) -> list[str]:
+    """Name classes that differ by case, blanks, `_` or `-` alone; they are kept apart."""
+    groups: dict[str, list[int]] = {}
+    for number, name in enumerate(labels.classes):
+        groups.setdefault(folded(name), []).append(number)
+    rows = np.bincount(labels.values[labels.values >= 0], minlength=len(labels.classes))
+    said = []
+    for group in groups.values():
+        if len(group) > 1:
+            counted = " and ".join(f"{labels.classes[one]!r} ({rows[one]:,} rows)" for one in group)
+            said.append(f"classes {counted} read alike, and are kept apart: are they one?")
+    return said
+
+
+def texts_of_several_classes(texts: Sequence[str], labels: Labels) -> list[str]:
+    """Count the texts that occur under more than one class."""
+    classes: dict[str, set[int]] = {}
+    for text, number in zip(texts, labels.values.tolist(), strict=True):
+        if number >= 0:
+            classes.setdefault(text, set()).add(number)
+    several = [text for text, found in classes.items() if len(found) > 1]
+    if not several:
+        return []
+    first = several[0]
+    names = " and ".join(repr(labels.classes[number]) for number in sorted(classes[first])[:SHOWN])
+    what = "1 text stands" if len(several) == 1 else f"{len(several):,} texts stand"
+    return [f"{what} under more than one class, such as {first[:60]!r} under {names}"]
