@@ -77,12 +77,13 @@ def predicted(folder: Path, *, options: list[str]) -> Any:
     export_model("cifar:resnet8?width=4", bundle=bundle, random_weights=True, reporter=SilentReporter())
     write_pictures(folder, ("in",), 3)
     (folder / "in" / "001.png").write_bytes(b"no image")
-    done = compactor("predict", str(bundle), str(folder / "in"), "--json", *options)
+    done = compactor("predict", str(bundle), str(folder / "in"), "--json", *options, cwd=folder)
     try:
         said = json.loads(done.stdout)
     except ValueError:
         said = []
-    return done.exit_code, ["error" in one for one in said]
+    answers = said if isinstance(said, list) else []  # a refusal is no list
+    return done.returncode, ["error" in one for one in answers]
 
 
 # ---- what goes in
