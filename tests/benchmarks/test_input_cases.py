@@ -19,7 +19,7 @@ def marked() -> Iterator[object]:
         yield pytest.param(case, id=case.name, marks=marks)
 
 
-@pytest.mark.parametrize("case", marked())
+@pytest.mark.parametrize("case", list(marked()))
 def test_what_goes_in_comes_out_right_or_is_refused(case: Case, tmp_path: Path) -> None:
     found = put_in(case, tmp_path)
     assert found.is_good, f"{found.verdict}: {found.answer}"
