@@ -57,7 +57,7 @@ def test_report_may_lack_a_class_but_not_add_one(root, opened):
         add(root / "test" / "b", f"{row}.png", row)
     assert set(opened().report.labels["label"]) == {1}
     add(root / "test" / "c", "0.png", 0)
-    with pytest.raises(UsageError, match="holds class 'c', expected one of the classes a, b"):
+    with pytest.raises(UsageError, match="holds class 'c', expected one of the 2 classes a, b"):
         opened()
 
 

@@ -8,7 +8,7 @@ import yaml
 from compactor.propose import propose
 from compactor.recipe.load import parse_recipe
 from compactor_runtimes.errors import UsageError
-from tests.compactor.text_toys import bert_folder
+from tests.compactor.text_toys import bert_folder, write_tokenizer
 
 SENTENCES = ["turn the light on", "play music now", "what time is it"]
 
@@ -21,6 +21,7 @@ def table(path: Path, labels: list[str]) -> str:
 
 def proposed(tmp_path: Path, names: list[str], labels: list[str]) -> tuple[object, list[str]]:
     bert_folder(tmp_path / "bert", num_labels=len(names), id2label=dict(enumerate(names)))
+    write_tokenizer(tmp_path / "bert")
     model = f"hf:{tmp_path / 'bert'}"
     found = propose(model, "encoder:1x32", table(tmp_path / "x.csv", labels))
     return parse_recipe(yaml.safe_load(found.yaml)).data.classes, found.notes
