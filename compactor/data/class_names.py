@@ -28,7 +28,7 @@ SHOWN = 6  # names of a list in a message
 class ClassMatch:
     """`order` holds, for each of the data's classes, its place among the model's answers.
 
-    `how` says which step found it; `model` and `data` are the names as they were compared.
+    `how` says which step found it; `model` and `data` are the names as they are written.
     """
 
     order: tuple[int, ...]
@@ -86,7 +86,7 @@ def match_classes(
         _require_one_to_one(renamed, theirs, f"{where}: its classes", where)
         _require_one_to_one(data, ours, "the data's classes", where)
         place = {name: index for index, name in enumerate(theirs)}
-        return ClassMatch(tuple(place[name] for name in ours), how, tuple(renamed), tuple(data))
+        return ClassMatch(tuple(place[name] for name in ours), how, tuple(model), tuple(data))
     if len(renamed) == len(data) and (says_nothing(renamed) or says_nothing(data)):
         return ClassMatch(tuple(range(len(data))), "in order", tuple(renamed), tuple(data))
     return None
