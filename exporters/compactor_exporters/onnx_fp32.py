@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compactor_exporters.graph.checks import check_graph
+from compactor_exporters.graph.derived import TracedGraph, traced_graph
 from compactor_exporters.graph.rules import graph_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.source import ExportSource
@@ -68,7 +69,7 @@ def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Arti
         import onnx
 
     with _no_garbage_collection():
-        model = _slim(_translate(source), source)
+        model = _slim(*_translate(source), source)
     _strip_traces(model)
     folder = workspace.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +98,8 @@ def canonical_graph(source: ExportSource, workspace: Workspace) -> Path:
     return workspace.graphs.canonical
 
 
-def _translate(source: ExportSource) -> "onnx.ModelProto":
-    """Trace the module and translate it, without any rewriting that touches weights."""
+def _translate(source: ExportSource) -> "tuple[onnx.ModelProto, TracedGraph]":
+    """Trace the module and translate it; return the graph with its constants folded, and what was traced."""
     with needs_extra("export"):
         import onnx_ir.passes.common as passes
         import torch
@@ -132,6 +133,7 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
         except torch.onnx.OnnxExporterError as error:
             raise _explain(error, source) from error
     assert program is not None
+    traced = traced_graph(program.model)
     for _ in range(2):  # removing a bias of zeros makes more of the graph constant
         optimizer.fold_constants(program.model)
         rewriter.rewrite(
@@ -147,7 +149,7 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
     passes.RemoveUnusedNodesPass()(program.model)
     model: onnx.ModelProto = program.model_proto
-    return model
+    return model, traced
 
 
 def _row_major(module: "torch.nn.Module") -> "torch.nn.Module":
@@ -182,7 +184,7 @@ def _explain(error: RuntimeError, source: ExportSource) -> NumericGateError | Us
     )
 
 
-def _slim(plain: "onnx.ModelProto", source: ExportSource) -> "onnx.ModelProto":
+def _slim(plain: "onnx.ModelProto", traced: TracedGraph, source: ExportSource) -> "onnx.ModelProto":
     """Return a checked graph: a smaller one of the same weights, or `plain` where onnxslim breaks a rule.
 
     Raises:
@@ -197,9 +199,9 @@ def _slim(plain: "onnx.ModelProto", source: ExportSource) -> "onnx.ModelProto":
     _put_back(slim, weights)
     if len(slim.graph.node) <= len(plain.graph.node):
         with suppress(UsageError, NumericGateError):
-            check_graph(slim, source)
+            check_graph(slim, source, traced)
             return slim
-    check_graph(plain, source)
+    check_graph(plain, source, traced)
     return plain
 
 
