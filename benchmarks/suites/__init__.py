@@ -16,6 +16,7 @@ SUITES = {
     "acceptance": ("cifar10_kd", "text", "digits_kd", "ferkd", "meal_v2", "encoder"),
     "house": ("house",),
     "home": ("home",),
+    "exportable": ("timm_exportable",),
 }
 
 

@@ -112,7 +112,8 @@ def _translate(source: ExportSource) -> "tuple[onnx.ModelProto, TracedGraph]":
     shapes = tuple(
         {k: dims[a] for k, a in enumerate(port.axes) if isinstance(a, str)} for port in source.inputs
     )
-    with warnings.catch_warnings():
+    # without gradients: for weights that want one, torch attends by another formula, with other strides
+    with warnings.catch_warnings(), torch.no_grad():
         # Two inputs that share an axis name get one symbol, as they should; torch warns about each such pair.
         warnings.filterwarnings(
             "ignore", message=r"# The axis name: .* will not be used", category=UserWarning

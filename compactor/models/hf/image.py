@@ -83,7 +83,9 @@ def build_image_classifier(
         std[: info.channels],
         untrained=fresh,
         classes=classes,
-        renewed=None if classes is None else lambda: build_image_classifier(source, info, options, renew=True),
+        renewed=None
+        if classes is None
+        else lambda: build_image_classifier(source, info, options, renew=True),
     )
 
 

@@ -25,9 +25,7 @@ _NORMALISERS = {"Softmax", "LogSoftmax", "Sigmoid"}
 _PASS_ON = {"Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Log", "Clip"}
 
 
-def check_graph(
-    model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None
-) -> None:
+def check_graph(model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None) -> None:
     """Apply rules 1 to 4.
 
     Args:
@@ -128,9 +126,7 @@ def _check_raw_logits(model: "onnx.ModelProto", source: ExportSource) -> None:
             )
 
 
-def check_weights(
-    model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None
-) -> None:
+def check_weights(model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None) -> None:
     """Rule 4. A weight may be permuted or reshaped (what folding a transposition gives), or `traced` gives it.
 
     Raises:

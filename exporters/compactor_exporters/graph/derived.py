@@ -88,6 +88,7 @@ class TracedGraph:
         """Rule 3; weights are inputs of the graph that is run, and what remains is part of it."""
         with needs_extra("export"):
             import onnx
+        with needs_extra("ort"):
             import onnxruntime
 
         nodes = [node for name, node in self.nodes.items() if needed.get(name) is node]  # in their order

@@ -1,0 +1,113 @@
+"""Which families of timm export: the smallest model of each, with random weights, to verified fp32 ONNX.
+
+Each is exported and verified as a release does it, in a process of its own. What fails must be refused by the
+check before training too: a student that turns out not to be exportable after it was trained is lost work.
+A model that takes more than MOST_GIB or LIMIT_S here is not counted, and named.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figure, Run
+from benchmarks.timm_families import SMALLEST
+from benchmarks.workers import ROOT
+
+NAME = "timm_exportable"
+COMMAND = "python -m benchmarks.run timm_exportable"
+WORKER = "benchmarks.timm_exportable_worker"
+COMPUTES = {"": (WORKER, "compactor.release.artifacts", "compactor_exporters.onnx_fp32")}
+SETTINGS = {"weights": "random", "variant": "fp32"}
+MOST_GIB, LIMIT_S, EVERY_S = 6.0, 300.0, 0.25
+RSS = re.compile(r"VmRSS:\s+(\d+) kB")
+
+
+def plan(runs: list[Run]) -> list[dict[str, Any]]:
+    """One run a family."""
+    return [{"family": family, "model": model} for family, model in SMALLEST.items()]
+
+
+def execute(settings: dict[str, Any]) -> dict[str, Any]:
+    """Run the worker; `stopped` says which limit ended it, `peak_gib` how much memory it took.
+
+    Raises:
+        RuntimeError: the worker failed by itself.
+    """
+    command = [sys.executable, "-m", WORKER, settings["model"]]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    started_s, peak, stopped = time.perf_counter(), 0.0, ""
+    try:
+        while process.poll() is None and not stopped:
+            time.sleep(EVERY_S)
+            peak = max(peak, _resident_gib(process.pid))
+            if peak > MOST_GIB:
+                stopped = f"takes more than {MOST_GIB:g} GiB"
+            elif time.perf_counter() - started_s > LIMIT_S:
+                stopped = f"takes more than {LIMIT_S:g} s"
+    finally:
+        process.kill()
+        said, _ = process.communicate()
+    result = {"passed": False, "reason": stopped, "stopped": stopped, "peak_gib": round(peak, 2)}
+    if stopped:
+        return result
+    if process.returncode:
+        raise RuntimeError(f"{settings['model']}: the worker ended with status {process.returncode}")
+    result |= json.loads(said.splitlines()[-1])
+    if not result["passed"]:
+        result["found_before"] = "image" not in result or _is_found_before(settings["model"], result["image"])
+    return result
+
+
+def _is_found_before(model: str, image: list[int]) -> bool:
+    """Whether the check before training refuses it too."""
+    from benchmarks.timm_exportable_worker import info_of
+    from compactor.recipe.spec import ModelSpec
+    from compactor.run.traced import trace
+
+    return trace(ModelSpec(model=f"timm:{model}"), info_of(*image), base=ROOT).verdict == "cannot"
+
+
+def _resident_gib(pid: int) -> float:
+    try:
+        found = RSS.search(Path(f"/proc/{pid}/status").read_text())
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return int(found[1]) / 2**20 if found else 0.0
+
+
+def figures(runs: list[Run]) -> dict[str, Figure]:
+    """Share that exports, what does not by name, and how much of that only training would have shown."""
+    from compactor_runtimes.stats.metrics import wilson
+
+    counted = [run for run in runs if not run["result"].get("stopped")]
+    failed = [run for run in counted if not run["result"]["passed"]]
+    late = [run for run in failed if not run["result"]["found_before"]]
+    n, good = len(counted), len(counted) - len(failed)
+    low, high = wilson(good, n)
+    about = "families of timm whose smallest model exports to verified fp32 ONNX"
+    return {
+        "timm_exportable": Figure(good / n, "share", n, low, high, f"{about}{_named(failed)}", ">= 95%"),
+        "timm_found_after_training": _count(
+            late, failed, f"of those that do not export, found only after training{_named(late)}", "0"
+        ),
+        "timm_not_counted": _count(
+            [run for run in runs if run not in counted],
+            runs,
+            f"families whose smallest model is too large for this machine{_named(runs, stopped=True)}",
+        ),
+    }
+
+
+def _named(runs: list[Run], *, stopped: bool = False) -> str:
+    """Names and reasons, as the end of a sentence."""
+    chosen = [run for run in runs if bool(run["result"].get("stopped")) == stopped]
+    told = [f"{run['settings']['model']} ({run['result']['reason']})" for run in chosen]
+    return f"; not so: {'; '.join(told)}" if told and not stopped else ": " * bool(told) + "; ".join(told)
+
+
+def _count(some: list[Run], of: list[Run], about: str, goal: str = "") -> Figure:
+    return Figure(len(some), f"of {len(of)}", len(of), len(some), len(some), about, goal)
