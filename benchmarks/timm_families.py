@@ -1,7 +1,7 @@
-"""Families of timm, which are modules of it, and the member of each with the fewest parameters, small ones first.
+"""Families of timm, which are modules of it, and the member of each with the fewest parameters.
 
-Those that timm keeps for its own tests do not count. Counted once on timm 1.0.31; a family that a later timm
-adds is missing until it is named here (tests/benchmarks/test_timm_exportable.py).
+The smallest come first. Those that timm keeps for its own tests do not count. Counted once on timm 1.0.31; a
+family that a later timm adds is missing until it is named here (tests/benchmarks/test_timm_exportable.py).
 """
 
 SMALLEST = {

@@ -127,7 +127,5 @@ def _sentence(name: str, found: AnswersCheck, classes: list[str]) -> str:
             f"{100 * found.high:.1f}%, more than {100 * found.floor:.1f}% expected)"
         )
     if found.verdict == "too few rows":
-        return (
-            f"{name}: {found.n:,} labelled select rows are too few to tell whether it is better than chance"
-        )
+        return f"{name}: {found.n:,} labelled select rows are too few to tell whether it is better than chance"
     return ""

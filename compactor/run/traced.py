@@ -117,6 +117,7 @@ def trace(
 def _key(spec: ModelSpec, info: DataInfo, base: Path) -> str:
     """Rule 2."""
     text = info.text
+    code = [*model_sources(spec), WRAPPERS[info.task], TASKS[info.task], EXPORTER, TRIAL]
     return digest_of(
         {
             "model": model_digest(spec, base),
@@ -124,9 +125,7 @@ def _key(spec: ModelSpec, info: DataInfo, base: Path) -> str:
             "classes": {head: len(labels) for head, labels in info.classes.items()},
             "image": msgspec.to_builtins(info.image),
             "text": None if text is None else [file_digest(text.tokenizer), text.pad_id, text.max_tokens],
-            "code": code_digest(
-                [*model_sources(spec), WRAPPERS[info.task], TASKS[info.task], EXPORTER, TRIAL]
-            ),
+            "code": code_digest(code),
             "versions": tool_versions(TOOLS),
         }
     )

@@ -11,10 +11,9 @@ import warnings
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from compactor.models.build import build_model
 from compactor.models.student import Student
@@ -26,6 +25,9 @@ from compactor_exporters.source import forward
 from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.errors import CompactorError, NumericGateError, UnfitEnvironmentError
+
+if TYPE_CHECKING:
+    import torch
 
 BATCHES = (1, 3)  # the example, by which it is traced, has two
 
@@ -81,7 +83,7 @@ def _try(student: Student) -> None:
                 _run(runtime, source, student.example(size))
 
 
-def _run(runtime: Any, source: ExportSource, example: dict[str, torch.Tensor]) -> None:
+def _run(runtime: Any, source: ExportSource, example: "dict[str, torch.Tensor]") -> None:
     feeds = {name: values.numpy() for name, values in example.items()}
     expected = {name: values.shape for name, values in forward(source, feeds).items()}
     found = {name: values.shape for name, values in runtime.run(feeds).items()}

@@ -83,9 +83,7 @@ def build_image_classifier(
         std[: info.channels],
         untrained=fresh,
         classes=classes,
-        renewed=None
-        if classes is None
-        else lambda: build_image_classifier(source, info, options, renew=True),
+        renewed=None if classes is None else lambda: build_image_classifier(source, info, options, renew=True),
     )
 
 

@@ -185,11 +185,7 @@ def _new_head(source: Source, config: Any, attention: str, info: DataInfo) -> Lo
     inner = _encoder_names(loaded)
     _refuse(source, [name for name in [*loaded.missing, *loaded.misshapen] if name in inner])
     for path, module in loaded.model.named_modules():
-        if (
-            path
-            and not path.startswith(loaded.model.base_model_prefix)
-            and next(module.children(), None) is None
-        ):
+        if path and not path.startswith(loaded.model.base_model_prefix) and next(module.children(), None) is None:
             loaded.model._init_weights(module)
     fresh = sorted(name for name, _ in loaded.model.named_parameters() if name not in inner)
     return Loaded(loaded.model, fresh, {})

@@ -127,7 +127,7 @@ def _check_raw_logits(model: "onnx.ModelProto", source: ExportSource) -> None:
 
 
 def check_weights(model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None) -> None:
-    """Rule 4. A weight may be permuted or reshaped (what folding a transposition gives), or `traced` gives it.
+    """Rule 4. A weight may be permuted or reshaped (what folding a transposition gives) or given by `traced`.
 
     Raises:
         UsageError: names the first graph constants that are not the student's.

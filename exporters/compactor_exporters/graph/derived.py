@@ -53,34 +53,22 @@ class TracedGraph:
     def _parts(self, name: str, own: "Mapping[str, torch.Tensor]") -> "dict[str, onnx.NodeProto] | None":
         """The nodes that compute a value, by the first value of each; None where rule 2 is broken."""
         parts: dict[str, onnx.NodeProto] = {}
-        numbers: set[float] = set()
+        brought: list[NDArray[Any]] = []
         queue = [name]
         while queue:
             value = queue.pop()
-            node = self.nodes.get(value)
-            if node is None:
-                if value not in self.held:  # an input
+            node, held = self.nodes.get(value), self.held.get(value)
+            if node is not None and node.output[0] not in parts:
+                if node.op_type in _RANDOM or any(one.HasField("g") for one in node.attribute):
                     return None
-                if value in own and tuple(own[value].shape) == tuple(self.held[value].shape):
-                    continue
-                given = [self.held[value].numpy()]
-            elif node.output[0] in parts:
-                continue
-            elif node.op_type in _RANDOM or any(one.HasField("g") for one in node.attribute):
-                return None
-            else:
                 parts[node.output[0]] = node
                 queue += [one for one in node.input if one]
-                given = list(_written(node))
-            for values in given:
-                if values.dtype.kind in "iub":
-                    if values.size > LARGEST_CONSTANT:
-                        return None
-                elif values.size:
-                    if not (values == values.flat[0]).all():
-                        return None
-                    numbers.add(float(values.flat[0]))
-        return parts if len(numbers) <= LARGEST_CONSTANT else None
+                brought += _written(node)
+            elif held is not None and not (value in own and own[value].shape == tuple(held.shape)):
+                brought.append(held.numpy())
+            elif node is None and held is None:  # an input
+                return None
+        return parts if _is_no_weight(brought) else None
 
     def _computed(
         self, names: list[str], needed: "dict[str, onnx.NodeProto]", own: "Mapping[str, torch.Tensor]"
@@ -124,7 +112,7 @@ def traced_graph(model: "ir.Model") -> TracedGraph:
     with needs_extra("export"):
         import onnx_ir as ir
 
-    nodes = {}
+    nodes: dict[str, onnx.NodeProto] = {}
     for node in model.graph:
         written = ir.serde.serialize_node(node)
         del written.metadata_props[:]
@@ -135,6 +123,17 @@ def traced_graph(model: "ir.Model") -> TracedGraph:
         if value.const_value is not None
     }
     return TracedGraph(nodes, held, model.opset_imports[""])
+
+
+def _is_no_weight(brought: "list[NDArray[Any]]") -> bool:
+    """Rule 2, on all numbers that do not come from the module."""
+    whole = [values for values in brought if values.dtype.kind in "iub"]
+    floats = [values for values in brought if values.dtype.kind not in "iub" and values.size]
+    return (
+        all(values.size <= LARGEST_CONSTANT for values in whole)
+        and all((values == values.flat[0]).all() for values in floats)
+        and len({float(values.flat[0]) for values in floats}) <= LARGEST_CONSTANT
+    )
 
 
 def _written(node: "onnx.NodeProto") -> "Iterator[NDArray[Any]]":

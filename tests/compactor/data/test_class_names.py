@@ -50,9 +50,7 @@ def test_a_model_of_more_classes_may_teach_those_that_it_shares() -> None:
 
 
 def test_aliases_come_first() -> None:
-    assert order(
-        ["pos", "neg"], ["negative", "positive"], aliases={"pos": "positive", "neg": "negative"}
-    ) == (
+    assert order(["pos", "neg"], ["negative", "positive"], aliases={"pos": "positive", "neg": "negative"}) == (
         (1, 0),
         "written",
     )

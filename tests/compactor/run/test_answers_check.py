@@ -68,9 +68,7 @@ def test_another_order_is_found_and_named(order: tuple[int, ...]) -> None:
 def test_few_rows_tell_nothing() -> None:
     labels = np.array([0, 1, 2])
     assert check_answers(np.array([1, 2, 0]), labels, 3).verdict == "too few rows"
-    assert (
-        check_answers(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 3).verdict == "too few rows"
-    )
+    assert check_answers(np.array([], dtype=np.int64), np.array([], dtype=np.int64), 3).verdict == "too few rows"
 
 
 def test_rows_without_a_label_are_left_out() -> None:
