@@ -74,13 +74,13 @@ def command(
     for option, given in (("--candidate", candidates), ("--profile", profile)):
         if given and not sizes:
             raise UsageError(f"{option}: has no effect without --sizes; add --sizes or remove it")
-    if sizes and not trace:
-        raise UsageError("--no-trace: has no effect with --sizes, which exports every candidate; remove it")
     loaded = load_recipe(recipe, overrides)
     if cost and sizes:
         raise UsageError(
             "--cost and --sizes: give one; --sizes counts candidates, --cost the recipe's stages"
         )
+    if sizes and not trace:
+        raise UsageError("--no-trace: has no effect with --sizes, which exports every candidate; remove it")
     if sizes:
         _sizes(loaded, runs, candidates, profile or "smoke", as_json)
         return

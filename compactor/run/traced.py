@@ -32,7 +32,7 @@ from compactor.run.planned import Plan
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
 from compactor_runtimes.bundle.manifest import ExportSpec
-from compactor_runtimes.errors import UsageError, needs_extra
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 from compactor_runtimes.files import write_whole
 
 LIMIT_S = 120.0
@@ -136,7 +136,7 @@ def _keep(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
-    except OSError:
+    except (OSError, UnfitEnvironmentError):
         return
 
 

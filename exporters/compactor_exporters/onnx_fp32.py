@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from importlib.metadata import version
 from inspect import Parameter, signature
+from itertools import count
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from compactor_runtimes.files import write_whole, writing
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
     import torch
 
 # The opset in which the exporter of torch writes its operators: any other one would be a second translation,
@@ -134,6 +136,7 @@ def _translate(source: ExportSource) -> "tuple[onnx.ModelProto, TracedGraph]":
         except torch.onnx.OnnxExporterError as error:
             raise _explain(error, source) from error
     assert program is not None
+    _name_apart(program.model.graph)
     traced = traced_graph(program.model)
     for _ in range(2):  # removing a bias of zeros makes more of the graph constant
         optimizer.fold_constants(program.model)
@@ -151,6 +154,14 @@ def _translate(source: ExportSource) -> "tuple[onnx.ModelProto, TracedGraph]":
     passes.RemoveUnusedNodesPass()(program.model)
     model: onnx.ModelProto = program.model_proto
     return model, traced
+
+
+def _name_apart(graph: "ir.Graph") -> None:
+    """Rename values that torch named by their operator (`index`, `add`) and the module a weight."""
+    taken = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
+    for value in (value for node in graph for value in node.outputs):
+        if value.name in graph.initializers and not value.is_graph_output():
+            value.name = next(name for k in count() if (name := f"{value.name}.{k}") not in taken)
 
 
 def _row_major(module: "torch.nn.Module") -> "torch.nn.Module":
