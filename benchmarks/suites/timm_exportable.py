@@ -83,7 +83,8 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     """Share that exports, what does not by name, and how much of that only training would have shown."""
     from compactor_runtimes.stats.metrics import wilson
 
-    counted = [run for run in runs if not run["result"].get("stopped")]
+    large = [run for run in runs if run["result"]["stopped"]]
+    counted = [run for run in runs if not run["result"]["stopped"]]
     failed = [run for run in counted if not run["result"]["passed"]]
     late = [run for run in failed if not run["result"]["found_before"]]
     n, good = len(counted), len(counted) - len(failed)
@@ -92,21 +93,20 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     return {
         "timm_exportable": Figure(good / n, "share", n, low, high, f"{about}{_named(failed)}", ">= 95%"),
         "timm_found_after_training": _count(
-            late, failed, f"of those that do not export, found only after training{_named(late)}", "0"
+            late, failed, f"of those that do not, what only training would have shown{_named(late)}", "0"
         ),
-        "timm_not_counted": _count(
-            [run for run in runs if run not in counted],
-            runs,
-            f"families whose smallest model is too large for this machine{_named(runs, stopped=True)}",
+        "timm_families": _count(
+            counted, runs, f"families whose smallest model fits this machine{_named(large)}"
         ),
     }
 
 
-def _named(runs: list[Run], *, stopped: bool = False) -> str:
+def _named(runs: list[Run]) -> str:
     """Names and reasons, as the end of a sentence."""
-    chosen = [run for run in runs if bool(run["result"].get("stopped")) == stopped]
-    told = [f"{run['settings']['model']} ({run['result']['reason']})" for run in chosen]
-    return f"; not so: {'; '.join(told)}" if told and not stopped else ": " * bool(told) + "; ".join(told)
+    told = [
+        f"{run['settings']['model']} ({run['result']['stopped'] or run['result']['reason']})" for run in runs
+    ]
+    return f"; not so: {'; '.join(told)}" if told else ""
 
 
 def _count(some: list[Run], of: list[Run], about: str, goal: str = "") -> Figure:
