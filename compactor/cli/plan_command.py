@@ -65,7 +65,6 @@ def command(
     compactor plan digits --sizes --candidate 'cifar:resnet14?width=8' --candidate cifar:resnet8
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     import msgspec
-    from rich.table import Table
 
     from compactor.cli import emit_json, result_console
     from compactor.recipe.load import load_recipe
@@ -94,12 +93,7 @@ def command(
         told = {"trace": msgspec.to_builtins(traced)} if traced else {}
         emit_json(plan.to_json() | counted | told)
         return
-    table = Table(title=f"plan of {plan.name}", title_justify="left")
-    for column in ("step", "kind", "action", "what", "why"):
-        table.add_column(column, overflow="fold")
-    for step in plan.steps:
-        table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
-    result_console().print(table)
+    result_console().print(_plan_table(plan))
     if traced is not None:
         click.echo(traced.said_of(plan.stages[-1].student.model))
     if cost:
@@ -108,12 +102,24 @@ def command(
             result_console().print(_parts_table(costs))
 
 
+def _plan_table(plan: "Plan") -> "Table":
+    """One line a step."""
+    from rich.table import Table
+
+    table = Table(title=f"plan of {plan.name}", title_justify="left")
+    for column in ("step", "kind", "action", "what", "why"):
+        table.add_column(column, overflow="fold")
+    for step in plan.steps:
+        table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
+    return table
+
+
 def _traced(plan: "Plan") -> "Traced | None":
     """Try the student's export, if a run would."""
     from compactor.cli import progress_reporter
     from compactor.run.traced import require_exportable
 
-    return require_exportable(plan, progress_reporter(quiet=True))
+    return require_exportable(plan, progress_reporter())
 
 
 def _costs(plan: "Plan") -> "list[StageCost]":

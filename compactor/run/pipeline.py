@@ -18,7 +18,7 @@ from compactor.run.finished import release_job
 from compactor.run.plan import make_plan
 from compactor.run.planned import Plan
 from compactor.run.stages import StageRunner
-from compactor.run.traced import require_exportable
+from compactor.run.traced import try_export
 from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
@@ -78,7 +78,7 @@ def run_recipe(
         plan.require_runnable()
         _require_judged(plan)
         if main and trace:
-            require_exportable(plan, reporter)
+            try_export(plan, reporter)
         folders = RunFolders(plan.root)
         run = folders.new_run() if main else plan.root
         if main:

@@ -81,9 +81,18 @@ def require_exportable(plan: Plan, reporter: Reporter) -> Traced | None:
             f"student {last.student.model}: cannot be exported, so nothing was trained: {found.why}; or name "
             "another student, or give --no-trace to train it all the same"
         )
-    if found.seconds is not None or found.verdict != "can":
-        reporter.note(found.said_of(last.student.model))
     return found
+
+
+def try_export(plan: Plan, reporter: Reporter) -> None:
+    """The same for a run, which says what it did not know before.
+
+    Raises:
+        UsageError: the student cannot be exported.
+    """
+    found = require_exportable(plan, reporter)
+    if found is not None and (found.seconds is not None or found.verdict != "can"):
+        reporter.note(found.said_of(plan.stages[-1].student.model))
 
 
 def trace(
