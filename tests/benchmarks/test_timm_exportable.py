@@ -39,7 +39,8 @@ def test_figures_name_what_fails_and_do_not_count_what_is_too_large() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "value", "says"), [("MOST_GIB", 0.0, "more than 0 GiB"), ("LIMIT_S", 0.02, "more than 0.02 s of CPU time")]
+    ("limit", "value", "says"),
+    [("MOST_GIB", 0.0, "more than 0 GiB"), ("LIMIT_S", 0.02, "more than 0.02 s of CPU time")],
 )
 def test_a_limit_ends_the_worker_and_is_the_reason(limit, value, says, monkeypatch) -> None:
     monkeypatch.setattr(suite, limit, value)

@@ -41,6 +41,17 @@ class Indexed(Head):
         return weight + self.table[self.index.view(-1), 0].view(64, 10).t()
 
 
+class Tied(Head):
+    """One weight under two names, of which torch takes either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tied = self.weight
+
+    def change(self, weight: Tensor) -> Tensor:
+        return weight * self.tied.mean(1, keepdim=True) + self.tied.flip(1)
+
+
 class NamedAsTorchDoes(Indexed):
     """Torch names what it computes `index`, `add`, ...; a weight may have such a name too."""
 
@@ -124,7 +135,7 @@ class OtherIndex(Other):
         return weight.reshape(-1)[self.other].view(10, 64)
 
 
-OURS = [Head, Indexed, NamedAsTorchDoes, Standardised, OwnProduct, Positions]
+OURS = [Head, Indexed, NamedAsTorchDoes, Tied, Standardised, OwnProduct, Positions]
 FOREIGN = [Other, OtherScale, OtherProduct, OtherBytes, OtherIndex]
 
 
