@@ -42,8 +42,9 @@ class TracedGraph:
 
     def gives(self, constants: "Mapping[str, NDArray[Any]]", module: "torch.nn.Module") -> set[str]:
         """Name those of `constants` that come out again when they are computed from the module's weights."""
-        own = dict(module.named_parameters(remove_duplicate=False))  # a tied weight has two names
-        own |= dict(module.named_buffers(remove_duplicate=False))
+        own: dict[str, torch.Tensor] = {}  # a tied weight has two names
+        own.update(module.named_parameters(remove_duplicate=False))
+        own.update(module.named_buffers(remove_duplicate=False))
         found = {name: parts for name in constants if (parts := self._parts(name, own)) is not None}
         if not found:
             return set()
