@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compactor_exporters.graph.attention_ranks import four_axes
 from compactor_exporters.graph.checks import check_graph
 from compactor_exporters.graph.derived import TracedGraph, traced_graph
 from compactor_exporters.graph.rules import graph_rules
@@ -115,7 +116,7 @@ def _translate(source: ExportSource) -> "tuple[onnx.ModelProto, TracedGraph]":
         {k: dims[a] for k, a in enumerate(port.axes) if isinstance(a, str)} for port in source.inputs
     )
     # without gradients: for weights that want one, torch attends by another formula, with other strides
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), four_axes():
         # Two inputs that share an axis name get one symbol, as they should; torch warns about each such pair.
         warnings.filterwarnings(
             "ignore", message=r"# The axis name: .* will not be used", category=UserWarning
