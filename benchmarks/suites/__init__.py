@@ -17,6 +17,7 @@ SUITES = {
     "house": ("house",),
     "home": ("home",),
     "inputs": ("inputs",),
+    "exportable": ("timm_exportable",),
 }
 
 

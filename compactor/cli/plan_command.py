@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compactor.cli.recipe_options import recipe_options
+from compactor.cli.recipe_options import recipe_options, trace_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from compactor.recipe.load import LoadedRecipe
     from compactor.run.planned import Plan
+    from compactor.run.traced import Traced
     from compactor.sizes.training_cost import StageCost
     from compactor_runtimes.measure.measurement import ProfileName
 
 
 @click.command("plan")
 @recipe_options
+@trace_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan, or with --sizes all samples, as JSON.")
 @click.option("--cost", is_flag=True, help="Count parameters and FLOPs of every stage too; trains nothing.")
 @click.option("--sizes", is_flag=True, help="Measure candidate students with random weights on this machine.")
@@ -37,6 +39,7 @@ def command(
     recipe: str,
     overrides: tuple[str, ...],
     runs: Path,
+    trace: bool,
     as_json: bool,
     cost: bool,
     sizes: bool,
@@ -44,6 +47,8 @@ def command(
     profile: "ProfileName | None",
 ) -> None:
     """Show what a run would do: what runs, goes on, is reused, or cannot run on this machine, and why.
+
+    A student that would be trained is exported once with random weights: one that cannot be is refused here.
 
     With --cost: what training would take, in parameters and in FLOPs of each stage.
 
@@ -73,6 +78,8 @@ def command(
         raise UsageError(
             "--cost and --sizes: give one; --sizes counts candidates, --cost the recipe's stages"
         )
+    if sizes and not trace:
+        raise UsageError("--no-trace: has no effect with --sizes, which exports every candidate; remove it")
     if sizes:
         _sizes(loaded, runs, candidates, profile or "smoke", as_json)
         return
@@ -80,13 +87,17 @@ def command(
 
     plan = make_plan(loaded, runs)
     costs = _costs(plan) if cost else []
+    traced = _traced(plan) if trace else None
     if as_json:
         counted = {"costs": msgspec.to_builtins(costs)} if cost else {}
-        emit_json(plan.to_json() | counted)
+        told = {"trace": msgspec.to_builtins(traced)} if traced else {}
+        emit_json(plan.to_json() | counted | told)
         return
     result_console().print(_plan_table(plan))
     for note in plan.notes:
         result_console().print(f"note: {note}", markup=False, highlight=False)
+    if traced is not None:
+        click.echo(traced.said_of(plan.stages[-1].student.model))
     if cost:
         result_console().print(_cost_table(costs))
         if any(one.student_parts or one.teacher_parts for one in costs):
@@ -103,6 +114,14 @@ def _plan_table(plan: "Plan") -> "Table":
     for step in plan.steps:
         table.add_row(step.id, step.kind, step.action, step.detail, step.reason)
     return table
+
+
+def _traced(plan: "Plan") -> "Traced | None":
+    """Try the student's export, if a run would."""
+    from compactor.cli import progress_reporter
+    from compactor.run.traced import require_exportable
+
+    return require_exportable(plan, progress_reporter())
 
 
 def _costs(plan: "Plan") -> "list[StageCost]":

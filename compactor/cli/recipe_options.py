@@ -1,4 +1,4 @@
-"""The argument and options of every command that takes a recipe."""
+"""The argument and options of commands that take a recipe."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,3 +24,15 @@ def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
         help="Override a recipe key, e.g. stages.0.epochs=3.",
     )
     return click.argument("recipe")(overrides(runs(function)))
+
+
+def trace_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --no-trace to a command."""
+    return click.option(
+        "--no-trace",
+        "trace",
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Do not try first whether the student can be exported.",
+    )(function)

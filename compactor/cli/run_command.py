@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compactor.cli.recipe_options import trace_option
+
 if TYPE_CHECKING:
     from compactor.recipe.load import LoadedRecipe
     from compactor.run.pipeline import RunResult
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of all runs.",
 )
+@trace_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
@@ -47,13 +50,15 @@ def command(
     smoke: bool,
     max_hours: float | None,
     runs: Path,
+    trace: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Train, distil, export, verify, measure and pack: from teachers to a bundle.
 
     RECIPE is a shipped name (see `compactor recipes`) or a YAML file. Without one, --teacher, --student and
-    --data are enough: the recipe that `compactor init` would write is kept in the runs folder. Finished
+    --data are enough: the recipe that `compactor init` would write is kept in the runs folder. Before
+    anything is trained, a student of random weights is exported once, to see that it can be. Finished
     stages are reused when nothing that decides their result has changed; an interrupted one goes on where
     it was.
 
@@ -83,7 +88,7 @@ def command(
         from compactor.run.pipeline import run_recipe
         from compactor.run.seeds import parse_seeds, run_seeds
         from compactor.trainer.processes import end_processes
-    common: dict[str, Any] = {"runs": runs, "reporter": reporter, "deadline_s": deadline_s}
+    common: dict[str, Any] = {"runs": runs, "reporter": reporter, "deadline_s": deadline_s, "trace": trace}
     if seeds is not None:
         prepare = recipes.smoke if smoke else lambda one: one
         several = run_seeds(recipe, overrides, parse_seeds(seeds), prepare=prepare, **common)

@@ -18,6 +18,7 @@ from compactor.run.finished import release_job
 from compactor.run.plan import make_plan
 from compactor.run.planned import Plan
 from compactor.run.stages import StageRunner
+from compactor.run.traced import try_export
 from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
@@ -51,6 +52,7 @@ def run_recipe(
     runs: Path,
     reporter: Reporter | None = None,
     deadline_s: float | None = None,
+    trace: bool = True,
 ) -> RunResult | None:
     """Run a recipe; finished stages are reused, an interrupted one goes on.
 
@@ -59,6 +61,7 @@ def run_recipe(
         runs: folder of all runs.
         reporter: where progress goes.
         deadline_s: time of `time.monotonic()` at which the run stops where it can go on later.
+        trace: whether to try first if the student can be exported.
 
     Returns:
         The result; None in a process of torchrun other than the first, which only trains.
@@ -74,6 +77,8 @@ def run_recipe(
         plan = make_plan(loaded, runs, data=DataSets(loaded, reporter))
         plan.require_runnable()
         _require_judged(plan)
+        if main and trace:
+            try_export(plan, reporter)
         folders = RunFolders(plan.root)
         run = folders.new_run() if main else plan.root
         if main:

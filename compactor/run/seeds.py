@@ -102,6 +102,7 @@ def run_seeds(
     reporter: Reporter,
     prepare: Callable[[LoadedRecipe], LoadedRecipe] = lambda loaded: loaded,
     deadline_s: float | None = None,
+    trace: bool = True,
 ) -> SeedsRun | None:
     """Run the recipe once for each seed and aggregate; finished stages of earlier tries are reused.
 
@@ -113,6 +114,7 @@ def run_seeds(
         reporter: where progress goes.
         prepare: applied to every loaded recipe (a smoke run shrinks it).
         deadline_s: see `run_recipe`.
+        trace: see `run_recipe`.
 
     Returns:
         The result; None in a process of torchrun other than the first.
@@ -130,7 +132,7 @@ def run_seeds(
         loaded = prepare(load_recipe(recipe, (*overrides, f"seed={seed}")))
         reporter.note(f"seed {seed}")
         try:
-            result = run_recipe(loaded, runs=runs, reporter=reporter, deadline_s=deadline_s)
+            result = run_recipe(loaded, runs=runs, reporter=reporter, deadline_s=deadline_s, trace=trace)
         except InterruptedRun as stopped:
             said, _, _ = str(stopped).partition("; go on with: ")
             command = f"{whole.command(runs)} --seeds {','.join(map(str, seeds))}"

@@ -11,11 +11,14 @@ from contextlib import contextmanager, suppress
 from copy import deepcopy
 from importlib.metadata import version
 from inspect import Parameter, signature
+from itertools import count
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compactor_exporters.graph.attention_ranks import four_axes
 from compactor_exporters.graph.checks import check_graph
+from compactor_exporters.graph.derived import TracedGraph, traced_graph
 from compactor_exporters.graph.rules import graph_rules
 from compactor_exporters.idle_settings import refuse_idle
 from compactor_exporters.source import ExportSource
@@ -27,6 +30,7 @@ from compactor_runtimes.files import write_whole, writing
 
 if TYPE_CHECKING:
     import onnx
+    import onnx_ir as ir
     import torch
 
 # The opset in which the exporter of torch writes its operators: any other one would be a second translation,
@@ -68,7 +72,7 @@ def export(source: ExportSource, spec: ExportSpec, workspace: Workspace) -> Arti
         import onnx
 
     with _no_garbage_collection():
-        model = _slim(_translate(source), source)
+        model = _slim(*_translate(source), source)
     _strip_traces(model)
     folder = workspace.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,8 +101,8 @@ def canonical_graph(source: ExportSource, workspace: Workspace) -> Path:
     return workspace.graphs.canonical
 
 
-def _translate(source: ExportSource) -> "onnx.ModelProto":
-    """Trace the module and translate it, without any rewriting that touches weights."""
+def _translate(source: ExportSource) -> "tuple[onnx.ModelProto, TracedGraph]":
+    """Trace the module and translate it; return the graph with its constants folded, and what was traced."""
     with needs_extra("export"):
         import onnx_ir.passes.common as passes
         import torch
@@ -111,7 +115,8 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
     shapes = tuple(
         {k: dims[a] for k, a in enumerate(port.axes) if isinstance(a, str)} for port in source.inputs
     )
-    with warnings.catch_warnings():
+    # without gradients: for weights that want one, torch attends by another formula, with other strides
+    with warnings.catch_warnings(), torch.no_grad(), four_axes():
         # Two inputs that share an axis name get one symbol, as they should; torch warns about each such pair.
         warnings.filterwarnings(
             "ignore", message=r"# The axis name: .* will not be used", category=UserWarning
@@ -132,6 +137,8 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
         except torch.onnx.OnnxExporterError as error:
             raise _explain(error, source) from error
     assert program is not None
+    _name_apart(program.model.graph)
+    traced = traced_graph(program.model)
     for _ in range(2):  # removing a bias of zeros makes more of the graph constant
         optimizer.fold_constants(program.model)
         rewriter.rewrite(
@@ -147,7 +154,15 @@ def _translate(source: ExportSource) -> "onnx.ModelProto":
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(program.model)
     passes.RemoveUnusedNodesPass()(program.model)
     model: onnx.ModelProto = program.model_proto
-    return model
+    return model, traced
+
+
+def _name_apart(graph: "ir.Graph") -> None:
+    """Rename values that torch named by their operator (`index`, `add`) and the module a weight."""
+    taken = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
+    for value in (value for node in graph for value in node.outputs):
+        if value.name in graph.initializers and not value.is_graph_output():
+            value.name = next(name for k in count() if (name := f"{value.name}.{k}") not in taken)
 
 
 def _row_major(module: "torch.nn.Module") -> "torch.nn.Module":
@@ -182,7 +197,7 @@ def _explain(error: RuntimeError, source: ExportSource) -> NumericGateError | Us
     )
 
 
-def _slim(plain: "onnx.ModelProto", source: ExportSource) -> "onnx.ModelProto":
+def _slim(plain: "onnx.ModelProto", traced: TracedGraph, source: ExportSource) -> "onnx.ModelProto":
     """Return a checked graph: a smaller one of the same weights, or `plain` where onnxslim breaks a rule.
 
     Raises:
@@ -197,9 +212,9 @@ def _slim(plain: "onnx.ModelProto", source: ExportSource) -> "onnx.ModelProto":
     _put_back(slim, weights)
     if len(slim.graph.node) <= len(plain.graph.node):
         with suppress(UsageError, NumericGateError):
-            check_graph(slim, source)
+            check_graph(slim, source, traced)
             return slim
-    check_graph(plain, source)
+    check_graph(plain, source, traced)
     return plain
 
 

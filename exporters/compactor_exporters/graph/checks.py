@@ -4,13 +4,15 @@
 2. Inputs and outputs are the ports: names, order, types; dynamic axes are dynamic, fixed ones have their
 size.
 3. Outputs of role `logits` are raw: no softmax at the end.
-4. Each weight of more than 64 elements is a parameter or buffer of the deployed module, by value.
+4. Each weight of more than 64 elements is a parameter or buffer of the deployed module, by value, or is what
+   comes out when it is computed from those again (`derived.py`).
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
+from compactor_exporters.graph.derived import LARGEST_CONSTANT, TracedGraph
 from compactor_exporters.source import ExportSource
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import NumericGateError, UsageError, needs_extra
@@ -19,16 +21,17 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-# Constants up to this size (scales, epsilons, means of a normalisation) are part of the computation, not
-# weights.
-LARGEST_CONSTANT = 64
-
 _NORMALISERS = {"Softmax", "LogSoftmax", "Sigmoid"}
 _PASS_ON = {"Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Log", "Clip"}
 
 
-def check_graph(model: "onnx.ModelProto", source: ExportSource) -> None:
+def check_graph(model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None) -> None:
     """Apply rules 1 to 4.
+
+    Args:
+        model: the graph.
+        source: the student.
+        traced: the graph before anything was folded; without it, weights must be there as they are.
 
     Raises:
         UsageError: rule 1 (operators), 3 or 4; the student must change.
@@ -45,7 +48,7 @@ def check_graph(model: "onnx.ModelProto", source: ExportSource) -> None:
     _check_operators(model, source)
     check_ports(model, source)
     _check_raw_logits(model, source)
-    check_weights(model, source)
+    check_weights(model, source, traced)
 
 
 def _check_operators(model: "onnx.ModelProto", source: ExportSource) -> None:
@@ -123,8 +126,8 @@ def _check_raw_logits(model: "onnx.ModelProto", source: ExportSource) -> None:
             )
 
 
-def check_weights(model: "onnx.ModelProto", source: ExportSource) -> None:
-    """Rule 4. A weight may be permuted or reshaped (what folding a transposition gives), nothing else.
+def check_weights(model: "onnx.ModelProto", source: ExportSource, traced: TracedGraph | None = None) -> None:
+    """Rule 4. A weight may be permuted or reshaped (what folding a transposition gives) or given by `traced`.
 
     Raises:
         UsageError: names the first graph constants that are not the student's.
@@ -135,8 +138,8 @@ def check_weights(model: "onnx.ModelProto", source: ExportSource) -> None:
     by_name = {
         name: tensor.detach().cpu().float().numpy() for name, tensor in held if tensor.is_floating_point()
     }
-    unknown = [
-        f"{name} {list(values.shape)}"
+    unknown = {
+        name: values
         for name, values in constants(model.graph)
         if values.dtype.kind == "f"
         and values.size > LARGEST_CONSTANT
@@ -144,12 +147,14 @@ def check_weights(model: "onnx.ModelProto", source: ExportSource) -> None:
         and not np.all(values == values.flat[0])
         and not (name in by_name and np.array_equal(values, by_name[name]))
         and not any(_is_rearranged(values, own) for own in by_name.values())
-    ]
-    if unknown:
+    }
+    derived = set() if traced is None or not unknown else traced.gives(unknown, source.module)
+    foreign = [f"{name} {list(each.shape)}" for name, each in unknown.items() if name not in derived]
+    if foreign:
         raise UsageError(
             f"graph of {source.name!r}: holds weights that are not the student's own "
-            f"({'; '.join(unknown[:5])}"
-            f"{'; ...' if len(unknown) > 5 else ''}); keep tables and weights as parameters or buffers "
+            f"({'; '.join(foreign[:5])}"
+            f"{'; ...' if len(foreign) > 5 else ''}); keep tables and weights as parameters or buffers "
             f"of the student"
         )
 

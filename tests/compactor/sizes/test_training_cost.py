@@ -57,7 +57,7 @@ def test_a_subset_costs_its_share() -> None:
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:
-    run = ["plan", "digits", "--cost", "--runs", str(tmp_path)]
+    run = ["plan", "digits", "--cost", "--no-trace", "--runs", str(tmp_path)]
     assert "cost of training" in CliRunner().invoke(cli, run).stdout
     found = json.loads(CliRunner().invoke(cli, [*run, "--json"]).stdout)
     assert all(one["training_flops"] >= 3 * one["student_flops"] > 0 for one in found["costs"])
