@@ -68,18 +68,9 @@ def command(
 
     from compactor.cli import emit_json, result_console
     from compactor.recipe.load import load_recipe
-    from compactor_runtimes.errors import UsageError
 
-    for option, given in (("--candidate", candidates), ("--profile", profile)):
-        if given and not sizes:
-            raise UsageError(f"{option}: has no effect without --sizes; add --sizes or remove it")
+    _require_effect(sizes, cost=cost, trace=trace, candidates=candidates, profile=profile)
     loaded = load_recipe(recipe, overrides)
-    if cost and sizes:
-        raise UsageError(
-            "--cost and --sizes: give one; --sizes counts candidates, --cost the recipe's stages"
-        )
-    if sizes and not trace:
-        raise UsageError("--no-trace: has no effect with --sizes, which exports every candidate; remove it")
     if sizes:
         _sizes(loaded, runs, candidates, profile or "smoke", as_json)
         return
@@ -102,6 +93,27 @@ def command(
         result_console().print(_cost_table(costs))
         if any(one.student_parts or one.teacher_parts for one in costs):
             result_console().print(_parts_table(costs))
+
+
+def _require_effect(
+    sizes: bool, *, cost: bool, trace: bool, candidates: tuple[str, ...], profile: "ProfileName | None"
+) -> None:
+    """Refuse options that would do nothing.
+
+    Raises:
+        UsageError: one of them.
+    """
+    from compactor_runtimes.errors import UsageError
+
+    for option, given in (("--candidate", candidates), ("--profile", profile)):
+        if given and not sizes:
+            raise UsageError(f"{option}: has no effect without --sizes; add --sizes or remove it")
+    if sizes and cost:
+        raise UsageError(
+            "--cost and --sizes: give one; --sizes counts candidates, --cost the recipe's stages"
+        )
+    if sizes and not trace:
+        raise UsageError("--no-trace: has no effect with --sizes, which exports every candidate; remove it")
 
 
 def _plan_table(plan: "Plan") -> "Table":

@@ -147,6 +147,10 @@ def _find(name: str) -> Path:
     return Path(str(files("compactor") / "recipes" / f"{name}.yaml"))
 
 
+KEY = "key` in `"  # how msgspec begins where a key is wrong and not a value
+QUOTE = "put it in quotes: YAML reads yes and no as booleans, and 01 as a number"
+
+
 class _Loader(yaml.SafeLoader):
     """SafeLoader that reads 1e-4 as a number, as YAML 1.2 does (PyYAML follows 1.1, which wants 1.0e-4)."""
 
@@ -216,8 +220,10 @@ def _check_keys(value: Any, kind: msgspec.inspect.Type, path: str) -> None:
 
 def _explain(message: str, raw: Any) -> str:
     """Turn msgspec's "Expected `float`, got `str` - at `$.stages[0].lr`" into our sentence."""
-    what, _, where = message.partition(" - at `$")
-    path = where.rstrip("`").replace("[", ".").replace("]", "").lstrip(".")
+    what, _, where = message.partition(" - at `")
+    is_key, where = where.startswith(KEY), where.removeprefix(KEY).removeprefix("$")
+    where = where.rstrip("`").removesuffix("[...]")  # one of a mapping's values
+    path = where.replace("[", ".").replace("]", "").lstrip(".")
     expected = what.replace("`", "")
     found: Any = raw
     for key in path.split(".") if path else []:
@@ -229,6 +235,11 @@ def _explain(message: str, raw: Any) -> str:
             return f"recipe {path}: {expected}"
     if expected.startswith("Expected"):
         expected = "expected" + expected.removeprefix("Expected").split(", got")[0]
+    if isinstance(found, dict) and expected == "expected str":
+        wrong = [one for one in (found if is_key else found.values()) if not isinstance(one, str)]
+        return f"recipe {path}: got {wrong[0]!r}, {expected}; {QUOTE}"
+    if isinstance(found, bool | int | float) and expected == "expected str":
+        return f"recipe {path}: got {found!r}, {expected}; {QUOTE}"
     if isinstance(found, dict | list):
         return f"recipe {path or '(top level)'}: {expected}"
     return f"recipe {path}: got {found!r}, {expected}; see `compactor schema`"

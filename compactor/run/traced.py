@@ -46,17 +46,22 @@ Verdict = Literal["can", "cannot", "not known", "not checked"]
 
 @dataclass(frozen=True)
 class Traced:
-    """Whether a student can be exported, and why not or why that is not known; `seconds` of a trial."""
+    """Whether a student can be exported, and why not or why that is not known; `seconds` of a trial.
+
+    `note` is what building it found that is to be said, as that it resizes its images.
+    """
 
     verdict: Verdict
     why: str = ""
     seconds: float | None = None
+    note: str = ""
 
     def said_of(self, model: str) -> str:
         """A sentence for people."""
         if self.verdict == "can":
             how = "found before" if self.seconds is None else f"tried in {self.seconds:.1f} s"
-            return f"student {model}: can be exported ({how})"
+            noted = f"; {self.note}" if self.note else ""
+            return f"student {model}: can be exported ({how}){noted}"
         return f"student {model}: whether it can be exported is {self.verdict}: {self.why}"
 
 
@@ -114,13 +119,13 @@ def trace(
     spec = msgspec.structs.replace(spec, weights=None)
     known = cache_root(cache) / "traces" / f"{_key(spec, info, base)}.json"
     if known.is_file():
-        return Traced("can")
+        return Traced("can", note=str(json.loads(known.read_bytes()).get("note", "")))
     started_s = perf_counter()
     found = _tried(spec, info, base, limit_s)
     if found.verdict == "can":
-        record = {"model": msgspec.to_builtins(spec), "versions": tool_versions(TOOLS)}
+        record = {"model": msgspec.to_builtins(spec), "versions": tool_versions(TOOLS), "note": found.note}
         _keep(known, json.dumps(record, indent=1).encode())
-    return Traced(found.verdict, found.why, round(perf_counter() - started_s, 3))
+    return Traced(found.verdict, found.why, round(perf_counter() - started_s, 3), found.note)
 
 
 def _key(spec: ModelSpec, info: DataInfo, base: Path) -> str:
@@ -183,9 +188,9 @@ def _tried(spec: ModelSpec, info: DataInfo, base: Path, limit_s: float) -> Trace
                 os.killpg(process.pid, signal.SIGKILL)
                 process.communicate()
     try:
-        verdict, why = json.loads(said)
+        verdict, why, note = json.loads(said)
     except ValueError:
         words = last.decode("utf-8", "replace").strip().rpartition("\n")[2][-LAST_WORDS:] or "nothing"
         ended = f"the trial ended with status {process.returncode}, its last words: {words}"
         return Traced("not known", ended)
-    return Traced(verdict, why)
+    return Traced(verdict, why, note=note)

@@ -1,4 +1,4 @@
-"""The process in which `traced.py` tries to export a student: one JSON line, [verdict, why], on its stdout.
+"""The process in which `traced.py` tries to export a student: on its stdout one line, [verdict, why, note].
 
 Weights are random: what is found is a matter of the graph. It is run on two sizes of batch, for a graph may
 be valid and yet hold the example's size; how exact it is only trained weights tell.
@@ -41,20 +41,21 @@ def main(asked: Path) -> None:
         json.dump(verdict_of(json.loads(asked.read_bytes())), file)
 
 
-def verdict_of(asked: dict[str, Any]) -> tuple[str, str]:
-    """Whether it can be exported, and why not."""
+def verdict_of(asked: dict[str, Any]) -> tuple[str, str, str]:
+    """Whether it can be exported, why not, and what building it found."""
     try:
-        _try(_built(asked))
+        student = _built(asked)
+        _try(student)
     except UnfitEnvironmentError as error:
-        return "not known", str(error)
+        return "not known", str(error), ""
     except MemoryError:
-        return "not known", "there is too little memory to try it"
+        return "not known", "there is too little memory to try it", ""
     except CompactorError as error:
-        return "cannot", str(error)
+        return "cannot", str(error), ""
     except Exception as error:  # of the model's own code, or of what reads it
         first_line = str(error).strip().partition("\n")[0]
-        return "cannot", f"the trial raised {type(error).__name__}: {first_line}"
-    return "can", ""
+        return "cannot", f"the trial raised {type(error).__name__}: {first_line}", ""
+    return "can", "", student.size_note
 
 
 def _built(asked: dict[str, Any]) -> Student:
