@@ -95,6 +95,7 @@ def command(
         end_processes()
         if several is not None:
             _print_seeds(several, as_json)
+            require_ready(several.best)
         return
     loaded = recipes.smoke(loaded) if smoke else loaded
     result = run_recipe(loaded, **common)
@@ -170,6 +171,7 @@ def _print_seeds(run: "SeedsRun", as_json: bool) -> None:
     from rich.table import Table
 
     from compactor.cli import emit_json, result_console
+    from compactor_runtimes.report import is_ready
 
     if as_json:
         emit_json({"folder": str(run.folder), **msgspec.to_builtins(run.result)})
@@ -195,5 +197,6 @@ def _print_seeds(run: "SeedsRun", as_json: bool) -> None:
             f"[{step.low:+.2f}, {step.high:+.2f}], n {step.n:,}, {len(found.seeds)} seeds averaged: {verdict}"
         )
     bundle = os.path.normpath(run.folder / found.bundle)
-    click.echo(f"ship seed {found.best_seed}, the best by {found.best_by} on select: {bundle}")
+    what = "ship seed" if is_ready(run.best.report) else "not yet, but seed"
+    click.echo(f"{what} {found.best_seed}, the best by {found.best_by} on select: {bundle}")
     click.echo(f"seeds:  {run.folder}")

@@ -75,10 +75,11 @@ class SeedsResult(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class SeedsRun:
-    """The folder of `seeds.json` and what it says."""
+    """The folder of `seeds.json`, what it says, and the run that is best on select."""
 
     folder: Path
     result: SeedsResult
+    best: RunResult
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -144,7 +145,7 @@ def run_seeds(
     folder = RunFolders(results[0].folder.parent).new_run(suffix="seeds")
     found = aggregate(seeds, results, folder)
     write_whole(folder / SEEDS_FILE, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
-    return SeedsRun(folder, found)
+    return SeedsRun(folder, found, results[seeds.index(found.best_seed)])
 
 
 def aggregate(seeds: list[int], results: list[RunResult], folder: Path) -> SeedsResult:
