@@ -152,7 +152,7 @@ CASES = [
     ),
     _case(
         "a teacher of several classes at once",
-        Refused("multi-label"),
+        Refused("several classes at once"),
         config={"problem_type": "multi_label_classification"},
     ),
     _case(

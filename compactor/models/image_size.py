@@ -40,12 +40,12 @@ def size_taken(
 
 
 def _refusal(module: nn.Module, channels: int, size: tuple[int, int]) -> str | None:
-    """What a module says of one black image of a size; None where it answers."""
+    """What a module says of two black images of a size; None where it answers."""
     place = next(module.parameters(), torch.empty(0))
     modes = [(one, one.training) for one in module.modules()]
     try:
         with torch.no_grad():
-            module.eval()(torch.zeros(1, channels, *size, device=place.device, dtype=place.dtype))
+            module.eval()(torch.zeros(2, channels, *size, device=place.device, dtype=place.dtype))
     except REFUSALS as error:
         return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
     finally:

@@ -90,13 +90,13 @@ def require_exportable(plan: Plan, reporter: Reporter) -> Traced | None:
 
 
 def try_export(plan: Plan, reporter: Reporter) -> None:
-    """The same for a run, which says what it did not know before.
+    """The same for a run, which says where it is not known.
 
     Raises:
         UsageError: the student cannot be exported.
     """
     found = require_exportable(plan, reporter)
-    if found is not None and (found.seconds is not None or found.verdict != "can"):
+    if found is not None and found.verdict != "can":
         reporter.note(found.said_of(plan.stages[-1].student.model))
 
 
@@ -158,19 +158,15 @@ def _tried(spec: ModelSpec, info: DataInfo, base: Path, limit_s: float) -> Trace
     """Rule 1."""
     with TemporaryDirectory(prefix="trial-") as folder:
         asked = Path(folder) / "asked.json"
-        asked.write_bytes(
-            msgspec.json.encode(
-                {
-                    "model": spec,
-                    "base": str(base.absolute()),
-                    "task": info.task,
-                    "classes": info.classes,
-                    "image": info.image,
-                    "text": info.text,
-                },
-                enc_hook=str,  # paths
-            )
-        )
+        request = {
+            "model": spec,
+            "base": str(base.absolute()),
+            "task": info.task,
+            "classes": info.classes,
+            "image": info.image,
+            "text": info.text,
+        }
+        write_whole(asked, msgspec.json.encode(request, enc_hook=str))  # paths
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", TRIAL, str(asked)],
             stdin=subprocess.DEVNULL,

@@ -28,6 +28,7 @@ ELSEWHERE = {
     ("compactor/cache/folder.py", "open"): "a lock, which holds nothing",
     ("compactor/data/cache.py", "open"): "each of its writes is guarded, what is read in between is not",
     ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
+    ("compactor/run/trial_export.py", "fdopen"): "a pipe",
     ("runtimes/compactor_runtimes/measure/worker.py", "fdopen"): "a pipe",
 }
 

@@ -11,10 +11,15 @@ makes one constant of them, which is none of the student's weights by value.
 3. ONNX Runtime computes it, one node after the other. The constant must be the same but for rounding.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.errors import needs_extra
+from compactor_runtimes.files import writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,9 +83,6 @@ class TracedGraph:
         """Rule 3; weights are inputs of the graph that is run, and what remains is part of it."""
         with needs_extra("export"):
             import onnx
-        with needs_extra("ort"):
-            import onnxruntime
-
         nodes = [node for name, node in self.nodes.items() if needed.get(name) is node]  # in their order
         given = {name for node in nodes for name in node.input if name in self.held}
         given |= {name for name in names if name in self.held}
@@ -102,11 +104,12 @@ class TracedGraph:
         )
         opset = onnx.helper.make_opsetid("", self.opset)
         model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10)
-        settings = onnxruntime.SessionOptions()
-        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        settings.log_severity_level = 3
-        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, ["CPUExecutionProvider"])
-        return dict(zip(names, session.run(names, feeds), strict=True))
+        with TemporaryDirectory(prefix="derived-") as folder:
+            file = Path(folder) / "again.onnx"
+            with writing(file):
+                onnx.save_model(model, file)
+            with closing(open_runtime("ort-cpu", file, optimization="none")) as runtime:
+                return runtime.run(feeds)
 
 
 def traced_graph(model: "ir.Model") -> TracedGraph:
