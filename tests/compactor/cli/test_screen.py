@@ -14,8 +14,11 @@ from rich.table import Table
 from compactor import cli, doctor
 from compactor.clean import CleanPlan, Item, Limits, Verdict
 from compactor.clean.terminal import clean_table
+from compactor.cli.run_command import _print_seeds, require_ready
 from compactor.progress import RichReporter
+from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.compare import compare, render_comparison
+from compactor_runtimes.errors import AccuracyGateError
 from compactor_runtimes.golden import verify
 from compactor_runtimes.golden.findings import Row
 from compactor_runtimes.report import Report, render_terminal
@@ -142,14 +145,33 @@ def test_a_comparison_prints_paths_as_they_are_on_any_console(tmp_path: Path, co
     assert f"{tmp_path}/[bold]b[1]" in text
 
 
-def test_seeds_print_names_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from compactor.cli.run_command import _print_seeds
+def result(*gates: Check) -> Any:
+    return SimpleNamespace(report=SimpleNamespace(shipped="onnx fp32", gates=list(gates)), bundle=Path("b"))
 
+
+FAILED = Check(name="max-error-ratio", passed=False, detail="the student errs on 9 of 10 samples")
+
+
+def test_what_is_not_ready_ends_with_the_exit_code_of_the_accuracy_gate() -> None:
+    require_ready(result())
+    require_ready(result(Check(name="better-than-chance", passed=True)))
+    with pytest.raises(
+        AccuracyGateError, match=r"not ready to ship: max-error-ratio: the student .* kept in b"
+    ) as no:
+        require_ready(result(FAILED))
+    assert no.value.exit_code == 4
+
+
+@pytest.mark.parametrize(("gates", "what"), [((), "ship seed 0"), ((FAILED,), "not yet, but seed 0")])
+def test_seeds_print_names_as_they_are(
+    gates: tuple[Check, ...], what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     row = SimpleNamespace(subject="[red]x", metric=":smile:", mean=0.5, values=[0.5], n=3)
     found: Any = SimpleNamespace(
         recipe="[bold]r", seeds=[0], rows=[row], steps=[], bundle="b", best_seed=0, best_by="accuracy"
     )
-    _print_seeds(SimpleNamespace(folder=tmp_path, result=found), as_json=False)  # type: ignore[arg-type]
+    several: Any = SimpleNamespace(folder=tmp_path, result=found, best=result(*gates))
+    _print_seeds(several, as_json=False)
     text = capsys.readouterr().out
-    for name in ("[bold]r: seeds 0", "[red]x", ":smile:"):
+    for name in ("[bold]r: seeds 0", "[red]x", ":smile:", what):
         assert name in text
