@@ -28,6 +28,8 @@ COMPUTES_NOTHING = {
     "compactor.cache.journal": "writes events",
     "compactor.progress": "shows progress",
     "compactor_runtimes.errors": "words errors",
+    "compactor.release.answers_check": "judges teachers before they teach",
+    "compactor.run.asked": "stops or says what teachers are worth, and changes nothing",
     "compactor.run.planned": "holds what the key is made of",
     "compactor.trainer.processes": "says which process writes",
 }
