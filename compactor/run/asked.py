@@ -4,6 +4,7 @@ Only heads of classes of a sample are asked, on at most MOST_ROWS rows; of all o
 asked them. What the verdicts mean is in answers_check.py.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -60,8 +61,8 @@ class Asking:
         for reference, model in zip(references, models, strict=True):
             name = f"teacher {describe_teacher(reference)}"
             with self.reporter.bar(f"ask {name}", len(split)) as bar:
-                if torch.cuda.is_available():
-                    model.to("cuda")
+                if torch.cuda.is_available():  # each process of a node has a GPU of its own
+                    model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
                 answers = student_answers(model, self.task.batches(split), progress=bar.at)
             found = answers[self.task.head.name].argmax(-1)
             said += self._heard(name, found, split, is_trusted=_is_trusted(reference, recipe))
