@@ -20,6 +20,15 @@ SUITES = {
     "exportable": ("timm_exportable",),
 }
 
+# keys of recipes, and of their models, that came later, with the defaults by which nothing changes
+LATER: dict[str, Any] = {"reject": None}
+LATER_OF_MODELS: dict[str, Any] = {
+    "aliases": {},
+    "classes": None,
+    "trust_teacher": False,
+    "trust_tokenizer": False,
+}
+
 
 @dataclass(frozen=True)
 class Suite:
@@ -90,7 +99,7 @@ class Suite:
         if loaded is not None:
             import msgspec
 
-            found["recipe"] = digest_of(msgspec.to_builtins(loaded.recipe))[:12]
+            found["recipe"] = digest_of(_as_first_kept(msgspec.to_builtins(loaded.recipe)))[:12]
         return found
 
     def computes(self, settings: Settings) -> tuple[str, ...]:
@@ -104,6 +113,18 @@ class Suite:
 
     def _own(self, name: str, otherwise: Callable[[Settings], Any]) -> Callable[[Settings], Any]:
         return getattr(self.module, name, otherwise)
+
+
+def _as_first_kept(part: Any) -> Any:
+    """A recipe without keys that came after the first results, where they have no effect."""
+    if isinstance(part, list):
+        return [_as_first_kept(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    later = LATER_OF_MODELS if "model" in part else LATER
+    return {
+        key: _as_first_kept(value) for key, value in part.items() if key not in later or value != later[key]
+    }
 
 
 def suite_named(name: str) -> Suite:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.results_file import read_results
-from benchmarks.suites import SUITES, Suite, suite_named
+from benchmarks.suites import SUITES, Suite, _as_first_kept, suite_named
 from compactor.cache.code import is_module
 
 NAMES = [name for names in SUITES.values() for name in names]
@@ -41,3 +41,12 @@ def test_every_run_says_where_and_when_it_was_made(suite: Suite) -> None:
 def test_an_unknown_suite_is_refused_with_those_that_are_there() -> None:
     with pytest.raises(SystemExit, match="'other': expected one of foundation"):
         suite_named("other")
+
+
+def test_a_recipes_digest_stays_where_a_later_key_has_no_effect() -> None:
+    model = {"model": "hf:x", "aliases": {}, "classes": None, "trust_teacher": False}
+    before = {"name": "a", "teachers": [{"model": "hf:x"}], "data": {"dataset": "d", "classes": None}}
+    recipe = {**before, "teachers": [model], "reject": None}
+    assert _as_first_kept(recipe) == before  # the data's own classes are no later key
+    used = {**before, "teachers": [{"model": "hf:x", "classes": "subset"}], "reject": {"keep": 0.9}}
+    assert _as_first_kept(used) == used
