@@ -23,6 +23,7 @@ Z99 = 2.3263478740408408  # one-sided 99% of the normal distribution
 LEVEL = 0.01
 OF_THE_WAY = 0.1  # from chance to perfection, that an answer has to go
 SEED = 0  # of the halves
+EXACT_UP_TO = 1_000  # trials of a binomial test
 Verdict = Literal["fine", "chance", "other order", "too few rows"]
 
 
@@ -96,7 +97,7 @@ def better_order(
     own = answered[second] == labels[second]
     other = order[answered[second]] == labels[second]
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
-    if gained == 0 or _coin(gained, gained + lost) > LEVEL:
+    if gained == 0 or at_least(gained, gained + lost, 0.5) > LEVEL:
         return None, float(own.mean()), float(other.mean())
     return tuple(order.tolist()), float(own.mean()), float(other.mean())
 
@@ -111,8 +112,8 @@ def _assigned(table: "NDArray[np.int64]") -> "NDArray[np.int64]":
     return np.asarray(columns, dtype=np.int64)
 
 
-def _coin(heads: int, tosses: int) -> float:
-    """How likely a fair coin shows at least so many heads; above 1,000 tosses by the normal distribution."""
-    if tosses > 1000:
-        return erfc((heads - 0.5 - tosses / 2) / sqrt(tosses / 2)) / 2
-    return float(sum(comb(tosses, k) for k in range(heads, tosses + 1)) / 2**tosses)
+def at_least(k: int, n: int, p: float) -> float:
+    """How likely a binomial variable is k or more; above EXACT_UP_TO by the normal distribution."""
+    if n > EXACT_UP_TO:
+        return erfc((k - 0.5 - n * p) / sqrt(2 * n * p * (1 - p))) / 2
+    return float(sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1)))

@@ -9,15 +9,13 @@
    labelled.
 """
 
-from math import comb, erfc, sqrt
-
 import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.splits import Split
 from compactor.evaluation import headline, split_labels, truth_labels
 from compactor.recipe.spec import GatesSpec
-from compactor.release.answers_check import OF_THE_WAY, check_answers
+from compactor.release.answers_check import OF_THE_WAY, at_least, check_answers
 from compactor.tasks import Answers, Task
 from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.report import BETTER_THAN_CHANCE, ERROR_RATIO
@@ -25,7 +23,6 @@ from compactor_runtimes.stats.metrics import correct, rank_correlation
 
 MOST_TIMES = 2.0  # the teacher's error
 LEVEL = 0.05
-EXACT_UP_TO = 1_000  # errors
 
 
 def readiness(
@@ -93,7 +90,7 @@ def error_ratio(teacher_right: NDArray[np.bool_], student_right: NDArray[np.bool
         student_right: bool [N], whether the student is, on the same samples.
     """
     wrong, theirs, n = int((~student_right).sum()), int((~teacher_right).sum()), len(student_right)
-    chance = _at_least(wrong, wrong + theirs, MOST_TIMES / (1 + MOST_TIMES))
+    chance = at_least(wrong, wrong + theirs, MOST_TIMES / (1 + MOST_TIMES))
     times = f"{wrong / theirs:.2f} times as often, " if theirs else ""
     return Check(
         name=ERROR_RATIO,
@@ -106,10 +103,3 @@ def error_ratio(teacher_right: NDArray[np.bool_], student_right: NDArray[np.bool
             f"expected at most {MOST_TIMES:g} times; p {chance:.2g} if that held)"
         ),
     )
-
-
-def _at_least(k: int, n: int, p: float) -> float:
-    """How likely a binomial variable is k or more; above EXACT_UP_TO by the normal distribution."""
-    if n > EXACT_UP_TO:
-        return erfc((k - 0.5 - n * p) / sqrt(2 * n * p * (1 - p))) / 2
-    return float(sum(comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k, n + 1)))

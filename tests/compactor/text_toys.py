@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from benchmarks.input_cases import toys
 from compactor.records import DataInfo, TextInfo
 
 WORDS = ["turn", "on", "off", "the", "light", "play", "music", "what", "time", "is", "it", "now"]
@@ -14,20 +15,7 @@ IDS = 4 + len(WORDS)
 
 def write_tokenizer(folder: Path, words: list[str] = WORDS) -> Path:
     """A word tokenizer: [PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, then the words."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from tokenizers.processors import TemplateProcessing
-
-    vocab = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
-    tokenizer = Tokenizer(WordLevel(vocab, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    return folder / "tokenizer.json"
+    return toys.write_tokenizer(folder, words)
 
 
 def write_wordpiece(folder: Path, before: list[str], after: list[str]) -> Path:
