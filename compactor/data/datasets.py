@@ -64,8 +64,18 @@ def open_dataset(
         MissingDependency: a package that reads this kind of data is not installed.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    warn_unused(spec, ("text_column", "tokenizer", "max_tokens", "vocabulary", "also"), "images")
+    warn_unused(spec, ("text_column", "tokenizer", "max_tokens", "vocabulary"), "images")
     opening = Opening(base, cache, seed, progress, at_most, numbers_of)
+    data = _opened(spec, opening)
+    if not spec.also:
+        return data
+    from compactor.data.extra_images import with_further_images  # which opens data sets of this table
+
+    return with_further_images(data, spec, opening)
+
+
+def _opened(spec: DataSpec, opening: Opening) -> Dataset:
+    """The data set itself, without what is mixed in."""
     if spec.dataset not in DATASETS:
         return open_files(find_parts(spec, opening), spec, opening)
     for field in ("report", "image_column", "label_column", "classes"):

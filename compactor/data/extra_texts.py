@@ -3,11 +3,9 @@
 They come from train tables alone and without labels; select and report stay as they are.
 """
 
-import hashlib
-import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,11 @@ from numpy.typing import NDArray
 from compactor.data.cache import Opening
 from compactor.data.datasets import find_parts
 from compactor.data.few_rows import spread_rows
+from compactor.data.mixed_in import Added, limited, mixed_in
 from compactor.data.spec import DataSpec, MixSpec
 from compactor.data.splits import Dataset
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
-from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 
 KEY = "data.also.dataset"
@@ -29,8 +27,6 @@ KEY = "data.also.dataset"
 
 def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str) -> Dataset:
     """Append the train texts of each further data set to the train split, unlabelled for every head.
-
-    Rows of the data set keep their numbers, which are sample ids; those of the others follow in order.
 
     Args:
         data: an opened data set of texts.
@@ -42,35 +38,16 @@ def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str)
         UsageError: a further data set is missing, damaged, or holds no texts.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    train, size = data.train, len(data.train.inputs)
     texts: list[NDArray[np.object_]] = []
-    parts = [(len(train), 1 - sum(one.share for one in also))]
-    key: list[object] = [cut]
+    added: list[Added] = []
     for one in also:
+        if one.image_column is not None:
+            warnings.warn("data.also.image_column has no effect on texts; remove it", stacklevel=2)
         found, made_from = _texts(one, opening)
         texts.append(found)
-        parts.append((len(found), one.share))
-        key.append([one.share, made_from])
-
-    def with_more(digest: str) -> str:
-        return hashlib.sha256(json.dumps(["mixed 1", digest, *key], sort_keys=True).encode()).hexdigest()
-
-    count = sum(map(len, texts))
-    split = replace(
-        train,
-        inputs=np.concatenate([train.inputs, *texts]),
-        labels={
-            head: np.concatenate([labels, np.full((count, *labels.shape[1:]), IGNORE, labels.dtype)])
-            for head, labels in train.labels.items()
-        },
-        rows=np.concatenate([train.rows, np.arange(size, size + count, dtype=np.int64)]),
-        digest=with_more(train.digest),
-        parts=tuple(parts),
-    )
-    sources = data.info.extra["sources"]  # by which a label store knows the data that it was made of
-    sources = sources | {"train": with_more(sources["train"])}
-    info = replace(data.info, extra=data.info.extra | {"sources": sources})
-    return replace(data, train=split, info=info, digest=with_more(data.digest))
+        rows = limited(np.arange(len(found), dtype=np.int64), one, opening.seed)
+        added.append(Added(len(found), rows, made_from if one.limit is None else [made_from, one.limit]))
+    return mixed_in(data, np.concatenate([data.train.inputs, *texts]), added, also, key=[cut])
 
 
 def _texts(one: MixSpec, opening: Opening) -> tuple[NDArray[np.object_], dict[str, Any]]:

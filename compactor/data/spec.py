@@ -24,11 +24,18 @@ Quantization = Literal["full", "hard", "smoothing", "marginal-smoothing", "margi
 
 
 class MixSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """More texts to train on: `share` of an epoch's samples come from the train split of `dataset`."""
+    """More samples to train on, without labels: the train part of `dataset`.
+
+    `share` of an epoch's samples come from it; absent = as many as it has rows. `limit` rows of it are used
+    at most, drawn at random. `dataset` is named as in `data.dataset`; for images also a pool (`pool.json`).
+    `image_column` is that of the data where it is absent.
+    """
 
     dataset: Annotated[str, Meta(min_length=1)]
-    share: Fraction
+    share: Fraction | None = None
     text_column: str = "text"
+    image_column: str | None = None
+    limit: Rows | None = None
 
 
 class VocabularySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +72,8 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         max_tokens: Tokens that a text is cut to, special ones included.
         slots_column: Column of BIO labels, one a word (a list, or a text with spaces), where the task has
             slots; the words are the text's runs without white space.
-        also: Further texts, mixed into training alone; select and report stay those of `dataset`.
+        also: Further texts or images without labels, mixed into training alone; select and report stay those
+            of `dataset`.
         image_size: Stored height and width in pixels (short side resized, centre cut); absent = as they are,
             and then all images must have one size.
         color: Stored channels; absent = grey for digits, rgb for image files.
@@ -99,7 +107,7 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         names = self.class_names
         if names is not None and len(set(names)) < len(names):
             raise ValueError("classes: a name occurs twice, expected each class once")
-        mixed = sum(one.share for one in self.also)
+        mixed = sum(one.share or 0 for one in self.also)
         if mixed >= 1 - 1e-9:  # 0.7 + 0.2 + 0.1 is a little less than 1
             raise ValueError(
                 f"also: shares sum to {mixed:g}, expected less than 1: the rest is the share of dataset; "

@@ -5,6 +5,7 @@ Sample ids are row numbers of the source, so that anything keyed on them survive
 
 import hashlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +61,8 @@ class WordLabels:
 class Dataset:
     """An opened data set; `digest` covers its three splits and class names.
 
-    `notes` say what was read otherwise than one might think, left out or cut: sentences with counts.
+    `notes` say what was read otherwise than one might think, left out or cut: sentences with counts. `stored`
+    are the sources that the splits are cut from; what is published for one of them alone has its name.
     """
 
     task: str
@@ -70,6 +72,7 @@ class Dataset:
     info: DataInfo
     digest: str
     notes: tuple[str, ...] = ()
+    stored: Mapping[SplitName, Stored] = field(default_factory=dict)
 
 
 def label_names(task: str) -> tuple[str | None, str | None]:
@@ -208,7 +211,7 @@ def build_dataset(
     notes = tuple(f"{name}: {note}" for name, source in stored.items() for note in source.notes)
     notes += tuple(_copies(splits, stored))
     parts = splits["train"], splits["select"], splits["report"]
-    return Dataset(info.task, *parts, info, digest.hexdigest(), notes)
+    return Dataset(info.task, *parts, info, digest.hexdigest(), notes, stored)
 
 
 def _copies(splits: dict[SplitName, Split], stored: dict[SplitName, Stored]) -> list[str]:
