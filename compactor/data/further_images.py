@@ -125,7 +125,7 @@ def _stored(dataset: str, spec: DataSpec, opening: Opening, column: str, key: st
     if dataset in DATASETS:
         plain = DataSpec(dataset=dataset, image_size=spec.image_size, color=spec.color)
         data: Dataset = lookup(DATASETS, dataset, "data set")(plain, opening)
-        return data.stored["train"]
+        return replace(data.stored["train"], notes=())  # which tell of its labels
     part: Any = find_parts(DataSpec(dataset=dataset), opening, key=key)["train"]
     if isinstance(part, Path):
         folder = open_folder(part, None)

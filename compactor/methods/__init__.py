@@ -17,7 +17,7 @@ from compactor_runtimes.tables import lookup, nearest
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
-    from compactor.recipe.spec import StageSpec
+    from compactor.recipe.spec import LabelsSpec, StageSpec
     from compactor.trainer.contracts import Preset
 
 METHODS = {
@@ -26,6 +26,7 @@ METHODS = {
     "fkd": "compactor.methods.fkd:METHOD",
     "ferkd": "compactor.methods.ferkd:METHOD",
     "meal_v2": "compactor.methods.meal_v2:METHOD",
+    "ssld": "compactor.methods.ssld:METHOD",
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
 }
@@ -40,16 +41,17 @@ class Method:
     `build` makes it from the options, for live teachers or none; `build_stored` from the options and a label
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
     alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
-    options that only live teachers can serve; it is given them and where they were found, before anything is
-    labelled or trained. `activation` is that of the heads whose outputs its objectives compare: it fits the
-    tasks that have these.
+    options that only live teachers can serve; it is given them, the stage's labels and where they were found,
+    before anything is labelled or trained. `told` says what a plan should tell of options and stage.
+    `activation` is that of the heads whose outputs its objectives compare: it fits the tasks that have these.
     """
 
     options: type[msgspec.Struct]
     build: "Callable[[Any], Preset] | None"
     learns_from_teachers: bool
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
-    check_stored: Callable[[Any, str], None] | None = None
+    check_stored: "Callable[[Any, LabelsSpec, str], None] | None" = None
+    told: "Callable[[Any, StageSpec], list[str]] | None" = None
     targets: tuple[str, ...] = ()
     activation: Activation = "softmax"
 
@@ -84,7 +86,7 @@ def stage_options(method: Method, stage: "StageSpec", at: str) -> msgspec.Struct
     """
     options, sampler = parse_options(method, stage.options, at), sampler_options(stage, at)
     if method.check_stored is not None and stage.labels is not None:
-        method.check_stored(options, at)
+        method.check_stored(options, stage.labels, at)
     if sampler is None or not hasattr(options, VIEWS):
         return options
     if VIEWS in stage.options:

@@ -102,3 +102,16 @@ def require_views(stage: "StageSpec", views: int, held: int) -> None:
             f"{at}.batch_size: {stage.batch_size} is no multiple of crops_per_image {views}; "
             f"set it to {' or '.join(str(size) for size in (below, below + views) if size)}"
         )
+
+
+def require_finite(divergence: str, labels: "LabelsSpec", at: str) -> None:
+    """Check that a divergence is finite on labels as they are kept.
+
+    Raises:
+        UsageError: KL(p || q) of labels q that are 0 for all classes but a few.
+    """
+    if divergence == "sym_kl" and labels.quantization in ("hard", "marginal-renorm"):
+        raise UsageError(
+            f"{at}.labels.quantization: {labels.quantization} found, which gives most classes a probability of "
+            "0, and sym_kl is infinite there; use marginal-smoothing or full, or another divergence"
+        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from compactor.methods import Method
+from compactor.methods.from_store import require_finite
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
 from compactor_runtimes.errors import UsageError
@@ -15,6 +16,7 @@ from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
+    from compactor.recipe.spec import LabelsSpec
     from compactor.trainer.contracts import TargetPolicy
 
 
@@ -48,17 +50,18 @@ def build(options: Options) -> Preset:
     return _preset(options, lookup(TARGETS, "live", "target")(options.average))
 
 
-def check_stored(options: Options, at: str) -> None:
+def check_stored(options: Options, labels: "LabelsSpec", at: str) -> None:
     """Refuse what a label store does not hold.
 
     Raises:
-        UsageError: the mean of logits was asked for.
+        UsageError: the mean of logits was asked for, or the loss of such labels is infinite.
     """
     if options.average == "logits":
         raise UsageError(
             f"{at}.options.average: logits found, but a label store holds mean probabilities; remove the "
             "option, or remove labels to learn from live teachers"
         )
+    require_finite(options.divergence, labels, at)
 
 
 def build_stored(options: Options, stored: "Stored") -> Preset:

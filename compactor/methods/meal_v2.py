@@ -18,6 +18,7 @@ from compactor_runtimes.tables import lookup
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
     from compactor.objectives.discriminator import Adversary
+    from compactor.recipe.spec import LabelsSpec
 
 Weight = Annotated[float, Meta(ge=0)]
 Above0 = Annotated[float, Meta(gt=0)]
@@ -76,7 +77,7 @@ def build(options: Options) -> Preset:
     return Preset(_objectives(options, published="logits"), target, Shuffle())
 
 
-def check_stored(options: Options, at: str) -> None:
+def check_stored(options: Options, labels: "LabelsSpec", at: str) -> None:
     """Refuse what a label store does not hold.
 
     Raises:

@@ -13,7 +13,7 @@ from compactor.cache.code import code_digest
 from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.label_store.header import read_header
-from compactor.methods import METHODS, method_named
+from compactor.methods import METHODS, method_named, stage_options
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.problem_types import require_classifiers
@@ -161,6 +161,7 @@ class _Planner:
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
         learners = [(student, True)] if spec.init is None else []
+        self.notes += _method_told(spec)
         self.notes += self._told(data, [*learners, *((one, False) for one in teachers)])
         return PlannedStage(
             spec, task, student, teachers, data, labels, computes, digest, folder, action, why
@@ -214,6 +215,14 @@ class _Planner:
                 "source": code_digest(computes, alone=[TRAINS]),
             }
         )
+
+
+def _method_told(spec: StageSpec) -> list[str]:
+    """What a stage's method has to say of its options."""
+    at = f"stage {spec.id}"
+    method = method_named(spec.method, at)
+    said = method.told(stage_options(method, spec, at), spec) if method.told else []
+    return [f"{at}: {note}" for note in said]
 
 
 def _require_usable(job: LabelJob) -> None:

@@ -15,6 +15,7 @@ from compactor.label_store.store import LabelStore, open_store
 from compactor.locate import locate
 from compactor.methods import method_named, stage_options
 from compactor.methods.from_store import Stored
+from compactor.models.batch_norm import batch_norms
 from compactor.models.build import build_model, load_encoder, load_weights, save_model
 from compactor.models.student import Student
 from compactor.progress import Reporter
@@ -194,9 +195,10 @@ def train_stage(
         if teachers is not None:
             asking = _asking(loaded, stage, reporter)
             notes += asking.teachers(stage.teachers, teachers.models, recipe)
+        preset = _preset(spec, data.train, seed, store)
+        notes += _batch_norm_notes(preset, stage, teachers)
         for note in notes:
             (say or reporter.note)(note)
-        preset = _preset(spec, data.train, seed, store)
         _check_heads(preset, data.info, spec)
         if parts := data.train.parts:
             preset = replace(preset, sampler=Mixed(parts))
@@ -242,6 +244,18 @@ def _class_notes(stage: PlannedStage, student: Student, teachers: Teachers | Non
         for note in (model.size_note, model.class_note if kept or model is not student else "")
     ]
     return [f"model {name}: {note}" for name, note in notes if note]
+
+
+def _batch_norm_notes(preset: Preset, stage: PlannedStage, teachers: Teachers | None) -> list[str]:
+    """Say where teachers have no BatchNorm that could normalise by the batch."""
+    if teachers is None or preset.teacher_bn == "eval":
+        return []
+    named = zip(map(describe_teacher, stage.teachers), teachers.models, strict=True)
+    return [
+        f"teacher {name}: has no BatchNorm, so teacher_bn: batch has no effect on it"
+        for name, model in named
+        if not batch_norms(model)
+    ]
 
 
 def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: Journal) -> None:

@@ -5,7 +5,7 @@ Those who implement these contracts stand above the trainer, one file each, foun
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compactor.records import Batch, Crops, Needs, Outputs, Step, Target, Term
 
@@ -115,10 +115,13 @@ Weighted = tuple[Objective, float | Callable[[Step], float]]
 class Preset:
     """What the trainer runs: weighted objectives, the source of targets, which samples an epoch visits.
 
-    `head_weights` multiply the terms of single heads, where there are several (absent: 1).
+    `head_weights` multiply the terms of single heads, where there are several (absent: 1). `teacher_bn` says
+    whether the teachers' BatchNorm layers normalise by the batch while they teach (SSLD), or by their running
+    statistics, as in all else.
     """
 
     objectives: list[Weighted]
     target: TargetPolicy
     sampler: Sampler
     head_weights: Mapping[str, float] = field(default_factory=dict)
+    teacher_bn: Literal["batch", "eval"] = "eval"

@@ -108,7 +108,8 @@ def fit(
         preset.sampler.fit(split, stepper.teachers)
     reporter = reporter or SilentReporter()
     asked_s = 0.0
-    if ask_once and stepper.teachers is not None and not stepper.needs_teacher:
+    by_running = preset.teacher_bn == "eval"  # what a teacher says by the batch is another thing in each
+    if ask_once and by_running and stepper.teachers is not None and not stepper.needs_teacher:
         assert each_once is not None
         with reporter.bar(f"teachers of {name}", len(loader)) as bar:
             started_s = time.perf_counter()

@@ -6,6 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from compactor.models.batch_norm import on_batch_statistics
 from compactor.models.features import Feature, capture
 from compactor.models.student import features_named
 from compactor.records import Batch, Outputs, Step, Target, Training
@@ -75,7 +76,7 @@ class Stepper:
             group["lr"] = group["base_lr"] * (factor if group["scheduled"] else 1.0)
         batch = self.preset.target.transform(batch.to(self.accelerator.device))
         with self.accelerator.autocast():
-            taught = self.teachers(batch, self.needs_teacher) if self.teachers else None
+            taught = self.teach(batch)
             with capture(self.student, self.needs_student) as seen:
                 output = Outputs(logits=self.model(**batch.x), features=seen)
             target = self.preset.target.make(batch, taught, at)
@@ -89,6 +90,14 @@ class Stepper:
         with torch.no_grad():
             self.preset.target.observe(batch, output)
         return total.detach()
+
+    def teach(self, batch: Batch) -> Outputs | None:
+        """What the teachers say of a batch, their BatchNorm as the preset asks for; None without any."""
+        if self.teachers is None:
+            return None
+        by_batch = self.preset.teacher_bn == "batch"
+        with on_batch_statistics(self.teachers.models if by_batch else []):
+            return self.teachers(batch, self.needs_teacher)
 
     def reduce(
         self, output: Outputs, taught: Outputs | None, target: Target, batch: Batch, at: Step

@@ -26,6 +26,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fkd": {"mixing": "batch"},
     "ferkd": {},
     "meal_v2": {"hard_weight": 1.0, "discriminator": {"reduction": 2}},
+    "ssld": {"hard_weight": 1.0},
     "encoder": {"hidden_weight": 1.0},
     "embedding": {"similarity_weight": 1.0},
 }
