@@ -49,19 +49,26 @@ class Trained:
     sentinel: Sentinel | None
 
 
-def train(loaded: "LoadedRecipe", name: str, *, shared: str | tuple[str, ...] = "teacher") -> Trained:
+def train(
+    loaded: "LoadedRecipe",
+    name: str,
+    *,
+    shared: str | tuple[str, ...] = "teacher",
+    watched: str | None = None,
+) -> Trained:
     """Train a recipe's stages; those whose id starts with `shared` are kept for the suite's other runs.
 
-    So are label stores, which lie in the suite's cache under a key of their own contents.
+    So are label stores, which lie in the suite's cache under a key of their own contents. The first steps of
+    stage `watched` are looked at; absent = the last one.
     """
     from compactor.cache.folder import DONE
     from compactor.models.build import load_model_folder
     from compactor.run.stages import TARGETS
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder, plan = _run_stages(loaded, name, shared, Path(scratch))
+        folder, seen, plan = _run_stages(loaded, name, shared, Path(scratch), watched)
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
-        targets, seen = folder / TARGETS, folder / SENTINEL
+        targets = folder / TARGETS
         return Trained(
             load_model_folder(folder / "student"),
             plan.stages[-1].data,
@@ -73,11 +80,17 @@ def train(loaded: "LoadedRecipe", name: str, *, shared: str | tuple[str, ...] = 
         )
 
 
-def first_steps(loaded: "LoadedRecipe", name: str, *, shared: str | tuple[str, ...] = "teacher") -> Sentinel:
-    """Train the last stage's first steps anew and stop there; earlier stages come from the suite's cache."""
+def first_steps(
+    loaded: "LoadedRecipe",
+    name: str,
+    *,
+    shared: str | tuple[str, ...] = "teacher",
+    watched: str | None = None,
+) -> Sentinel:
+    """Train the watched stage's first steps anew and stop there; those before come from the suite's cache."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            _run_stages(loaded, name, shared, Path(scratch), stop=True)
+            _run_stages(loaded, name, shared, Path(scratch), watched, stop=True)
         except _SeenEnough as seen:
             return seen.sentinel
     raise RuntimeError(f"{name}: the training ended before its first steps were seen")
@@ -178,8 +191,15 @@ def _digest(student: "nn.Module") -> str:
 
 
 def _run_stages(
-    loaded: "LoadedRecipe", name: str, shared: str | tuple[str, ...], scratch: Path, *, stop: bool = False
-) -> "tuple[Path, Plan]":
+    loaded: "LoadedRecipe",
+    name: str,
+    shared: str | tuple[str, ...],
+    scratch: Path,
+    watched: str | None,
+    *,
+    stop: bool = False,
+) -> "tuple[Path, Path, Plan]":
+    """Returns the last stage's folder, where the sentinel of the watched one is, and the plan."""
     from compactor.cache.journal import Journal
     from compactor.progress import SilentReporter
     from compactor.run.plan import make_plan
@@ -188,12 +208,13 @@ def _run_stages(
 
     cache = CACHE / name
     plan = make_plan(loaded, cache)
-    runner, last = StageRunner(plan, SilentReporter(), Journal(None)), plan.stages[-1]
+    runner, looked_at = StageRunner(plan, SilentReporter(), Journal(None)), watched or plan.stages[-1].id
+    seen = scratch / SENTINEL
     for stage in plan.stages:
-        keep = stage.id.startswith(shared) and not (stop and stage is last)
+        is_watched = stage.id == looked_at
+        keep = stage.id.startswith(shared) and not (stop and is_watched)
         folder = (cache if keep else scratch) / f"{stage.id}-{stage.digest[:12]}"
-        runner.watch = (
-            _Watcher(stage.data, task_named(stage.task), folder, stop=stop) if stage is last else None
-        )
+        seen = folder / SENTINEL if is_watched else seen
+        runner.watch = _Watcher(stage.data, task_named(stage.task), folder, stop=stop) if is_watched else None
         runner.run(replace(stage, folder=folder))
-    return folder, plan
+    return folder, seen, plan

@@ -67,3 +67,47 @@ def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: st
         figure.savefig(path, dpi=150, metadata={"Software": None})
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
         pyplot.close(figure)
+
+
+@dataclass(frozen=True)
+class Level:
+    """An arm's accuracy with its range, at a size of the pool where it has one."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    size: int | None = None
+
+
+def accuracy_over_pool(
+    pooled: list[Level], others: list[Level], path: Path, *, title: str, about: str
+) -> None:
+    """Draw accuracy against unlabelled images, and levels of arms without any as lines; with a .svg sibling.
+
+    Two levels of one size are drawn beside each other; the line goes through the first of each size.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with pyplot.rc_context({"svg.hashsalt": path.stem, "font.size": 10}):
+        figure, axes = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
+        first = list({one.size: one for one in reversed(pooled)}.values())[::-1]
+        axes.plot([one.size for one in first], [one.value for one in first], color="C0", linewidth=1)
+        for number, one in enumerate(pooled):
+            error = [[one.value - one.low], [one.high - one.value]]
+            axes.errorbar(
+                one.size, one.value, yerr=error, fmt="o", capsize=4, label=one.label, color=f"C{number}"
+            )
+        for number, one in enumerate(others):
+            color = f"C{len(pooled) + number}"
+            axes.axhline(one.value, linestyle="--", color=color, label=one.label)
+            axes.axhspan(one.low, one.high, color=color, alpha=0.15, linewidth=0)
+        axes.set(xlabel="unlabelled images in the pool", ylabel="accuracy", title=title)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="best", frameon=False, title=about, title_fontsize="small", fontsize="small")
+        figure.savefig(path, dpi=150, metadata={"Software": None})
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        pyplot.close(figure)

@@ -13,7 +13,7 @@ Settings = dict[str, Any]
 
 SUITES = {
     "bench": ("foundation", "label_store", "export", "encoder_memory"),
-    "acceptance": ("cifar10_kd", "text", "digits_kd", "ferkd", "meal_v2", "encoder"),
+    "acceptance": ("cifar10_kd", "text", "digits_kd", "ferkd", "meal_v2", "encoder", "ssld"),
     "house": ("house",),
     "home": ("home",),
     "inputs": ("inputs",),
@@ -42,6 +42,7 @@ class Suite:
                               (optional: all runs are one arm)
     recipe(settings)          the recipe that a run trains, or None (optional)
     SHARED                    how ids of stages begin that runs share (optional)
+    WATCHED                   id of the stage whose first steps are kept and repeated (optional: the last one)
     inputs(settings)          digests of what else decides a run, found in seconds (optional)
     COMPUTES                  arm -> modules that decide its runs, "" for all arms; where a recipe is
                               trained, those that come to the recipe's own (optional there)
@@ -71,6 +72,11 @@ class Suite:
     def shared(self) -> tuple[str, ...]:
         """How ids of stages begin that runs share."""
         return tuple(getattr(self.module, "SHARED", ("teacher",)))
+
+    @property
+    def watched(self) -> str | None:
+        """The stage whose first steps are looked at; None = the last one."""
+        return getattr(self.module, "WATCHED", None)
 
     def plan(self, runs: list[Run]) -> list[Settings]:
         """Settings of every run that the runs so far call for."""

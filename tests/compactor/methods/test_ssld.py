@@ -1,4 +1,4 @@
-"""SSLD: no label enters, the teacher's BatchNorm sees the batch and keeps its statistics, stores and resume."""
+"""SSLD: no label enters, the teacher's BatchNorm goes by the batch, what a store lacks is refused."""
 
 import copy
 from pathlib import Path
