@@ -228,6 +228,12 @@ def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspe
             f"{at}.labels: method {stage.method!r} cannot learn from a label store; remove labels, or use "
             f"one of {', '.join(able)}"
         )
+    if not stage.augment.is_recorded_by_box:
+        raise UsageError(
+            f"{at}.augment: policy {stage.augment.policy} and erase {stage.augment.erase:g} found, but a label "
+            "store replays recorded crops, whose labels would be of other views; remove them, or remove labels "
+            "to learn from live teachers"
+        )
     require_views(stage, views, views if labels.store else labels.crops)
     default = LabelsSpec()
     idle = ("crops", "probabilities", "boxes", "evaluation", "seed") if labels.store else ()
