@@ -1,4 +1,4 @@
-"""Change the pixels of drawn views by torchvision's policies; what is drawn for a view depends on its seed alone.
+"""Change the pixels of views by torchvision's policies; what is drawn for a view depends on its seed alone.
 
 Where views are cut is the matter of `augment.py`: a box can be recorded and replayed, a policy cannot.
 """

@@ -49,6 +49,7 @@ def check_references(recipe: Recipe) -> None:
             raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
         _check_student(stage.student, f"{at}.student")
         _check_schedule(stage, at)
+        _check_augment(recipe, stage, at)
         _check_task(recipe, stage, at, tasks)
         _check_method(recipe, stage, at, seen)
         seen.append(stage.id)
@@ -68,6 +69,20 @@ def _check_schedule(stage: StageSpec, at: str) -> None:
     elif stage.epochs is not None and found[-1] >= stage.epochs:
         raise UsageError(
             f"{at}.milestones: {found[-1]} found, but the stage ends after {stage.epochs} epochs; lower it"
+        )
+
+
+def _check_augment(recipe: Recipe, stage: StageSpec, at: str) -> None:
+    """Check that a policy has images to change, and that no stored label is of the view before it."""
+    if stage.augment.is_recorded_by_box:
+        return
+    found = f"policy {stage.augment.policy} and erase {stage.augment.erase:g} found"
+    if not reads_images(recipe.stage_task(stage)):
+        raise UsageError(f"{at}.augment: {found}, but the task has no images; remove them")
+    if stage.labels is not None:
+        raise UsageError(
+            f"{at}.augment: {found}, but a label store replays recorded crops, and its labels would be of "
+            "other views; remove them, or remove labels to learn from live teachers"
         )
 
 
@@ -227,12 +242,6 @@ def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspe
         raise UsageError(
             f"{at}.labels: method {stage.method!r} cannot learn from a label store; remove labels, or use "
             f"one of {', '.join(able)}"
-        )
-    if not stage.augment.is_recorded_by_box:
-        raise UsageError(
-            f"{at}.augment: policy {stage.augment.policy} and erase {stage.augment.erase:g} found, but a label "
-            "store replays recorded crops, whose labels would be of other views; remove them, or remove labels "
-            "to learn from live teachers"
         )
     require_views(stage, views, views if labels.store else labels.crops)
     default = LabelsSpec()
