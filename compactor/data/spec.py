@@ -159,9 +159,7 @@ class AugmentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if self.aspect != "log-uniform" and self.crop != "random-resized":
             raise ValueError(f"aspect: has no effect with crop {self.crop}; remove it, or cut random-resized")
         if self.policy == "none" and self.policy_probability != 1:
-            raise ValueError(
-                "policy_probability: has no effect with policy none; remove it, or name a policy"
-            )
+            raise ValueError("policy_probability: has no effect without a policy; remove it, or name one")
         if self.policy != "randaugment" and (self.magnitude, self.num_ops) != (9, 2):
             raise ValueError(
                 f"magnitude and num_ops: have no effect with policy {self.policy}; remove them, or set "

@@ -45,6 +45,8 @@ def check_references(recipe: Recipe) -> None:
             raise UsageError(
                 f"{at}.student: there is none; name one for the stage or at the top of the recipe"
             )
+        if stage.undecayed is not msgspec.UNSET and not stage.weight_decay:
+            warnings.warn(f"{at}.undecayed has no effect where weight_decay is 0; remove it", stacklevel=2)
         if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
             raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
         _check_student(stage.student, f"{at}.student")
@@ -191,6 +193,7 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
         )
     if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
+    _check_peer(recipe, stage, options, at)
     _check_labels(stage, task, method, options, at)
     if recipe.stage_data(stage).also:
         require_mixable(stage, options, at)
@@ -212,6 +215,16 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             "safetensors file or stage:ID, or name it under teachers"
         )
     _check_stage_exists(stage.init, at, earlier)
+
+
+def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: str) -> None:
+    """Check that the network that learns beside a student of trained weights does not start from noise."""
+    is_trained = stage.init is not None or recipe.stage_student(stage).weights is not None
+    if is_trained and getattr(options, "peer", None) == "drawn":
+        raise UsageError(
+            f"{at}.options.peer: drawn found, but the student starts from trained weights; set peer: copied, "
+            "so that both networks do, or train both from a random start"
+        )
 
 
 def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspec.Struct, at: str) -> None:

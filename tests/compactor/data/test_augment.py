@@ -139,7 +139,7 @@ def test_paddles_parts_have_a_uniform_ratio_and_a_uniform_area_below_what_fits()
     ratio = width / height
     # share of ratios below 1: uniform (1 - .5) / 1.5 = 1/3, log-uniform would be 1/2; 4 standard deviations
     assert abs((ratio < 1).mean() - 1 / 3) < 0.0135
-    # in a square a part of ratio r can have min(1 / r, r) of the area; what it has lies uniformly from .2 to it
+    # in a square a part of ratio r can have min(1 / r, r) of the area; its share is uniform from .2 to that
     bound = np.minimum(1 / ratio, ratio)
     place = (height * width / side**2 - 0.2) / (bound - 0.2)
     assert place.min() > -0.005

@@ -138,9 +138,14 @@ def test_the_global_generator_goes_on_as_if_nothing_had_been_drawn(split, spec):
 
 def test_the_generator_is_put_back_after_an_error_too():
     before = torch.get_rng_state()
-    with pytest.raises(ZeroDivisionError), seedable() as seed:
-        seed(1)
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with seedable() as seed:
+            seed(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -147,14 +147,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int,
     assert result.history == reference.history
 
 
-def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
+    """With running statistics, the family's own dropout, and norms that do not decay."""
     from compactor.models.build import build_model
     from compactor.recipe.spec import ModelSpec
 
     def make() -> nn.Module:
-        return build_model(ModelSpec(model="cifar:resnet8", options={"width": 4}), toys.info(), base=tmp_path)
+        options = {"width": 4, "dropout": 0.3}
+        return build_model(ModelSpec(model="cifar:resnet8", options=options), toys.info(), base=tmp_path)
 
-    stage = toys.stage(epochs=2)
+    stage = toys.stage(epochs=2, optimizer=optimizer, undecayed="norms")
     whole, resumed = make(), make()
     train(tmp_path / "whole", student=whole, stage=stage)
     with pytest.raises(InterruptedRun):
@@ -164,6 +167,7 @@ def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
             stage=stage,
             preset=Preset([(HardCrossEntropy(), 1.0)], StopAt(2), Shuffle()),
         )
+    torch.manual_seed(999)
     train(tmp_path / "parts", student=resumed, stage=stage)
     assert same(weights(whole), weights(resumed))
 
