@@ -28,6 +28,7 @@ METHODS = {
     "meal_v2": "compactor.methods.meal_v2:METHOD",
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
+    "dml": "compactor.methods.dml:METHOD",
 }
 
 VIEWS = "crops_per_image"  # the option of methods that take several recorded views of a sample in a step
@@ -42,7 +43,7 @@ class Method:
     alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
     options that only live teachers can serve; it is given them and where they were found, before anything is
     labelled or trained. `activation` is that of the heads whose outputs its objectives compare: it fits the
-    tasks that have these.
+    tasks that have these. `networks` of the student's architecture are trained in a step, itself included.
     """
 
     options: type[msgspec.Struct]
@@ -52,6 +53,7 @@ class Method:
     check_stored: Callable[[Any, str], None] | None = None
     targets: tuple[str, ...] = ()
     activation: Activation = "softmax"
+    networks: int = 1
 
 
 def method_named(name: str, at: str) -> Method:

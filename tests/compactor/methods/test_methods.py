@@ -28,6 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "meal_v2": {"hard_weight": 1.0, "discriminator": {"reduction": 2}},
     "encoder": {"hidden_weight": 1.0},
     "embedding": {"similarity_weight": 1.0},
+    "dml": {"feature": {"name": "penultimate"}},
 }
 
 
