@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -318,6 +318,8 @@ class Training(Struct, frozen=True, kw_only=True):
     """How a student learns: for how long, with which optimiser, rate and schedule; a stage has it flat.
 
     `schedule: step` multiplies the learning rate by `gamma` at each epoch of `milestones` (counted from 0).
+    `undecayed` are the weights that `weight_decay` leaves alone: `none`, those of normalisation layers
+    (`norms`), or all vectors, which are norms and biases; absent = none with sgd, vectors with adamw.
     """
 
     epochs: Count | None = None
@@ -328,6 +330,7 @@ class Training(Struct, frozen=True, kw_only=True):
     momentum: NonNegative = 0.9
     nesterov: bool = False
     weight_decay: NonNegative = 5e-4
+    undecayed: Literal["none", "norms", "vectors"] | UnsetType = UNSET  # as `StageSpec.sampler`
     schedule: Schedule = "cosine"
     milestones: list[Count] = []
     gamma: Positive = GAMMA

@@ -21,7 +21,17 @@ SUITES = {
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes
-LATER: dict[str, Any] = {"reject": None, "image_column": None, "limit": None}
+LATER: dict[str, Any] = {
+    "reject": None,
+    "image_column": None,
+    "limit": None,
+    "aspect": "log-uniform",
+    "policy": "none",
+    "policy_probability": 1.0,
+    "magnitude": 9,
+    "num_ops": 2,
+    "erase": 0.0,
+}
 LATER_OF_MODELS: dict[str, Any] = {
     "aliases": {},
     "classes": None,

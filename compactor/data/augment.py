@@ -14,6 +14,7 @@ from compactor.records import Crops
 TRIES = 10
 # float32 fractions of sides up to 4,096 pixels come back within 3e-4 pixels, so what is this close is whole.
 SNAP_PIXELS = 1e-3
+ROUNDING = 1e-9  # pixels that float64 may lose of a side
 
 
 def sample_crops(spec: AugmentSpec, n: int, height: int, width: int, rng: np.random.Generator) -> Crops:
@@ -21,7 +22,8 @@ def sample_crops(spec: AugmentSpec, n: int, height: int, width: int, rng: np.ran
 
     Args:
         spec: What to draw. `random-resized` follows torchvision's rule: up to 10 tries for an area and a
-            log-uniform ratio that fit, then the largest central part whose ratio is in range.
+            log-uniform ratio that fit, then the largest central part whose ratio is in range; or, with
+            `aspect: uniform`, Paddle's (`_fitting_parts`).
         n: Number of images.
         height: Stored height in pixels.
         width: Stored width in pixels.
@@ -35,7 +37,8 @@ def sample_crops(spec: AugmentSpec, n: int, height: int, width: int, rng: np.ran
     if spec.crop == "pad":
         pixels[:, :2] = rng.integers(-spec.padding, spec.padding + 1, size=(n, 2))
     elif spec.crop == "random-resized":
-        pixels = _random_parts(spec, n, height, width, rng)
+        draw = _fitting_parts if spec.aspect == "uniform" else _random_parts
+        pixels = draw(spec, n, height, width, rng)
     flip = rng.random(n) < 0.5 if spec.flip else np.zeros(n, dtype=bool)
     return Crops(boxes_from_pixels(pixels, height, width), torch.from_numpy(flip))
 
@@ -104,6 +107,31 @@ def _random_parts(
     place = rng.random((n, 2))
     top = np.where(fits_any, np.floor(place[:, 0] * (height - cut_height + 1)), (height - cut_height) // 2)
     left = np.where(fits_any, np.floor(place[:, 1] * (width - cut_width + 1)), (width - cut_width) // 2)
+    return np.stack([top, left, cut_height, cut_width], axis=1).astype(np.int64)
+
+
+def _fitting_parts(
+    spec: AugmentSpec, n: int, height: int, width: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw parts as PaddleClas' RandCropImage does: whatever is drawn fits, so that nothing is tried twice.
+
+    1. The ratio r = width / height of the part is uniform on `spec.ratio`.
+    2. The largest share of the image's area that a part of ratio r can have is b = min(W / (H r), H r / W).
+    3. The share a is uniform on [min(low, b), min(high, b)], with `spec.scale` = (low, high).
+    4. The part has floor(sqrt(a H W r)) columns and floor(sqrt(a H W / r)) rows, at least one of each.
+    5. Its left and top edges are uniform among the whole pixels at which it lies within the image.
+    """
+    drawn = rng.random((n, 4))
+    (low, high), (narrow, wide) = spec.scale, spec.ratio
+    ratio = narrow + drawn[:, 0] * (wide - narrow)  # rule 1
+    bound = np.minimum(width / (height * ratio), height * ratio / width)  # rule 2
+    least = np.minimum(low, bound)
+    area = height * width * (least + drawn[:, 1] * (np.minimum(high, bound) - least))  # rule 3
+    # Sides that are whole but for rounding stay whole: a part of all columns has all columns.
+    cut_width = np.clip(np.floor(np.sqrt(area * ratio) + ROUNDING), 1, width)  # rule 4
+    cut_height = np.clip(np.floor(np.sqrt(area / ratio) + ROUNDING), 1, height)
+    left = np.floor(drawn[:, 2] * (width - cut_width + 1))  # rule 5
+    top = np.floor(drawn[:, 3] * (height - cut_height + 1))
     return np.stack([top, left, cut_height, cut_width], axis=1).astype(np.int64)
 
 

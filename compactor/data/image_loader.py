@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from compactor.data.augment import apply_crops, sample_crops
+from compactor.data.augment_policy import policy_of, view_seeds
 from compactor.data.global_batches import GlobalBatches
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
@@ -39,7 +40,7 @@ class ImageLoader:
         Args:
             split: Where images and labels come from.
             batch_size: Samples of a global batch, over all processes.
-            augment: How views are cut.
+            augment: How views are cut, and what is done to them afterwards.
             seed: Seed of the views, >= 0.
             rank: Number of this process, 0..world-1.
             world: Number of processes.
@@ -47,8 +48,10 @@ class ImageLoader:
 
         Raises:
             ValueError: batch_size below 1, or a rank outside 0..world-1.
+            MissingDependency: a policy needs torchvision, which is not installed.
         """
         self.split, self.augment, self.seed = split, augment, seed
+        self.policy = policy_of(augment)
         self.batches = GlobalBatches(batch_size, rank, world)
         height, width = split.inputs.shape[1:3]
         self.size = size or (height, width)
@@ -81,7 +84,10 @@ class ImageLoader:
             else:
                 rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, step])))
                 views = sample_crops(self.augment, len(ids), height, width, rng)
-            yield make_batch(self.split, ids[part], views.part(part), self.size)
+            batch = make_batch(self.split, ids[part], views.part(part), self.size)
+            if self.policy is not None:
+                batch = self.policy(batch, view_seeds(self.seed, epoch, step, len(ids))[part])
+            yield batch
 
 
 def eval_batches(split: Split, batch_size: int, size: tuple[int, int] | None = None) -> Iterator[Batch]:

@@ -123,7 +123,7 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class AugmentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How training views are cut from the stored images.
+    """How training views are cut from the stored images, and what is done to their pixels afterwards.
 
     Attributes:
         crop: `pad` shifts the whole image by up to `padding` pixels over a zero border; `random-resized` cuts
@@ -131,25 +131,53 @@ class AugmentSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         padding: Largest shift of `pad`, in pixels.
         scale: Range of the part's area as a share of the image's (`random-resized`).
         ratio: Range of the part's width over height (`random-resized`).
+        aspect: How `random-resized` draws within `ratio`: `log-uniform` is torchvision's rule, `uniform`
+            Paddle's, whose parts always fit.
         flip: Mirror every second view, at random.
+        policy: Change the pixels of a view after the cut: torchvision's `randaugment`, or `autoaugment` with
+            the policy found on ImageNet. Teachers see the same view.
+        policy_probability: Share of the views that the policy is applied to.
+        magnitude: Strength of `randaugment`; at 30 its operations are strongest.
+        num_ops: Operations of `randaugment`, one after the other.
+        erase: Share of the views of which a random rectangle is made black, after the policy.
     """
 
     crop: Literal["none", "pad", "random-resized"] = "none"
     padding: Annotated[int, Meta(ge=0, le=4096)] = 4
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    aspect: Literal["log-uniform", "uniform"] = "log-uniform"
     flip: bool = False
+    policy: Literal["none", "randaugment", "autoaugment"] = "none"
+    policy_probability: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    magnitude: Annotated[int, Meta(ge=0, le=30)] = 9
+    num_ops: Annotated[int, Meta(ge=1)] = 2
+    erase: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
+        """Check the ranges, and that every option of a policy has an effect.
 
         Raises:
-            ValueError: a range is empty or leaves its bounds.
+            ValueError: a range is empty or leaves its bounds, or an option belongs to another choice.
         """
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
             raise ValueError(f"scale: got {list(self.scale)}, expected 0 < low <= high <= 1")
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio: got {list(self.ratio)}, expected 0 < low <= high")
+        if self.aspect != "log-uniform" and self.crop != "random-resized":
+            raise ValueError(f"aspect: has no effect with crop {self.crop}; remove it, or cut random-resized")
+        if self.policy == "none" and self.policy_probability != 1:
+            raise ValueError("policy_probability: has no effect without a policy; remove it, or name one")
+        if self.policy != "randaugment" and (self.magnitude, self.num_ops) != (9, 2):
+            raise ValueError(
+                f"magnitude and num_ops: have no effect with policy {self.policy}; remove them, or set "
+                "policy randaugment"
+            )
+
+    @property
+    def is_recorded_by_box(self) -> bool:
+        """Whether a view's box and flip say all of it, so that a label store can replay it."""
+        return self.policy == "none" and self.erase == 0
 
 
 class MaskingSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -91,7 +91,7 @@ def _transform(header: Header) -> str:
         low, high = augment.scale
         drawn = (
             f"random-resized crops (scale {low:g} to {high:g}, ratio {augment.ratio[0]:.3g} to "
-            f"{augment.ratio[1]:.3g})"
+            f"{augment.ratio[1]:.3g}{', uniform' if augment.aspect == 'uniform' else ''})"
         )
     flips = ", half of them mirrored" if augment is not None and augment.flip else ""
     boxes = {"pixels": "int16 pixels", "relative": "float32 fractions", "none": "none"}[header.boxes]

@@ -29,6 +29,7 @@ METHODS = {
     "ssld": "compactor.methods.ssld:METHOD",
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
+    "dml": "compactor.methods.dml:METHOD",
 }
 
 VIEWS = "crops_per_image"  # the option of methods that take several recorded views of a sample in a step
@@ -44,6 +45,7 @@ class Method:
     options that only live teachers can serve; it is given them, the stage's labels and where they were found,
     before anything is labelled or trained. `told` says what a plan should tell of options and stage.
     `activation` is that of the heads whose outputs its objectives compare: it fits the tasks that have these.
+    `networks` of the student's architecture are trained in a step, itself included.
     """
 
     options: type[msgspec.Struct]
@@ -54,6 +56,7 @@ class Method:
     told: "Callable[[Any, StageSpec], list[str]] | None" = None
     targets: tuple[str, ...] = ()
     activation: Activation = "softmax"
+    networks: int = 1
 
 
 def method_named(name: str, at: str) -> Method:

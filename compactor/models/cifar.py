@@ -41,11 +41,18 @@ class BasicBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """Three groups of n blocks (width, 2 width, 4 width channels), average pooling, one linear layer."""
+    """Three groups of n blocks (width, 2 width, 4 width channels), average pooling, one linear layer.
 
-    def __init__(self, blocks: int, num_classes: int, channels: int, width: int) -> None:
+    In training a share `dropout` of what goes into the linear layer is set to 0, and the rest is divided by
+    1 - dropout, so that nothing is left to do in evaluation.
+    """
+
+    def __init__(
+        self, blocks: int, num_classes: int, channels: int, width: int, *, dropout: float = 0.0
+    ) -> None:
         """Build 6 * blocks + 2 layers."""
         super().__init__()
+        self.dropout = dropout
         self.conv1 = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.layer1 = self._group(width, width, blocks, 1)
@@ -65,12 +72,17 @@ class CifarResNet(nn.Module):
         """Map normalised pixels [B, C, H, W] to logits [B, num_classes]."""
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))
-        pooled: Tensor = self.linear(out.mean((2, 3)))
-        return pooled
+        pooled = out.mean((2, 3))
+        if self.dropout and self.training:
+            pooled = F.dropout(pooled, self.dropout)
+        logits: Tensor = self.linear(pooled)
+        return logits
 
 
 def build(name: str, info: DataInfo, options: dict[str, object], pretrained: bool, base: Path) -> Backbone:
     """Build `cifar:resnetD`, D = 6n + 2; option `width` (default 16) scales all channels.
+
+    Option `dropout` (default 0) is a probability, before the linear layer.
 
     Raises:
         UsageError: another name, an unknown option, or weights that this family does not have.
@@ -82,12 +94,18 @@ def build(name: str, info: DataInfo, options: dict[str, object], pretrained: boo
         raise UsageError(
             f"model cifar:{name}: expected resnetD with D = 6n + 2, such as resnet8, resnet20 or resnet56"
         )
-    width = options.get("width", 16)
-    if set(options) - {"width"} or not isinstance(width, int) or width < 1:
+    width, dropout = options.get("width", 16), options.get("dropout", 0.0)
+    if (
+        set(options) - {"width", "dropout"}
+        or not (isinstance(width, int) and width >= 1)
+        or not (isinstance(dropout, int | float) and 0 <= dropout < 1)
+    ):
         raise UsageError(
-            f"model cifar:{name}: options {options} found, expected at most {{width: a whole number >= 1}}"
+            f"model cifar:{name}: options {options} found, expected at most {{width: a whole number >= 1, "
+            "dropout: a probability below 1}"
         )
     if pretrained:
         raise UsageError(f"model cifar:{name}: has no weights of its own; give weights: FILE.safetensors")
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if info.channels == 3 else ([0.5], [0.5])
-    return Backbone(CifarResNet((depth - 2) // 6, info.num_classes(), info.channels, width), mean, std)
+    classes, blocks = info.num_classes(), (depth - 2) // 6
+    return Backbone(CifarResNet(blocks, classes, info.channels, width, dropout=float(dropout)), mean, std)

@@ -21,6 +21,7 @@ class LogitObjective:
 
     needs = Needs()
     lr: float | None = None
+    as_student = False
 
     def setup(self, student: nn.Module, teachers: list[nn.Module]) -> nn.Module | None:
         """Make nothing."""

@@ -23,6 +23,7 @@ class HiddenMatch:
 
     needs = Needs(student=frozenset({STATES}), teacher=frozenset({STATES}), option="options.hidden_weight")
     lr: float | None = None
+    as_student = False
 
     def __init__(self, distance: Literal["mse", "cosine"] = "mse") -> None:
         """Choose the distance."""

@@ -45,10 +45,13 @@ def check_references(recipe: Recipe) -> None:
             raise UsageError(
                 f"{at}.student: there is none; name one for the stage or at the top of the recipe"
             )
+        if stage.undecayed is not msgspec.UNSET and not stage.weight_decay:
+            warnings.warn(f"{at}.undecayed has no effect where weight_decay is 0; remove it", stacklevel=2)
         if stage.nesterov and (stage.optimizer != "sgd" or stage.momentum == 0):
             raise UsageError(f"{at}.nesterov: needs optimizer sgd with momentum > 0")
         _check_student(stage.student, f"{at}.student")
         _check_schedule(stage, at)
+        _check_augment(recipe, stage, at)
         _check_task(recipe, stage, at, tasks)
         _check_method(recipe, stage, at, seen)
         seen.append(stage.id)
@@ -68,6 +71,20 @@ def _check_schedule(stage: StageSpec, at: str) -> None:
     elif stage.epochs is not None and found[-1] >= stage.epochs:
         raise UsageError(
             f"{at}.milestones: {found[-1]} found, but the stage ends after {stage.epochs} epochs; lower it"
+        )
+
+
+def _check_augment(recipe: Recipe, stage: StageSpec, at: str) -> None:
+    """Check that a policy has images to change, and that no stored label is of the view before it."""
+    if stage.augment.is_recorded_by_box:
+        return
+    found = f"policy {stage.augment.policy} and erase {stage.augment.erase:g} found"
+    if not reads_images(recipe.stage_task(stage)):
+        raise UsageError(f"{at}.augment: {found}, but the task has no images; remove them")
+    if stage.labels is not None:
+        raise UsageError(
+            f"{at}.augment: {found}, but a label store replays recorded crops, and its labels would be of "
+            "other views; remove them, or remove labels to learn from live teachers"
         )
 
 
@@ -176,6 +193,7 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
         )
     if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
+    _check_peer(recipe, stage, options, at)
     _check_labels(stage, task, method, options, at)
     if recipe.stage_data(stage).also:
         require_mixable(stage, options, at)
@@ -197,6 +215,16 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             "safetensors file or stage:ID, or name it under teachers"
         )
     _check_stage_exists(stage.init, at, earlier)
+
+
+def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: str) -> None:
+    """Check that the network that learns beside a student of trained weights does not start from noise."""
+    is_trained = stage.init is not None or recipe.stage_student(stage).weights is not None
+    if is_trained and getattr(options, "peer", None) == "drawn":
+        raise UsageError(
+            f"{at}.options.peer: drawn found, but the student starts from trained weights; set peer: copied, "
+            "so that both networks do, or train both from a random start"
+        )
 
 
 def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspec.Struct, at: str) -> None:

@@ -24,6 +24,8 @@ class Objective(Protocol):
     needs: Needs
     lr: float | None
     """Constant learning rate of the train-only module; None = the student's at every step."""
+    as_student: bool
+    """Whether the train-only module's weights decay, and its gradients are clipped, as the student's are."""
 
     def setup(self, student: "nn.Module", teachers: "list[nn.Module]") -> "nn.Module | None":
         """Make the train-only module (a projector, a critic), which is optimised but never exported."""

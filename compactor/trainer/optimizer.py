@@ -1,38 +1,83 @@
-"""SGD and AdamW over the student's and the objectives' own parameters."""
+"""SGD and AdamW over the student's and the objectives' own parameters, and which of them decay."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from msgspec import UNSET
 from torch import nn
 
 from compactor.records import Training
 
+NORMALISES = re.compile(r"(batch|layer|group|instance|rms|simple|evo)_?norm", flags=re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class TrainOnly:
+    """A module that an objective trains beside the student, and how (see `contracts.Objective`)."""
+
+    module: nn.Module
+    lr: float | None = None
+    as_student: bool = False
+
 
 def make_optimizer(
-    training: Training, student: nn.Module, train_only: Iterable[tuple[nn.Module, float | None]]
+    training: Training, student: nn.Module, train_only: Iterable[TrainOnly]
 ) -> torch.optim.Optimizer:
     """Build the optimiser; every group remembers its base rate, and whether the schedule applies to it.
 
-    SGD decays all weights (coupled L2, as in the papers); AdamW leaves biases and norms (fewer than two
-    dimensions) undecayed. The objectives' train-only modules form groups without decay, each with its own
-    constant rate or, where that is None, the student's.
+    Weight decay is coupled L2 with SGD, as in the papers. What `undecayed` names has none: if it is absent,
+    nothing with SGD, and with AdamW what has fewer than two dimensions. The objectives' train-only modules
+    form groups without decay, but for those that are trained as the student is; each has its own constant
+    rate or, where that is None, the student's.
     """
-    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    groups: list[dict[str, object]] = []
-    if training.optimizer == "adamw":
-        decayed = [parameter for parameter in parameters if parameter.dim() >= 2]
-        plain = [parameter for parameter in parameters if parameter.dim() < 2]
-        groups += [
-            {"params": decayed, "weight_decay": training.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-    else:
-        groups.append({"params": parameters, "weight_decay": training.weight_decay})
-    groups = [{**group, "base_lr": training.lr, "scheduled": True} for group in groups if group["params"]]
-    for module, lr in train_only:
-        group: dict[str, object] = {"params": list(module.parameters()), "weight_decay": 0.0}
-        groups.append({**group, "base_lr": training.lr if lr is None else lr, "scheduled": lr is None})
+    groups = [
+        {**group, "base_lr": training.lr, "scheduled": True} for group in _decay_groups(training, student)
+    ]
+    for one in train_only:
+        own = _decay_groups(training, one.module) if one.as_student else [_undecayed_group(one.module)]
+        rate = {"base_lr": training.lr if one.lr is None else one.lr, "scheduled": one.lr is None}
+        groups += [{**group, **rate} for group in own]
     if training.optimizer == "adamw":
         # fused: one pass over a model's memory where the default makes eight, also on CPUs
         return torch.optim.AdamW(groups, lr=training.lr, fused=True)
     return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov)
+
+
+def _undecayed_group(module: nn.Module) -> dict[str, Any]:
+    return {"params": list(module.parameters()), "weight_decay": 0.0}
+
+
+def _decay_groups(training: Training, module: nn.Module) -> list[dict[str, Any]]:
+    """Groups of what is trained of a module, with and without decay; none is empty."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    rule = training.undecayed
+    if rule is UNSET:
+        rule = "vectors" if training.optimizer == "adamw" else "none"
+    plain = {id(parameter) for parameter in parameters if rule == "vectors" and parameter.dim() < 2}
+    if rule == "norms":
+        plain = {id(parameter) for parameter in norm_parameters(module)}
+    groups = [
+        {
+            "params": [one for one in parameters if id(one) not in plain],
+            "weight_decay": training.weight_decay,
+        },
+        {"params": [one for one in parameters if id(one) in plain], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def norm_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """The affine parameters of normalisation layers.
+
+    A layer normalises if its class, or one that this derives from, is called so: batch, layer, group,
+    instance or RMS norm. timm and transformers write some anew that derive from none of torch's.
+    """
+    return [
+        parameter
+        for layer in module.modules()
+        if any(NORMALISES.search(kind.__name__) for kind in type(layer).__mro__)
+        for parameter in layer.parameters(recurse=False)
+    ]

@@ -12,7 +12,7 @@ from compactor.models.student import features_named
 from compactor.records import Batch, Outputs, Step, Target, Training
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset
-from compactor.trainer.optimizer import make_optimizer
+from compactor.trainer.optimizer import TrainOnly, make_optimizer
 from compactor.trainer.schedule import lr_factor
 from compactor_runtimes.errors import UsageError
 
@@ -53,10 +53,15 @@ class Stepper:
             self.needs_student |= features_named(needs.student, student, "student", at=at)
             self.needs_teacher |= features_named(needs.teacher, models[0], "teacher", at=at) if models else {}
         torch.manual_seed(seed)
-        made = [(objective.setup(student, models), objective.lr) for objective in self.objectives]
-        rated = [(module.to(accelerator.device), lr) for module, lr in made if module is not None]
-        self.train_only = [module for module, _ in rated]
-        optimizer = make_optimizer(training, student, rated)
+        made = [(objective, objective.setup(student, models)) for objective in self.objectives]
+        beside = [
+            TrainOnly(module.to(accelerator.device), objective.lr, objective.as_student)
+            for objective, module in made
+            if module is not None
+        ]
+        self.train_only = [one.module for one in beside]
+        self.peers = [one.module for one in beside if one.as_student]
+        optimizer = make_optimizer(training, student, beside)
         self.model, self.optimizer = accelerator.prepare(student, optimizer)
         # from here on the generator only serves dropout, which should differ between processes
         torch.manual_seed(seed + accelerator.process_index)
@@ -85,6 +90,8 @@ class Stepper:
         self._average_train_only()
         if self.training.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.student.parameters(), self.training.clip_norm)
+            for peer in self.peers:  # gradients are unscaled by now
+                nn.utils.clip_grad_norm_(peer.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         with torch.no_grad():

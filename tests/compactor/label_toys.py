@@ -24,6 +24,7 @@ from tests import toys
 CLASSES = [f"class {number}" for number in range(10)]
 PAD = AugmentSpec(crop="pad", padding=2, flip=True)
 RESIZED = AugmentSpec(crop="random-resized", scale=(0.2, 0.9), flip=True)
+FITTING = AugmentSpec(crop="random-resized", aspect="uniform", scale=(0.2, 0.9), flip=True)
 VIEWS = 6
 SHARD_ROWS = 5
 BATCH = 7

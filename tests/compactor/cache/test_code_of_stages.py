@@ -47,6 +47,7 @@ def images(folder: Path) -> dict[str, Any]:
     )
     mine = {"model": "module:own_net:net"}
     timm = {"model": "timm:resnet10t"}
+    policy = {"crop": "random-resized", "aspect": "uniform", "policy": "randaugment", "erase": 0.5}
     critic = {"options": {"discriminator": {"reduction": 2}}}
     return {
         "name": "images",
@@ -56,6 +57,7 @@ def images(folder: Path) -> dict[str, Any]:
         "teachers": ["stage:first"],
         "stages": [
             {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **SHORT},
+            {"id": "mutual", "method": "dml", "augment": policy, "options": {"feature": {}}, **SHORT},
             {"id": "timm", "method": "supervised", "student": timm, "stop": {"figure": "accuracy"}, **SHORT},
             {"id": "module", "method": "kd", "student": mine, "options": {"divergence": "js"}, **SHORT},
             {"id": "meal", "method": "meal_v2", "teachers": ["stage:first", "stage:timm"], **critic, **SHORT},

@@ -97,9 +97,62 @@ def test_central_part_is_taken_when_no_try_fits():
     assert set(map(tuple, draw(spec, n=50, height=31, width=10)[0])) == {(10.0, 0.0, 10.0, 10.0)}
 
 
-@pytest.mark.parametrize("crop", ["none", "pad", "random-resized"])
+class Drawn:
+    """A generator that gives known numbers: ratio, area, left, top."""
+
+    def __init__(self, *rows):
+        self.rows = np.array(rows, dtype=np.float64)
+
+    def random(self, shape):
+        assert shape == self.rows.shape
+        return self.rows
+
+
+UNIFORM = {"crop": "random-resized", "aspect": "uniform"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "height", "width", "drawn", "expected"),
+    [
+        # ratio .5 + .5 * 1 = 1; b = min(40/30, 30/40) = .75; area (.25 + .5 * .5) * 1200 = 600,
+        # side sqrt(600) = 24.49 -> 24; left floor(.5 * 17) = 8, top floor(.25 * 7) = 1
+        ({"scale": (0.25, 0.75), "ratio": (0.5, 1.5)}, 30, 40, (0.5, 0.5, 0.5, 0.25), (1, 8, 24, 24)),
+        # ratio 4; b = min(40/(30*4), 30*4/40) = 1/3 clamps both ends of .5..1: area 400, 10 rows, 40 columns
+        ({"scale": (0.5, 1.0), "ratio": (4.0, 4.0)}, 30, 40, (0.3, 0.9, 0.9, 0.5), (10, 0, 10, 40)),
+        # ratio 1/4 of a square: b = 1/4, area 25 .. 25 of 100: 10 rows, 2.5 -> 2 columns; left floor(.99 * 9)
+        ({"scale": (0.9, 1.0), "ratio": (0.25, 0.25)}, 10, 10, (0.0, 0.0, 0.99, 0.99), (0, 8, 10, 2)),
+        # whatever is drawn, a part has a pixel
+        ({"scale": (0.01, 0.01), "ratio": (1.0, 1.0)}, 3, 3, (0.0, 0.0, 0.0, 0.99), (2, 0, 1, 1)),
+    ],
+)
+def test_paddles_parts_by_hand(settings, height, width, drawn, expected):
+    views = sample_crops(AugmentSpec(**UNIFORM, **settings), 1, height, width, Drawn(drawn))
+    assert pixels_from_boxes(views.box, height, width).tolist() == [list(expected)]
+
+
+def test_paddles_parts_have_a_uniform_ratio_and_a_uniform_area_below_what_fits():
+    spec = AugmentSpec(**UNIFORM, scale=(0.2, 1.0), ratio=(0.5, 2.0))
+    side = 4000  # so that whole pixels hardly matter
+    top, left, height, width = draw(spec, n=20_000, height=side, width=side)[0].T
+    assert min(top.min(), left.min()) >= 0
+    assert max((top + height).max(), (left + width).max()) <= side
+    ratio = width / height
+    # share of ratios below 1: uniform (1 - .5) / 1.5 = 1/3, log-uniform would be 1/2; 4 standard deviations
+    assert abs((ratio < 1).mean() - 1 / 3) < 0.0135
+    # in a square a part of ratio r can have min(1 / r, r) of the area; its share is uniform from .2 to that
+    bound = np.minimum(1 / ratio, ratio)
+    place = (height * width / side**2 - 0.2) / (bound - 0.2)
+    assert place.min() > -0.005
+    assert place.max() < 1.005
+    assert np.abs(np.histogram(place.clip(0, 0.9999), bins=4, range=(0, 1))[0] / 5000 - 1).max() < 0.05
+    assert abs(np.corrcoef(place, ratio)[0, 1]) < 0.03
+    # no central part is ever taken, as torchvision's rule does where nothing fits
+    assert abs((top / np.maximum(side - height, 1)).mean() - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("crop", ["none", "pad", "random-resized", "uniform"])
 def test_same_generator_draws_the_same_views_and_replay_is_exact(crop):
-    spec = AugmentSpec(crop=crop, flip=True)
+    spec = AugmentSpec(**(UNIFORM if crop == "uniform" else {"crop": crop}), flip=True)
     batch = images(16, 12, 12)
     first, second = (sample_crops(spec, 16, 12, 12, np.random.default_rng(5)) for _ in range(2))
     assert torch.equal(first.box, second.box)

@@ -33,7 +33,22 @@ def test_select_may_be_rows_or_a_fraction():
 
 
 @pytest.mark.parametrize(
-    "given", [{"scale": [0.5, 0.2]}, {"scale": [0.0, 1.0]}, {"ratio": [2, 1]}, {"padding": -1}]
+    "given",
+    [
+        {"scale": [0.5, 0.2]},
+        {"scale": [0.0, 1.0]},
+        {"ratio": [2, 1]},
+        {"padding": -1},
+        {"aspect": "uniform"},
+        {"aspect": "uniform", "crop": "pad"},
+        {"policy": "randaugment", "magnitude": 31},
+        {"policy": "randaugment", "num_ops": 0},
+        {"policy": "randaugment", "policy_probability": 0},
+        {"policy_probability": 0.5},
+        {"magnitude": 5},
+        {"policy": "autoaugment", "num_ops": 3},
+        {"erase": 1.1},
+    ],
 )
 def test_wrong_augmentation_is_refused(given):
     with pytest.raises(msgspec.ValidationError):

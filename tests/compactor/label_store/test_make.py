@@ -34,7 +34,7 @@ def everything(part: StorePart) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("boxes", ["pixels", "relative"])
-@pytest.mark.parametrize("augment", [label_toys.PAD, label_toys.RESIZED, AugmentSpec()])
+@pytest.mark.parametrize("augment", [label_toys.PAD, label_toys.RESIZED, label_toys.FITTING, AugmentSpec()])
 def test_replays_are_pixel_identical_to_what_the_teacher_saw(
     tmp_path: Path, boxes: str, augment: AugmentSpec
 ) -> None:

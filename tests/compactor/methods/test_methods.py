@@ -29,6 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ssld": {"hard_weight": 1.0},
     "encoder": {"hidden_weight": 1.0},
     "embedding": {"similarity_weight": 1.0},
+    "dml": {"feature": {"name": "penultimate"}},
 }
 
 

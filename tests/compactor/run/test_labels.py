@@ -91,6 +91,12 @@ def test_labels_take_the_place_of_live_teachers() -> None:
             r"crops_per_image: 4 found, but 3 crops of each sample are rec",
         ),
         ({"batch_size": 21}, r"batch_size: 21 is no multiple of crops_per_image 2; set it to 20 or 22"),
+        (
+            {"augment": {"policy": "randaugment"}},
+            r"stages\.1\.augment: policy randaugment and erase 0 found, but a label store replays",
+        ),
+        ({"augment": {"erase": 0.1}}, r"stages\.1\.augment: policy none and erase 0\.1 found, but a label"),
+        ({"augment": {"aspect": "uniform"}}, r"stages\.1\.augment: aspect: has no effect with crop none"),
         ({"labels": {"crop": 3}}, r"labels\.crop: unknown key; did you mean 'crops'\?"),
         ({"labels": {"crops": 0}}, r"labels\.crops: got 0, expected"),
         ({"labels": {"quantization": "ori"}}, r"labels\.quantization: got 'ori'"),

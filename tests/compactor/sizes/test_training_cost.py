@@ -46,6 +46,12 @@ def test_live_teachers_run_in_every_step_and_stored_ones_once() -> None:
     assert stored.total_flops == stored.samples * stored.training_flops + stored.label_flops
 
 
+def test_two_networks_that_teach_each_other_cost_two_trainings() -> None:
+    changes = ("stages.1.labels=null", "stages.1.method=dml", "stages.1.options={}", "stages.1.teachers=[]")
+    mutual = costs(*changes)["distil"]
+    assert mutual.training_flops == 2 * 3 * mutual.student_flops
+
+
 def test_a_subset_costs_its_share() -> None:
     whole, part = (
         costs("stages.1.options={}", *sampler)["distil"]

@@ -147,14 +147,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, stop: int,
     assert result.history == reference.history
 
 
-def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path, optimizer: str) -> None:
+    """With running statistics, the family's own dropout, and norms that do not decay."""
     from compactor.models.build import build_model
     from compactor.recipe.spec import ModelSpec
 
     def make() -> nn.Module:
-        return build_model(ModelSpec(model="cifar:resnet8", options={"width": 4}), toys.info(), base=tmp_path)
+        options = {"width": 4, "dropout": 0.3}
+        return build_model(ModelSpec(model="cifar:resnet8", options=options), toys.info(), base=tmp_path)
 
-    stage = toys.stage(epochs=2)
+    stage = toys.stage(epochs=2, optimizer=optimizer, undecayed="norms")
     whole, resumed = make(), make()
     train(tmp_path / "whole", student=whole, stage=stage)
     with pytest.raises(InterruptedRun):
@@ -164,6 +167,7 @@ def test_batch_norm_student_resumes_bit_for_bit(tmp_path: Path) -> None:
             stage=stage,
             preset=Preset([(HardCrossEntropy(), 1.0)], StopAt(2), Shuffle()),
         )
+    torch.manual_seed(999)
     train(tmp_path / "parts", student=resumed, stage=stage)
     assert same(weights(whole), weights(resumed))
 
@@ -220,8 +224,8 @@ torch.set_num_threads(1)
 from tests.compactor.trainer.test_fit import train, toys, Teachers
 from compactor.trainer.processes import end_processes
 student = toys.classifier()
-teachers = Teachers([toys.classifier(seed=8)])
-train(Path({folder!r}), student=student, stage=toys.stage(method="kd", batch_size=7), teachers=teachers)
+teachers = Teachers([toys.classifier(seed=8)]) if {method!r} == "kd" else None
+train(Path({folder!r}), student=student, stage=toys.stage(method={method!r}, batch_size=7), teachers=teachers)
 if torch.distributed.get_rank() == 0:
     torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
 end_processes()
@@ -229,10 +233,11 @@ end_processes()
 
 
 @pytest.mark.heavy
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["kd", "dml"])
+def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
     """torchrun with gloo: 26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so shares are uneven."""
     script = tmp_path / "two.py"
-    script.write_text(_TWO.format(root=str(Path(__file__).parents[3]), folder=str(tmp_path)))
+    script.write_text(_TWO.format(root=str(Path(__file__).parents[3]), folder=str(tmp_path), method=method))
     command = [
         sys.executable,
         "-m",
@@ -248,8 +253,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     (tmp_path / CHECKPOINT).unlink()
     one = toys.classifier()
-    stage = toys.stage(method="kd", batch_size=7)
-    train(tmp_path / "one", student=one, stage=stage, teachers=Teachers([toys.classifier(seed=8)]))
+    teachers = Teachers([toys.classifier(seed=8)]) if method == "kd" else None
+    stage = toys.stage(method=method, batch_size=7)
+    train(tmp_path / "one", student=one, stage=stage, teachers=teachers)
     two = torch.load(tmp_path / "result.pt", weights_only=True)
     for name, value in one.state_dict().items():
         torch.testing.assert_close(two[name], value, atol=1e-6, rtol=1e-5)
