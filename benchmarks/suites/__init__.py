@@ -21,7 +21,7 @@ SUITES = {
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes
-LATER: dict[str, Any] = {"reject": None, "image_column": None, "limit": None}
+LATER: dict[str, Any] = {"reject": None, "image_column": None, "limit": None, "pool": None}
 LATER_OF_MODELS: dict[str, Any] = {
     "aliases": {},
     "classes": None,
