@@ -185,7 +185,8 @@ class _Clock:
         if not self.is_told and left > 0:
             self.is_told = True
             self.reporter.note(
-                f"scores: {self.rate:,.0f} images/s, {left:,} images are left: about {_span(left / self.rate)}"
+                f"scores: {self.rate:,.0f} images/s, {left:,} images are left: about "
+                f"{_span(left / self.rate)}"
             )
 
 
