@@ -1,4 +1,4 @@
-"""Show a pool in one picture: the surest images of its classes, removed ones beside what they are copies of."""
+"""Show a pool in one picture: the surest images of its classes, removed ones beside their matches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
