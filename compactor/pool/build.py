@@ -78,7 +78,7 @@ def build_pool(
         loaded: the recipe, with a part `pool`.
         runs: folder of all runs.
         out: where the pool lies; absent = RUNS/NAME/pool.
-        share: (i, n) to score and compare the i-th of n shares only.
+        share: (i, n) to score the i-th of n shares only.
         reporter: where progress goes.
         deadline_s: time of `time.monotonic()` at which it stops where it can go on later.
 
@@ -128,8 +128,8 @@ def _make(
     shards = Shards(split.rows, jobs, [job.scores / features_file(one) for one in jobs])
     if header is None:
         return None
-    copies = compare(job, shards, embedder, reporter=reporter, share=share, deadline_s=deadline_s)
-    return None if copies is None else choose(job, shards, copies, reporter)
+    copies = compare(job, shards, embedder, reporter=reporter, deadline_s=deadline_s)
+    return choose(job, shards, copies, reporter)
 
 
 def _alone(spec: DataSpec) -> DataSpec:

@@ -8,6 +8,7 @@ from compactor.pool.copies import (
     Shards,
     copies_of_candidates,
     find_copies,
+    missing,
     read_copies,
     read_lines,
     write_lines,
@@ -25,10 +26,9 @@ def compare(
     embedder: Embedder,
     *,
     reporter: Reporter,
-    share: tuple[int, int],
     deadline_s: float | None,
-) -> list[Copy] | None:
-    """Find the candidates that are copies; None while other processes' shares are missing.
+) -> list[Copy]:
+    """Find the candidates that are copies.
 
     Copies of select, report and train come first, each by the first reference that it matches; then those of
     other candidates, among what is left.
@@ -36,9 +36,7 @@ def compare(
     Raises:
         InterruptedRun: stopped; what was compared is kept.
     """
-    from compactor.pool.copies import missing
-
-    if missing(job.matches, shards, share):
+    if missing(job.matches, shards):
         matcher = NearDuplicates(job.references.images)
         find_copies(
             job.matches,
@@ -47,11 +45,8 @@ def compare(
             job.references,
             matcher,
             reporter=reporter,
-            share=share,
             deadline_s=deadline_s,
         )
-    if missing(job.matches, shards):
-        return None
     copies = read_copies(job.matches, shards)
     if not job.spec.duplicates.within:
         return copies

@@ -121,10 +121,9 @@ def find_copies(
     matcher: Matcher,
     *,
     reporter: Reporter,
-    share: tuple[int, int] = (1, 1),
     deadline_s: float | None = None,
-) -> bool:
-    """Compare what was not compared yet; tell whether all candidates of all shares are.
+) -> None:
+    """Compare what was not compared yet.
 
     Args:
         folder: where files of matches lie or will lie.
@@ -133,17 +132,16 @@ def find_copies(
         references: what they are compared with.
         matcher: compares, and knows the references.
         reporter: where progress goes.
-        share: (i, n): the i-th of n shares only.
         deadline_s: as in `make_scores`.
 
     Raises:
         InterruptedRun: stopped; finished shards are kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    todo = sum(shards.jobs[number].rows for number in missing(folder, shards, share))
+    todo = sum(shards.jobs[number].rows for number in missing(folder, shards))
     done = 0
     with stop_on_signal(deadline_s) as wish, reporter.bar("compare", todo) as bar:
-        for number in _claim(folder, shards, share):
+        for number in _claim(folder, shards):
             copies: list[Copy] = []
             numbers, features = shards.part(number)
             for start in range(0, len(numbers), CHUNK):
@@ -159,16 +157,12 @@ def find_copies(
                 _stop(wish, folder, f"{done:,} of {todo:,} candidates were compared")
             write_lines(folder / MATCHES.format(number), copies)
         bar.at(todo)
-    return not missing(folder, shards)
 
 
-def missing(folder: Path, shards: Shards, share: tuple[int, int] = (1, 1)) -> list[int]:
-    """Shards of a share whose candidates were not compared yet."""
-    return [
-        number
-        for number in range(len(shards.jobs))
-        if number % share[1] == share[0] - 1 and not (folder / MATCHES.format(number)).is_file()
-    ]
+def missing(folder: Path, shards: Shards) -> list[int]:
+    """Shards whose candidates were not compared yet."""
+    numbers = range(len(shards.jobs))
+    return [number for number in numbers if not (folder / MATCHES.format(number)).is_file()]
 
 
 def read_copies(folder: Path, shards: Shards) -> list[Copy]:
@@ -213,13 +207,13 @@ def _stop(wish: StopWish, folder: Path, how_far: str) -> None:
         raise InterruptedRun(f"pool matches {folder}: stopped{why}, {how_far}, finished shards are kept")
 
 
-def _claim(folder: Path, shards: Shards, share: tuple[int, int]) -> Iterator[int]:
+def _claim(folder: Path, shards: Shards) -> Iterator[int]:
     """Yield missing shards that nobody else compares, until none is missing; waits for those of others.
 
     A shard's lock is a byte of the lock file, and ends with the process however it ends.
     """
     with (folder / LOCK_FILE).open("a+b") as lock:
-        while left := missing(folder, shards, share):
+        while left := missing(folder, shards):
             found = False
             for number in left:
                 try:

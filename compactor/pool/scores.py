@@ -5,7 +5,6 @@
 2. Select and report images that candidates are compared with go through the same teachers (`Embedder`).
 """
 
-import re
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -142,7 +141,7 @@ def _make(writer: StoreWriter, job: Job, split: Split, embedder: Embedder, clock
     height, width = split.inputs.shape[1:3]
     records["box"] = np.array([0, 0, height, width])
     path = writer.folder / features_file(job)
-    for rest in writer.folder.glob(f".{re.escape(path.name)}.*"):
+    for rest in writer.folder.glob(f".{path.name}.*"):
         rest.unlink(missing_ok=True)
     with written_whole(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array_header_1_0(
