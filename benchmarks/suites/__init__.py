@@ -23,6 +23,7 @@ SUITES = {
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes
 LATER: dict[str, Any] = {
     "reject": None,
+    "pool": None,
     "image_column": None,
     "limit": None,
     "aspect": "log-uniform",

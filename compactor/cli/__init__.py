@@ -29,6 +29,7 @@ COMMANDS = (
     "schema",
     "label",
     "store",
+    "pool",
     "verify",
     "predict",
     "inspect",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from compactor.cli.recipe_options import recipe_options
+from compactor.cli.recipe_options import recipe_options, share_of
 
 
 @click.command("label")
@@ -61,7 +61,7 @@ def command(
         loaded,
         runs=runs,
         stage_id=stage_id,
-        share=_share(share),
+        share=share_of(share),
         reporter=reporter,
         deadline_s=deadline_s,
     )
@@ -75,12 +75,3 @@ def command(
         click.echo(one.text())
         if one.is_whole:
             click.echo(f"next:  compactor store inspect {one.folder}")
-
-
-def _share(text: str) -> tuple[int, int]:
-    from compactor_runtimes.errors import UsageError
-
-    first, _, second = text.partition("/")
-    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-        raise UsageError(f"--share: got {text!r}, expected I/N with 1 <= I <= N, for example 2/4")
-    return int(first), int(second)

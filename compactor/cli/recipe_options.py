@@ -36,3 +36,17 @@ def trace_option(function: Callable[..., Any]) -> Callable[..., Any]:
         default=True,
         help="Do not try first whether the student can be exported.",
     )(function)
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """Read `--share I/N`.
+
+    Raises:
+        UsageError: it is no such pair.
+    """
+    from compactor_runtimes.errors import UsageError
+
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
+        raise UsageError(f"--share: got {text!r}, expected I/N with 1 <= I <= N, for example 2/4")
+    return int(first), int(second)

@@ -136,9 +136,12 @@ def _stored(dataset: str, spec: DataSpec, opening: Opening, column: str, key: st
 
 def _open_pool(dataset: str, spec: DataSpec, opening: Opening, key: str) -> list[Further]:
     from compactor.data.find_files import locate_data
-    from compactor.data.pool_file import read_pool
+    from compactor.data.pool_file import BUILD_IT, read_pool
 
-    path = locate_data(dataset, opening.base, key=key)
+    try:
+        path = locate_data(dataset, opening.base, key=key)
+    except UsageError as error:
+        raise UsageError(f"{error}; {BUILD_IT}") from error
     sources: list[Further] = []
     for part in read_pool(path).parts:
         found = open_further(part.dataset, spec, opening, image_column=part.image_column, key=key)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 POOL_FILE = "pool.json"
+BUILD_IT = "a pool is made by `compactor pool build RECIPE`, from the part `pool` of a recipe"
 AGAIN = "run `compactor pool build RECIPE` again, it makes what is missing"
 
 Number = Annotated[int, Meta(ge=0)]
@@ -170,27 +171,19 @@ def read_record(path: Path) -> tuple[PoolRecord, str]:
     """
     file = pool_file(path)
     if not file.is_file():
-        raise UsageError(f"pool {file}: {not_built(file)}")
+        raise UsageError(f"pool {file}: there is no such file; {BUILD_IT}")
     content = file.read_bytes()
     try:
         raw = msgspec.json.decode(content)
         found = raw.get("format") if isinstance(raw, dict) else None
         if found != FORMAT:
             raise IntegrityError(
-                f"pool {file}: format {found!r} found, expected {FORMAT}; build the pool again with this release"
+                f"pool {file}: format {found!r} found, expected {FORMAT}; build the pool again"
             )
         record = msgspec.convert(raw, PoolRecord)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise IntegrityError(f"pool {file}: is damaged ({error}); {AGAIN}") from error
     return record, hashlib.sha256(content).hexdigest()
-
-
-def not_built(file: Path) -> str:
-    """What to say where a recipe names a pool that does not exist yet."""
-    return (
-        f"{file.name} does not exist yet in {file.parent}; make it with `compactor pool build RECIPE` (a "
-        "recipe with a part `pool`), or correct the path"
-    )
 
 
 def read_file(file: Path, record: PoolRecord, name: str) -> bytes:
@@ -232,8 +225,8 @@ def path_in(file: Path, record: PoolRecord, name: str) -> Path:
 def damage(file: Path, name: str, found: str, expected: str) -> str:
     """What to say of a file whose content has changed."""
     return (
-        f"pool {file}: {name} is damaged (sha256 {found[:12]} found, {expected[:12]} expected); delete it and "
-        f"{AGAIN}"
+        f"pool {file}: {name} is damaged (sha256 {found[:12]} found, {expected[:12]} expected); delete it "
+        f"and {AGAIN}"
     )
 
 
@@ -258,4 +251,5 @@ def read_rows(file: Path, record: PoolRecord, source: PooledSource) -> "NDArray[
             f"pool {file}: {source.rows} holds other numbers than {source.kept:,} ascending rows of "
             f"{source.images:,} images; {AGAIN}"
         )
-    return rows.astype(np.int64)
+    found: NDArray[np.int64] = rows
+    return found

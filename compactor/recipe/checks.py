@@ -32,6 +32,7 @@ def check_references(recipe: Recipe) -> None:
         raise UsageError(f"recipe task: got {recipe.task!r}; {nearest(recipe.task, TASKS)}")
     _check_whole(recipe)
     _check_reject(recipe)
+    _check_pool(recipe)
     tasks = {stage.id: recipe.stage_task(stage) for stage in recipe.stages}
     seen: list[str] = []
     for index, stage in enumerate(recipe.stages):
@@ -174,6 +175,35 @@ def _check_reject(recipe: Recipe) -> None:
     if reject.keep is not None and reject.max_drop_points is not None:
         raise UsageError(
             "recipe reject.max_drop_points: has no effect with keep, which says what is lost; remove one"
+        )
+
+
+def _check_pool(recipe: Recipe) -> None:
+    """Check who scores the images of a pool, and that every setting of what is taken has an effect."""
+    pool, head = recipe.pool, heads_of(recipe.task)[0]
+    if pool is None:
+        return
+    at, take = "recipe pool", pool.take
+    if not reads_images(recipe.task) or (head.level, head.activation) != ("sample", "softmax"):
+        raise UsageError(
+            f"{at}: images are ranked within the one class that teachers give them, task {recipe.task} "
+            "answers otherwise; remove it, and name the images in data.also as they are"
+        )
+    if not recipe.pool_teachers:
+        raise UsageError(f"{at}.teachers: nobody scores the images; name a teacher here or at the top")
+    for teacher in recipe.pool_teachers:
+        _check_teacher(teacher, f"{at}.teachers", [stage.id for stage in recipe.stages])
+    if (take.min_confidence is None) == (take.by == "confidence"):
+        what = "absent" if take.min_confidence is None else "has no effect by " + take.by
+        raise UsageError(f"{at}.take.min_confidence: {what}; give it with by: confidence alone, such as 0.8")
+    if take.by == "all" and take.top is not None:
+        raise UsageError(f"{at}.take.top: has no effect by all; remove it, or take by score")
+    if take.by != "score" and take.classes_per_image != 1:
+        raise UsageError(f"{at}.take.classes_per_image: has no effect by {take.by}; remove it")
+    if take.classes_per_image > pool.k:
+        raise UsageError(
+            f"{at}.take.classes_per_image: {take.classes_per_image} found, but scores of {pool.k} classes of "
+            "an image are kept; set pool.k to as many"
         )
 
 

@@ -14,6 +14,7 @@ from compactor_runtimes.bundle.manifest import ExportSpec
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 STAGE = "stage:"
+MOST_OF_A_CLASS = 4000  # images of a pool: the 4 million of SSLD's 1000 classes
 
 
 class RecipePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,6 +163,58 @@ class MeasureSpec(RecipePart, frozen=True):
     threads: Count | None = None
 
 
+class PoolSourceSpec(RecipePart, frozen=True):
+    """Where unlabelled images come from.
+
+    `dataset` is a table, a folder, a data set of the hub, or the name of a data set (all rows of its train
+    source); labels are not read. `image_column` is that of tables; absent = the recipe's.
+    """
+
+    dataset: Annotated[str, Meta(min_length=1)]
+    image_column: str | None = None
+
+
+class PoolDuplicatesSpec(RecipePart, frozen=True):
+    """Which near-duplicates are removed beside those of select and report images, which always are.
+
+    `against_train`: copies of train images too. `within`: of several copies in the pool one stays.
+    """
+
+    against_train: bool = False
+    within: bool = False
+
+
+class PoolTakeSpec(RecipePart, frozen=True):
+    """Which of the remaining images are taken, by what the teachers said of them.
+
+    `by: score`: of each class the `top` images with its highest probability, an image being a candidate of
+    its `classes_per_image` likeliest classes; classes with fewer images give what they have. `by:
+    confidence`: every image whose largest probability is at least `min_confidence`, of each class the `top`
+    surest where that is set. `by: all`: every image.
+    """
+
+    by: Literal["score", "confidence", "all"] = "score"
+    top: Count | None = None  # absent = MOST_OF_A_CLASS by score, no limit by confidence
+    classes_per_image: Count = 1
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class PoolSpec(RecipePart, frozen=True):
+    """The pool of unlabelled images that `compactor pool build` makes, for `data.also` to name.
+
+    `teachers` score the images; absent = the recipe's, else those of its last stage that has any. `k` largest
+    classes of each image are kept in the label store. `batch_size` and `precision` are the teachers'.
+    """
+
+    sources: Annotated[list[PoolSourceSpec], Meta(min_length=1)]
+    duplicates: PoolDuplicatesSpec = PoolDuplicatesSpec()
+    take: PoolTakeSpec = PoolTakeSpec()
+    teachers: list[ModelSpec | str] | None = None
+    k: Count = 5
+    batch_size: Count = 256
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+
+
 class Recipe(RecipePart, frozen=True):
     """One job from teachers to a bundle; without stages, the student is shipped with the weights it has."""
 
@@ -177,6 +230,16 @@ class Recipe(RecipePart, frozen=True):
     gates: GatesSpec = GatesSpec()
     measure: MeasureSpec = MeasureSpec()
     licences: dict[str, str] = {}
+    pool: PoolSpec | None = None
+
+    @property
+    def pool_teachers(self) -> list[ModelSpec | str]:
+        """Who scores the images of the pool."""
+        if self.pool is not None and self.pool.teachers is not None:
+            return self.pool.teachers
+        if self.teachers:
+            return self.teachers
+        return next((stage.teachers for stage in reversed(self.stages) if stage.teachers), [])
 
     def stage_student(self, stage: StageSpec) -> ModelSpec:
         """The student that a stage trains: its own, else the recipe's."""

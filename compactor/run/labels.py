@@ -144,7 +144,9 @@ def label_job(
         heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],
         boxes=spec.boxes if data.info.image else "none",
         transform=_transform(stage, data),
-        teachers=[_teacher(one, known, done) | _order(one, data, loaded.base) for one in teachers],
+        teachers=[
+            described_teacher(one, known, done) | teacher_order(one, data, loaded.base) for one in teachers
+        ],
         classes=data.info.classes,
         data=recipe.stage_data(stage).dataset,
         seed=spec.seed,
@@ -164,7 +166,7 @@ def label_job(
         )
     # a stage enters by its own key, so that the folder is known before its weights are
     made_by = [
-        known.model(one) | _order(one, data, loaded.base)
+        known.model(one) | teacher_order(one, data, loaded.base)
         if isinstance(one, ModelSpec)
         else known.reference(one, earlier)
         for one in teachers
@@ -224,14 +226,16 @@ def _transform(stage: StageSpec, data: Dataset) -> Transform:
     return Transform(augment=AugmentSpec(), tokenizer=file_digest(text.tokenizer), max_tokens=text.max_tokens)
 
 
-def _teacher(reference: ModelSpec | str, known: Identities, done: Mapping[str, Path]) -> dict[str, Any]:
+def described_teacher(
+    reference: ModelSpec | str, known: Identities, done: Mapping[str, Path]
+) -> dict[str, Any]:
     """A teacher by its weights; those of a stage that is not finished are not known yet (None)."""
     if isinstance(reference, ModelSpec):
         return known.model(reference)
     return {"stage": reference, "weights": _stage_weights(reference, done)}
 
 
-def _order(reference: ModelSpec | str, data: Dataset, base: Path) -> dict[str, Any]:
+def teacher_order(reference: ModelSpec | str, data: Dataset, base: Path) -> dict[str, Any]:
     """Where the data's classes are among a teacher's answers, unless they are the same in the same order."""
     if not isinstance(reference, ModelSpec) or not has_classes_of_a_sample(data.info):
         return {}
