@@ -12,6 +12,7 @@ import msgspec
 from compactor.cache.code import code_digest
 from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
+from compactor.data.augment_policy import policy_of
 from compactor.label_store.header import read_header
 from compactor.methods import METHODS, method_named, stage_options
 from compactor.mixers import DEFAULT_MIXER, MIXERS
@@ -142,6 +143,7 @@ class _Planner:
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
         student = recipe.stage_student(spec)
         require_classifiers([student, *teachers], task, self.loaded.base)
+        policy_of(spec.augment)  # so that a package it lacks is missed before anything is trained
         data = with_tokenizers_compared(
             self.data.open(recipe.stage_data(spec), task),
             student=student,

@@ -76,6 +76,7 @@ def texts(folder: Path) -> dict[str, Any]:
     masked = {"task": "masked-lm", "data": data}
     distil = {"method": "encoder", "options": {"hidden_weight": 0.1}}
     words = {"task": "token-classification"}
+    mutual = {"options": {"feature": {"name": "states"}}}
     return {
         "name": "texts",
         "task": "intent-slots",
@@ -86,6 +87,8 @@ def texts(folder: Path) -> dict[str, Any]:
             {"id": "hop", "teachers": ["stage:guess"], **distil, **masked, **SHORT},
             {"id": "bert", "method": "supervised", "student": bert, **SHORT},
             {"id": "words", "method": "supervised", **words, **SHORT},
+            {"id": "mutual-words", "method": "dml", **mutual, **SHORT},
+            {"id": "mutual-hop", "method": "dml", **mutual, **masked, **SHORT},
             {"id": "distil", "init": "stage:hop", "teachers": ["stage:bert"], **distil, **SHORT},
         ],
     }
