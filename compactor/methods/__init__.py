@@ -30,6 +30,7 @@ METHODS = {
     "embedding": "compactor.methods.embedding:METHOD",
 }
 
+CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
 VIEWS = "crops_per_image"  # the option of methods that take several recorded views of a sample in a step
 
 
@@ -41,8 +42,8 @@ class Method:
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
     alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
     options that only live teachers can serve; it is given them and where they were found, before anything is
-    labelled or trained. `activation` is that of the heads whose outputs its objectives compare: it fits the
-    tasks that have these.
+    labelled or trained. `activations` are those of the heads whose outputs its objectives compare: it fits
+    the tasks that have these alone.
     """
 
     options: type[msgspec.Struct]
@@ -51,7 +52,7 @@ class Method:
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
     check_stored: Callable[[Any, str], None] | None = None
     targets: tuple[str, ...] = ()
-    activation: Activation = "softmax"
+    activations: frozenset[Activation] = frozenset({"softmax"})
 
 
 def method_named(name: str, at: str) -> Method:

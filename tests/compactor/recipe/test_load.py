@@ -204,7 +204,8 @@ def test_embeddings_and_classes_need_methods_of_their_kind() -> None:
     raw = changed("task", "embedding")
     raw["student"] = {"model": "hf:small"}
     with pytest.raises(
-        UsageError, match="method: 'supervised' compares classes, task embedding answers with embed"
+        UsageError,
+        match="method: 'supervised' compares classes or any number of labels, task embedding answers with",
     ):
         parse_recipe(raw)
 
