@@ -176,7 +176,7 @@ def judge_map_drop(found: "MapDifference", max_drop_points: float, *, precision:
         raise UsageError(
             f"gate {DROP_GATE}: got {max_drop_points} points, expected more than 0 and less than 100"
         )
-    drop, bound, n = -100 * found.interval.value, 100 * found.drop_bound, found.interval.n
+    drop, bound, n = 0.0 - 100 * found.interval.value, 100 * found.drop_bound, found.interval.n
     if precision == "fp32" and drop == 0:
         bound = 0.0
     detail = f"mAP lost {drop:+.3f} points on {n} samples, 95% upper bound {bound:.3f} points"

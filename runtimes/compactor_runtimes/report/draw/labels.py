@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from compactor_runtimes.report.contents import Report
 
 
-def labels_table(report: "Report") -> Table:
-    """A row a label, those that the shipped subject finds least first."""
+def labels_table(report: "Report", *, alone: bool = False) -> Table:
+    """A row a label, those that the shipped subject finds least first; `alone` leaves the other subjects out."""
     rows, main = report.labels, report.shipped
     subjects = list(dict.fromkeys(name for row in rows for name in row.threshold))
+    subjects = [name for name in subjects if name == main] if alone else subjects
     headings = ["label", "n"]
     for name in subjects:
         headings += [f"AP {name}", f"F1 {name}", f"from {name}"]

@@ -123,12 +123,14 @@ def _score_table(report: "Report") -> Table:
 
 
 def _label_table(report: "Report") -> Table:
-    """The labels that were found least, with what all pages say of them."""
-    drawn = labels_table(report)
-    table = _table(f"Labels, those found least first{_more(len(drawn.rows))}")
-    table.caption = drawn.notes[0]
+    """The labels that the shipped subject finds least; the pages have all of everyone's."""
+    drawn = labels_table(report, alone=True)
+    table = subject_table(
+        f"Labels of {report.shipped}, those found least first{_more(len(drawn.rows))}", "label"
+    )
+    table.caption = "AP: average precision · from: the probability from which on it is answered"
     for heading in drawn.headings[1:]:
-        table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
+        table.add_column(heading.partition(" ")[0], justify="right", no_wrap=True)
     for label, *numbers in drawn.rows[:MOST_LABELS]:
         table.add_row(label.text, *(cell.text for cell in numbers))
     return table
