@@ -111,8 +111,8 @@ def select_figures(
 
     Classes: accuracy and macro-F1 (against the teachers' top classes where nothing is labelled); any number
     of labels: mAP and micro-F1 at 0.5 (against the teachers' decisions where nothing is labelled);
-    embeddings: rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is called once,
-    when they are first needed; without labels and teachers nothing is told.
+    embeddings: rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is
+    called once, when they are first needed; without labels and teachers nothing is told.
     """
     if task.head.level == "token":
         return lambda model: masked_figures(model, task.batches(split))

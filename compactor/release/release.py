@@ -90,7 +90,7 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
 
 
 def _export(job: ReleaseJob) -> tuple[Shipment, ChosenOnSelect]:
-    """Rule 1; what is rejected, and which labels are answered, is chosen by the student's answers on select."""
+    """Rule 1; what is rejected or answered is chosen by what the student says on select."""
     select = job.data.select
     student, teacher = job.student_says(select), job.teachers_say(select)
     source = export_source(job.student, job.name, job.task_name, data=None if job.head is None else job.data)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def labels_table(report: "Report", *, alone: bool = False) -> Table:
-    """A row a label, those that the shipped subject finds least first; `alone` leaves the other subjects out."""
+    """A row a label, those that the shipped subject finds least first; `alone` leaves the others out."""
     rows, main = report.labels, report.shipped
     subjects = list(dict.fromkeys(name for row in rows for name in row.threshold))
     subjects = [name for name in subjects if name == main] if alone else subjects
