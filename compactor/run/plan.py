@@ -142,7 +142,7 @@ class _Planner:
         learns = method_named(spec.method, f"stage {spec.id}").learns_from_teachers
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
         student = recipe.stage_student(spec)
-        require_classifiers([student, *teachers], task, self.loaded.base)
+        require_classifiers(teachers, task, self.loaded.base, learners=[student])
         policy_of(spec.augment)  # so that a package it lacks is missed before anything is trained
         data = with_tokenizers_compared(
             self.data.open(recipe.stage_data(spec), task),
