@@ -31,6 +31,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "teachers": ["stage:teacher"],
         "options": {"divergence": "sym_kl", "temperature": 1.0, "soft_weight": 0.5},
     },
+    "ssld": {"method": "ssld", "teachers": ["stage:teacher"], "options": {"hard_weight": 1.0}},
 }
 
 
@@ -84,7 +85,7 @@ def recipe(folder: Path, arm: str, *, seed: int = 0, lr: float = 0.05) -> dict[s
         "data": {"dataset": str(folder), "label_column": "labels", "color": "grey"},
         "student": STUDENT,
         "stages": [
-            *([teacher] if arm == "kd" else []),
+            *([teacher] if "teachers" in METHODS[arm] else []),
             {"id": "student", "steps": STEPS, **training, **METHODS[arm]},
         ],
         "measure": {"scenarios": []},
