@@ -71,5 +71,7 @@ def _within(job: PoolJob, shards: Shards, copies: list[Copy], reporter: Reporter
         [np.load(path, mmap_mode="r", allow_pickle=False) for path in shards.features], np.flatnonzero(left)
     )
     with reporter.bar("compare within the pool", len(numbers)) as bar:
-        found = within(images, features, settings=job.spec.duplicates.thresholds, progress=lambda done, _: bar.at(done))
+        found = within(
+            images, features, settings=job.spec.duplicates.thresholds, progress=lambda done, _: bar.at(done)
+        )
     return copies_of_candidates(numbers, found)
