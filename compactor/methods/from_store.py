@@ -112,6 +112,6 @@ def require_finite(divergence: str, labels: "LabelsSpec", at: str) -> None:
     """
     if divergence == "sym_kl" and labels.quantization in ("hard", "marginal-renorm"):
         raise UsageError(
-            f"{at}.labels.quantization: {labels.quantization} found, which gives most classes a probability of "
-            "0, and sym_kl is infinite there; use marginal-smoothing or full, or another divergence"
+            f"{at}.labels.quantization: {labels.quantization} found, which gives most classes a probability "
+            "of 0, and sym_kl is infinite there; use marginal-smoothing or full, or another divergence"
         )

@@ -78,7 +78,7 @@ class Judge:
         return found
 
     def _is_large(self, images: Images) -> bool:
-        return 0 < self._settings.keypoints_from <= min(images.shape[1:3])
+        return bool(0 < self._settings.keypoints_from <= min(images.shape[1:3]))
 
     def _by_keypoints(
         self,

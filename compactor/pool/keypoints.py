@@ -1,7 +1,7 @@
 """Match SIFT keypoints of large images and count those that one homography explains; needs OpenCV.
 
-Lowe, Distinctive image features from scale-invariant keypoints (2004), section 7.1: a match's nearest descriptor
-must be clearly nearer than the second one; here it must be mutual, too.
+Lowe, Distinctive image features from scale-invariant keypoints (2004), section 7.1: a match's nearest
+descriptor must be clearly nearer than the second one; here it must be mutual, too.
 """
 
 from collections import OrderedDict
@@ -40,7 +40,7 @@ class KeypointCheck:
         with needs_extra("pool"):
             import cv2
         self._cv2, self._settings = cv2, settings
-        self._sift = cv2.SIFT_create()
+        self._sift = cv2.SIFT_create()  # type: ignore[attr-defined]
         self._known: OrderedDict[int, Keypoints] = OrderedDict()
 
     def of(self, image: NDArray[np.uint8]) -> Keypoints:
@@ -59,7 +59,8 @@ class KeypointCheck:
 
         Args:
             image: [H, W, C].
-            others: rows of the candidates; fetched: their images.
+            others: rows of the candidates.
+            fetched: their images.
 
         Returns:
             Row, transform, and matched keypoints as a share of the image that has fewer.
@@ -87,7 +88,7 @@ class KeypointCheck:
         matrix, inside = self._cv2.findHomography(
             theirs.places[pairs[:, 1]], ours.places[pairs[:, 0]], self._cv2.RANSAC, REPROJECTION
         )
-        if matrix is None or not _is_plausible(matrix):
+        if matrix is None or not _is_plausible(np.asarray(matrix, np.float64)):
             return None
         # several keypoints of one place (SIFT gives one each orientation) are one witness
         count = len(np.unique(np.round(ours.places[pairs[inside[:, 0] > 0, 0]]), axis=0))

@@ -1,8 +1,9 @@
-"""Images of a pool that are copies of reference images, or of each other: encoded again, cut, mirrored, brightened.
+"""Images of a pool that copy reference images, or each other: encoded again, cut, mirrored, brightened.
 
 1. Equal pixels are found by digest. 2. Candidates are the nearest references by the teacher's features and by
-thumbnails (of mirrored references, too). 3. Pixels of candidates are aligned and correlated. 4. Keypoints are matched
-where images are large enough to have them. What passes 3 or 4 is a copy; nothing depends on how the pool is cut.
+thumbnails (of mirrored references, too). 3. Pixels of candidates are aligned and correlated. 4. Keypoints are
+matched where images are large enough to have them. What passes 3 or 4 is a copy; nothing depends on how the
+pool is cut.
 """
 
 import tempfile
@@ -246,7 +247,7 @@ class _Earlier:
     def kept(
         self, row: int, passed: list[Verdict], found: list[Match | None], judge: Judge
     ) -> Verdict | None:
-        """Take the best verdict whose image is kept; copies of removed ones are compared with what these copy."""
+        """Take the best verdict whose image is kept; copies of removed ones are compared with these' own."""
         for verdict in passed:
             if found[verdict.row] is None:
                 return verdict
@@ -297,6 +298,6 @@ def _merged(one: Ids, other: Ids) -> Ids:
 def _require_alike(found: tuple[int, ...], expected: tuple[int, ...], what: str, other: str) -> None:
     if tuple(found) != tuple(expected):
         raise UsageError(
-            f"{what}: shape {tuple(found)} each found, expected that of the {other}, {tuple(expected)}; read both "
-            "with the same size and colour"
+            f"{what}: shape {tuple(found)} each found, expected that of the {other}, {tuple(expected)}; read "
+            "both with the same size and colour"
         )

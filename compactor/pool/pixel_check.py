@@ -2,8 +2,8 @@
 
 1. Images are shrunk, blurred, and freed of low frequencies (views.py), so that encoding, size, brightness and
    contrast do not count, nor that two pictures are both bright above.
-2. Alignments: the image as a crop of the candidate, the candidate as a crop of the image, and shifts (opposite
-   crops of both), each of the image as it is and mirrored.
+2. Alignments: the image as a crop of the candidate, the candidate as a crop of the image, and shifts
+   (opposite crops of both), each of the image as it is and mirrored.
 3. Only candidates that correlate best with crops of the image are aligned the other ways too: all are costly.
 """
 
@@ -107,7 +107,7 @@ def _compare_block(
 
 
 def _aligned(plain: PixelViews, flipped: PixelViews, at: int, theirs: Floats) -> Floats:
-    """Correlate one image with crops of others [k, boxes, D] and with shifted ones: [k, 2, boxes + shifts]."""
+    """Correlate an image with crops of others [k, boxes, D] and with shifted ones: [k, 2, boxes + shifts]."""
     both = np.stack([plain.vectors[at], flipped.vectors[at]])
     crops = np.matmul(theirs, both[:, 0].T).transpose(0, 2, 1)
     ours, opposite = np.array(SHIFTS).T

@@ -24,7 +24,7 @@ BOXES = [(0, 0)] + [
 
 @dataclass(frozen=True)
 class PixelViews:
-    """Images cut to each box: `vectors` [n, boxes, D] of mean 0 and length 1, `contrast` [n] in grey levels."""
+    """Images cut to each box: `vectors` [n, boxes, D] of mean 0, length 1, `contrast` [n] in grey levels."""
 
     vectors: Floats
     contrast: Floats
@@ -41,7 +41,8 @@ def central(images: Images, share: float = 0.9) -> Images:
     place = (1 - share) / 2
     rows, columns = (_window(size, size, share, place, 0.5) for size in (height, width))
     cut = _separable(images.astype(np.float32), rows, columns)
-    return np.clip(cut + 0.5, 0, 255).astype(np.uint8)
+    found: Images = np.clip(cut + 0.5, 0, 255).astype(np.uint8)
+    return found
 
 
 def thumbnails(images: Images) -> Floats:
