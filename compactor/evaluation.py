@@ -4,7 +4,7 @@ Answers of a head of words are told by word, [N, W, S]: what a graph says of oth
 word without a token (cut off, or no word) has zeros, which read as the first label.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,13 @@ from compactor_runtimes.backends import Runtime
 from compactor_runtimes.bundle.manifest import OutputPort
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.stats.metrics import accuracy, cosines, macro_f1, rank_correlation
+from compactor_runtimes.stats.multi_label import (
+    THRESHOLD,
+    average_precisions,
+    decided,
+    mean_average_precision,
+    micro_f1,
+)
 from compactor_runtimes.stats.sequences import exact_match, f1_of, span_counts
 
 Progress = Callable[[int], None]
@@ -102,9 +109,10 @@ def select_figures(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """Return a function that tells how good a model is on the split, as `select_<figure>`.
 
-    Classes: accuracy and macro-F1 (against the teachers' top classes where nothing is labelled); embeddings:
-    rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is called once,
-    when they are first needed; without labels and teachers nothing is told.
+    Classes: accuracy and macro-F1 (against the teachers' top classes where nothing is labelled); any number
+    of labels: mAP and micro-F1 at 0.5 (against the teachers' decisions where nothing is labelled);
+    embeddings: rank correlation with the teachers' similarities. `taught` gives the teachers' answers and is
+    called once, when they are first needed; without labels and teachers nothing is told.
     """
     if task.head.level == "token":
         return lambda model: masked_figures(model, task.batches(split))
@@ -124,7 +132,9 @@ def select_figures(
         if task.head.activation == "none":
             teacher = said[0][task.head.name]
             return {"select_rank_correlation": rank_correlation(teacher, found, resamples=1).value}
-        truth = labels if labelled else headline(task, split, said[0]).argmax(-1)
+        truth = labels if labelled else truth_labels(task, split, headline(task, split, said[0]))
+        if task.head.activation == "sigmoid":
+            return labels_figures(found, truth)
         name = "accuracy" if labelled else "agreement"
         told = {f"select_{name}": accuracy(found, truth), "select_macro_f1": macro_f1(found, truth)}
         if labelled and of_words is not None:
@@ -137,6 +147,15 @@ def select_figures(
         return told
 
     return figures
+
+
+def labels_figures(logits: NDArray[np.floating[Any]], truth: NDArray[np.int64]) -> dict[str, float]:
+    """MAP, where some row has a label and some has not, and micro-F1 at 0.5, of logits [N, C]."""
+    thresholds = [THRESHOLD] * logits.shape[1]
+    told = {"select_f1": micro_f1(decided(logits, thresholds), truth)}
+    if np.isfinite(average_precisions(logits, truth)).any():
+        told = {"select_map": mean_average_precision(logits, truth), **told}
+    return told
 
 
 @torch.no_grad()
@@ -212,7 +231,10 @@ def _named(head: Head, split: Split, labels: NDArray[np.int64]) -> list[list[str
 
 
 def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
-    """Labels of a split's rows for the task's head, -100 where there is none; of words, all that are."""
+    """Labels of a split's rows for the task's head, -100 where there is none; of words, all that are.
+
+    Where any number of labels may be true they are ones and zeros [N, C].
+    """
     if not task.head.is_labelled:
         return np.full(len(split), IGNORE, dtype=np.int64)
     labels = _labels(task.head, split)
@@ -221,6 +243,8 @@ def split_labels(task: Task, split: Split) -> NDArray[np.int64]:
 
 def truth_labels(task: Task, split: Split, teacher: NDArray[np.floating[Any]] | None) -> NDArray[np.int64]:
     """The split's labels or, where it has none at all, what the teachers say (`headline` of their answers).
+
+    What they say is their top class or, of any number of labels, those from a probability of 0.5 on.
 
     Raises:
         UsageError: neither labels nor teachers.
@@ -233,14 +257,21 @@ def truth_labels(task: Task, split: Split, teacher: NDArray[np.floating[Any]] | 
             f"data: the {split.name} split has no labels and there is no teacher, so nothing can be judged; "
             "label some rows or name a teacher"
         )
-    return np.asarray(teacher.argmax(-1), dtype=np.int64)
+    said = decided(teacher, THRESHOLD) if task.head.activation == "sigmoid" else teacher.argmax(-1)
+    return np.asarray(said, dtype=np.int64)
 
 
-def same_answers(task: Task, reference: Answers, found: Answers) -> NDArray[np.bool_]:
-    """Whether both answer each sample alike, bool [N].
+def same_answers(
+    task: Task, reference: Answers, found: Answers, thresholds: Sequence[float] = (THRESHOLD,)
+) -> NDArray[np.bool_] | NDArray[np.float64]:
+    """Whether both answer each sample alike, bool [N]; of any number of labels how much so, float [N].
 
-    Classes: the top class of every head and position. Embeddings: a cosine of at least `SAME_DIRECTION`.
+    Classes: the top class of every head and position. Labels: the share of a sample's decisions at
+    `thresholds` that are the same. Embeddings: a cosine of at least `SAME_DIRECTION`.
     """
+    if task.head.activation == "sigmoid":
+        one, other = (decided(each[task.head.name], thresholds) for each in (reference, found))
+        return np.asarray((one == other).mean(-1), np.float64)
     if task.head.activation == "none":
         name = task.head.name
         return np.asarray(cosines(reference[name], found[name]) >= SAME_DIRECTION)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IGNORE = -100  # the label of a position without ground truth
 
 # names of heads
-LABEL, INTENT, SLOT, EMBEDDING, MLM = "label", "intent", "slot", "embedding", "mlm"
+LABEL, LABELS, INTENT, SLOT, EMBEDDING, MLM = "label", "labels", "intent", "slot", "embedding", "mlm"
 # names of inputs, those that Hugging Face's models and their runtimes use
 PIXELS, IDS, MASK, POSITIONS = "pixel_values", "input_ids", "attention_mask", "positions"
 # names of features: what a linear layer makes a sample's logits of [B, D]; last hidden states [B, L, D]
@@ -57,7 +57,7 @@ class Head:
         """Name of the exported graph's output."""
         if self.activation == "none":
             return self.name
-        return "logits" if self.name == LABEL else f"{self.name}_logits"
+        return "logits" if self.name in (LABEL, LABELS) else f"{self.name}_logits"
 
     @property
     def is_labelled(self) -> bool:
@@ -70,6 +70,7 @@ HEADS = {
     head.name: head
     for head in (
         Head(LABEL, "sample", "softmax"),
+        Head(LABELS, "sample", "sigmoid"),
         Head(INTENT, "sample", "softmax"),
         Head(SLOT, "word", "softmax"),
         Head(EMBEDDING, "sample", "none"),
@@ -82,6 +83,8 @@ IMAGES, TEXTS, VECTORS, MASKED = "image-classification", "text-classification", 
 TASK_HEADS = {
     IMAGES: (LABEL,),
     TEXTS: (LABEL,),
+    "image-multi-label": (LABELS,),
+    "text-multi-label": (LABELS,),
     VECTORS: (EMBEDDING,),
     MASKED: (MLM,),
     "intent-slots": (INTENT, SLOT),
@@ -97,6 +100,16 @@ def heads_of(task: str) -> tuple[Head, ...]:
 def head_at(heads: Iterable[Head], level: Level) -> Head | None:
     """The first head of a level; None where there is none."""
     return next((head for head in heads if head.level == level), None)
+
+
+def activation_of(head: str) -> Activation:
+    """What the numbers of a head become, by its name."""
+    return HEADS[head].activation
+
+
+def has_several(task: str) -> bool:
+    """Whether any number of the data's labels may be true of a sample, which are read as a set then."""
+    return heads_of(task)[0].activation == "sigmoid"
 
 
 def reads_images(task: str) -> bool:
@@ -158,8 +171,10 @@ class Batch:
 class Outputs:
     """What a student or the mixed teachers said.
 
-    `log_probs` is kept as a logarithm because the logarithm of a probability that underflowed cannot be
-    recovered; it is None for a student, whose objectives read logits. `features` hold what objectives named.
+    `log_probs` is what the head's activation turns into the mean probabilities: of a softmax their logarithm
+    log p, of a sigmoid their log-odds log p/(1-p), which alone hold both p and 1-p where one underflowed. It
+    is kept so because a logarithm cannot be recovered from a probability of 0; it is None for a student,
+    whose objectives read logits. `features` hold what objectives named.
     """
 
     logits: "dict[str, Tensor]"
@@ -172,7 +187,7 @@ class Soft:
     """A soft target: dense (`log_p` [..., C]) or top-k (`ids`, `p` [..., k]; `tail` [...] is the mass left).
 
     The tail is spread evenly over the C - k other classes (FKD's marginal smoothing); a tail of 0 is
-    re-normalisation.
+    re-normalisation. Of a sigmoid head it is always dense, and `log_p` are log-odds, as in `Outputs`.
     """
 
     log_p: "Tensor | None" = None
@@ -197,7 +212,7 @@ class Soft:
 
 @dataclass(frozen=True)
 class Hard:
-    """A target class for each item: int64 [B] or [B, L], -100 ignored."""
+    """A target class for each item: int64 [B] or [B, L], or of a sigmoid 1 and 0 [B, C]; -100 ignored."""
 
     labels: "Tensor"
 
@@ -272,9 +287,9 @@ class DataInfo:
             replace(head, labels=tuple(self.classes.get(head.name, ()))) for head in heads_of(self.task)
         )
 
-    def num_classes(self, head: str = LABEL) -> int:
-        """Number of classes of a head."""
-        return len(self.classes[head])
+    def num_classes(self, head: str | None = None) -> int:
+        """Number of classes of a head, absent: of the task's first one."""
+        return len(self.classes[head or heads_of(self.task)[0].name])
 
 
 @dataclass(frozen=True)

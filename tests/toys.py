@@ -55,3 +55,10 @@ def stage(**changes: Any) -> StageSpec:
 
 def not_a_model(num_classes: int) -> list[int]:
     return [num_classes]
+
+
+def several_classifier(classes: list[str], seed: int = 0) -> ImageClassifier:
+    """A small network that answers with any number of labels."""
+    torch.manual_seed(seed)
+    of_labels = DataInfo("image-multi-label", {"labels": classes}, ImageInfo(8, 8, 1))
+    return ImageClassifier(Backbone(Mlp(len(classes)), [0.5], [0.5]), of_labels)

@@ -5,6 +5,9 @@ here on the 5,000 alone, so that the pool's labels are unknown to it; the publis
 them, teaches one further arm. All students (ResNet-8) take 1,000 steps of 128. Hard labels, KD and SSLD with
 the whole pool try three rates with the first seed; the other arms of SSLD take its rate. Of the report split
 (the 10,000 test images) only the chosen rates' answers are used.
+
+Beside that: planted near-duplicates in real pools, the speed of `compactor pool build`, and students that tell
+sets of labels, with and without a teacher.
 """
 
 from dataclasses import replace
@@ -13,7 +16,7 @@ from typing import Any
 
 from benchmarks.arm_figures import at_rate, best_rate, gain, top1
 from benchmarks.arms import score, train
-from benchmarks.figures import Figure, Run
+from benchmarks.figures import Figure, Run, spread
 from benchmarks.ssld_arms import (
     BATCH,
     LABELLED,
@@ -26,12 +29,30 @@ from benchmarks.ssld_arms import (
     training_recipe,
     write_pollution,
 )
+from benchmarks.ssld_parts import (
+    BLOCKS,
+    MULTI_LABEL,
+    SIZES,
+    multi_label_recipe,
+    run_build,
+    run_copies,
+    run_multi_label,
+)
 
 NAME = "ssld"
 COMMAND = "make acceptance"
 WATCHED = "distil"
 SEEDS, RATES = (0, 1, 2), (0.05, 0.1, 0.2)
-TUNED = (*PLAIN, "ssld_40k")
+TUNED = (*PLAIN, "ssld_40k", *MULTI_LABEL)
+BUILD = "pool_build"
+COPIES = {f"copies_{size}": size for size in SIZES}
+TIMED = (BUILD,)
+COMPUTES = {
+    "": (),
+    BUILD: ("compactor.pool.build", "benchmarks.ssld_parts"),
+    **{name: ("compactor.pool.near_duplicates", "benchmarks.near_duplicates") for name in COPIES},
+    **{name: ("benchmarks.ssld_parts", "compactor_runtimes.stats.multi_label") for name in MULTI_LABEL},
+}
 SETTINGS = {
     "recipe": "cifar10-ssld",
     "labelled": LABELLED,
@@ -58,7 +79,9 @@ GAINS = {
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
     """Rates with the first seed, then the other seeds at the best one, then what is changed in SSLD."""
-    todo = [_run(arm, rate, SEEDS[0]) for arm in TUNED for rate in RATES]
+    todo: list[dict[str, Any]] = [{"arm": f"copies_{size}"} for size in SIZES]
+    todo += [{"arm": BUILD, "block": block} for block in BLOCKS]
+    todo += [_run(arm, rate, SEEDS[0]) for arm in TUNED for rate in RATES]
     for arm in TUNED:
         if (rate := _rate(runs, arm)) is not None:
             todo += [_run(arm, rate, seed) for seed in SEEDS[1:]]
@@ -77,14 +100,25 @@ def arm(settings: dict[str, Any]) -> str:
 
 
 def recipe(settings: dict[str, Any]) -> Any:
-    """Return the recipe that a run trains."""
-    return training_recipe(settings["arm"], settings["lr"], settings["seed"])
+    """Return the recipe that a run trains, None where it trains nothing."""
+    name = settings["arm"]
+    if "lr" not in settings:
+        return None
+    make = multi_label_recipe if name in MULTI_LABEL else training_recipe
+    return make(name, settings["lr"], settings["seed"])
 
 
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train one student and keep its curve and what it gets right."""
+    """Look for copies, build a pool, or train one student and keep its curve and what it gets right."""
     from compactor.tasks.image_classification import TASK
 
+    name = settings["arm"]
+    if name == BUILD:
+        return run_build()
+    if name in COPIES:
+        return run_copies(COPIES[name])
+    if name in MULTI_LABEL:
+        return run_multi_label(recipe(settings), NAME)
     write_pollution()
     return score(train(recipe(settings), NAME, watched=WATCHED), TASK)
 
@@ -110,7 +144,92 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         found["pollution_loss_high"] = replace(
             lost, value=lost.high, about=f"{about} ({lost.value:+.2f} points seen)", goal="<= 1.0"
         )
+    return found | _of_copies(runs) | _of_builds(runs) | _of_multi_label(runs)
+
+
+def _of_copies(runs: list[Run]) -> dict[str, Figure]:
+    """The lowest recall of a kind at either size, and the larger share of images that are taken wrongly."""
+    from compactor_runtimes.stats.metrics import wilson
+
+    found = {size: one for name, size in COPIES.items() for one in _of(runs, name)}
+    if len(found) < len(SIZES):
+        return {}
+    each = [
+        (share, kind, size, one["result"]["each"])
+        for size, one in found.items()
+        for kind, share in one["result"]["recall"].items()
+    ]
+    share, kind, size, n = min(each)
+    low, high = wilson(round(share * n), n)
+    about = f"planted copies that are found, the worst of six kinds at the worse size ({kind}, {size} px)"
+    figures = {"dedup_recall": Figure(share, "share", n, low, high, about, ">= 0.95", tuple(COPIES))}
+    size, worst = max(found.items(), key=lambda item: item[1]["result"]["false_share"])
+    wrong, n = len(worst["result"]["false"]), worst["result"]["unplanted"]
+    low, high = wilson(wrong, n)
+    about = f"unplanted pool images removed that are no true copies, the worse size ({size} px)"
+    figures["dedup_false"] = Figure(wrong / n, "share", n, low, high, about, "<= 0.01", tuple(COPIES))
+    for size, one in found.items():
+        shares = one["result"]["recall"].values()
+        figures[f"dedup_recall_{size}"] = Figure(
+            sum(shares) / len(shares),
+            "share",
+            one["result"]["each"] * len(shares),
+            min(shares),
+            max(shares),
+            f"planted copies that are found at {size} px, mean and range of {len(shares)} kinds",
+            arms=(f"copies_{size}",),
+        )
+    return figures
+
+
+def _of_builds(runs: list[Run]) -> dict[str, Figure]:
+    mine = [run["result"] for run in _of(runs, BUILD)]
+    if not mine:
+        return {}
+    about = "decoded images scored by ResNet-20, compared with 15,000 select and report images, and chosen"
+    rates = [one["images"] / one["seconds"] for one in mine]
+    return {"pool_images_per_s": spread(rates, "images/s", about, arms=(BUILD,))}
+
+
+def _of_multi_label(runs: list[Run]) -> dict[str, Figure]:
+    """Mean average precision with and without a teacher, and how far torchmetrics' count is from ours."""
+    chosen: dict[str, list[Run]] = {}
+    for name in MULTI_LABEL:
+        if (rate := _rate(runs, name)) is not None:
+            mine = [run for run in _of(runs, name) if run["settings"]["lr"] == rate]
+            chosen[name] = sorted(mine, key=lambda run: int(run["settings"]["seed"]))
+    if len(chosen) < len(MULTI_LABEL):
+        return {}
+    found = {}
+    for name, mine in chosen.items():
+        maps = [_map(run) for run in mine]
+        rows = mine[0]["result"]["multi_label"]["report"]["rows"]
+        about = f"{MULTI_LABEL[name][1]}, lr {mine[0]['settings']['lr']:g} chosen on select: mAP, "
+        about += f"mean and range of {len(maps)} seeds, report split"
+        mean = sum(maps) / len(maps)
+        found[f"map_{name}"] = Figure(mean, "share", rows, min(maps), max(maps), about, arms=(name,))
+    pairs = zip(*(chosen[name] for name in MULTI_LABEL), strict=True)
+    gains = [100 * (_map(after) - _map(before)) for before, after in pairs]
+    about = f"mAP with a teacher minus without, mean and range of {len(gains)} pairs of equal seeds"
+    found["multilabel_map_gain"] = Figure(
+        sum(gains) / len(gains), "points", rows, min(gains), max(gains), about, arms=tuple(MULTI_LABEL)
+    )
+    apart = [
+        abs(part["map"] - part["map_of_torchmetrics"])
+        for mine in chosen.values()
+        for run in mine
+        for part in run["result"]["multi_label"].values()
+    ]
+    about = "largest difference between our mAP and torchmetrics' on the same answers"
+    found["map_minus_torchmetrics"] = Figure(
+        max(apart), "", len(apart), min(apart), max(apart), about, arms=tuple(MULTI_LABEL)
+    )
     return found
+
+
+def _map(run: Run) -> float:
+    """Mean average precision on the report split."""
+    return float(run["result"]["multi_label"]["report"]["map"])
 
 
 def plot(runs: list[Run], folder: Path) -> None:

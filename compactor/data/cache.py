@@ -25,7 +25,7 @@ from compactor.data.copies import pixel_digests
 from compactor.data.few_rows import handful
 from compactor.data.labels import Labels
 from compactor.data.spec import DataSpec
-from compactor.records import DataInfo
+from compactor.records import IMAGES, DataInfo
 from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, ImageStep, Resize
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import new_folder, writing
@@ -45,6 +45,8 @@ Item = tuple[str, bytes | Path]
 class Opening:
     """How to open a data set: recipe folder, cache root, seed of splits, callback (images done, total).
 
+    `task` says whether a row has one label or a set of them.
+
     `at_most` reads no more than that many rows of each source, of all classes and evenly spread.
     `numbers_of` are a teacher's classes, which integer labels may mean where nobody names them.
     """
@@ -55,13 +57,15 @@ class Opening:
     progress: Progress | None = None
     at_most: int | None = None
     numbers_of: tuple[str, ...] | None = None
+    task: str = IMAGES
 
 
 @dataclass(frozen=True)
 class Stored:
     """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or str objects [N], and labels.
 
-    `labels` int64 [N] are -100 where there is none; `digest` identifies contents, labels and class names.
+    `labels` int64 [N], or ones and zeros [N, C], are -100 where there is none; `digest` identifies contents,
+    labels and class names.
     `words` int64 [N, W] are labels of words, where there are any. `notes` say what was read otherwise than
     one might think, or not at all. `digests` uint64 [N] are equal for equal images; of texts there are none.
     """

@@ -10,6 +10,7 @@ from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, Split, build_dataset
 from compactor.data.table_files import SUFFIXES, find_table_splits, tables_in
 from compactor.data.table_source import TableSource
+from compactor.records import IMAGES, has_several
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup
 
@@ -44,6 +45,7 @@ def open_dataset(
     progress: Progress | None = None,
     at_most: int | None = None,
     numbers_of: tuple[str, ...] | None = None,
+    task: str = IMAGES,
 ) -> Dataset:
     """Open a data set of images: find it, decode it once into the cache, and split it.
 
@@ -58,6 +60,7 @@ def open_dataset(
         at_most: Read no more than that many rows of each source, of all classes and evenly spread (for smoke
             runs).
         numbers_of: A teacher's classes, which integer labels may mean where nobody names them.
+        task: Says whether an image has one label or a set of them.
 
     Raises:
         UsageError: not found, damaged, or not usable as it is; the message says what to do.
@@ -65,7 +68,7 @@ def open_dataset(
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
     warn_unused(spec, ("text_column", "tokenizer", "max_tokens", "vocabulary"), "images")
-    opening = Opening(base, cache, seed, progress, at_most, numbers_of)
+    opening = Opening(base, cache, seed, progress, at_most, numbers_of, task)
     data = _opened(spec, opening)
     if not spec.also:
         return data
@@ -78,6 +81,11 @@ def _opened(spec: DataSpec, opening: Opening) -> Dataset:
     """The data set itself, without what is mixed in."""
     if spec.dataset not in DATASETS:
         return open_files(find_parts(spec, opening), spec, opening)
+    if has_several(opening.task):
+        raise UsageError(
+            f"data.dataset: {spec.dataset!r} has one class an image, task {opening.task} reads sets of "
+            "labels; give a table with a column of lists"
+        )
     for field in ("report", "image_column", "label_column", "classes"):
         if getattr(spec, field) != getattr(DataSpec(dataset=spec.dataset), field):
             raise UsageError(
@@ -104,10 +112,13 @@ def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -
     stored: dict[SplitName, Stored] = {}
     classes: list[str] | None = None
     for name in sorted(parts, key=["train", "select", "report"].index):
-        source = image_source(parts[name], spec, classes, opening.numbers_of)
+        several = has_several(opening.task)
+        source = image_source(parts[name], spec, classes, opening.numbers_of, several=several)
         stored[name] = store(source, decode_steps(spec), opening)
         classes = classes or stored[name].classes or None
-    return build_dataset(spec, stored, seed=opening.seed, thinned=opening.at_most is not None)
+    return build_dataset(
+        spec, stored, seed=opening.seed, task=opening.task, thinned=opening.at_most is not None
+    )
 
 
 def image_source(
@@ -115,12 +126,25 @@ def image_source(
     spec: DataSpec,
     train_classes: list[str] | None,
     numbers_of: tuple[str, ...] | None = None,
+    *,
+    several: bool = False,
 ) -> Source:
-    """The images of one split; see `TableSource` for the classes."""
+    """The images of one split; see `TableSource` for the classes.
+
+    Raises:
+        UsageError: a folder, where an image has a set of labels.
+    """
     stated = spec.class_names
+    if isinstance(part, Path) and several:
+        raise UsageError(
+            f"data.dataset: {part} is a folder, which gives an image one class, but any number of labels may "
+            "be true of it; give a table: a JSONL or Parquet file with a column of images and one of lists"
+        )
     if isinstance(part, Path):
         return open_folder(part, stated or train_classes, numbers_of=tuple(stated) if stated else numbers_of)
-    return TableSource(part, spec.image_column, spec.label_column, stated, train_classes, numbers_of)
+    return TableSource(
+        part, spec.image_column, spec.label_column, stated, train_classes, numbers_of, several=several
+    )
 
 
 def find_parts(spec: DataSpec, opening: Opening, *, key: str = "data.dataset") -> dict[SplitName, Part]:

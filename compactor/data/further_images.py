@@ -19,6 +19,7 @@ from compactor.data.image_folder import open_folder
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset
 from compactor.data.table_source import TableSource
+from compactor.records import IMAGES
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup
 
@@ -124,7 +125,7 @@ def decoded_like(spec: DataSpec, data: Dataset) -> DataSpec:
 def _stored(dataset: str, spec: DataSpec, opening: Opening, column: str, key: str) -> Stored:
     if dataset in DATASETS:
         plain = DataSpec(dataset=dataset, image_size=spec.image_size, color=spec.color)
-        data: Dataset = lookup(DATASETS, dataset, "data set")(plain, opening)
+        data: Dataset = lookup(DATASETS, dataset, "data set")(plain, replace(opening, task=IMAGES))
         return replace(data.stored["train"], notes=())  # which tell of its labels
     part: Any = find_parts(DataSpec(dataset=dataset), opening, key=key)["train"]
     if isinstance(part, Path):

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from compactor.data.class_names import folded
 from compactor.data.labels import Labels
 
@@ -15,7 +13,7 @@ def alike_classes(labels: Labels) -> list[str]:
     groups: dict[str, list[int]] = {}
     for number, name in enumerate(labels.classes):
         groups.setdefault(folded(name), []).append(number)
-    rows = np.bincount(labels.values[labels.values >= 0], minlength=len(labels.classes))
+    rows = labels.counts
     said = []
     for group in groups.values():
         if len(group) > 1:
@@ -25,7 +23,9 @@ def alike_classes(labels: Labels) -> list[str]:
 
 
 def texts_of_several_classes(texts: Sequence[str], labels: Labels) -> list[str]:
-    """Count the texts that occur under more than one class."""
+    """Count the texts that occur under more than one class, or with several sets of labels."""
+    if labels.values.ndim == 2:
+        return _texts_of_several_sets(texts, labels)
     classes: dict[str, set[int]] = {}
     for text, number in zip(texts, labels.values.tolist(), strict=True):
         if number >= 0:
@@ -37,3 +37,15 @@ def texts_of_several_classes(texts: Sequence[str], labels: Labels) -> list[str]:
     names = " and ".join(repr(labels.classes[number]) for number in sorted(classes[first])[:SHOWN])
     what = "1 text stands" if len(several) == 1 else f"{len(several):,} texts stand"
     return [f"{what} under more than one class, such as {first[:60]!r} under {names}"]
+
+
+def _texts_of_several_sets(texts: Sequence[str], labels: Labels) -> list[str]:
+    sets: dict[str, set[tuple[int, ...]]] = {}
+    for text, row in zip(texts, labels.values.tolist(), strict=True):
+        if min(row, default=0) >= 0:
+            sets.setdefault(text, set()).add(tuple(row))
+    several = [text for text, found in sets.items() if len(found) > 1]
+    if not several:
+        return []
+    what = "1 text occurs" if len(several) == 1 else f"{len(several):,} texts occur"
+    return [f"{what} with other labels in another row, such as {several[0][:60]!r}"]

@@ -30,6 +30,7 @@ INTEGER = re.compile(r"[-+]?\d{1,18}")
 class Labels:
     """Class number of each row, int64 [N] with -100 where there is none, and the class names in order.
 
+    Of sets of labels (label_sets.py) `values` are ones and zeros [N, C], a row of -100 where there is none.
     `are_numbers` tells that the labels were numbers of named classes (rule 4).
     """
 
@@ -40,8 +41,18 @@ class Labels:
     @property
     def absent(self) -> list[str]:
         """Classes that no row has."""
+        if self.values.ndim == 2:
+            return [name for name, count in zip(self.classes, self.counts, strict=True) if not count]
         seen = set(np.unique(self.values).tolist())
         return [name for index, name in enumerate(self.classes) if index not in seen]
+
+    @property
+    def counts(self) -> list[int]:
+        """Rows of each class."""
+        if self.values.ndim == 2:
+            return [int(one) for one in (self.values == 1).sum(0)]
+        found = np.bincount(self.values[self.values >= 0], minlength=len(self.classes))
+        return [int(one) for one in found]
 
     @property
     def are_written_numbers(self) -> bool:
@@ -65,7 +76,21 @@ class Labels:
             )
         if len(self.absent) and len(self.absent) < len(self.classes):
             said.append(f"no row has {shown(self.absent)} of the {len(self.classes)} classes")
+        if self.values.ndim == 2 and self.values.size:
+            said.append(self._told_sets())
         return said
+
+    def _told_sets(self) -> str:
+        """How many rows have each label, and how many have none or no labels at all."""
+        known = (self.values >= 0).all(1)
+        pairs = [f"{name} {count:,}" for name, count in zip(self.classes, self.counts, strict=True)]
+        more = ", ..." if len(pairs) > SHOWN else ""
+        none, unlabelled = int((~self.values[known].any(1)).sum()), int((~known).sum())
+        return (
+            f"any number of {len(pairs)} labels may be true of a row: {', '.join(pairs[:SHOWN])}{more}; "
+            f"{self.values[known].sum() / max(int(known.sum()), 1):.2f} a row, {none:,} rows have none of "
+            f"them, {unlabelled:,} rows are unlabelled"
+        )
 
 
 def read_classes(
@@ -75,6 +100,7 @@ def read_classes(
     where: str,
     numbers_of: Sequence[str] | None = None,
     allow_unseen: bool = False,
+    rows: Sequence[int] | None = None,
 ) -> Labels:
     """Number labels by rules 1 to 5.
 
@@ -86,6 +112,7 @@ def read_classes(
             else a teacher's; None = labels are names wherever classes are stated.
         allow_unseen: number names that are not stated C = len(stated), which no model answers, so that they
             count as mistakes.
+        rows: the row of each label, for messages; absent = one label a row.
 
     Raises:
         UsageError: a label that is neither a stated class nor the number of one.
@@ -99,7 +126,7 @@ def read_classes(
             return _by_number(names, classes)
         if given.keys() <= set(classes) or allow_unseen:
             return _by_name(names, classes)
-        raise UsageError(_foreign(names, classes, where, may_be_numbers))
+        raise UsageError(_foreign(names, classes, where, may_be_numbers, rows))
     if all(INDEX.fullmatch(name) for name in given) and given:
         numbers = {int(name) for name in given}
         if numbers_of and not any(INTEGER.fullmatch(name) for name in numbers_of):
@@ -161,7 +188,13 @@ def _numeric(name: str) -> tuple[int, str]:
     return int(name), name
 
 
-def _foreign(names: Sequence[str | None], classes: Sequence[str], where: str, may_be_numbers: bool) -> str:
+def _foreign(
+    names: Sequence[str | None],
+    classes: Sequence[str],
+    where: str,
+    may_be_numbers: bool,
+    rows: Sequence[int] | None,
+) -> str:
     known = set(classes)
     foreign = (row for row, name in enumerate(names) if name is not None and name not in known)
     number = ""
@@ -170,7 +203,7 @@ def _foreign(names: Sequence[str | None], classes: Sequence[str], where: str, ma
         foreign = (row for row in foreign if not _is_index(str(names[row]), classes))
     row = next(foreign)
     return (
-        f"{where}: row {row} holds class {names[row]!r}, expected one of the {len(classes)} "
-        f"classes {listed(classes)}{number}; "
+        f"{where}: row {row if rows is None else rows[row]} holds class {names[row]!r}, expected one of the "
+        f"{len(classes)} classes {listed(classes)}{number}; "
         "correct the label, or list all classes in data.classes"
     )

@@ -97,7 +97,8 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         image_column: Column of encoded images: bytes, a struct with a field `bytes`, or (CSV, JSONL) paths
             relative to the table's folder.
         text_column: Column of texts, for text tasks; lists of words are joined by spaces.
-        label_column: Column of labels: integers 0..C-1, or class names. Absent from the table = unlabelled.
+        label_column: Column of labels: integers 0..C-1, or class names; for multi-label tasks lists of them,
+            ones and zeros, or names with `|`, `;` or `,` between them. Absent from the table = unlabelled.
         classes: Class names in label order, or their number (then they are called "0", "1", ...); absent =
             those that the data state, or the sorted names found in train.
         tokenizer: For text tasks: a `tokenizer.json`, a folder that holds one, or a model (`hf:`,

@@ -1,22 +1,24 @@
 """Train, select and report: the records, and how fixed-seed, class-stratified parts are taken.
 
+Rows with sets of labels are stratified by the rarest of their labels (`few_rows.strata`).
+
 Sample ids are row numbers of the source, so that anything keyed on them survives other splits and limits.
 """
 
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Stored
-from compactor.data.copies import copies_told
-from compactor.data.few_rows import balanced_quota
+from compactor.data.copies import copies_told, pixel_digests
+from compactor.data.few_rows import balanced_quota, strata
 from compactor.data.spec import DataSpec, SplitName
-from compactor.records import IMAGES, LABEL, DataInfo, ImageInfo, TextInfo, head_at, heads_of
+from compactor.records import IGNORE, IMAGES, LABEL, DataInfo, ImageInfo, TextInfo, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 
 MOST_SELECT_ROWS = 5_000
@@ -29,9 +31,10 @@ class Split:
     """Some rows of a source.
 
     `inputs` (images uint8 [N, H, W, C], or texts as str objects [N]) and `labels` {head: int64 [N], of words
-    [N, W]} are the whole source, `rows` int64 [n] (ascending) are the rows of this split and their sample
-    ids, `digest` identifies their contents and labels. `parts` (rows, share) is set where the rows come from
-    several data sets, in their order: `share` of an epoch's samples are to come from that part.
+    [N, W], of sets of labels ones and zeros [N, C]} are the whole source, `rows` int64 [n] (ascending) are
+    the rows of this split and their sample ids, `digest` identifies their contents and labels. `parts`
+    (rows, share) is set where the rows come from several data sets, in their order: `share` of an epoch's
+    samples are to come from that part.
     """
 
     name: SplitName
@@ -92,7 +95,7 @@ def proportional_part(labels: NDArray[np.int64], count: int, *, seed: list[int])
     Returns:
         Ascending int64 [count] positions into `labels`.
     """
-    _, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    _, code, sizes = np.unique(strata(labels), return_inverse=True, return_counts=True)
     exact = sizes * (count / len(labels))
     quota = np.floor(exact).astype(np.int64)
     # A stable sort breaks ties towards the lower class, whatever the sort's inner workings.
@@ -107,7 +110,7 @@ def balanced_part(labels: NDArray[np.int64], count: int, *, seed: list[int]) -> 
     Returns:
         Ascending int64 [min(count, len(labels))] positions into `labels`.
     """
-    _, code, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    _, code, sizes = np.unique(strata(labels), return_inverse=True, return_counts=True)
     return _draw(code, balanced_quota(sizes, count), seed)
 
 
@@ -191,6 +194,8 @@ def build_dataset(
         count = select_count(wanted, len(rows["train"]))
         rows["select"], rows["train"] = _cut(train, rows["train"], count, [seed, 1])
     classes = next((source.classes for source in stored.values() if source.classes), [])
+    stored = {name: _of_width(source, len(classes)) for name, source in stored.items()}
+    train = stored["train"]
     names = of_samples, of_words = label_names(task)
     named = {} if of_samples is None else {of_samples: list(classes)}
     if words is not None:
@@ -214,6 +219,13 @@ def build_dataset(
     return Dataset(info.task, *parts, info, digest.hexdigest(), notes, stored)
 
 
+def _of_width(source: Stored, classes: int) -> Stored:
+    """A source whose rows without any set of labels have a place for each class of the other splits."""
+    if source.labels.ndim == 1 or source.labels.shape[1] == classes:
+        return source
+    return replace(source, labels=np.full((len(source.labels), classes), IGNORE, dtype=np.int64))
+
+
 def _copies(splits: dict[SplitName, Split], stored: dict[SplitName, Stored]) -> list[str]:
     """Say which images occur twice; of texts nothing is known here."""
     found: dict[SplitName, tuple[NDArray[np.uint64], NDArray[np.int64]]] = {}
@@ -221,8 +233,16 @@ def _copies(splits: dict[SplitName, Split], stored: dict[SplitName, Stored]) -> 
         source = stored.get(name, stored["train"])
         if source.digests is None:
             return []
-        found[name] = source.digests[split.rows], source.labels[split.rows]
+        found[name] = source.digests[split.rows], _as_one(source.labels[split.rows])
     return copies_told(found)
+
+
+def _as_one(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number [n] for each row's labels, equal for equal sets, below 0 where there are none."""
+    if labels.ndim == 1:
+        return labels
+    numbers = (pixel_digests(np.ascontiguousarray(labels).astype(np.uint8)) >> np.uint64(1)).astype(np.int64)
+    return np.where((labels >= 0).all(1), numbers, IGNORE)
 
 
 def _cut(

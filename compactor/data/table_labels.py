@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compactor.data.label_sets import read_label_sets
 from compactor.data.labels import Labels, read_classes
 from compactor.data.table_files import check_column, opened
 from compactor.records import IGNORE
@@ -21,6 +22,7 @@ def read_labels(
     train_classes: list[str] | None,
     numbers_of: Sequence[str] | None = None,
     allow_unseen: bool,
+    several: bool = False,
 ) -> Labels:
     """Read a label column of all files; an absent one means that nothing is labelled.
 
@@ -31,6 +33,7 @@ def read_labels(
         train_classes: What the train split of the same data set turned out to have.
         numbers_of: A teacher's classes, which numbers may mean where neither user nor file name the classes.
         allow_unseen: Class names that are not among `train_classes` are numbered C.
+        several: A row has a set of labels.
 
     Raises:
         UsageError: a damaged file, another type than integers or strings, or labels out of range.
@@ -43,6 +46,8 @@ def read_labels(
         with opened(path) as file:
             rows += file.rows
             published = published or _published_classes(file.schema, label_column)
+            if several:
+                published = published or published_tags(file.schema, label_column)
             if label_column in file.schema.names:
                 check_column(path, file.schema, label_column, "label_column")
                 chunks += file.read(label_column).chunks
@@ -55,12 +60,16 @@ def read_labels(
     classes = classes or train_classes or published
     where = f"{files[0]}, column {label_column!r}"
     if not chunks:
-        return Labels(np.full(rows, IGNORE, dtype=np.int64), classes or [])
+        shape = (rows, len(classes or [])) if several else rows
+        return Labels(np.full(shape, IGNORE, dtype=np.int64), classes or [])
     column = pa.chunked_array(chunks)
     if len(column) != rows:
         raise UsageError(f"{where}: is in some of the {len(files)} files only, expected in all or none")
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if several:
+        _require_sets(column.type, where)
+        return read_label_sets(column.to_pylist(), classes, where=where, numbers_of=numbers_of)
     written = _written(column, where)
     unseen = allow_unseen and train_classes is not None
     return read_classes(written, classes, where=where, numbers_of=numbers_of, allow_unseen=unseen)
@@ -84,6 +93,23 @@ def _written(column: Any, where: str) -> list[str | None]:
     raise UsageError(
         f"{where}: holds {kind}, expected class names, integers 0..C-1 or booleans; write the labels as texts"
     )
+
+
+def _require_sets(kind: Any, where: str) -> None:
+    """Refuse a column that cannot hold sets of labels.
+
+    Raises:
+        UsageError: it holds neither lists, nor texts, nor integers.
+    """
+    import pyarrow as pa
+
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (is_list or is_text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
+        raise UsageError(
+            f"{where}: holds {kind}, expected lists of labels, or texts such as 'cat|dog'; write lists of "
+            "names"
+        )
 
 
 def _published_classes(schema: Any, label_column: str) -> list[str] | None:

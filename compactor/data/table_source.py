@@ -27,7 +27,8 @@ class TableSource:
     says, `train_classes` what the train split of the same data set turned out to have, `numbers_of` a
     teacher's classes, which numbers may mean where nobody names them; `rows` are the
     ascending rows that are read, absent = all. `column_key` is the recipe key of `column`, for messages. With
-    `allow_unseen`, class names that are not among `train_classes` are numbered C.
+    `allow_unseen`, class names that are not among `train_classes` are numbered C. With `several`, a row has a
+    set of labels (label_sets.py).
     """
 
     files: list[Path]
@@ -40,6 +41,7 @@ class TableSource:
     rows: NDArray[np.int64] | None = None
     column_key: str = "text_column"
     allow_unseen: bool = False
+    several: bool = False
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class TableSource:
             "columns": [self.column, self.label_column],
             "classes": self.classes or self.train_classes,
         }
-        found |= reading(self.labels())
+        found |= reading(self.labels()) | ({"labels": "sets"} if self.several else {})
         if self.rows is not None:
             found["rows"] = hashlib.sha256(self.rows.astype("<i8").tobytes()).hexdigest()
         if self._by_path:
@@ -102,6 +104,7 @@ class TableSource:
             train_classes=self.train_classes,
             numbers_of=self.numbers_of,
             allow_unseen=self.allow_unseen,
+            several=self.several,
         )
         return found if self.rows is None else replace(found, values=found.values[self.rows])
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from compactor.data.global_batches import GlobalBatches
 from compactor.data.splits import Split
-from compactor.records import FIRST, IGNORE, Batch, Crops, TextInfo
+from compactor.records import FIRST, HEADS, IGNORE, Batch, Crops, TextInfo
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.predict.text import TextPipeline, pad_texts
 
@@ -148,7 +148,7 @@ def encode(split: Split, text: TextInfo) -> dict[int, Encoded]:
     missing = [row for row in split.rows.tolist() if row not in known]
     if missing:
         pipeline, texts = _pipeline(pre_of(text), text.tokenizer.parent), list(split.inputs[missing])
-        if any(labels.ndim == 2 for labels in split.labels.values()):
+        if any(HEADS[head].level == "word" for head in split.labels):
             found = [Encoded(words.ids, words.first) for words in pipeline.encode_words(texts)]
         else:
             found = [Encoded(ids) for ids in pipeline.encode(texts)]
@@ -167,7 +167,7 @@ def _batch(
     texts = [encoded[number] for number in ids.tolist()]
     feeds = {name: values[part] for name, values in pad_texts(pre, [one.ids for one in texts]).items()}
     y = {head: labels[ids[part]] for head, labels in split.labels.items()}
-    words = {head: labels for head, labels in y.items() if labels.ndim == 2}
+    words = {head: labels for head, labels in y.items() if HEADS[head].level == "word"}
     mask, aux = None, {}
     if words:
         width = next(iter(words.values())).shape[1]

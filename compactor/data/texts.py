@@ -19,7 +19,7 @@ from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
 from compactor.data.token_counts import cut_of_split
 from compactor.data.tokenizer import text_info
-from compactor.records import TextInfo
+from compactor.records import TextInfo, has_several
 from compactor_runtimes.errors import UsageError
 
 
@@ -62,7 +62,7 @@ def open_texts(
     said: list[str] = []
     of_texts, of_words = label_names(task)
     for number, name in enumerate(sorted(parts, key=["train", "select", "report"].index)):
-        source = text_source(parts[name], spec, classes, numbers_of)
+        source = replace(text_source(parts[name], spec, classes, numbers_of), several=has_several(task))
         if of_texts is None:
             source = replace(source, label_column="", classes=None)
         source = replace(source, allow_unseen=of_words is not None)

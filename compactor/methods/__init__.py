@@ -32,6 +32,7 @@ METHODS = {
     "dml": "compactor.methods.dml:METHOD",
 }
 
+CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
 VIEWS = "crops_per_image"  # the option of methods that take several recorded views of a sample in a step
 
 
@@ -44,7 +45,8 @@ class Method:
     alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
     options that only live teachers can serve; it is given them, the stage's labels and where they were found,
     before anything is labelled or trained. `told` says what a plan should tell of options and stage.
-    `activation` is that of the heads whose outputs its objectives compare: it fits the tasks that have these.
+    `activations` are those of the heads whose outputs its objectives compare: it fits the tasks that have
+    these alone.
     `networks` of the student's architecture are trained in a step, itself included.
     """
 
@@ -55,7 +57,7 @@ class Method:
     check_stored: "Callable[[Any, LabelsSpec, str], None] | None" = None
     told: "Callable[[Any, StageSpec], list[str]] | None" = None
     targets: tuple[str, ...] = ()
-    activation: Activation = "softmax"
+    activations: frozenset[Activation] = frozenset({"softmax"})
     networks: int = 1
 
 

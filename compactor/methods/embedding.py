@@ -41,4 +41,4 @@ def build(options: Options) -> Preset:
     return Preset([pair for pair in weighted if pair[1]], TargetPolicy(), Shuffle())
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True, activation="none")
+METHOD = Method(options=Options, build=build, learns_from_teachers=True, activations=frozenset({"none"}))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import CLASSES_OR_LABELS, Method
 from compactor.methods.from_store import require_finite
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
@@ -25,7 +25,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     loss = soft_weight * divergence(teacher, student; temperature) + (1 - soft_weight) *
     cross-entropy(labels). `average` says what several teachers are averaged in: their probabilities or
-    their logits. `class_weights: balanced` and `head_weights` weigh as in `method: supervised`.
+    their logits. `class_weights: balanced` and `head_weights` weigh as in `method: supervised`. Of any
+    number of labels both parts are sums over labels of the two-sided (yes and no) forms.
     """
 
     divergence: Literal["kl", "soft_ce", "sym_kl", "js"] = "kl"
@@ -91,4 +92,5 @@ METHOD = Method(
     check_stored=check_stored,
     learns_from_teachers=True,
     targets=("live", "stored"),
+    activations=CLASSES_OR_LABELS,
 )

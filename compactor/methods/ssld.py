@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import CLASSES_OR_LABELS, Method
 from compactor.methods.from_store import require_finite
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
@@ -99,4 +99,5 @@ METHOD = Method(
     told=told,
     learns_from_teachers=True,
     targets=("live", "stored"),
+    activations=CLASSES_OR_LABELS,
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import CLASSES_OR_LABELS, Method
 from compactor.trainer.contracts import Preset, TargetPolicy
 
 
@@ -13,7 +13,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     With `class_weights: balanced` a sample's loss is multiplied by n / (C * n_c): n training samples with
     labels, n_c of them of its class, C classes that occur. `head_weights` multiply the losses of single
-    heads, such as {slot: 4}.
+    heads, such as {slot: 4}. Of any number of labels the loss is the binary cross-entropy, summed over
+    labels, which are not weighed.
     """
 
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
@@ -30,4 +31,4 @@ def build(options: Options) -> Preset:
     return Preset([(hard, 1.0)], TargetPolicy(), Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=False)
+METHOD = Method(options=Options, build=build, learns_from_teachers=False, activations=CLASSES_OR_LABELS)

@@ -20,7 +20,8 @@ class MeanMixer:
     def __call__(self, outputs: list[Outputs]) -> Outputs:
         """Mix each head by its activation; features are those of the first.
 
-        softmax: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k. none: vectors have no
+        softmax: log_probs = log sum_k w_k softmax(t_k), logits = sum_k w_k t_k. sigmoid: log_probs are the
+        log-odds of sum_k w_k sigmoid(t_k), label by label, logits = sum_k w_k t_k. none: vectors have no
         probabilities, their "logits" are sum_k w_k t_k / |t_k|, or those of a single teacher as they are.
 
         Raises:
@@ -45,6 +46,17 @@ def _mean_classes(scores: list[Tensor], shares: Tensor) -> tuple[Tensor, Tensor]
     return (share * stacked).sum(0), torch.logsumexp(torch.log_softmax(stacked, dim=-1) + share.log(), dim=0)
 
 
+def _mean_labels(scores: list[Tensor], shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted means of logits [B, C], and the log-odds of the means of their sigmoids."""
+    if len(scores) == 1:
+        return scores[0], scores[0]
+    stacked = torch.stack(scores)
+    share = shares.to(stacked.device).view(-1, *[1] * (stacked.dim() - 1))
+    yes = torch.logsumexp(F.logsigmoid(stacked) + share.log(), dim=0)
+    no = torch.logsumexp(F.logsigmoid(-stacked) + share.log(), dim=0)
+    return (share * stacked).sum(0), yes - no
+
+
 def _mean_direction(vectors: list[Tensor], shares: Tensor) -> tuple[Tensor, None]:
     """Weighted mean of the normalised vectors [B, D], which have no probabilities."""
     if len(vectors) == 1:
@@ -59,8 +71,9 @@ def _mean_direction(vectors: list[Tensor], shares: Tensor) -> tuple[Tensor, None
     return (shares.to(stacked.device).view(-1, 1, 1) * stacked).sum(0), None
 
 
-# activation of a head -> (outputs of each teacher, weights) -> their mean, the log of the mean probabilities
+# activation of a head -> (outputs of each teacher, weights) -> their mean, and `Outputs.log_probs`
 MEANS: dict[Activation, Callable[[list[Tensor], Tensor], tuple[Tensor, Tensor | None]]] = {
     "softmax": _mean_classes,
+    "sigmoid": _mean_labels,
     "none": _mean_direction,
 }

@@ -21,6 +21,8 @@ TEACH_ONLY = ("bundle",)  # families that are trained and cannot learn: no weigh
 WRAPPERS = {
     "image-classification": "compactor.models.classifier:wrap",
     "text-classification": "compactor.models.text_students:wrap_classifier",
+    "image-multi-label": "compactor.models.classifier:wrap",
+    "text-multi-label": "compactor.models.text_students:wrap_classifier",
     "embedding": "compactor.models.text_students:wrap_embedder",
     "masked-lm": "compactor.models.text_students:wrap_masked_lm",
     "intent-slots": "compactor.models.text_students:wrap_tagger",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compactor.models.student import Student, port_of
 from compactor.recipe.spec import ModelSpec
-from compactor.records import LABEL, PIXELS, DataInfo, ImageInfo
+from compactor.records import PIXELS, DataInfo, ImageInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
 
@@ -36,7 +36,7 @@ class Backbone:
 
 
 class ImageClassifier(Student):
-    """pixel_values float32 [B, C, H, W] in [0, 1] -> {"label": logits [B, num_classes]}."""
+    """pixel_values float32 [B, C, H, W] in [0, 1] -> {"label" or "labels": logits [B, num_classes]}."""
 
     mean: Tensor
     std: Tensor
@@ -49,6 +49,7 @@ class ImageClassifier(Student):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
         self.info, self.image_size = info, image_size
+        self.head = info.heads[0].name
         self.size = backbone.size if image_size is None else (image_size, image_size)
         height, width = self.image.height, self.image.width
         if self.size not in (None, (height, width)):
@@ -67,7 +68,7 @@ class ImageClassifier(Student):
         """Resize where the backbone has a size of its own, normalise and classify."""
         if self.size is not None and pixel_values.shape[2:] != self.size:
             pixel_values = F.interpolate(pixel_values, self.size, mode="bilinear", antialias=True)
-        return {LABEL: self.backbone((pixel_values - self.mean) / self.std)}
+        return {self.head: self.backbone((pixel_values - self.mean) / self.std)}
 
     def example(self, batch: int = 2) -> dict[str, Tensor]:
         """Inputs of the right shape, uniform in [0, 1]."""

@@ -13,8 +13,9 @@ from compactor.models.features import Feature
 from compactor.models.heads import new_heads, pool
 from compactor.models.hf.trim import position_count
 from compactor.models.text import TextBackbone
-from compactor.records import LABEL, STATES, DataInfo
+from compactor.records import LABEL, LABELS, STATES, DataInfo
 
+OF_A_TEXT = (LABEL, LABELS)  # heads that alone answer for a whole text
 NO_HEADS: Mapping[str, nn.Linear] = MappingProxyType({})
 
 
@@ -75,9 +76,10 @@ class EncoderWithHeads(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Map token ids and mask [B, L] to the pooled vector [B, D], or to logits [B, num_classes] of it."""
         vector = self.pooled(self.encoder(input_ids, attention_mask), attention_mask)
-        if LABEL not in self.heads:
+        name = next((name for name in OF_A_TEXT if name in self.heads), None)
+        if name is None:
             return vector
-        logits: Tensor = self.heads[LABEL](vector)
+        logits: Tensor = self.heads[name](vector)
         return logits
 
 
@@ -110,7 +112,7 @@ def with_heads(
     fresh = [name for name in module.heads.state_dict() if name.partition(".")[0] not in trained]
     return TextBackbone(
         module,
-        width=info.num_classes() if LABEL in heads else width,
+        width=info.num_classes() if any(name in heads for name in OF_A_TEXT) else width,
         vocab_size=encoder.words.num_embeddings,
         max_tokens=position_count(model),
         untrained=sorted(f"heads.{name}" for name in fresh) if pretrained else [],

@@ -68,8 +68,8 @@ def names_for_numbers(models: Iterable[ModelSpec], base: Path) -> tuple[str, ...
 
 
 def has_classes_of_a_sample(info: DataInfo) -> bool:
-    """Whether the task's models answer with one class a sample, and nothing else."""
-    return len(info.heads) == 1 and info.heads[0].level == "sample" and info.heads[0].activation == "softmax"
+    """Whether the task's models answer with classes of a sample, one or any number, and nothing else."""
+    return len(info.heads) == 1 and info.heads[0].level == "sample" and info.heads[0].is_labelled
 
 
 def with_classes(info: DataInfo, classes: Sequence[str] | None) -> DataInfo:

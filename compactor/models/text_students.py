@@ -9,17 +9,17 @@ from compactor.models.padding_check import require_unseen_padding
 from compactor.models.student import port_of
 from compactor.models.text import MAX_BATCH, TextBackbone, TextStudent, check_fits
 from compactor.recipe.spec import ModelSpec
-from compactor.records import EMBEDDING, IDS, LABEL, MASK, MLM, POSITIONS, DataInfo
+from compactor.records import EMBEDDING, IDS, MASK, MLM, POSITIONS, DataInfo
 from compactor_runtimes.bundle.manifest import InputPort, OutputPort
 from compactor_runtimes.errors import UsageError
 
 
 class TextClassifier(TextStudent):
-    """input_ids and attention_mask int64 [B, L] -> {"label": logits [B, num_classes]}."""
+    """input_ids and attention_mask int64 [B, L] -> {"label" or "labels": logits [B, num_classes]}."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
         """Classify."""
-        return {LABEL: self.backbone(input_ids, attention_mask)}
+        return {self.info.heads[0].name: self.backbone(input_ids, attention_mask)}
 
 
 class TextEmbedder(TextStudent):

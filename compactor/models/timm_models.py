@@ -17,7 +17,7 @@ from torch import nn
 from compactor.data.class_names import folded
 from compactor.models.classifier import Backbone, require_images
 from compactor.models.image_size import size_taken
-from compactor.records import LABEL, DataInfo
+from compactor.records import DataInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
@@ -47,7 +47,7 @@ def build(
             f"{nearest(bare, timm.list_models())[:200]}"
         )
     published = _published(name, options)
-    classes = published_classes(published, info.classes[LABEL]) if pretrained and not renew else None
+    classes = published_classes(published, list(info.heads[0].labels)) if pretrained and not renew else None
     count = info.num_classes() if classes is None else len(classes)
     try:
         module = timm.create_model(

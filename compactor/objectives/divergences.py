@@ -1,14 +1,21 @@
-"""Divergences between a soft target q and the student p, and what they share; `DIVERGENCES` names them."""
+"""Divergences between a soft target q and the student p, and what they share; `DIVERGENCES` names them.
+
+On a sigmoid head every label is a distribution of its own over yes and no: the same formulas are applied to
+it (two-sided, so KL has a (1-q) log((1-q)/(1-p)) half) and summed over labels, as over classes elsewhere.
+`soft_pairs` is the one place that knows; the mean is over samples alone, so that losses grow with the number
+of labels, as those of PULC's multi-label tasks do (`size_sum`), and learning rates are to follow.
+"""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from compactor.objectives import LogitObjective
-from compactor.records import Batch, Hard, Outputs, Soft, Step, Target, Term
+from compactor.records import Batch, Hard, Outputs, Soft, Step, Target, Term, activation_of
 
 
 class SoftObjective(LogitObjective, ABC):
@@ -28,7 +35,10 @@ class SoftObjective(LogitObjective, ABC):
 
     @abstractmethod
     def divergence(self, log_q: Tensor, log_p: Tensor) -> Tensor:
-        """Return the loss [...] of target q and student p, given as log-probabilities [..., C]."""
+        """Return the loss [...] of target q and student p, given as log-probabilities [..., C].
+
+        Of a sigmoid head they are [B, C, 2], yes and no, and its loss [B, C] is summed over labels.
+        """
 
     def __call__(
         self, student: Outputs, teacher: Outputs | None, target: Target, batch: Batch, step: Step
@@ -41,6 +51,7 @@ class SoftObjective(LogitObjective, ABC):
         terms = {}
         for head, log_q, log_p in soft_pairs(student, target, self.temperature, self.target_temperature):
             loss = factor * self.divergence(log_q, log_p)
+            loss = loss.sum(-1) if activation_of(head) == "sigmoid" else loss
             name = self.name if len(target.heads) == 1 else f"{self.name}.{head}"
             terms[name] = Term(loss, batch.mask if loss.dim() == 2 else None)
         return terms
@@ -52,14 +63,24 @@ def soft_pairs(
     """Yield (head, log q, log p) [..., C] for every soft head, target and student at their temperatures.
 
     Both are computed in float32, also under autocast. A tempered target is softmax(log q / T), which equals
-    softmax(logits / T) because logits and log-probabilities differ by a constant.
+    softmax(logits / T) because logits and log-probabilities differ by a constant. Of a sigmoid head they are
+    [B, C, 2], the logarithms of sigmoid(z / T) and sigmoid(-z / T).
     """
     for head, soft in target.heads.items():
         if isinstance(soft, Hard):
             continue
         logits = student.logits[head].float()
+        if activation_of(head) == "sigmoid":
+            assert soft.log_p is not None  # never top-k
+            yield head, yes_no(soft.log_p.float() / target_temperature), yes_no(logits / temperature)
+            continue
         log_q = tempered(soft, logits.shape[-1], target_temperature)
         yield head, log_q, torch.log_softmax(logits / temperature, dim=-1)
+
+
+def yes_no(log_odds: Tensor) -> Tensor:
+    """Log-probabilities [..., 2] of yes and no; exact up to rounding for log-odds of any size."""
+    return torch.stack([F.logsigmoid(log_odds), F.logsigmoid(-log_odds)], dim=-1)
 
 
 def tempered(soft: Soft, num_classes: int, temperature: float) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from compactor.objectives import LogitObjective
-from compactor.records import IGNORE, Batch, Needs, Outputs, Step, Target, Term
+from compactor.records import IGNORE, Batch, Needs, Outputs, Step, Target, Term, activation_of
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ class HardCrossEntropy(LogitObjective):
     Balanced class weights multiply each sample's loss by n / (C * n_c): n labelled training samples, n_c of
     the sample's class, C classes that occur. The mean stays one over samples, so that the weights are 1 on
     average over the training set, but not in every batch.
+
+    On a sigmoid head it is the binary cross-entropy of each label, summed over labels (a row of -100 has
+    none); smoothing moves each target to (1 - eps) y + eps / 2, and labels are not weighed.
     """
 
     def __init__(
@@ -35,11 +38,16 @@ class HardCrossEntropy(LogitObjective):
         """Count the labels of every head.
 
         Raises:
-            UsageError: there are none.
+            UsageError: there are none, or a head answers with any number of labels.
         """
         counts: dict[str, Tensor] = {}
         for batch in batches:
             for head, labels in batch.y.items():
+                if activation_of(head) == "sigmoid":
+                    raise UsageError(
+                        f"option class_weights: balanced weighs single classes, but {head!r} are any number "
+                        "of labels; set it to none"
+                    )
                 counts[head] = _sum(
                     counts.get(head), torch.bincount(labels[labels != IGNORE].flatten().cpu())
                 )
@@ -59,6 +67,10 @@ class HardCrossEntropy(LogitObjective):
         terms = {}
         for head, labels in batch.y.items():
             logits = student.logits[head].float()
+            name = "hard_ce" if len(batch.y) == 1 else f"hard_ce.{head}"
+            if activation_of(head) == "sigmoid":
+                terms[name] = _of_labels(logits, labels, self.label_smoothing)
+                continue
             loss = F.cross_entropy(
                 logits.flatten(0, -2),
                 labels.flatten(),
@@ -68,8 +80,16 @@ class HardCrossEntropy(LogitObjective):
             ).view(labels.shape)
             if head in self.weights:
                 loss = loss * self.weights[head].to(loss.device)[labels.clamp(min=0)]
-            terms["hard_ce" if len(batch.y) == 1 else f"hard_ce.{head}"] = Term(loss, labels != IGNORE)
+            terms[name] = Term(loss, labels != IGNORE)
         return terms
+
+
+def _of_labels(logits: Tensor, labels: Tensor, smoothing: float) -> Term:
+    """Binary cross-entropy [B] summed over the labels [B, C] that are known; valid where any is."""
+    known = labels != IGNORE
+    targets = (1 - smoothing) * labels.clamp(min=0).float() + smoothing / 2
+    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return Term(torch.where(known, loss, 0.0).sum(-1), known.any(-1))
 
 
 def _sum(first: Tensor | None, second: Tensor) -> Tensor:

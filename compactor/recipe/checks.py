@@ -9,7 +9,16 @@ import msgspec
 from compactor.data.spec import DataSpec, MaskingSpec
 from compactor.models import TEACH_ONLY
 from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
-from compactor.records import EMBEDDING, GAMMA, MASKED, Activation, head_at, heads_of, reads_images
+from compactor.records import (
+    EMBEDDING,
+    GAMMA,
+    MASKED,
+    Activation,
+    has_several,
+    head_at,
+    heads_of,
+    reads_images,
+)
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -17,7 +26,7 @@ if TYPE_CHECKING:
     from compactor.methods import Method
 
 TOKENIZER_FAMILIES = ("hf", "package")
-COMPARED: dict[Activation, str] = {"softmax": "classes", "sigmoid": "labels", "none": EMBEDDING}
+COMPARED: dict[Activation, str] = {"softmax": "classes", "sigmoid": "any number of labels", "none": EMBEDDING}
 
 
 def check_references(recipe: Recipe) -> None:
@@ -215,12 +224,15 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     options = stage_options(method, stage, at)
     task = recipe.stage_task(stage)
     activations = {head.activation for head in heads_of(task)}
-    if activations != {method.activation}:
+    if not activations <= method.activations:
         found = " and ".join(sorted(COMPARED[one] for one in activations))
+        able = " or ".join(what for one, what in COMPARED.items() if one in method.activations)
         raise UsageError(
-            f"{at}.method: {stage.method!r} compares {COMPARED[method.activation]}, task {task} answers with "
+            f"{at}.method: {stage.method!r} compares {able}, task {task} answers with "
             f"{found}; use method embedding for task embedding, kd or supervised otherwise"
         )
+    if has_several(task):
+        _check_several(stage, task, options, at)
     if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
     _check_peer(recipe, stage, options, at)
@@ -254,6 +266,20 @@ def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: s
         raise UsageError(
             f"{at}.options.peer: drawn found, but the student starts from trained weights; set peer: copied, "
             "so that both networks do, or train both from a random start"
+        )
+
+
+def _check_several(stage: StageSpec, task: str, options: msgspec.Struct, at: str) -> None:
+    """Refuse what is for single classes where any number of labels may be true of a sample."""
+    if getattr(options, "class_weights", "none") != "none":
+        raise UsageError(
+            f"{at}.options.class_weights: weighs single classes, but task {task} has any number of labels a "
+            "sample; remove it"
+        )
+    if stage.labels is not None:
+        raise UsageError(
+            f"{at}.labels: a label store keeps one distribution over classes a sample, task {task} asks for "
+            "any number of labels; remove labels to learn from live teachers"
         )
 
 

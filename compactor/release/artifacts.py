@@ -19,16 +19,18 @@ from compactor.progress import Reporter
 from compactor.recipe.spec import GatesSpec, VsStudentGate
 from compactor.records import Batch
 from compactor.release.calibration import arrays_of, calibration_samples
+from compactor.release.thresholds import Thresholds
 from compactor.tasks import Answers, Task, task_named
 from compactor_exporters import ExportSource, Workspace, can_export, export_artifact
 from compactor_exporters.bundle_writer import check_fit_to_ship
 from compactor_exporters.verify.artifact import concluded, verify_against
-from compactor_exporters.verify.gates import judge_agreement, judge_drop
+from compactor_exporters.verify.gates import Precision, judge_agreement, judge_drop, judge_map_drop
 from compactor_exporters.verify.reference import Reference
 from compactor_runtimes.backends import open_files
 from compactor_runtimes.bundle.manifest import Artifact, Calibration, Check, ExportSpec
 from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.stats.metrics import correct
+from compactor_runtimes.stats.multi_label import THRESHOLD, map_difference
 
 CALIBRATION_SEED = 0
 EXPORT, VERIFY = "export", "verify"
@@ -92,6 +94,7 @@ def export_and_judge(
     select: Split,
     reporter: Reporter,
     has_truth: bool = True,
+    thresholds: Thresholds | None = None,
 ) -> Shipment:
     """Export and verify every spec; judge artifacts against the student, the student against its teachers.
 
@@ -105,6 +108,7 @@ def export_and_judge(
         select: the split; report samples are not read.
         reporter: where progress goes.
         has_truth: False = `select` has neither labels nor teachers: agreement is judged, accuracy is not.
+        thresholds: from which probabilities on labels are answered, where any number may be true.
     """
     task = task_named(source.task)
     said = None if teacher is None else headline(task, select, teacher)
@@ -126,7 +130,14 @@ def export_and_judge(
                     if artifact.ships and gates is not None:
                         found = _answers(artifact, source, folder, task.batches(select))
                         artifact = _judge(
-                            artifact, gates.artifact_vs_student, select, task, student, found, labels
+                            artifact,
+                            gates.artifact_vs_student,
+                            select,
+                            task,
+                            student,
+                            found,
+                            labels,
+                            thresholds,
                         )
             shipment.artifacts.append(artifact)
             bar.at(number + 1)
@@ -136,11 +147,9 @@ def export_and_judge(
     if labels is None or gates is None or teacher is None:
         return shipment
     if gates.student_vs_teacher.max_drop_points is not None:
-        drop = judge_drop(
-            correct(headline(task, select, teacher), labels),
-            correct(headline(task, select, student), labels),
-            gates.student_vs_teacher.max_drop_points,
-            precision="fp16",  # judged by its bound, like every artifact that is not numerically the same
+        # judged by its bound, like every artifact that is not numerically the same
+        drop = _dropped(
+            task, select, teacher, student, labels, gates.student_vs_teacher.max_drop_points, "fp16"
         )
         shipment.gates.append(replace(drop, name=f"student_vs_teacher {drop.name}"))
     return shipment
@@ -195,13 +204,29 @@ def _judge(
     student: Answers,
     found: Answers,
     labels: NDArray[np.int64] | None,
+    thresholds: Thresholds | None,
 ) -> Artifact:
     precision = artifact.spec.precision
-    same = same_answers(task, student, found)
+    same = same_answers(task, student, found, thresholds.student if thresholds else (THRESHOLD,))
     vectors = task.head.activation == "none"
     meaning = f"have a cosine of at least {SAME_DIRECTION} with the student's" if vectors else "agree"
     checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision, meaning=meaning)]
     if task.head.is_labelled and labels is not None:
-        before, after = (correct(headline(task, select, one), labels) for one in (student, found))
-        checks.append(judge_drop(before, after, gate.max_drop_points, precision=precision))
+        checks.append(_dropped(task, select, student, found, labels, gate.max_drop_points, precision))
     return concluded(replace(artifact, checks=[*artifact.checks, *checks]))
+
+
+def _dropped(
+    task: Task,
+    select: Split,
+    before: Answers,
+    after: Answers,
+    labels: NDArray[np.int64],
+    most_points: float,
+    precision: Precision,
+) -> Check:
+    """Judge how much of the headline was lost: accuracy or, of any number of labels, mAP."""
+    first, second = (headline(task, select, one) for one in (before, after))
+    if task.head.activation == "sigmoid":
+        return judge_map_drop(map_difference(first, second, labels), most_points, precision=precision)
+    return judge_drop(correct(first, labels), correct(second, labels), most_points, precision=precision)

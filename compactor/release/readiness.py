@@ -2,11 +2,11 @@
 
 1. It is better than chance: its answers pass what teachers are asked (`answers_check.py`). Where nothing is
    labelled the teachers' answers are the labels; of vectors the rank correlation with the teachers'
-   similarities counts.
+   similarities counts, of any number of labels mAP (`labels_check.py`).
 2. It errs at most twice as often as its teachers, beyond noise: given the errors of both, the student's
    share of them is not larger than two thirds (exact binomial test of two rates, Przyborowski and Wilenski
    1940, one-sided, 5%). It is not asked where `gates.student_vs_teacher` says what is accepted, or nothing is
-   labelled.
+   labelled. Of any number of labels a sample is right where all its decisions are, at the thresholds of each.
 """
 
 import numpy as np
@@ -16,17 +16,26 @@ from compactor.data.splits import Split
 from compactor.evaluation import headline, split_labels, truth_labels
 from compactor.recipe.spec import GatesSpec
 from compactor.release.answers_check import OF_THE_WAY, at_least, check_answers
+from compactor.release.labels_check import check_label_answers
+from compactor.release.thresholds import Thresholds
 from compactor.tasks import Answers, Task
 from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.report import BETTER_THAN_CHANCE, ERROR_RATIO
 from compactor_runtimes.stats.metrics import correct, rank_correlation
+from compactor_runtimes.stats.multi_label import decided, known_rows
 
 MOST_TIMES = 2.0  # the teacher's error
 LEVEL = 0.05
 
 
 def readiness(
-    task: Task, split: Split, gates: GatesSpec, *, student: Answers, teacher: Answers | None
+    task: Task,
+    split: Split,
+    gates: GatesSpec,
+    *,
+    student: Answers,
+    teacher: Answers | None,
+    thresholds: Thresholds | None = None,
 ) -> list[Check]:
     """Judge a student by rules 1 and 2.
 
@@ -36,14 +45,26 @@ def readiness(
         gates: the user's own.
         student: what the torch student answers on the split.
         teacher: what its teachers answer there, where it has any.
+        thresholds: of student and teachers, where any number of labels may be true.
     """
     found, said = headline(task, split, student), None if teacher is None else headline(task, split, teacher)
     if task.head.activation == "none":
         return [] if said is None else [_correlates(said, found)]
     labels = truth_labels(task, split, said)
-    checks = [_better_than_chance(found, labels)] if task.head.level == "sample" else []
     is_labelled = bool((split_labels(task, split) >= 0).any())
-    if said is not None and is_labelled and gates.student_vs_teacher.max_drop_points is None:
+    compares = said is not None and is_labelled and gates.student_vs_teacher.max_drop_points is None
+    if thresholds is not None:
+        checks = [_labels_better_than_chance(found, labels)]
+        if compares and said is not None:
+            known = known_rows(labels)
+            right = [
+                (decided(one, limits) == labels)[known].all(-1)
+                for one, limits in ((said, thresholds.teacher), (found, thresholds.student))
+            ]
+            checks.append(error_ratio(*right))
+        return checks
+    checks = [_better_than_chance(found, labels)] if task.head.level == "sample" else []
+    if compares and said is not None:
         checks.append(error_ratio(correct(said, labels), correct(found, labels)))
     return checks
 
@@ -79,6 +100,20 @@ def _better_than_chance(found: NDArray[np.floating], labels: NDArray[np.int64]) 
         limit=asked.floor,
         n=asked.n,
         detail=detail + ("; too few to tell" if asked.verdict == "too few rows" else ""),
+    )
+
+
+def _labels_better_than_chance(found: NDArray[np.floating], labels: NDArray[np.int64]) -> Check:
+    """Rule 1 of any number of labels."""
+    asked = check_label_answers(found, labels)
+    return Check(
+        name=BETTER_THAN_CHANCE,
+        passed=asked.verdict != "chance",
+        value=asked.high,
+        observed=asked.value,
+        limit=asked.floor,
+        n=asked.n,
+        detail=asked.detail + ("; too few to tell" if asked.verdict == "too few rows" else ""),
     )
 
 

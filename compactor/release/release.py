@@ -17,8 +17,10 @@ from compactor.release.artifacts import VERIFY, Shipment, export_and_judge, expo
 from compactor.release.job import ReleaseJob
 from compactor.release.measurement import measure_all
 from compactor.release.readiness import readiness
-from compactor.release.rejection import Rejection, choose_rejection, told
-from compactor.release.report import bundle_metrics, opening_report, told_report
+from compactor.release.rejection import choose_rejection, told
+from compactor.release.report import ChosenOnSelect, bundle_metrics, opening_report, told_report
+from compactor.release.thresholds import choose_thresholds
+from compactor.release.thresholds import told as told_thresholds
 from compactor_exporters.bundle_writer import BundleContents, move_into_place, write_bundle
 from compactor_exporters.verify.artifact import concluded
 from compactor_exporters.verify.gates import AGREEMENT_GATE
@@ -57,7 +59,7 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
     Raises:
         NumericGateError, AccuracyGateError: a gate failed; there is no bundle.
     """
-    shipment, rejection = _export(job)
+    shipment, chosen = _export(job)
     report = None if job.head is None else opening_report(job, job.head, shipment)
     try:
         require_fit(shipment)
@@ -78,7 +80,7 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
         report = msgspec.structs.replace(
             report, measurements=measurements, shipped=artifact_name(best), choice=choice.variants
         )
-        report = told_report(job, report, shipping, rejection)
+        report = told_report(job, report, shipping, chosen)
         report = msgspec.structs.replace(report, recommendation=SMOKE if job.is_smoke else recommend(report))
         report_file = write_report(report, job.report_folder)
     bundle = _write(job, shipment, best, report, place)
@@ -87,8 +89,8 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
     )
 
 
-def _export(job: ReleaseJob) -> tuple[Shipment, Rejection | None]:
-    """Rule 1; the threshold of rejected answers is chosen by what the student says on select."""
+def _export(job: ReleaseJob) -> tuple[Shipment, ChosenOnSelect]:
+    """Rule 1; what is rejected or answered is chosen by what the student says on select."""
     select = job.data.select
     student, teacher = job.student_says(select), job.teachers_say(select)
     source = export_source(job.student, job.name, job.task_name, data=None if job.head is None else job.data)
@@ -98,6 +100,13 @@ def _export(job: ReleaseJob) -> tuple[Shipment, Rejection | None]:
         source = replace(source, post=rejection.posts(source.post, job.task.head.name))
         job.reporter.note(told(rejection, select))
         job.journal.write("reject", below=rejection.student, label=rejection.none_name)
+    thresholds = choose_thresholds(job.task, select, student=student, teacher=teacher)
+    if thresholds is not None:
+        name = job.task.head.name
+        source = replace(source, post=thresholds.posts(source.post, name))
+        if job.head is not None:
+            job.reporter.note(told_thresholds(thresholds, job.data.info.classes[name], select))
+        job.journal.write("thresholds", values=thresholds.student)
     shipment = export_and_judge(
         source,
         list(job.exports),
@@ -108,14 +117,17 @@ def _export(job: ReleaseJob) -> tuple[Shipment, Rejection | None]:
         select=select,
         reporter=job.reporter,
         has_truth=job.head is not None,
+        thresholds=thresholds,
     )
     if job.head is not None and job.gates is not None and not job.is_smoke:
-        shipment.readiness.extend(readiness(job.task, select, job.gates, student=student, teacher=teacher))
+        shipment.readiness.extend(
+            readiness(job.task, select, job.gates, student=student, teacher=teacher, thresholds=thresholds)
+        )
     if job.head is None:
         shipment.artifacts[:] = [_with_way_out(one) for one in shipment.artifacts]
     for artifact in shipment.artifacts:
         job.journal.write("artifact", name=artifact.name, status=artifact.status, reason=artifact.reason)
-    return shipment, rejection
+    return shipment, ChosenOnSelect(rejection, thresholds)
 
 
 def _with_way_out(artifact: Artifact) -> Artifact:

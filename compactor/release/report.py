@@ -1,5 +1,6 @@
 """The report of a release: what is known before the report split is read, and the truth that it tells."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -9,12 +10,25 @@ from compactor.records import head_at
 from compactor.release.artifacts import Shipment
 from compactor.release.class_details import class_rows, confusion, examples
 from compactor.release.job import ReleaseJob, ReportHead
+from compactor.release.label_scores import labels_report
 from compactor.release.rejection import Rejection
 from compactor.release.scores import accuracy_rows, ask_everyone, predictions_of, slot_rows, step_rows
+from compactor.release.thresholds import Thresholds
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.environment import describe
 from compactor_runtimes.report import Report
 from compactor_runtimes.stats.predictions import write_predictions
+
+
+@dataclass(frozen=True)
+class ChosenOnSelect:
+    """What decides about answers and was chosen on select: which are rejected, which labels are answered."""
+
+    rejection: Rejection | None = None
+    thresholds: Thresholds | None = None
+
+
+NOTHING = ChosenOnSelect()
 
 
 def opening_report(job: ReleaseJob, head: ReportHead, shipment: Shipment) -> Report:
@@ -38,12 +52,13 @@ def opening_report(job: ReleaseJob, head: ReportHead, shipment: Shipment) -> Rep
 
 
 def told_report(
-    job: ReleaseJob, report: Report, artifacts: list[Artifact], rejection: Rejection | None = None
+    job: ReleaseJob, report: Report, artifacts: list[Artifact], chosen: ChosenOnSelect = NOTHING
 ) -> Report:
     """Read the report split: scores, steps, classes, confusions, mistakes; keep what everyone answered.
 
-    `rejection` says which answers are rejected; the other scores are of all answers.
+    `chosen` says which answers are rejected; the other scores are of all answers.
     """
+    rejection = chosen.rejection
     everyone = ask_everyone(job, artifacts)
     split, task, of_words = job.data.report, job.task, head_at(job.task.heads, "word")
     student = next(subject for subject in everyone if subject.kind == "student")
@@ -53,6 +68,17 @@ def told_report(
     labels = truth_labels(task, split, None if teacher is None else teacher.logits)
     own = split_labels(task, split)
     labelled = bool((own >= 0).any())
+    if chosen.thresholds is not None:
+        return labels_report(
+            report,
+            everyone,
+            labels,
+            job.data.info.classes[task.head.name],
+            thresholds=chosen.thresholds,
+            teacher=teacher,
+            split=split.name,
+            labelled=labelled,
+        )
     rows = accuracy_rows(everyone, labels, task=task, teacher=teacher, split=split.name, labelled=labelled)
     report = msgspec.structs.replace(report, accuracy=rows, labelled=labelled)
     if not task.head.is_labelled:

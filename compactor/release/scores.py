@@ -196,8 +196,7 @@ def step_rows(
     student: Subject, artifacts: list[Subject], labels: NDArray[np.int64], *, teacher: Subject | None
 ) -> list[PairedRow]:
     """Compare teacher with student, and student with each artifact, sample by sample (classes only)."""
-    pairs = [] if teacher is None else [(teacher, student)]
-    pairs += [(student, artifact) for artifact in artifacts]
+    pairs = step_pairs(student, artifacts, teacher)
     return [
         paired_row(
             before.name,
@@ -208,6 +207,14 @@ def step_rows(
         )
         for before, after in pairs
     ]
+
+
+def step_pairs(
+    student: Subject, artifacts: list[Subject], teacher: Subject | None
+) -> list[tuple[Subject, Subject]]:
+    """What each step led from and to: teacher to student, and student to each artifact."""
+    pairs = [] if teacher is None else [(teacher, student)]
+    return [*pairs, *((student, artifact) for artifact in artifacts)]
 
 
 def predictions_of(

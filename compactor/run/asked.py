@@ -1,13 +1,13 @@
 """Ask teachers before they teach: what they answer on select rows that have labels must make sense.
 
-Only heads of classes of a sample are asked, on at most MOST_ROWS rows; of all others it is said that nobody
-asked them. What the verdicts mean is in answers_check.py.
+Only heads of classes or of any number of labels of a sample are asked, on at most MOST_ROWS rows; of all
+others it is said that nobody asked them. What the verdicts mean is in answers_check.py and labels_check.py.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from compactor.label_store.store import LabelStore
 from compactor.progress import Reporter
 from compactor.recipe.spec import STAGE, ModelSpec, Recipe
 from compactor.release.answers_check import AnswersCheck, check_answers
+from compactor.release.labels_check import LabelsCheck, check_label_answers
 from compactor.tasks import Task
 from compactor.teachers import describe_teacher
 from compactor_runtimes.errors import UsageError
@@ -64,7 +65,7 @@ class Asking:
                 if torch.cuda.is_available():  # each process of a node has a GPU of its own
                     model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
                 answers = student_answers(model, self.task.batches(split), progress=bar.at)
-            found = answers[self.task.head.name].argmax(-1)
+            found = answers[self.task.head.name]
             said += self._heard(name, found, split, is_trusted=_is_trusted(reference, recipe))
         return said
 
@@ -78,7 +79,7 @@ class Asking:
         answers = None if split is None else stored_answers(store, split)
         if split is None or answers is None:
             return [f"{self.stage}: the store's teachers could not be asked: {self._why_not()}"]
-        found = answers[self.task.head.name].argmax(-1)
+        found = answers[self.task.head.name]
         return self._heard(f"label store {store.folder}", found, split)
 
     def _rows(self) -> Split | None:
@@ -86,7 +87,9 @@ class Asking:
         if not self._has_classes:
             return None
         split = self.data.select
-        labelled = np.flatnonzero(split_labels(self.task, split) >= 0)
+        labels = split_labels(self.task, split)
+        known = labels >= 0
+        labelled = np.flatnonzero(known if labels.ndim == 1 else known.all(1))
         if not len(labelled):
             return None
         every = np.linspace(0, len(labelled) - 1, min(MOST_ROWS, len(labelled))).astype(np.int64)
@@ -94,15 +97,15 @@ class Asking:
 
     @property
     def _has_classes(self) -> bool:
-        return self.task.head.level == "sample" and self.task.head.activation == "softmax"
+        return self.task.head.level == "sample" and self.task.head.is_labelled
 
     def _why_not(self) -> str:
         if not self._has_classes:
-            return "only heads of one class a sample can be asked"
+            return "only heads of classes of a sample can be asked"
         return "select has no labels, or the store does not hold its rows"
 
     def _heard(
-        self, name: str, answered: NDArray[np.int64], split: Split, *, is_trusted: bool = False
+        self, name: str, logits: NDArray[np.floating[Any]], split: Split, *, is_trusted: bool = False
     ) -> list[str]:
         """What a teacher's answers are worth, as a sentence; none where they are fine.
 
@@ -110,8 +113,14 @@ class Asking:
             UsageError: they are worth nothing, and nobody said to trust them.
         """
         classes = self.data.info.classes[self.task.head.name]
-        found = check_answers(answered, split_labels(self.task, split), len(classes))
-        sentence = _sentence(name, found, classes)
+        labels = split_labels(self.task, split)
+        found: AnswersCheck | LabelsCheck
+        if self.task.head.activation == "sigmoid":
+            found = check_label_answers(logits, labels)
+            sentence = _labels_sentence(name, found)
+        else:
+            found = check_answers(logits.argmax(-1), labels, len(classes))
+            sentence = _sentence(name, found, classes)
         if found.verdict not in ("chance", "other order"):
             return [sentence] if sentence else []
         if is_trusted:
@@ -130,6 +139,19 @@ def _is_trusted(reference: ModelSpec | str, recipe: Recipe) -> bool:
         return reference.trust_teacher
     name = reference.removeprefix(STAGE)
     return any(recipe.stage_student(one).trust_teacher for one in recipe.stages if one.id == name)
+
+
+def _labels_sentence(name: str, found: LabelsCheck) -> str:
+    if found.verdict == "chance":
+        return (
+            f"{name}: is no better than chance, or its labels are in another order than the data's: "
+            f"{found.detail} (99% bound {100 * found.high:.1f}%, more than {100 * found.floor:.1f}% expected)"
+        )
+    if found.verdict == "too few rows":
+        return (
+            f"{name}: {found.n:,} labelled select rows are too few to tell whether it is better than chance"
+        )
+    return ""
 
 
 def _sentence(name: str, found: AnswersCheck, classes: list[str]) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from compactor.cache.code import code_digest
 from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
+from compactor.data.augment_policy import policy_of
 from compactor.label_store.header import read_header
 from compactor.methods import METHODS, method_named, stage_options
 from compactor.mixers import DEFAULT_MIXER, MIXERS
@@ -141,7 +142,8 @@ class _Planner:
         learns = method_named(spec.method, f"stage {spec.id}").learns_from_teachers
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
         student = recipe.stage_student(spec)
-        require_classifiers([student, *teachers], task, self.loaded.base)
+        require_classifiers(teachers, task, self.loaded.base, learners=[student])
+        policy_of(spec.augment)  # so that a package it lacks is missed before anything is trained
         data = with_tokenizers_compared(
             self.data.open(recipe.stage_data(spec), task),
             student=student,

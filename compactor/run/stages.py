@@ -21,7 +21,7 @@ from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, Recipe, StageSpec
-from compactor.records import DataInfo
+from compactor.records import DataInfo, head_at
 from compactor.run.asked import Asking
 from compactor.run.labels import require_fit
 from compactor.run.planned import Plan, PlannedStage
@@ -301,7 +301,7 @@ def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:
 def answer_bytes(data: Dataset) -> int:
     """Memory of float32 logits on all training samples; texts count as if they were as long as can be."""
     width = sum(len(names) for names in data.info.classes.values()) or VECTOR
-    words = any(labels.ndim == 2 for labels in data.train.labels.values())
+    words = head_at(data.info.heads, "word") is not None
     tokens = data.info.text.max_tokens if words and data.info.text else 1
     return 4 * len(data.train) * tokens * width
 

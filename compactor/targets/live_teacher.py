@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from compactor.records import Batch, Outputs, Soft, Step, Target
+from compactor.records import Batch, Outputs, Soft, Step, Target, activation_of
 from compactor.targets.mixing import mix_batch
 from compactor.trainer.contracts import TargetPolicy
 
 
 class LiveTeacher(TargetPolicy):
-    """Use the mixed teachers' mean probabilities, or the softmax of their mean logits."""
+    """Use the mixed teachers' mean probabilities, or what their mean logits become."""
 
     def __init__(
         self, average: Literal["probabilities", "logits"] = "probabilities", *, cutmix: bool = False
@@ -26,4 +26,9 @@ class LiveTeacher(TargetPolicy):
         assert teacher.log_probs is not None
         if self.average == "probabilities":
             return Target({head: Soft(log_p=log_p) for head, log_p in teacher.log_probs.items()})
-        return Target({head: Soft(log_p=logits.log_softmax(-1)) for head, logits in teacher.logits.items()})
+        return Target(
+            {
+                head: Soft(log_p=logits if activation_of(head) == "sigmoid" else logits.log_softmax(-1))
+                for head, logits in teacher.logits.items()
+            }
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from compactor.data.spec import DataSpec
 from compactor.records import Activation, Batch, Crops, DataInfo, Head, Level
-from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, Post, Pre, SoftmaxPost
+from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, Post, Pre, SigmoidPost, SoftmaxPost
 from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TASKS = {
     "image-classification": "compactor.tasks.image_classification:TASK",
     "text-classification": "compactor.tasks.texts:TEXT_CLASSIFICATION",
+    "image-multi-label": "compactor.tasks.image_classification:MULTI_LABEL",
+    "text-multi-label": "compactor.tasks.texts:MULTI_LABEL",
     "embedding": "compactor.tasks.texts:EMBEDDING",
     "masked-lm": "compactor.tasks.masked_lm:TASK",
     "intent-slots": "compactor.tasks.texts:INTENT_SLOTS",
@@ -33,6 +35,7 @@ TASKS = {
 # (level, activation) of a head -> how the runtime decodes it; a head without an entry is never served
 POSTS: dict[tuple[Level, Activation], Callable[[Head], Post]] = {
     ("sample", "softmax"): lambda head: SoftmaxPost(output=head.output, labels=head.name),
+    ("sample", "sigmoid"): lambda head: SigmoidPost(output=head.output, labels=head.name),
     ("sample", "none"): lambda head: EmbeddingPost(output=head.output),
     ("word", "softmax"): lambda head: BioPost(output=head.output, labels=head.name, punctuation="dropped"),
 }
@@ -44,7 +47,8 @@ Answers = Mapping[str, "NDArray[np.floating[Any]]"]
 class Task(Protocol):
     """The contract of a task; `head` is the first of `heads`, which headline metric, gates and tests read.
 
-    Labels of a head of words are int64 [N, W], -100 where there is no word. `is_fixed` says that a sample
+    Labels of a head of words are int64 [N, W], -100 where there is no word; of a sigmoid head ones and zeros
+    [N, C]. `is_fixed` says that a sample
     looks the same in every epoch.
     """
 

@@ -1,4 +1,7 @@
-"""`task: image-classification`: one label an image; raw inputs are image files."""
+"""The image tasks: `image-classification`, one label an image, and `image-multi-label`, any number of them.
+
+Raw inputs are image files.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,11 +24,14 @@ EVAL_BATCH = 256
 
 
 class ImageClassification:
-    """See compactor.tasks.Task."""
+    """See compactor.tasks.Task; image tasks differ in their head alone."""
 
-    heads = heads_of(IMAGES)
-    head = heads[0]
     is_fixed = False
+
+    def __init__(self, name: str) -> None:
+        """Take the head that the task's name stands for."""
+        self.name, self.heads = name, heads_of(name)
+        self.head = self.heads[0]
 
     def open(
         self,
@@ -37,7 +43,9 @@ class ImageClassification:
         numbers_of: tuple[str, ...] | None = None,
     ) -> Dataset:
         """Open images and labels."""
-        return open_dataset(spec, base=base, progress=progress, at_most=at_most, numbers_of=numbers_of)
+        return open_dataset(
+            spec, base=base, progress=progress, at_most=at_most, numbers_of=numbers_of, task=self.name
+        )
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> ImageLoader:
         """Cut augmented views from the stored images."""
@@ -73,7 +81,7 @@ class ImageClassification:
         return [ImagePre(input=PIXELS, steps=[*image_steps(info), ToFloat()])]
 
     def post(self, info: DataInfo) -> list[Post]:
-        """Softmax over the labels."""
+        """What the head asks for."""
         return posts_of(self.heads)
 
     def assets(self, info: DataInfo) -> dict[str, Path]:
@@ -96,4 +104,5 @@ def write_pngs(images: NDArray[np.uint8], folder: Path, *, prefix: str) -> list[
     return paths
 
 
-TASK = ImageClassification()
+TASK = ImageClassification(IMAGES)
+MULTI_LABEL = ImageClassification("image-multi-label")

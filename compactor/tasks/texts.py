@@ -131,6 +131,7 @@ def _write(texts: list[str], folder: Path, *, prefix: str) -> list[Path]:
 
 
 TEXT_CLASSIFICATION = TextTask(TEXTS)
+MULTI_LABEL = TextTask("text-multi-label")
 EMBEDDING = TextTask(VECTORS)
 INTENT_SLOTS = TextTask("intent-slots")
 TOKEN_CLASSIFICATION = TextTask("token-classification")

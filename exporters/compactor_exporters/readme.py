@@ -5,6 +5,7 @@ from compactor_runtimes.bundle.manifest import (
     BioPost,
     EmbeddingPost,
     Manifest,
+    SigmoidPost,
     SoftmaxPost,
     TextPre,
 )
@@ -65,7 +66,13 @@ def _usage(manifest: Manifest) -> str:
     kinds = {type(post) for post in manifest.post}
     extra, given = ("text", "turn on the light") if text else ("image", "image.png")
     note = "\nA `str` is a text here, never a path; a list of texts gives a list.\n" if text else ""
-    code = f'print(model.predict("{given}").{"vector" if EmbeddingPost in kinds else "label"})'
+    told = "vector" if EmbeddingPost in kinds else "labels" if SigmoidPost in kinds else "label"
+    code = f'print(model.predict("{given}").{told})'
+    if SigmoidPost in kinds:
+        note += (
+            "\nAn answer has the labels whose probability reaches their threshold (none, or several), their "
+            "`confidences`, and the `probabilities` of all labels.\n"
+        )
     if BioPost in kinds:
         said = "answer.label, answer.confidence, answer.slots" if SoftmaxPost in kinds else "answer.slots"
         code = f'answer = model.predict("{given}")\nprint({said})'

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from compactor_runtimes.golden.verify import verify_bundle
     from compactor_runtimes.predict.answers.classes import Prediction
     from compactor_runtimes.predict.answers.intent_slots import Understanding
+    from compactor_runtimes.predict.answers.labels import LabelSet
     from compactor_runtimes.predict.answers.slots import Tagging
     from compactor_runtimes.predict.answers.vector import Embedding
     from compactor_runtimes.predict.bio import Slot
@@ -40,6 +41,7 @@ __all__ = [
     "InputError",
     "IntegrityError",
     "InterruptedRun",
+    "LabelSet",
     "MissingDependency",
     "Model",
     "NumericGateError",
@@ -59,6 +61,7 @@ _MODULES = {
     "load": "predict.model",
     "Model": "predict.model",
     "Embedding": "predict.answers.vector",
+    "LabelSet": "predict.answers.labels",
     "Prediction": "predict.answers.classes",
     "Slot": "predict.bio",
     "Tagging": "predict.answers.slots",

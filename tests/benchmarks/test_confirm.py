@@ -85,7 +85,7 @@ def outdated(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> Toy:
 
 
 def said(suite: Any, monkeypatch: pytest.MonkeyPatch, now: Sentinel) -> dict[str, Any]:
-    monkeypatch.setattr(confirm, "first_steps", lambda recipe, name, shared: now)
+    monkeypatch.setattr(confirm, "first_steps", lambda recipe, name, shared, watched: now)
     return confirm_suite(suite, lambda text: None)
 
 

@@ -16,7 +16,7 @@ from compactor.models.hf.source import (
     load,
     name_classes,
     read_config,
-    require_one_of_many,
+    require_classifier,
     saved_config,
 )
 from compactor.models.image_size import size_taken
@@ -60,7 +60,7 @@ def build_image_classifier(
     with needs_extra("train"):
         from transformers import AutoModelForImageClassification
     config = read_config(source, options)
-    require_one_of_many(source, config)
+    require_classifier(source, config, info)
     classes = class_names_of(config) if source.pretrained and not renew else None
     if classes is None:
         config.num_labels = info.num_classes()

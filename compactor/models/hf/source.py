@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from compactor.locate import locate_model
-from compactor.models.problem_types import require_one_class
+from compactor.models.problem_types import require_no_number, require_one_class
+from compactor.records import DataInfo, has_several
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
@@ -134,14 +135,15 @@ def name_classes(config: Any, names: list[str]) -> None:
     config.label2id = {name: index for index, name in enumerate(names)}
 
 
-def require_one_of_many(source: Source, config: Any) -> None:
-    """Refuse a trained classifier that answers something else than one of its classes.
+def require_classifier(source: Source, config: Any, info: DataInfo) -> None:
+    """Refuse a trained classifier that answers something else than the task asks.
 
     Raises:
         UsageError: its configuration says so.
     """
     if source.pretrained:
-        require_one_class(source.model, getattr(config, "problem_type", None))
+        require = require_no_number if has_several(info.task) else require_one_class
+        require(source.model, getattr(config, "problem_type", None))
 
 
 def saved_config(model: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from compactor.models.hf.source import (
     load,
     name_classes,
     read_config,
-    require_one_of_many,
+    require_classifier,
     saved_config,
 )
 from compactor.models.hf.trim import keep_layers, keep_tokens, position_count, trim_config
@@ -221,7 +221,7 @@ def _classifier(
     """
     with needs_extra("train"):
         from transformers import AutoModelForSequenceClassification
-    require_one_of_many(source, config)
+    require_classifier(source, config, info)
     if not source.pretrained:
         config.num_labels = info.num_classes()
     loaded = load(AutoModelForSequenceClassification, source, config, attn_implementation=attention)

@@ -12,9 +12,10 @@
 9. An engine is verified like any other artifact where its GPU is; elsewhere it stays "not-run", and why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from math import inf, isfinite
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -30,9 +31,10 @@ from compactor_exporters.verify.samples import size
 from compactor_exporters.verify.text_samples import without_padding
 from compactor_exporters.workspace import Workspace
 from compactor_runtimes.backends import choose_runtime, is_code, open_files
-from compactor_runtimes.bundle.manifest import Artifact, Check, OutputPort
+from compactor_runtimes.bundle.manifest import Artifact, Check, OutputPort, SigmoidPost
 from compactor_runtimes.environment import isa_flags
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
+from compactor_runtimes.stats.multi_label import THRESHOLD, decided
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     Run = Callable[[Arrays], Arrays]
 
 REDUCED_MARGIN = 2.0
+NO_THRESHOLDS: Mapping[str, list[float]] = MappingProxyType({})
 
 
 def verify_artifact(
@@ -138,14 +141,16 @@ def _judge_answers(
         checks.append(judge_noise(reference.noise(workspace), limits, reference.scales))
     outputs = reference.source.outputs
     if any(port.role == "logits" for port in outputs):
+        thresholds = _thresholds(reference.source)
         same = int(
             sum(
-                top1_matches(known.outputs, answer, outputs).sum()
+                answer_matches(known.outputs, answer, outputs, thresholds).sum()
                 for known, answer in compared["real-samples"]
             )
         )
         n = reference.samples
-        detail = f"{same} of {n} real samples have the same top class as the torch student"
+        what = "labels" if thresholds else "top class"
+        detail = f"{same} of {n} real samples have the same {what} as the torch student"
         checks.append(Check(name="agreement", passed=True, value=same / n, n=n, detail=detail))
     if artifact.spec.override is not None and not all(check.passed for check in checks):
         limits = _observed_limits(compared, limits)
@@ -162,16 +167,37 @@ def _judge_weights(artifact: Artifact, workspace: Workspace) -> list[Check]:
     return checks + ([judge_calibration(artifact)] if spec.quantization == "static" else [])
 
 
-def top1_matches(reference: Arrays, found: Arrays, outputs: list[OutputPort]) -> "NDArray[np.bool_]":
-    """Tell for each sample whether the top class of all logits outputs and positions agrees: bool [N]."""
+def answer_matches(
+    reference: Arrays,
+    found: Arrays,
+    outputs: list[OutputPort],
+    thresholds: Mapping[str, list[float]] = NO_THRESHOLDS,
+) -> "NDArray[np.bool_]":
+    """Tell for each sample whether the answer of all logits outputs and positions agrees: bool [N].
+
+    It is the top class or, of an output among `thresholds`, all labels whose probability reaches theirs.
+    """
     import numpy as np
 
     matches = np.ones(len(next(iter(reference.values()))), dtype=bool)
     for port in outputs:
         if port.role == "logits":
-            same = reference[port.name].argmax(-1) == found[port.name].argmax(-1)
+            if port.name in thresholds:
+                limits = thresholds[port.name]
+                same = decided(reference[port.name], limits) == decided(found[port.name], limits)
+            else:
+                same = reference[port.name].argmax(-1) == found[port.name].argmax(-1)
             matches &= same.reshape(len(same), -1).all(axis=1)
     return matches
+
+
+def _thresholds(source: ExportSource) -> dict[str, list[float]]:
+    """Outputs of which any number of labels may be answered, with the threshold of each label."""
+    return {
+        post.output: list(post.thresholds) or [THRESHOLD] * len(source.labels[post.labels])
+        for post in source.post
+        if isinstance(post, SigmoidPost)
+    }
 
 
 def concluded(artifact: Artifact) -> Artifact:

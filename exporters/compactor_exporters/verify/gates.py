@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from compactor_runtimes.stats.multi_label import MapDifference
+
 Precision = Literal["fp32", "fp16", "int8"]
 
 AGREEMENT_GATE, DROP_GATE = "min-agreement", "max-drop"
@@ -33,7 +35,11 @@ _MANY = 1_000_000  # more samples than any select split has; beyond it a needed 
 
 
 def judge_agreement(
-    matches: "NDArray[np.bool_]", minimum: float, *, precision: Precision, meaning: str = "agree"
+    matches: "NDArray[np.bool_] | NDArray[np.float64]",
+    minimum: float,
+    *,
+    precision: Precision,
+    meaning: str = "agree",
 ) -> Check:
     """Judge in how many samples the artifact and the student give the same answer.
 
@@ -41,7 +47,9 @@ def judge_agreement(
     95% lower Clopper-Pearson bound.
 
     Args:
-        matches: bool [N], real select samples.
+        matches: bool [N], real select samples; or float [N], the share of each sample's decisions that agree.
+            The bound counts a sample as one trial then, however many decisions it has: these are not
+            independent, and shares vary less than trials of the same mean.
         minimum: smallest allowed share, strictly between 0 and 1 (1 is allowed for fp32).
         precision: of the artifact.
         meaning: what samples that match do, for the message.
@@ -49,13 +57,15 @@ def judge_agreement(
     Raises:
         UsageError: no samples, or a minimum that no number of samples can prove.
     """
-    n, k = _count(matches, AGREEMENT_GATE), int(matches.sum())
-    share = k / n
+    n, k = _count(matches, AGREEMENT_GATE), math.floor(float(matches.sum()) + 1e-9)
+    share = float(matches.mean())
     if not 0 < minimum <= 1 or (minimum == 1 and precision != "fp32"):
         raise UsageError(
             f"gate {AGREEMENT_GATE}: got {minimum} for {precision}, expected a share above 0 and below 1"
         )
     observed = f"{k} of {n} samples {meaning}"
+    if matches.dtype != bool:
+        observed = f"{100 * share:.3f}% of the decisions on {n} samples {meaning}"
     if precision == "fp32":
         return Check(
             name=AGREEMENT_GATE,
@@ -149,6 +159,40 @@ def judge_drop(
     )
 
 
+def judge_map_drop(found: "MapDifference", max_drop_points: float, *, precision: Precision) -> Check:
+    """Judge how many points of mAP the artifact lost, by the 95% upper bound of a paired bootstrap.
+
+    An fp32 artifact whose mAP is the student's own passes.
+
+    Args:
+        found: what mAP gains from the student to the artifact, on the same samples.
+        max_drop_points: largest allowed drop in percentage points, above 0 and below 100.
+        precision: of the artifact.
+
+    Raises:
+        UsageError: a limit out of range.
+    """
+    if not 0 < max_drop_points < 100:
+        raise UsageError(
+            f"gate {DROP_GATE}: got {max_drop_points} points, expected more than 0 and less than 100"
+        )
+    drop, bound, n = 0.0 - 100 * found.interval.value, 100 * found.drop_bound, found.interval.n
+    if precision == "fp32" and drop == 0:
+        bound = 0.0
+    detail = f"mAP lost {drop:+.3f} points on {n} samples, 95% upper bound {bound:.3f} points"
+    if bound > max_drop_points > drop:
+        detail += f"; cannot be decided with {n} samples, needs more"
+    return Check(
+        name=DROP_GATE,
+        passed=bound <= max_drop_points,
+        value=bound,
+        observed=drop,
+        limit=max_drop_points,
+        n=n,
+        detail=detail,
+    )
+
+
 def raise_for_gates(checks: Iterable[Check]) -> None:
     """Turn the first failed check into its error.
 
@@ -207,9 +251,9 @@ def _shown(needed: int) -> str:
     return f"more than {_MANY}" if needed >= _MANY else str(needed)
 
 
-def _count(values: "NDArray[np.bool_]", gate: str) -> int:
-    """Number of samples of a bool [N] array."""
-    if values.ndim != 1 or values.dtype != bool or not values.size:
+def _count(values: "NDArray[np.bool_] | NDArray[np.float64]", gate: str) -> int:
+    """Number of samples of an array [N]."""
+    if values.ndim != 1 or values.dtype not in (bool, float) or not values.size:
         raise UsageError(
             f"gate {gate}: got {values.dtype} of shape {values.shape}, expected bool [N] with N > 0"
         )

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from compactor_runtimes.errors import IntegrityError
 
 # 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 what rejects an answer, where
-# slots end, and the step `cover`; all are read
+# slots end, the step `cover` and any number of labels (`sigmoid`); all are read
 SCHEMA_VERSION = 4
 _READABLE = (1, 2, 3, 4)
 
@@ -246,6 +246,19 @@ class SoftmaxPost(Record, frozen=True, tag="softmax"):
     version: Literal[1] = 1
 
 
+class SigmoidPost(Record, frozen=True, tag="sigmoid"):
+    """Logits of `output` -> any number of labels, each with a probability of its own.
+
+    A label is answered if its probability reaches its threshold: `thresholds` are in the order of the labels,
+    none at all means 0.5 for each. They are of all artifacts alike.
+    """
+
+    output: str
+    labels: str
+    thresholds: list[Annotated[float, Meta(ge=0, le=1)]] = []
+    version: Literal[1] = 1
+
+
 class EmbeddingPost(Record, frozen=True, tag="embedding"):
     """Embedding of `output` -> one vector, divided by its Euclidean length if `normalize`."""
 
@@ -269,7 +282,7 @@ class BioPost(Record, frozen=True, tag="bio"):
 
 
 Pre = ImagePre | TextPre
-Post = SoftmaxPost | EmbeddingPost | BioPost
+Post = SoftmaxPost | SigmoidPost | EmbeddingPost | BioPost
 
 
 class Golden(Record, frozen=True):

@@ -19,6 +19,7 @@ from compactor_runtimes.bundle.manifest import (
     InputPort,
     Manifest,
     OutputPort,
+    SigmoidPost,
     SoftmaxPost,
     TextPre,
     decode_manifest,
@@ -207,6 +208,7 @@ def _check_references(manifest: Manifest, *, where: str) -> None:
             need(port.labels, manifest.labels, "label list")
             _check_width(port, len(manifest.labels[port.labels]), where=where)
     _check_rejected(manifest, where=where)
+    _check_thresholds(manifest, where=where)
     _check_slots(manifest, where=where)
 
 
@@ -220,6 +222,18 @@ def _check_rejected(manifest: Manifest, *, where: str) -> None:
                 f"{where}: rejected label {post.reject_label!r} is none of the labels {post.labels!r}; "
                 "export the bundle again"
             )
+
+
+def _check_thresholds(manifest: Manifest, *, where: str) -> None:
+    """Check that each label has a threshold where any has one."""
+    for post in manifest.post:
+        if isinstance(post, SigmoidPost) and post.thresholds:
+            known = manifest.labels[post.labels]
+            if len(post.thresholds) != len(known):
+                raise IntegrityError(
+                    f"{where}: {len(post.thresholds)} thresholds found for the {len(known)} labels "
+                    f"{post.labels!r}, expected one each; export the bundle again"
+                )
 
 
 def _check_width(port: OutputPort, labels: int, *, where: str) -> None:

@@ -19,7 +19,7 @@ from compactor_runtimes.compare.sources import (
 )
 from compactor_runtimes.compare.terminal import render_comparison
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.report.format import RANK_CORRELATION
+from compactor_runtimes.report.format import MAP, RANK_CORRELATION, UNPAIRED
 
 __all__ = ["Comparison", "compare", "render_comparison"]
 
@@ -87,11 +87,13 @@ def _notes(sources: list[Source]) -> list[str]:
     teachers = {row.subject if (row := source.first.row("teacher")) else "" for source in sources}
     if metric == RANK_CORRELATION:
         notes.append("embeddings: the values of the reports are compared, samples are not paired")
+    elif metric == MAP:
+        notes.append("mAP: the values of the reports are compared, samples are not paired")
     elif not sources[0].first.report.labelled:
         notes.append("no labels: only the agreement between the two is compared")
     if (metric == RANK_CORRELATION or not sources[0].first.report.labelled) and len(teachers) > 1:
         notes.append(f"the {metric} of each is with its own teachers, and these differ")
-    if len({len(source.runs) for source in sources} | {1}) == 1 and metric != RANK_CORRELATION:
+    if len({len(source.runs) for source in sources} | {1}) == 1 and metric not in UNPAIRED:
         notes.append("one seed each: this compares these models, not the recipes that made them")
     notes.append("costs come from runs at different times, which did not take turns")
     return notes

@@ -6,7 +6,7 @@ from compactor_runtimes.compare.advice import advise
 from compactor_runtimes.compare.comparison import Cost, Difference, Pair, Ratio, Score, Side
 from compactor_runtimes.compare.sides import correct_answers
 from compactor_runtimes.compare.sources import Source
-from compactor_runtimes.report.format import RANK_CORRELATION
+from compactor_runtimes.report.format import UNPAIRED
 from compactor_runtimes.stats import metrics
 from compactor_runtimes.stats.time_ratio import Timing, time_ratio
 
@@ -36,8 +36,8 @@ def pair_of(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
 
 
 def _difference(a: Side, b: Side, source_a: Source, source_b: Source) -> Difference | None:
-    """What shipped B gains on shipped A: paired where there are labels, by two intervals for embeddings."""
-    if source_a.first.shipped.metric == RANK_CORRELATION:
+    """What shipped B gains on shipped A: paired where answers are right or wrong, else by intervals."""
+    if source_a.first.shipped.metric in UNPAIRED:
         return _unpaired(a.scores[-1], b.scores[-1])
     right_a = correct_answers(source_a, [run.shipped.subject for run in source_a.runs])
     right_b = correct_answers(source_b, [run.shipped.subject for run in source_b.runs])

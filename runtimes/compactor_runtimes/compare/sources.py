@@ -13,7 +13,7 @@ from compactor_runtimes.bundle.open import MANIFEST, open_bundle
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report import REPORT_FILE, AccuracyRow, Kind, Report, read_report
-from compactor_runtimes.report.format import RANK_CORRELATION
+from compactor_runtimes.report.format import UNPAIRED
 from compactor_runtimes.stats.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 
 RUN_REPORTS, BUNDLE_REPORTS = "report", "reports"
@@ -22,7 +22,10 @@ SEEDS_FILE = "seeds.json"
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run's report, what its subjects answered (None for embeddings), and the artifact it shipped."""
+    """One run's report, the artifact it shipped, and what its subjects answered.
+
+    `predictions` are None where no sample by itself is right or wrong: of embeddings and of sets of labels.
+    """
 
     path: Path
     report: Report
@@ -133,7 +136,7 @@ def _open_run(path: Path) -> RunResult:
             f"{folder / REPORT_FILE}: {what}, so there is nothing to compare; finish the run first"
         )
     shipped = chosen[-1]
-    if shipped.metric == RANK_CORRELATION:
+    if shipped.metric in UNPAIRED:
         return RunResult(path, report, None, shipped)
     predictions = read_predictions(folder / PREDICTIONS_FILE)
     if shipped.subject not in predictions.top1:

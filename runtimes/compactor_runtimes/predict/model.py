@@ -182,8 +182,9 @@ class Model:
                 UTF-8 bytes, or the Path of a text file; a text of more tokens than the model takes is cut.
 
         Returns:
-            A `Prediction` for each input, an `Embedding` if the bundle is an embedding model, and of a model
-            that finds slots a `Tagging`, or with an intent an `Understanding`.
+            A `Prediction` for each input, a `LabelSet` where any number of labels may be true, an `Embedding`
+            if the bundle is an embedding model, and of a model that finds slots a `Tagging`, or with an
+            intent an `Understanding`.
 
         Raises:
             UsageError: an input that cannot be read (of several an InputError, which has its index), or an

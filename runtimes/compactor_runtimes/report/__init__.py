@@ -11,6 +11,7 @@ from compactor_runtimes.report.contents import (
     Curve,
     Example,
     Kind,
+    LabelRow,
     PairedRow,
     RejectRow,
     Report,
@@ -29,6 +30,12 @@ from compactor_runtimes.report.draw.markdown import render_markdown
 from compactor_runtimes.report.draw.pages import Pages, write_pages, write_report
 from compactor_runtimes.report.draw.terminal import render_terminal
 from compactor_runtimes.report.format import artifact_bytes, artifact_name
+from compactor_runtimes.report.label_rows import (
+    LabelAnswers,
+    label_rows,
+    labels_accuracy_row,
+    labels_paired_row,
+)
 from compactor_runtimes.report.reject_rows import reject_row
 from compactor_runtimes.report.report_json import REPORT_FILE, read_report, report_files
 from compactor_runtimes.report.rows import accuracy_row, fidelity_row, paired_row
@@ -45,6 +52,8 @@ __all__ = [
     "Curve",
     "Example",
     "Kind",
+    "LabelAnswers",
+    "LabelRow",
     "Pages",
     "PairedRow",
     "RejectRow",
@@ -58,6 +67,9 @@ __all__ = [
     "choose",
     "fidelity_row",
     "is_ready",
+    "label_rows",
+    "labels_accuracy_row",
+    "labels_paired_row",
     "paired_row",
     "read_report",
     "recommend",

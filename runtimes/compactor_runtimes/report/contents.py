@@ -9,7 +9,8 @@ from compactor_runtimes.bundle.manifest import Artifact, Check, Record
 from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.stats.metrics import Interval, Verdict
 
-# 2 added the choice among variants, 3 scores of slots, 4 runtimes, 5 notes on the inputs and rejected answers
+# 2 added the choice among variants, 3 scores of slots, 4 runtimes, 5 notes on inputs, rejected answers and
+# single labels
 REPORT_VERSION = 5
 READABLE_VERSIONS = (1, 2, 3, 4, 5)
 Kind = Literal["teacher", "student", "artifact"]
@@ -19,10 +20,11 @@ Decision = Literal["chosen", "not chosen", "rejected", "not run"]
 class AccuracyRow(Record, frozen=True):
     """What one subject scores on `n` samples of `split`, with a 95% interval; shares in [0, 1], KL in nats.
 
-    `metric` is `accuracy`, `agreement` where there are no labels (with the teachers' top class), or
-    `rank correlation` for embeddings (with the teachers' similarities). `agreement_with_teacher` is the share
-    of equal top classes, for embeddings the mean cosine. `kl_to_teacher` is KL(teacher || subject); both are
-    None for the teacher itself.
+    `metric` is `accuracy`, `agreement` where there are no labels (with the teachers' top class), `mAP` where
+    any number of labels may be true (against the teachers' where there are none), or `rank correlation` for
+    embeddings (with the teachers' similarities). `agreement_with_teacher` is the share of equal top classes,
+    with mAP that of equal decisions on labels, for embeddings the mean cosine. `kl_to_teacher` is
+    KL(teacher || subject), summed over labels with mAP; both are None for the teacher itself.
     """
 
     subject: str
@@ -39,6 +41,7 @@ class AccuracyRow(Record, frozen=True):
     size_bytes: int | None
     split: str
     macro_f1: float | None = None
+    micro_f1: float | None = None
 
 
 class ScoreRow(Record, frozen=True):
@@ -89,6 +92,7 @@ class PairedRow(Record, frozen=True):
     """What the step from `a` to `b` gained on the same `n` samples: b - a in points, 95% interval.
 
     `step` names it (`distillation`, `export fp32`); a loss is negative, and inside the noise it is `noise`.
+    `mcnemar_p` is None where a sample is not right or wrong as a whole (mAP).
     """
 
     a: str
@@ -98,7 +102,7 @@ class PairedRow(Record, frozen=True):
     low: float
     high: float
     n: int
-    mcnemar_p: float
+    mcnemar_p: float | None
     verdict: Verdict
 
 
@@ -121,6 +125,20 @@ class ClassRow(Record, frozen=True):
     n: int
     recall: dict[str, float]
     f1: dict[str, float]
+
+
+class LabelRow(Record, frozen=True):
+    """One label of which any number may be true: `n` report samples have it; all other numbers by subject.
+
+    `threshold` is the probability from which on it is answered, `average_precision` is None where no sample
+    has the label or all have, `f1` where none has it and none was answered.
+    """
+
+    label: str
+    n: int
+    threshold: dict[str, float]
+    average_precision: dict[str, float | None]
+    f1: dict[str, float | None]
 
 
 class Confusion(Record, frozen=True):
@@ -192,6 +210,7 @@ class Report(Record, frozen=True):
     rejects: list[RejectRow] = []
     curves: list[Curve] = []
     classes: list[ClassRow] = []
+    labels: list[LabelRow] = []
     confusion: Confusion | None = None
     examples: list[Example] = []
     shipped: str = ""

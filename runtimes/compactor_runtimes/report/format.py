@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from compactor_runtimes.report.contents import AccuracyRow, PairedRow, Report, ScoreRow
 
 RANK_CORRELATION = "rank correlation"
+MAP = "mAP"
+UNPAIRED = (RANK_CORRELATION, MAP)  # of which no sample by itself is right or wrong
 NO_VALUE = "-"
 OVERRIDDEN = "OVERRIDDEN"
 VERDICT_WORDS = {"noise": "inside the noise", "better": "better", "worse": "worse"}
@@ -62,8 +64,10 @@ def error_change_interval(row: "ScoreRow") -> str:
     return f"[{_percent(row.relative_low)}, {high}]"
 
 
-def p_value(p: float) -> str:
-    """A probability of chance, three decimals."""
+def p_value(p: float | None) -> str:
+    """A probability of chance, three decimals; a dash where no test was made."""
+    if p is None:
+        return NO_VALUE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

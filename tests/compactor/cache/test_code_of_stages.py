@@ -17,7 +17,7 @@ from compactor.progress import SilentReporter
 from compactor.release.export_model import export_model
 from compactor.release.variants import parse_variants
 from compactor.tasks import TASKS
-from tests.compactor.tasks.test_tasks import requests, sentences
+from tests.compactor.tasks.test_tasks import pictures, requests, sentences, several
 from tests.compactor.text_toys import CLASSES, IDS, bert_folder, write_tokenizer
 
 ROOT = Path(__file__).parents[3]
@@ -29,6 +29,7 @@ COMPUTES_NOTHING = {
     "compactor.progress": "shows progress",
     "compactor_runtimes.errors": "words errors",
     "compactor.release.answers_check": "judges teachers before they teach",
+    "compactor.release.labels_check": "judges teachers before they teach",
     "compactor.run.asked": "stops or says what teachers are worth, and changes nothing",
     "compactor.run.planned": "holds what the key is made of",
     "compactor.trainer.processes": "says which process writes",
@@ -76,6 +77,7 @@ def texts(folder: Path) -> dict[str, Any]:
     masked = {"task": "masked-lm", "data": data}
     distil = {"method": "encoder", "options": {"hidden_weight": 0.1}}
     words = {"task": "token-classification"}
+    mutual = {"options": {"feature": {"name": "states"}}}
     return {
         "name": "texts",
         "task": "intent-slots",
@@ -86,6 +88,8 @@ def texts(folder: Path) -> dict[str, Any]:
             {"id": "hop", "teachers": ["stage:guess"], **distil, **masked, **SHORT},
             {"id": "bert", "method": "supervised", "student": bert, **SHORT},
             {"id": "words", "method": "supervised", **words, **SHORT},
+            {"id": "mutual-words", "method": "dml", **mutual, **SHORT},
+            {"id": "mutual-hop", "method": "dml", **mutual, **masked, **SHORT},
             {"id": "distil", "init": "stage:hop", "teachers": ["stage:bert"], **distil, **SHORT},
         ],
     }
@@ -122,6 +126,31 @@ def vectors(folder: Path) -> dict[str, Any]:
     }
 
 
+def sets_of_images(folder: Path) -> dict[str, Any]:
+    """Any number of labels an image, with and without a teacher."""
+    return {
+        "name": "sets-of-images",
+        "task": "image-multi-label",
+        "data": msgspec.to_builtins(pictures(folder)),
+        "student": SMALL,
+        "stages": [
+            {"id": "first", "method": "supervised", **SHORT},
+            {"id": "distil", "method": "kd", "teachers": ["stage:first"], **SHORT},
+        ],
+    }
+
+
+def sets_of_texts(folder: Path) -> dict[str, Any]:
+    """The same of texts, whose teachers are asked once."""
+    return sets_of_images(folder) | {
+        "name": "sets-of-texts",
+        "task": "text-multi-label",
+        "data": msgspec.to_builtins(several(folder)),
+        "student": {"model": "encoder:1x16"},
+    }
+
+
+RECIPES = (images, texts, vectors, sets_of_images, sets_of_texts)
 # families without a stage here
 ELSEWHERE = {"package": "is hf"}
 
@@ -129,7 +158,7 @@ ELSEWHERE = {"package": "is hf"}
 def test_every_method_task_and_family_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("bert_folder", "text_bundle"):  # which take their time
         monkeypatch.setattr(sys.modules[__name__], name, lambda folder, **options: folder)
-    watched = [recipe(tmp_path) for recipe in (images, texts, vectors)]
+    watched = [recipe(tmp_path) for recipe in RECIPES]
     stages = [stage for recipe in watched for stage in recipe["stages"]]
     assert {stage["method"] for stage in stages} == set(METHODS)
     tasks = {recipe["task"] for recipe in watched} | {stage["task"] for stage in stages if "task" in stage}
@@ -140,7 +169,7 @@ def test_every_method_task_and_family_is_watched(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("recipe", [images, texts, vectors])
+@pytest.mark.parametrize("recipe", RECIPES)
 def test_what_executes_while_a_stage_is_trained_is_in_its_digest(recipe: Any, tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe(tmp_path)))

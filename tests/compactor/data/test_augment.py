@@ -121,6 +121,8 @@ UNIFORM = {"crop": "random-resized", "aspect": "uniform"}
         ({"scale": (0.5, 1.0), "ratio": (4.0, 4.0)}, 30, 40, (0.3, 0.9, 0.9, 0.5), (10, 0, 10, 40)),
         # ratio 1/4 of a square: b = 1/4, area 25 .. 25 of 100: 10 rows, 2.5 -> 2 columns; left floor(.99 * 9)
         ({"scale": (0.9, 1.0), "ratio": (0.25, 0.25)}, 10, 10, (0.0, 0.0, 0.99, 0.99), (0, 8, 10, 2)),
+        # the largest square has all 31 columns, though float64 makes a little less than 31 of its root
+        ({"scale": (1.0, 1.0), "ratio": (1.0, 1.0)}, 39, 31, (0.5, 0.5, 0.9, 0.5), (4, 0, 31, 31)),
         # whatever is drawn, a part has a pixel
         ({"scale": (0.01, 0.01), "ratio": (1.0, 1.0)}, 3, 3, (0.0, 0.0, 0.0, 0.99), (2, 0, 1, 1)),
     ],

@@ -71,10 +71,15 @@ def test_a_policy_is_torchvisions_on_the_uint8_view(spec, reference):
 
 
 def test_a_view_between_whole_values_is_rounded_before_its_policy():
-    # 100.4 and 100.6 of 255 are 100 and 101; two operations of strength 0 change little but never by halves
-    x = torch.cat([torch.full((1, 3, 8, 8), 100.4), torch.full((1, 3, 8, 8), 100.6)]) / 255
-    got = changed({"policy": "randaugment", "magnitude": 0}, x, [1, 1]) * 255
-    torch.testing.assert_close(got, got.round(), atol=1e-4, rtol=0)
+    """100.4 and 100.6 of 255 are 100 and 101, which is what torchvision is given."""
+    x = torch.tensor([100.4, 100.6]).view(2, 1, 1, 1).expand(2, 3, 8, 8) / 255
+    for seed in range(20):
+        got = changed({"policy": "randaugment", "magnitude": 0}, x, [seed, seed])
+        for whole, one in zip((100, 101), got, strict=True):
+            torch.manual_seed(seed)
+            torch.rand(())
+            expected = v2.RandAugment(magnitude=0)(torch.full((3, 8, 8), whole, dtype=torch.uint8))
+            assert torch.equal(one, expected.float() / 255)
 
 
 def test_erasing_blackens_one_rectangle_of_the_stated_area_and_nothing_else():

@@ -204,9 +204,38 @@ def test_embeddings_and_classes_need_methods_of_their_kind() -> None:
     raw = changed("task", "embedding")
     raw["student"] = {"model": "hf:small"}
     with pytest.raises(
-        UsageError, match="method: 'supervised' compares classes, task embedding answers with embed"
+        UsageError,
+        match="method: 'supervised' compares classes or any number of labels, task embedding answers with",
     ):
         parse_recipe(raw)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"options": {"class_weights": "balanced"}}, r"options\.class_weights: weighs single classes"),
+        ({"method": "kd", "labels": {}}, r"labels: a label store keeps one distribution over classes"),
+        (
+            {"method": "meal_v2"},
+            r"'meal_v2' compares classes, task image-multi-label answers with any",
+        ),
+        ({"method": "fkd", "labels": {"crops": 8}}, r"'fkd' compares classes, task image-multi-label"),
+    ],
+)
+def test_what_is_for_single_classes_is_refused_of_sets_of_labels(changes: dict[str, Any], said: str) -> None:
+    raw = changed("task", "image-multi-label")
+    raw["data"] = {"dataset": "table.jsonl"}
+    raw["teachers"] = [{"model": "cifar:resnet8", "weights": "w.safetensors"}]
+    parse_recipe(raw)
+    raw["stages"][0] |= changes
+    with pytest.raises(UsageError, match=said):
+        parse_recipe(raw)
+
+
+def test_sets_of_labels_are_never_rejected_as_a_whole() -> None:
+    raw = changed("task", "image-multi-label")
+    with pytest.raises(UsageError, match="answers with no single class of a sample"):
+        parse_recipe(raw | {"reject": {"keep": 0.9}})
 
 
 def test_a_smoke_recipe_keeps_every_step_and_shrinks_each() -> None:

@@ -160,3 +160,13 @@ def test_one_sampler_has_one_key_however_it_is_written(tmp_path: Path) -> None:
         for written in ("shuffle", "{name: shuffle}", "{name: shuffle, options: {}}")
     }
     assert len(keys) == 1
+
+
+def test_a_policy_without_its_package_is_missed_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = len(load_recipe("digits").recipe.stages) - 1
+    monkeypatch.setitem(sys.modules, "torchvision.transforms", None)
+    plan = make_plan(load_recipe("digits", [f"stages.{last}.augment.policy=autoaugment"]), tmp_path)
+    assert len(plan.stages) == last
+    assert [why for why in plan.blocked.values() if "pip install 'compactor-toolkit[vision]'" in why]

@@ -151,3 +151,33 @@ def test_classifiers_of_other_problems_stop_before_training(problem: str) -> Non
     ):
         with pytest.raises(UsageError, match=rf"hf:bert: was trained .* \(problem_type {problem}\)"):
             planned(**changes)
+
+
+SEVERAL = {"task": "text-multi-label", "stages": [KD | {"method": "supervised"}]}
+
+
+def test_a_teacher_of_any_number_of_labels_says_so() -> None:
+    """And one of single classes is no teacher of them; a student learns whatever it told apart before."""
+    config = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+
+    def write(**problem: str) -> None:
+        (Path("bert") / "config.json").write_text(json.dumps(config | problem))
+
+    teaches = SEVERAL | {"stages": [KD], "teachers": [pretrained("bert", trust_tokenizer=True)]}
+    for problem in ({}, {"problem_type": "single_label_classification"}):
+        write(**problem)
+        with pytest.raises(
+            UsageError, match=r"hf:bert: names one of its classes \(problem_type .*\), task text-multi-label"
+        ):
+            planned(**teaches)
+        assert planned(**SEVERAL | {"student": pretrained("bert")}).stages
+    id2label = {"0": "turn", "1": "play", "2": "what"}
+    (Path("bert") / "config.json").write_text(
+        json.dumps(config | {"problem_type": "multi_label_classification", "id2label": id2label})
+    )
+    (plan,) = planned(**teaches).stages
+    assert plan.data.info.classes == {"labels": ["play", "turn", "what"]}
+    assert "its classes are the data's in another order" in " ".join(planned(**teaches).notes)
+    write(problem_type="regression")
+    with pytest.raises(UsageError, match="was trained to tell a number"):
+        planned(**SEVERAL | {"student": pretrained("bert")})

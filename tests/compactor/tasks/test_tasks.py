@@ -31,11 +31,19 @@ from compactor.records import (
     reads_images,
 )
 from compactor.tasks import POSTS, TASKS, task_named
+from compactor.tasks.image_classification import write_pngs
 from compactor.tasks.texts import TEXT_CLASSIFICATION, TextSplit
 from compactor_exporters import ExportSource, Workspace, export_artifact
 from compactor_exporters.verify.artifact import verify_artifact
 from compactor_runtimes.backends import open_runtime
-from compactor_runtimes.bundle.manifest import BioPost, ExportSpec, InputPort, OutputPort, SoftmaxPost
+from compactor_runtimes.bundle.manifest import (
+    BioPost,
+    ExportSpec,
+    InputPort,
+    OutputPort,
+    SigmoidPost,
+    SoftmaxPost,
+)
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.predict.answers import CODECS
 from compactor_runtimes.predict.images import feeds_from
@@ -68,9 +76,32 @@ def requests(folder: Path) -> DataSpec:
     )
 
 
+def several(folder: Path) -> DataSpec:
+    """The sentences with a set of labels each."""
+    spec = sentences(folder)
+    lines = (folder / "table.csv").read_text(encoding="utf-8").splitlines()
+    sets = [f"{line}|{CLASSES[row % 2]}" for row, line in enumerate(lines[1:])]
+    (folder / "table.csv").write_text("\n".join([lines[0], *sets]) + "\n", encoding="utf-8")
+    return spec
+
+
+def pictures(folder: Path) -> DataSpec:
+    """A table of noise with a set of labels each."""
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 1), dtype=np.uint8)
+    files = write_pngs(pixels, folder / "pictures", prefix="x")
+    rows = [
+        {"image": str(path.relative_to(folder)), "label": CLASSES[row % 3 : row % 3 + 2]}
+        for row, path in enumerate(files)
+    ]
+    (folder / "table.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return DataSpec(dataset=str(folder / "table.jsonl"), color="grey")
+
+
 EXAMPLES: dict[str, Callable[[Path], DataSpec]] = {
     "image-classification": lambda folder: DataSpec(dataset="digits"),
     "text-classification": sentences,
+    "image-multi-label": pictures,
+    "text-multi-label": several,
     "embedding": sentences,
     "masked-lm": requests,
     "intent-slots": requests,
@@ -99,7 +130,9 @@ def test_what_is_served_is_what_was_trained_on(name: str, tmp_path: Path) -> Non
     edges = task.edge_raws(data.select, tmp_path / "edges")
     assert {len(values) for values in to_feeds(edges).values()} == {len(edges)}
     if task.head.is_labelled:
-        posts = [post for post in task.post(data.info) if isinstance(post, SoftmaxPost | BioPost)]
+        posts = [
+            post for post in task.post(data.info) if isinstance(post, SoftmaxPost | SigmoidPost | BioPost)
+        ]
         assert {post.labels for post in posts} == set(data.info.classes)
         assert set(data.info.classes) == {head.name for head in task.heads}
     else:
@@ -113,7 +146,9 @@ def test_a_model_of_the_task_takes_its_batches(name: str, tmp_path: Path) -> Non
     data = task.open(EXAMPLES[name](tmp_path), base=tmp_path)
     kind = {
         "image-classification": "module:tests.toys:Mlp",
+        "image-multi-label": "module:tests.toys:Mlp",
         "text-classification": "module:tests.compactor.text_toys:Bag",
+        "text-multi-label": "module:tests.compactor.text_toys:Bag",
         "embedding": "module:tests.compactor.text_toys:Bag",
     }.get(name, "encoder:1x32")
     model = build_model(ModelSpec(model=kind), data.info, base=tmp_path)
@@ -128,6 +163,8 @@ def test_a_model_of_the_task_takes_its_batches(name: str, tmp_path: Path) -> Non
     of_words = head_at(task.heads, "word")
     if of_words:
         assert answers[of_words.name].shape[:2] == batch.y[of_words.name].shape == batch.x[IDS].shape
+    if task.head.activation == "sigmoid":
+        assert batch.y[task.head.name].shape == answers[task.head.name].shape
     assert {port.name for port in model.inputs} == set(batch.x)
 
 

@@ -15,7 +15,7 @@ from onnx.numpy_helper import from_array, to_array
 from torch import nn
 
 from compactor_exporters import Workspace
-from compactor_exporters.verify.artifact import concluded, top1_matches, verify_against, verify_artifact
+from compactor_exporters.verify.artifact import answer_matches, concluded, verify_against, verify_artifact
 from compactor_exporters.verify.reference import Reference
 from compactor_exporters.verify.samples import edge_samples, shape_grid
 from compactor_runtimes.backends import Runtime, open_runtime
@@ -501,4 +501,4 @@ def test_top1_counts_a_sample_only_if_all_its_positions_agree(text):
     reference = {"intent_logits": np.array([[1.0, 0], [1, 0]]), "slot_logits": np.zeros((2, 2, 3))}
     found = {"intent_logits": np.array([[0.6, 0.5], [1, 0]]), "slot_logits": np.zeros((2, 2, 3))}
     found["slot_logits"][1, 1, 2] = 1
-    assert top1_matches(reference, found, text.source.outputs).tolist() == [True, False]
+    assert answer_matches(reference, found, text.source.outputs).tolist() == [True, False]

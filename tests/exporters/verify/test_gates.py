@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from compactor_exporters.verify.gates import judge_agreement, judge_drop, raise_for_gates
+from compactor_exporters.verify.gates import judge_agreement, judge_drop, judge_map_drop, raise_for_gates
 from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.errors import AccuracyGateError, NumericGateError, UsageError
+from compactor_runtimes.stats.metrics import Interval, lower_bound_one_sided
+from compactor_runtimes.stats.multi_label import MapDifference
 
 
 def flags(true: int, false: int) -> np.ndarray:
@@ -118,3 +120,39 @@ def test_the_first_failure_becomes_its_error():
         raise_for_gates([good, share, numbers])
     with pytest.raises(AccuracyGateError, match="'max-drop'"):
         raise_for_gates([drop])
+
+
+def test_shares_of_decisions_are_bounded_as_if_a_sample_were_one_trial():
+    """400 samples, of each of 40 one of ten decisions differs: 396 of 400 trials, so 97.7% at least."""
+    shares = np.where(np.arange(400) < 40, 0.9, 1.0)
+    check = judge_agreement(shares, 0.97, precision="int8")
+    assert (check.observed, check.n) == (pytest.approx(0.99), 400)
+    assert check.value == pytest.approx(lower_bound_one_sided(396, 400))
+    assert check.passed
+    assert "99.000% of the decisions on 400 samples agree" in check.detail
+    assert judge_agreement(np.ones(10), 1.0, precision="fp32").passed
+    assert not judge_agreement(shares, 0.995, precision="fp32").passed
+
+
+def difference(value, bound, n=200):
+    interval = Interval(value=value, low=value - 0.01, high=value + 0.01, n=n)
+    return MapDifference(interval=interval, p=1.0, drop_bound=bound)
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "precision", "passed"),
+    [
+        (-0.002, 0.004, "int8", True),
+        (-0.002, 0.006, "int8", False),  # undecided
+        (-0.02, 0.03, "int8", False),
+        (0.01, 0.001, "fp16", True),
+        (0.0, 0.006, "fp32", True),  # the student's own mAP
+    ],
+)
+def test_a_drop_of_map_is_judged_by_its_bound(value, bound, precision, passed):
+    check = judge_map_drop(difference(value, bound), 0.5, precision=precision)
+    assert check.passed is passed
+    assert check.observed == pytest.approx(-100 * value)
+    assert ("cannot be decided" in check.detail) is ((value, bound) == (-0.002, 0.006))
+    with pytest.raises(UsageError, match="expected more than 0"):
+        judge_map_drop(difference(0.0, 0.0), 0.0, precision=precision)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, SoftmaxPost
+from compactor_runtimes.bundle.manifest import BioPost, EmbeddingPost, SigmoidPost, SoftmaxPost
 from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.golden.findings import Allowed
 from compactor_runtimes.predict.answers import CODECS, TOGETHER, decoder_from, open_codec, reads_words
@@ -13,6 +13,7 @@ from compactor_runtimes.predict.text import Words
 LABELS = {"label": ["off", "on"], "slot": ["O", "B-a", "I-a"]}
 POSTS = {
     "softmax": SoftmaxPost(output="out", labels="label"),
+    "sigmoid": SigmoidPost(output="out", labels="label", thresholds=[0.9, 0.96]),
     "embedding": EmbeddingPost(output="out"),
     "bio": BioPost(output="slots", labels="slot"),
 }
@@ -26,6 +27,11 @@ CHANGED = {"out": OUT[:, ::-1], "slots": SLOTS[:, [0, 1, 1]]}
 SURE, CERTAIN = 0.7310586, 0.9997532
 SAID = {
     "softmax": ("on", ["on", "0.7311"], ["label", "index", "confidence", "rejected", "probabilities"]),
+    "sigmoid": (
+        "on, off",
+        ["on 0.9820", "off 0.9526"],
+        ["labels", "indices", "confidences", "probabilities"],
+    ),
     "embedding": ("2 numbers", ["2 numbers"], ["embedding"]),
     "bio": ("1 slots", ["a[0:7]=big red"], ["slots"]),
 }
@@ -64,13 +70,15 @@ def test_what_is_said_of_an_answer(tag):
     assert (codec.say(answer), codec.cells(answer), list(codec.fields(answer))) == (say, cells, fields)
     assert codec.fits_a_line is (tag != "embedding")
     assert codec.reads_words is reads_words([POSTS[tag]]) is (tag == "bio")
-    assert codec.labels == {"softmax": ["off", "on"], "embedding": [], "bio": ["O", "B-a", "I-a"]}[tag]
+    classes = {"softmax": ["off", "on"], "sigmoid": ["off", "on"], "embedding": [], "bio": LABELS["slot"]}
+    assert codec.labels == classes[tag]
 
 
 def test_what_happens_to_an_output_is_told():
     raw = EmbeddingPost(output="out", normalize=False)
     assert [open_codec(post, LABELS).describe() for post in (*POSTS.values(), raw)] == [
         "out -> softmax -> one of the labels 'label'",
+        "out -> sigmoid -> each of the labels 'label' from a threshold of its own (0.9 to 0.96) on",
         "out -> vector, divided by its length",
         "slots -> one of the labels 'slot' for each word -> slots",
         "out -> vector",
@@ -83,6 +91,69 @@ def test_records_as_bundles_have_held_them_since_the_first_release():
     np.testing.assert_allclose(kept("embedding")[2], [[0.6, 0.8]], rtol=1e-6)
     slot = {"name": "a", "start": 0, "end": 7, "value": "big red"}
     assert kept("bio")[3] == {"slots": [{**slot, "confidence": pytest.approx(CERTAIN, rel=1e-6)}]}
+
+
+def labels_codec(*thresholds):
+    return open_codec(SigmoidPost(output="out", labels="label", thresholds=list(thresholds)), LABELS)
+
+
+# probabilities 0.9526 of "off", 0.9820 of "on"
+@pytest.mark.parametrize(
+    ("thresholds", "labels", "words"),
+    [
+        ((), ["on", "off"], "from 0.5 on"),
+        ((0.97, 0.97), ["on"], "from 0.97 on"),
+        ((0.5, 0.99), ["off"], "from a threshold of its own (0.5 to 0.99) on"),
+        ((0.99, 0.99), [], "from 0.99 on"),
+    ],
+)
+def test_labels_are_those_that_reach_their_threshold(thresholds, labels, words):
+    codec = labels_codec(*thresholds)
+    (answer,) = codec(OUTPUTS)
+    assert answer.labels == labels
+    assert answer.indices == [LABELS["label"].index(one) for one in labels]
+    np.testing.assert_allclose(answer.probabilities, [0.952574, 0.982014], rtol=1e-5)
+    assert codec.describe().endswith(words)
+    if not labels:
+        assert (codec.say(answer), codec.cells(answer)) == ("no label", ["-"])
+    assert codec.keep(answer, "case-007")[0] == {
+        "labels": labels,
+        "indices": answer.indices,
+        "confidences": answer.confidences,
+    }
+
+
+def test_a_label_may_turn_where_its_probability_lies_as_near_to_its_threshold_as_the_limit():
+    """Logit 3.01 instead of 3: 0.9530 instead of 0.9526, with the threshold between them."""
+    codec = labels_codec(0.9528, 0.5)
+    stored = codec.read(codec.keep(codec(OUTPUTS)[0], "case-007")[0], None)
+    found = {"out": np.array([[3.01, 4.0]], np.float32)}
+    assert (stored.labels, codec(found)[0].labels) == (["on"], ["on", "off"])
+    for limit, passes in ((1e-3, True), (1e-4, False)):
+        verdict = codec.compare(found, stored, OUTPUTS, (), allowed=Allowed(limit, 0.0), what="case")
+        assert verdict.passed is passes
+    assert codec.limit(1e-3, 0.01, exact=False) == pytest.approx(0.0025, rel=1e-4)
+    assert codec.limit(1e-3, 0.01, exact=True) == 1e-3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"labels": ["off"], "indices": [0], "confidences": [0.9525741]},  # another label
+        {"labels": ["off"], "indices": [1], "confidences": [0.9820138]},  # its name
+        {"labels": ["on"], "indices": [1], "confidences": [0.9]},  # its probability
+        {"labels": ["on"], "indices": [7], "confidences": [0.9820138]},  # no label
+        {"labels": ["on"], "indices": [], "confidences": []},
+        {"labels": [], "indices": [], "confidences": []},
+    ],
+)
+def test_what_is_stored_of_labels_must_follow_from_the_stored_logits(changed):
+    codec = labels_codec(0.97, 0.97)
+    verdict = codec.compare(
+        OUTPUTS, codec.read(changed, None), OUTPUTS, (), allowed=Allowed(1e-3, 0.0), what="case"
+    )
+    assert not verdict.passed
+    assert "does not follow from" in verdict.detail
 
 
 def codec_post(entry):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compactor_runtimes.golden.findings import Allowed, Finding
     from compactor_runtimes.predict.answers.classes import Prediction
     from compactor_runtimes.predict.answers.intent_slots import Understanding
+    from compactor_runtimes.predict.answers.labels import LabelSet
     from compactor_runtimes.predict.answers.slots import Tagging
     from compactor_runtimes.predict.answers.vector import Embedding
     from compactor_runtimes.predict.text import Words
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # tag of an entry of `post` -> codec, made of (entry, label lists of the manifest)
 CODECS = {
     "softmax": "compactor_runtimes.predict.answers.classes:ClassCodec",
+    "sigmoid": "compactor_runtimes.predict.answers.labels:LabelsCodec",
     "embedding": "compactor_runtimes.predict.answers.vector:VectorCodec",
     "bio": "compactor_runtimes.predict.answers.slots:SlotCodec",
 }
@@ -34,10 +36,12 @@ TOGETHER = {
     ("softmax", "bio"): "compactor_runtimes.predict.answers.intent_slots:IntentSlotCodec",
 }
 
-Answer: TypeAlias = "Prediction | Embedding | Understanding | Tagging"
-"""What a bundle says on one input: a class, a vector, an intent with slots, or slots."""
+Answer: TypeAlias = "Prediction | LabelSet | Embedding | Understanding | Tagging"
+"""What a bundle says on one input: a class, labels, a vector, an intent with slots, or slots."""
 
-Answers: TypeAlias = "list[Prediction] | list[Embedding] | list[Understanding] | list[Tagging]"
+Answers: TypeAlias = (
+    "list[Prediction] | list[LabelSet] | list[Embedding] | list[Understanding] | list[Tagging]"
+)
 """One answer an input."""
 
 

@@ -191,6 +191,8 @@ def _slot_loss(report: "Report") -> list[str]:
 def in_words(step: "PairedRow") -> str:
     """A step's change, its interval, the verdict, and how large a loss the samples cannot rule out."""
     if step.difference_points == step.low == step.high == 0:
+        if step.mcnemar_p is None:
+            return f"every label has the same order of samples (n {step.n:,})"
         return f"no answer turned from right to wrong or back (n {step.n:,})"
     text = f"{change(step)} {change_interval(step)}, n {step.n:,}, {_PLAIN[step.verdict]}"
     if step.verdict == "noise" and step.low < 0:

@@ -7,6 +7,7 @@ from compactor_runtimes.report.decide.speed import compute_latency
 from compactor_runtimes.report.draw import charts
 from compactor_runtimes.report.draw.charts import Point
 from compactor_runtimes.report.format import (
+    MAP,
     RANK_CORRELATION,
     artifact_bytes,
     artifact_name,
@@ -87,7 +88,7 @@ def trade_offs(report: "Report") -> list[Figure]:
     )
     return [
         Figure(
-            f"{metric.capitalize()} against {name}",
+            f"{metric if metric == MAP else metric.capitalize()} against {name}",
             charts.scatter([point for _, point in points], scale=scale, x_label=x_label, y_label=y_label),
             bars + caption,
             _subject_keys(report, [row for row, _ in points]),

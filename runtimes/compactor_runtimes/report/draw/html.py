@@ -18,6 +18,7 @@ from compactor_runtimes.report.draw.figures import (
     trade_offs,
     variants_figure,
 )
+from compactor_runtimes.report.draw.labels import labels_table
 from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.text_tables import (
@@ -91,6 +92,7 @@ def _view(report: "Report") -> dict[str, Any]:
         "invalid": invalid_reasons(report.measurements),
         "curves": [figure for curve in report.curves for figure in curve_figures(curve)],
         "classes": class_table(report.classes, main) if report.classes else None,
+        "labels": labels_table(report) if report.labels else None,
         "heat": _heat(report.confusion),
         "confused": confused_table(report.confusion, MOST_PAIRS) if report.confusion else None,
         "images": [one for one in report.examples if (one.image or "").startswith(PNG)],

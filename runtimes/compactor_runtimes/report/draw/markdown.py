@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.decide.recommend import in_words
 from compactor_runtimes.report.draw.cost import cost_table, latency_table
+from compactor_runtimes.report.draw.labels import labels_table
 from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.text_tables import (
@@ -39,6 +40,8 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
     parts += ["## Truth", _table(truth_table(report)) if report.accuracy else "Not measured."]
     if report.scores:
         parts += ["## Intent and slots", _table(scores_table(report))]
+    if report.labels:
+        parts += ["## Labels", _table(labels_table(report), most=MOST_CLASSES)]
     if report.rejects:
         parts += ["## Rejected answers", _table(rejects_table(report))]
     parts += ["## What each step changed", _steps(report) if report.paired else "Not measured."]

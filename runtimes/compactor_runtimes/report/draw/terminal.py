@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from compactor_runtimes.report.draw.labels import labels_table
 from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.result_table import subject_table
 from compactor_runtimes.report.draw.scores import scores_table
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from compactor_runtimes.report.contents import PairedRow, Report
     from compactor_runtimes.report.draw.text_tables import Table as Cells
 
+MOST_LABELS = 20
 _VERDICT_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
 
 
@@ -51,6 +53,8 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [Text(), _truth_table(report)]
     if report.scores:
         parts += [Text(), _score_table(report)]
+    if report.labels:
+        parts += [Text(), _label_table(report)]
     if report.rejects:
         parts += [Text(), _reject_table(report)]
     if report.paired:
@@ -98,6 +102,7 @@ def _truth_table(report: "Report") -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         f1 = "" if row.macro_f1 is None else f"macro-F1 {100 * row.macro_f1:.2f}, "
+        f1 += "" if row.micro_f1 is None else f"micro-F1 {100 * row.micro_f1:.2f}, "
         table.add_row(
             Text.assemble(row.subject, (f"\n{row.kind}", "dim"), _overridden(row.subject, report)),
             Text.assemble(
@@ -115,6 +120,24 @@ def _truth_table(report: "Report") -> Table:
 def _score_table(report: "Report") -> Table:
     title = "Intent and slots, text by text; error change against the teacher's, negative is better"
     return _as_drawn(scores_table(report), title, report)
+
+
+def _label_table(report: "Report") -> Table:
+    """The labels that the shipped subject finds least; the pages have all of everyone's."""
+    drawn = labels_table(report, alone=True)
+    table = subject_table(
+        f"Labels of {report.shipped}, those found least first{_more(len(drawn.rows))}", "label"
+    )
+    table.caption = "AP: average precision · from: the probability from which on it is answered"
+    for heading in drawn.headings[1:]:
+        table.add_column(heading.partition(" ")[0], justify="right", no_wrap=True)
+    for label, *numbers in drawn.rows[:MOST_LABELS]:
+        table.add_row(label.text, *(cell.text for cell in numbers))
+    return table
+
+
+def _more(labels: int) -> str:
+    return f": {MOST_LABELS} of {labels}" if labels > MOST_LABELS else ""
 
 
 def _reject_table(report: "Report") -> Table:
@@ -147,7 +170,9 @@ def _paired_line(row: "PairedRow", report: "Report") -> Text:
     return Text.assemble(
         f"  {row.step}: {row.a} → {marked(row.b, report)}: ",
         (change(row), "bold"),
-        f" {change_interval(row)}, n {row.n:,}, McNemar p {p_value(row.mcnemar_p)}: ",
+        f" {change_interval(row)}, n {row.n:,}"
+        + ("" if row.mcnemar_p is None else f", McNemar p {p_value(row.mcnemar_p)}")
+        + ": ",
         (VERDICT_WORDS[row.verdict], _VERDICT_STYLE[row.verdict]),
     )
 

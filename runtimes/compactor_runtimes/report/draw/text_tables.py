@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from compactor_runtimes.report.format import (
+    MAP,
     NO_VALUE,
     OVERRIDDEN,
     RANK_CORRELATION,
@@ -58,10 +59,14 @@ def truth_table(report: "Report") -> Table:
     rows = report.accuracy
     metric = unique(row.metric for row in rows)
     with_f1 = any(row.macro_f1 is not None for row in rows)
-    headings = ["subject", f"{metric} [95%]", "n", *(["macro-F1"] if with_f1 else []), agreement_words(rows)]
+    with_micro = any(row.micro_f1 is not None for row in rows)
+    scores = [*(["macro-F1"] if with_f1 else []), *(["micro-F1"] if with_micro else [])]
+    headings = ["subject", f"{metric} [95%]", "n", *scores, agreement_words(rows)]
     table = Table([*headings, "KL, nats", "ECE", "parameters", "size"], [])
     for row in rows:
         f1 = [number_cell(row.macro_f1, f"{100 * (row.macro_f1 or 0):.2f}%")] if with_f1 else []
+        if with_micro:
+            f1.append(number_cell(row.micro_f1, f"{100 * (row.micro_f1 or 0):.2f}%"))
         agreement, sign = row.agreement_with_teacher, unit(row)
         table.rows.append(
             [
@@ -81,6 +86,12 @@ def truth_table(report: "Report") -> Table:
         table.notes.append(
             f"Samples: {splits}. Rank correlation: Spearman, of the similarities of all pairs of samples, "
             "as the subject and as the teacher see them. Mean cosine: between both embeddings of a sample."
+        )
+    elif any(row.metric == MAP for row in rows):
+        table.notes.append(
+            f"Samples: {splits}. mAP: mean average precision over labels, interval by bootstrap of samples. "
+            "F1 at the thresholds that were chosen on select. Agreement: share of label decisions that are "
+            "the teacher's. KL: teacher against subject, summed over labels. ECE: of all label probabilities."
         )
     else:
         table.notes.append(
@@ -103,7 +114,7 @@ def steps_table(report: "Report") -> Table:
                 Cell(marked(row.b, report)),
                 Cell(change(row), change_interval(row), "strong", row.difference_points),
                 Cell(f"{row.n:,}", order=row.n),
-                Cell(p_value(row.mcnemar_p), order=row.mcnemar_p),
+                number_cell(row.mcnemar_p, p_value(row.mcnemar_p)),
                 Cell(VERDICT_WORDS[row.verdict], style=VERDICT_STYLES[row.verdict]),
             ]
         )

@@ -23,7 +23,7 @@ from compactor_runtimes.units import scaled
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.measurement import Measurement
-    from compactor_runtimes.report.contents import Report
+    from compactor_runtimes.report.contents import PairedRow, Report
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def tiles(report: "Report") -> list[Tile]:
         found.append(Tile(row.metric, score, [f"95% {interval(row)}", f"n {row.n:,}"]))
     for step in known.steps:
         if step.difference_points == step.low == step.high == 0:
-            found.append(Tile(step.step, "0 points", ["no answer turned right or wrong", f"n {step.n:,}"]))
+            found.append(Tile(step.step, "0 points", [_unchanged(step), f"n {step.n:,}"]))
             continue
         notes = [f"95% {change_interval(step)}", VERDICT_WORDS[step.verdict]]
         found.append(Tile(step.step, change(step), notes, VERDICT_STYLES[step.verdict]))
@@ -65,6 +65,11 @@ def tiles(report: "Report") -> list[Tile]:
         found.append(Tile("size", scaled(row.size_bytes, "B"), notes))
     found.append(_checks(known))
     return found
+
+
+def _unchanged(step: "PairedRow") -> str:
+    """What no change at all means."""
+    return "no answer turned right or wrong" if step.mcnemar_p is not None else "the same order of samples"
 
 
 def _speed(pair: TwoTimes, shipped: str) -> Tile:

@@ -1,0 +1,95 @@
+"""What suite `ssld` measures beside its training arms: sets of labels, copies, the speed of a build."""
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.arms import CACHE, kept, train
+from benchmarks.multi_label import compose, recipe
+
+COMPOSED = CACHE / "ssld" / "composed"
+MULTI_LABEL = {
+    "multilabel_plain": ("supervised", "binary cross-entropy"),
+    "multilabel_distilled": ("ssld", "SKL-UGI: the same and symmetric KL of each label to a larger teacher"),
+}
+SIZES = (32, 96)
+BLOCKS = (0, 1, 2)
+POOL_SOURCE = "imagenette96/train.parquet"  # 9,469 images that CIFAR-10 does not hold
+POOL_RECIPE: dict[str, Any] = {
+    "name": "pool-speed",
+    "task": "image-classification",
+    "data": {"dataset": "cifar10", "image_size": 32},
+    "teachers": [
+        {"model": "cifar:resnet20", "weights": "teachers/cifar10_akamaster/resnet20.safetensors"},
+    ],
+    "student": {"model": "cifar:resnet8"},
+    "stages": [{"id": "distil", "method": "ssld", "steps": 1}],
+    "pool": {"sources": [{"dataset": POOL_SOURCE}], "take": {"by": "score", "top": 400}},
+}
+
+
+def multi_label_recipe(arm: str, rate: float, seed: int) -> Any:
+    """The recipe of an arm of several labels an image; nothing is written or read."""
+    from compactor.recipe.load import LoadedRecipe, parse_recipe
+
+    plain = recipe(Path("."), MULTI_LABEL[arm][0], seed=seed, lr=rate)
+    return LoadedRecipe(parse_recipe(plain), COMPOSED, arm)
+
+
+def run_multi_label(loaded: Any, name: str) -> dict[str, Any]:
+    """Train a student; its mean average precision on select and report, by our count and by torchmetrics'."""
+    import torch
+    from torchmetrics.functional.classification import multilabel_average_precision
+
+    from compactor.evaluation import split_labels, student_answers
+    from compactor.tasks import task_named
+    from compactor_runtimes.stats.multi_label import mean_average_precision
+
+    if not (COMPOSED / "train.parquet").is_file():
+        compose(COMPOSED)
+    trained, found = train(loaded, name), {}
+    task = task_named("image-multi-label")
+    for split in (trained.data.select, trained.data.report):
+        logits = student_answers(trained.student, task.batches(split))[task.head.name]
+        labels = split_labels(task, split)
+        theirs = multilabel_average_precision(
+            torch.from_numpy(logits), torch.from_numpy(labels), num_labels=labels.shape[1]
+        )
+        found[split.name] = {
+            "map": float(mean_average_precision(logits, labels)),
+            "map_of_torchmetrics": float(theirs),
+            "rows": len(split),
+        }
+    return {"select_accuracy": found["select"]["map"], "multi_label": found, **kept(trained)}
+
+
+def run_copies(size: int) -> dict[str, Any]:
+    """Plant copies of test images in a pool of training images, and look for them."""
+    import msgspec
+
+    from benchmarks.near_duplicates import measure
+
+    plain: dict[str, Any] = msgspec.to_builtins(measure(size))  # type: ignore[arg-type]
+    return plain
+
+
+def run_build() -> dict[str, Any]:
+    """Build a pool from images that lie decoded, and say how long it took."""
+    from compactor.pool.build import build_pool
+    from compactor.recipe.load import LoadedRecipe, parse_recipe
+    from compactor.run.data import DataSets
+
+    loaded = LoadedRecipe(parse_recipe(POOL_RECIPE), CACHE, "pool-speed")
+    with TemporaryDirectory() as scratch:
+        from compactor.pool.candidates import open_candidates
+        from compactor.progress import SilentReporter
+
+        silent = SilentReporter()
+        open_candidates(loaded, DataSets(loaded, silent).open(loaded.recipe.data), silent)
+        started_s = time.perf_counter()
+        built = build_pool(loaded, runs=Path(scratch))
+        seconds = time.perf_counter() - started_s
+    assert built.record is not None
+    removed = sum(one.images for one in built.record.removed)
+    return {"images": built.candidates, "removed": removed, "kept": built.record.kept, "seconds": seconds}
