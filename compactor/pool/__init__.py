@@ -1,1 +1,1 @@
-"""Unlabelled images as they are chosen for training: what copies the references, or each other, is found here."""
+"""Unlabelled images as they are chosen for training: what copies references, or each other, is found."""
