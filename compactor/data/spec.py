@@ -57,8 +57,8 @@ class NearDuplicateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     Attributes:
         neighbours: Candidates by the teacher's features, an image.
-        thumbnail_neighbours: Candidates by thumbnails of 8x8 pixels: re-encoded small images lie far apart
-            in a teacher's features.
+        thumbnail_neighbours: Candidates by thumbnails of 8x8 pixels: small images that were encoded again
+            lie far apart in a teacher's features.
         least_similarity: Cosine of features below which a neighbour is no candidate.
         least_thumbnail: Correlation of thumbnails below which pixels are not compared.
         pixels: Correlation of aligned, band-passed pixels from which two images are copies.

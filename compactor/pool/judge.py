@@ -78,7 +78,8 @@ class Judge:
         return found
 
     def _is_large(self, images: Images) -> bool:
-        return bool(0 < self._settings.keypoints_from <= min(images.shape[1:3]))
+        side: int = min(images.shape[1:3])
+        return 0 < self._settings.keypoints_from <= side
 
     def _by_keypoints(
         self,

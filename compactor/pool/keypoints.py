@@ -1,11 +1,12 @@
 """Match SIFT keypoints of large images and count those that one homography explains; needs OpenCV.
 
-Lowe, Distinctive image features from scale-invariant keypoints (2004), section 7.1: a match's nearest
-descriptor must be clearly nearer than the second one; here it must be mutual, too.
+Lowe, Distinctive image features from scale-invariant keypoints (2004), section 7.1: the nearest descriptor
+must be clearly nearer than the second one; here it must be mutual, too.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,8 @@ class KeypointCheck:
         with needs_extra("pool"):
             import cv2
         self._cv2, self._settings = cv2, settings
-        self._sift = cv2.SIFT_create()  # type: ignore[attr-defined]
+        sift: Any = cv2  # its stubs lack SIFT
+        self._sift = sift.SIFT_create()
         self._known: OrderedDict[int, Keypoints] = OrderedDict()
 
     def of(self, image: NDArray[np.uint8]) -> Keypoints:
@@ -88,7 +90,7 @@ class KeypointCheck:
         matrix, inside = self._cv2.findHomography(
             theirs.places[pairs[:, 1]], ours.places[pairs[:, 0]], self._cv2.RANSAC, REPROJECTION
         )
-        if matrix is None or not _is_plausible(np.asarray(matrix, np.float64)):
+        if matrix is None or not _is_plausible(matrix):
             return None
         # several keypoints of one place (SIFT gives one each orientation) are one witness
         count = len(np.unique(np.round(ours.places[pairs[inside[:, 0] > 0, 0]]), axis=0))
@@ -117,7 +119,7 @@ def _mutual(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[n
     return np.stack([rows[clear], nearest[rows[clear]]], 1)
 
 
-def _is_plausible(matrix: NDArray[np.float64]) -> bool:
+def _is_plausible(matrix: NDArray[Any]) -> bool:
     """Tell whether a homography keeps orientation, size to a factor of 2, and is hardly in perspective."""
     area = float(np.linalg.det(matrix[:2, :2]))
     return 0.25 <= area <= 4 and float(np.abs(matrix[2, :2]).max()) < 0.005

@@ -1,9 +1,9 @@
-"""Images of a pool that copy reference images, or each other: encoded again, cut, mirrored, brightened.
+"""Pool images that copy reference images, or each other: encoded again, cut, mirrored, brightened.
 
-1. Equal pixels are found by digest. 2. Candidates are the nearest references by the teacher's features and by
-thumbnails (of mirrored references, too). 3. Pixels of candidates are aligned and correlated. 4. Keypoints are
-matched where images are large enough to have them. What passes 3 or 4 is a copy; nothing depends on how the
-pool is cut.
+1. Equal pixels are found by digest.
+2. Candidates are the nearest references by the teacher's features and by thumbnails, mirrored ones too.
+3. Pixels of candidates are aligned and correlated; keypoints are matched where images are large enough.
+What passes 3 is a copy; nothing depends on how the pool is cut.
 """
 
 import tempfile
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from compactor.data.copies import pixel_digests
 from compactor.data.spec import NearDuplicateSettings
+from compactor.pool.earlier import EarlierImages, merged
 from compactor.pool.judge import Judge, Verdict
 from compactor.pool.neighbours import nearest, unit_rows
 from compactor.pool.views import THUMBNAIL, Floats, Images, central, mirrored, thumbnails
@@ -25,7 +26,7 @@ Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Images [n, H, W, C] to features [n, D]."""
 Progress = Callable[[int, int], None]
 Ids = NDArray[np.int64]
-BLOCK = 1024
+BLOCK = 256
 
 
 class Match(Struct, frozen=True):
@@ -106,7 +107,7 @@ class NearDuplicates:
             digests = pixel_digests(seen)
             exact = [self._first.get(int(digest)) for digest in digests]
             by_features = np.where(near[part] >= 0, near[part] % count, -1)
-            candidates = _merged(by_features, np.where(alike[part] >= 0, alike[part] % count, -1))
+            candidates = merged(by_features, np.where(alike[part] >= 0, alike[part] % count, -1))
             candidates[[row is not None for row in exact]] = -1
             own_small = thumbnails(seen)
             verdicts = self._judge.judge(
@@ -178,6 +179,7 @@ def within(
         return []
     judge = Judge(settings)
     found: list[Match | None] = [None] * count
+    copied: dict[int, int] = {}
     with tempfile.TemporaryFile() as file:
         shape = (count, THUMBNAIL * THUMBNAIL * images.shape[3])
         small = np.memmap(file, np.float16, "w+", shape=shape)
@@ -189,7 +191,7 @@ def within(
         _, first_of = np.unique(digests, return_index=True)
         alive = np.zeros(count, np.bool_)
         alive[first_of] = True
-        search = _Earlier(images, features, small, alive, settings)
+        search = EarlierImages(images, features, small, alive, settings)
         first = _first_rows(digests)
         for start in range(0, count, BLOCK):
             rows = np.arange(start, min(start + BLOCK, count))
@@ -200,86 +202,16 @@ def within(
                     found[row] = found[exact] or Match(
                         exact, "exact", "identity", 1.0, search.cosine(row, exact)
                     )
-                elif (best := search.kept(row, passed, found, judge)) is not None:
+                elif (best := search.kept(row, passed, copied, judge)) is not None:
                     found[row] = Match(
                         best.row, best.check, best.transform, best.score, search.cosine(row, best.row)
                     )
+                if (match := found[row]) is not None:
+                    copied[row] = match.reference
             if progress:
                 progress(int(rows[-1]) + 1, count)
         del search, small
     return found
-
-
-class _Earlier:
-    """Candidates among the earlier images of a pool, and the verdicts on them."""
-
-    def __init__(
-        self,
-        images: Any,
-        features: Any,
-        small: NDArray[np.float16],
-        alive: NDArray[np.bool_],
-        settings: NearDuplicateSettings,
-    ) -> None:
-        self._images, self._features, self._small = images, features, small
-        self._alive, self._settings = alive, settings
-
-    def verdicts(self, rows: Ids, judge: Judge) -> list[list[Verdict]]:
-        """Judge consecutive rows against their earlier neighbours."""
-        images, first = np.asarray(self._images[rows[0] : rows[-1] + 1]), int(rows[0])
-        own, own_small = self._unit(first, first + len(rows)), thumbnails(images)
-        size, settings = len(self._images), self._settings
-        near, _ = nearest(own, self._unit, size, settings.neighbours, first=first, alive=self._alive)
-        candidates = near
-        for seen in (own_small, thumbnails(mirrored(images))) if settings.thumbnail_neighbours else ():
-            alike, _ = nearest(
-                seen,
-                lambda a, b: np.asarray(self._small[a:b], np.float32),
-                size,
-                settings.thumbnail_neighbours,
-                first=first,
-                alive=self._alive,
-            )
-            candidates = _merged(candidates, alike)
-        candidates[~self._alive[rows]] = -1
-        return self._judged(images, own, candidates, judge)
-
-    def kept(
-        self, row: int, passed: list[Verdict], found: list[Match | None], judge: Judge
-    ) -> Verdict | None:
-        """Take the best verdict whose image is kept; copies of removed ones are compared with these' own."""
-        for verdict in passed:
-            if found[verdict.row] is None:
-                return verdict
-        kept = sorted({match.reference for verdict in passed if (match := found[verdict.row]) is not None})
-        if not kept:
-            return None
-        images = np.asarray(self._images[row : row + 1])
-        candidates = np.array([kept], np.int64)
-        return next(iter(self._judged(images, self._unit(row, row + 1), candidates, judge)[0]), None)
-
-    def cosine(self, row: int, other: int) -> float:
-        return round(float((self._unit(row, row + 1) @ self._unit(other, other + 1).T)[0, 0]), 4)
-
-    def _judged(self, images: Images, own: Floats, candidates: Ids, judge: Judge) -> list[list[Verdict]]:
-        some = np.maximum(candidates, 0)
-        rows, places = np.unique(some, return_inverse=True)
-        places = places.reshape(some.shape)
-        theirs = unit_rows(np.asarray(self._features[rows]))
-        small = np.asarray(self._small[rows], np.float32)
-        both = [
-            np.einsum("nd,nkd->nk", thumbnails(seen), small[places]) for seen in (images, mirrored(images))
-        ]
-        return judge.judge(
-            images,
-            candidates,
-            similarity=np.einsum("nd,nkd->nk", own, theirs[places]),
-            thumbnails=np.maximum(*both),
-            fetch=lambda rows: np.asarray(self._images[rows]),
-        )
-
-    def _unit(self, start: int, stop: int) -> Floats:
-        return unit_rows(np.asarray(self._features[start:stop]))
 
 
 def _first_rows(digests: NDArray[np.uint64]) -> dict[int, int]:
@@ -288,16 +220,9 @@ def _first_rows(digests: NDArray[np.uint64]) -> dict[int, int]:
     return dict(zip(values.tolist(), rows.tolist(), strict=True))
 
 
-def _merged(one: Ids, other: Ids) -> Ids:
-    """Candidates of both lists [n, ...], each once, in order; -1 where there are fewer."""
-    rows = np.sort(np.concatenate([one, other], 1), 1)
-    rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = -1
-    return rows
-
-
 def _require_alike(found: tuple[int, ...], expected: tuple[int, ...], what: str, other: str) -> None:
     if tuple(found) != tuple(expected):
         raise UsageError(
-            f"{what}: shape {tuple(found)} each found, expected that of the {other}, {tuple(expected)}; read "
-            "both with the same size and colour"
+            f"{what}: shape {tuple(found)} each found, expected that of the {other}, {tuple(expected)}; "
+            "read both with the same size and colour"
         )

@@ -9,7 +9,7 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 QUERIES = 256
-"""Rows of a product; the last are padded, so that a row's sums do not depend on how many come with it."""
+"""Rows of a product; the last ones are padded: a row's sums must not depend on how many come with it."""
 INDEX = 8192
 GROUPS = 16
 

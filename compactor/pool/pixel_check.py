@@ -1,7 +1,7 @@
 """Correlate an image's pixels with those of its candidates, over crops, small shifts and mirrored.
 
-1. Images are shrunk, blurred, and freed of low frequencies (views.py), so that encoding, size, brightness and
-   contrast do not count, nor that two pictures are both bright above.
+1. Images are shrunk, blurred, and freed of low frequencies (views.py), so that encoding, size, brightness
+   and contrast do not count, nor that two pictures are both bright above.
 2. Alignments: the image as a crop of the candidate, the candidate as a crop of the image, and shifts
    (opposite crops of both), each of the image as it is and mirrored.
 3. Only candidates that correlate best with crops of the image are aligned the other ways too: all are costly.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.pool.views import BOXES, SCALES, Floats, Images, PixelViews, mirrored, pixel_views
+from compactor.pool.views import BOXES, SCALES, Floats, Images, pixel_views
 
 Ids = NDArray[np.int64]
 
@@ -81,34 +81,38 @@ def _compare_block(
     rows = np.flatnonzero((candidates >= 0).any(1))
     if not len(rows):
         return
-    plain, flipped = pixel_views(images[rows]), pixel_views(mirrored(images[rows]))
+    plain = pixel_views(images[rows])
+    flipped = plain.mirrored()
     whole = pixel_views(fetch(wanted), boxes=1)
     varies = whole.contrast >= least_contrast
-    chosen: list[tuple[int, Ids, Floats]] = []
+    chosen: list[tuple[int, Floats, Ids, Floats]] = []
     for at, row in enumerate(rows):
         if plain.contrast[at] < least_contrast:
             continue
         places = np.searchsorted(wanted, candidates[row])
         columns = np.flatnonzero(candidates[row] >= 0)
         columns = columns[varies[places[columns]]]
-        both = np.stack([plain.vectors[at], flipped.vectors[at]])
+        both = np.stack([plain.vectors[at], flipped[at]])
         crops = np.einsum("mbd,kd->kmb", both, whole.vectors[places[columns], 0], optimize=True)
         score = np.round(crops.max((1, 2)), 4)
         best = np.lexsort((candidates[row, columns], -score))[:ALIGNED]
-        chosen.append((at, columns[best], crops[best]))
-    kept = np.unique(np.concatenate([candidates[rows[at], columns] for at, columns, _ in chosen] or [[]]))
+        chosen.append((at, both, columns[best], crops[best]))
+    kept = np.unique(np.concatenate([candidates[rows[at], columns] for at, _, columns, _ in chosen] or [[]]))
     if not len(kept):
         return
     others = pixel_views(fetch(kept.astype(np.int64)))
-    for at, columns, crops in chosen:
+    for at, both, columns, crops in chosen:
         theirs = others.vectors[np.searchsorted(kept, candidates[rows[at], columns])]
-        scores = _aligned(plain, flipped, at, theirs)
+        scores = _aligned(both, theirs)
         found.update(start + int(rows[at]), columns, np.concatenate([crops, scores], 2))
 
 
-def _aligned(plain: PixelViews, flipped: PixelViews, at: int, theirs: Floats) -> Floats:
-    """Correlate an image with crops of others [k, boxes, D] and with shifted ones: [k, 2, boxes + shifts]."""
-    both = np.stack([plain.vectors[at], flipped.vectors[at]])
+def _aligned(both: Floats, theirs: Floats) -> Floats:
+    """Correlate one image [2, boxes, D] with crops of others [k, boxes, D] and with shifted ones.
+
+    Returns:
+        [k, 2, boxes + shifts].
+    """
     crops = np.matmul(theirs, both[:, 0].T).transpose(0, 2, 1)
     ours, opposite = np.array(SHIFTS).T
     shifts = np.einsum("msd,ksd->kms", both[:, ours], theirs[:, opposite])
