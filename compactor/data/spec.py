@@ -52,6 +52,40 @@ class VocabularySpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     text_column: str = "text"
 
 
+class NearDuplicateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an image counts as a copy of another one; the defaults were tuned on training images alone.
+
+    Attributes:
+        neighbours: Candidates by the teacher's features, an image.
+        thumbnail_neighbours: Candidates by thumbnails of 8x8 pixels: small images that were encoded again
+            lie far apart in a teacher's features.
+        least_similarity: Cosine of features below which a neighbour is no candidate.
+        least_thumbnail: Correlation of thumbnails below which pixels are not compared.
+        pixels: Correlation of aligned, band-passed pixels from which two images are copies.
+        least_contrast: Grey levels (of 255): images that vary less after the band pass are copies only where
+            every pixel is equal.
+        keypoints_from: Short side in pixels from which keypoints are compared too, which needs the extra
+            `pool`; 0 = never.
+        keypoint_candidates: Candidates whose keypoints are compared, by features and by pixels each.
+        inliers: Matched keypoints on one homography that make two images copies.
+        inlier_share: The same as a share of the keypoints of the image that has fewer, where at least
+            `least_inliers` lie on it.
+        least_inliers: Fewest matched keypoints that `inlier_share` may rest on.
+    """
+
+    neighbours: Annotated[int, Meta(ge=1, le=1000)] = 20
+    thumbnail_neighbours: Annotated[int, Meta(ge=0, le=1000)] = 12
+    least_similarity: Annotated[float, Meta(ge=-1, le=1)] = 0.3
+    least_thumbnail: Annotated[float, Meta(ge=-1, le=1)] = 0.4
+    pixels: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    least_contrast: Annotated[float, Meta(ge=0)] = 1.0
+    keypoints_from: Annotated[int, Meta(ge=0)] = 96
+    keypoint_candidates: Annotated[int, Meta(ge=1, le=1000)] = 5
+    inliers: Annotated[int, Meta(ge=4)] = 30
+    inlier_share: Fraction = 0.2
+    least_inliers: Annotated[int, Meta(ge=4)] = 12
+
+
 class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which data set, and how it is decoded and split.
 

@@ -37,7 +37,14 @@ def compare(
         InterruptedRun: stopped; what was compared is kept.
     """
     if missing(job.matches, shards):
-        matcher = NearDuplicates(job.references.images)
+        references = job.references.images
+        with reporter.bar("look at references", len(references)) as bar:
+            matcher = NearDuplicates(
+                references,
+                embedder.of_images,
+                settings=job.spec.duplicates.thresholds,
+                progress=lambda done, _: bar.at(done),
+            )
         find_copies(
             job.matches,
             shards,
@@ -63,4 +70,8 @@ def _within(job: PoolJob, shards: Shards, copies: list[Copy], reporter: Reporter
     features = Picked(
         [np.load(path, mmap_mode="r", allow_pickle=False) for path in shards.features], np.flatnonzero(left)
     )
-    return copies_of_candidates(numbers, within(images, features))
+    with reporter.bar("compare within the pool", len(numbers)) as bar:
+        found = within(
+            images, features, settings=job.spec.duplicates.thresholds, progress=lambda done, _: bar.at(done)
+        )
+    return copies_of_candidates(numbers, found)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from compactor.data.splits import Split
 from compactor.label_store.write import Job
+from compactor.pool.pace import Pace
 from compactor.pool.picked import Picked
 from compactor.progress import Reporter
-from compactor.trainer.interrupt import StopWish, stop_on_signal
-from compactor_runtimes.errors import InterruptedRun
+from compactor.trainer.interrupt import stop_on_signal
 from compactor_runtimes.files import write_whole
 
 MATCHES = "matches-{:05d}.jsonl"
@@ -139,8 +139,8 @@ def find_copies(
     """
     folder.mkdir(parents=True, exist_ok=True)
     todo = sum(shards.jobs[number].rows for number in missing(folder, shards))
-    done = 0
     with stop_on_signal(deadline_s) as wish, reporter.bar("compare", todo) as bar:
+        pace = Pace("matches", todo, bar, reporter, wish, folder)
         for number in _claim(folder, shards):
             copies: list[Copy] = []
             numbers, features = shards.part(number)
@@ -152,10 +152,9 @@ def find_copies(
                     if match is not None:
                         against, of = references.place(match.reference)
                         copies.append(_copy(int(candidate), against, of, match))
-                done += len(some)
-                bar.at(done)
-                _stop(wish, folder, f"{done:,} of {todo:,} candidates were compared")
+                pace.tick(len(some))
             write_lines(folder / MATCHES.format(number), copies)
+            pace.shard_done()
         bar.at(todo)
 
 
@@ -199,12 +198,6 @@ def _copy(number: int, against: str, of: int, match: Found) -> Copy:
         score=round(float(match.score), 6),
         similarity=round(float(match.similarity), 6),
     )
-
-
-def _stop(wish: StopWish, folder: Path, how_far: str) -> None:
-    if wish.requested:
-        why = " by --max-hours" if wish.late else ""
-        raise InterruptedRun(f"pool matches {folder}: stopped{why}, {how_far}, finished shards are kept")
 
 
 def _claim(folder: Path, shards: Shards) -> Iterator[int]:

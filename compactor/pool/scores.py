@@ -5,7 +5,6 @@
 2. Select and report images that candidates are compared with go through the same teachers (`Embedder`).
 """
 
-import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,13 +21,13 @@ from compactor.label_store.quantization import compress
 from compactor.label_store.write import Job, StoreWriter
 from compactor.models.features import Feature
 from compactor.models.student import Student
-from compactor.progress import Bar, Reporter
+from compactor.pool.pace import Pace
+from compactor.progress import Reporter
 from compactor.records import PENULTIMATE, Outputs
 from compactor.tasks import Task
 from compactor.teachers import Teachers
-from compactor.trainer.interrupt import StopWish, stop_on_signal
+from compactor.trainer.interrupt import stop_on_signal
 from compactor.trainer.memory import keep_freed_memory
-from compactor_runtimes.errors import InterruptedRun
 from compactor_runtimes.files import written_whole
 
 FEATURES = "features-{:05d}.npy"
@@ -126,15 +125,15 @@ def make_scores(
             (folder / job.file).unlink(missing_ok=True)
     todo = sum(job.rows for job in writer.missing(share))
     with stop_on_signal(deadline_s) as wish, reporter.bar("score", todo) as bar:
-        clock = _Clock(bar, reporter, todo, wish, folder)
+        pace = Pace("scores", todo, bar, reporter, wish, folder)
         for job in writer.claim(share):
-            _make(writer, job, split, embedder, clock)
-            clock.shard_done()
+            _make(writer, job, split, embedder, pace)
+            pace.shard_done()
         bar.at(todo)
     return writer.finish()
 
 
-def _make(writer: StoreWriter, job: Job, split: Split, embedder: Embedder, clock: "_Clock") -> None:
+def _make(writer: StoreWriter, job: Job, split: Split, embedder: Embedder, pace: Pace) -> None:
     """Make one shard: features first, then the records."""
     records = writer.empty(job)[:, 0]
     ids = split.rows[job.first : job.first + job.rows]
@@ -153,48 +152,8 @@ def _make(writer: StoreWriter, job: Job, split: Split, embedder: Embedder, clock
             for name, values in compress(probabilities, writer.header.payload).items():
                 records[f"{embedder.task.head.name}.{name}"][part] = values
             file.write(features.tobytes())
-            clock.tick(len(features))
+            pace.tick(len(features))
     writer.write(job, records[:, None])
-
-
-class _Clock:
-    """Say how far it is and how fast, after a shard how long it will take; stop where that is asked."""
-
-    def __init__(self, bar: Bar, reporter: Reporter, todo: int, wish: StopWish, folder: Path) -> None:
-        self.bar, self.reporter, self.todo, self.wish, self.folder = bar, reporter, todo, wish, folder
-        self.done, self.started_s, self.is_told = 0, time.perf_counter(), False
-
-    @property
-    def rate(self) -> float:
-        """Images a second so far."""
-        return self.done / max(time.perf_counter() - self.started_s, 1e-9)
-
-    def tick(self, count: int) -> None:
-        self.done += count
-        self.bar.at(self.done, f"{self.rate:,.0f} images/s")
-        if self.wish.requested:
-            why = " by --max-hours" if self.wish.late else ""
-            raise InterruptedRun(
-                f"pool scores {self.folder}: stopped{why} after {self.done:,} of {self.todo:,} images, "
-                "finished shards are kept"
-            )
-
-    def shard_done(self) -> None:
-        left = self.todo - self.done
-        if not self.is_told and left > 0:
-            self.is_told = True
-            self.reporter.note(
-                f"scores: {self.rate:,.0f} images/s, {left:,} images are left: about "
-                f"{_span(left / self.rate)}"
-            )
-
-
-def _span(seconds: float) -> str:
-    """A length of time in two digits or more."""
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, Quantization
+from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, NearDuplicateSettings, Quantization
 from compactor.records import Count, NonNegative, Positive, Training
 from compactor_runtimes.bundle.manifest import ExportSpec
 
@@ -178,10 +178,12 @@ class PoolDuplicatesSpec(RecipePart, frozen=True):
     """Which near-duplicates are removed beside those of select and report images, which always are.
 
     `against_train`: copies of train images too. `within`: of several copies in the pool one stays.
+    `thresholds` say what a copy is.
     """
 
     against_train: bool = False
     within: bool = False
+    thresholds: NearDuplicateSettings = NearDuplicateSettings()
 
 
 class PoolTakeSpec(RecipePart, frozen=True):

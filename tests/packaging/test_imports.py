@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "tensorrt_rtx": "tensorrt-rtx",
     "cuda": "cuda-bindings",
+    "cv2": "opencv-python-headless",
 }
 HEAVY = [
     "numpy",
@@ -56,6 +57,7 @@ HEAVY = [
     "psutil",
     "jinja2",
     "matplotlib",
+    "cv2",
 ]
 BLOCKER = """
 import sys
@@ -155,7 +157,7 @@ def extras() -> dict[str, set[str]]:
 
 # which extras the code of a package may rely on
 ALLOWED = {
-    "compactor": ["train", "vision", "bench", "report"],
+    "compactor": ["train", "vision", "bench", "report", "pool"],
     "compactor_exporters": ["export", "image"],
     "compactor_runtimes": ["image", "text", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"],
 }

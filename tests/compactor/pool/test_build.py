@@ -67,6 +67,7 @@ def test_what_is_there_is_not_made_again(own: Path) -> None:
     assert pool_toys.contents(own / "runs") == before
 
 
+@pytest.mark.slow
 def test_another_rule_uses_the_same_scores_and_says_what_is_replaced(own: Path) -> None:
     pool = own / "runs/toy/pool"
     scores = {name: one for name, one in pool_toys.contents(pool).items() if name.startswith("scores")}
@@ -88,6 +89,7 @@ def test_another_rule_uses_the_same_scores_and_says_what_is_replaced(own: Path) 
     assert max(read_pool(pool).record.histogram) <= 20
 
 
+@pytest.mark.slow
 def test_other_weights_make_other_scores_beside_the_old_ones(own: Path) -> None:
     done = pool_toys.build(own, "--set", "teachers.0.options.width=4", "--set", "pool.k=3")
     assert done.returncode == 0, done.stderr
@@ -97,6 +99,7 @@ def test_other_weights_make_other_scores_beside_the_old_ones(own: Path) -> None:
     assert "is replaced: other data, settings, versions or code" in " ".join(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_the_pools_data_may_name_the_pool_before_it_is_there(unbuilt: Path, built: Path) -> None:
     recipe = yaml.safe_load((unbuilt / "recipe.yaml").read_text())
     assert recipe["data"]["also"] == [{"dataset": "runs/toy/pool/pool.json"}]
@@ -109,6 +112,7 @@ def test_the_pools_data_may_name_the_pool_before_it_is_there(unbuilt: Path, buil
     assert ours[name].replace(str(unbuilt).encode(), str(built).encode()) == theirs[name]
 
 
+@pytest.mark.slow
 def test_shares_are_made_one_by_one(unbuilt: Path, built: Path) -> None:
     first = pool_toys.build(unbuilt, "--share", "2/2", "--json")
     assert first.returncode == 0, first.stderr
@@ -118,6 +122,7 @@ def test_shares_are_made_one_by_one(unbuilt: Path, built: Path) -> None:
     assert read_pool(unbuilt / "runs/toy/pool").record.key == read_pool(built / "runs/toy/pool").record.key
 
 
+@pytest.mark.slow
 def test_a_time_limit_keeps_what_is_done_and_says_how_to_go_on(unbuilt: Path, built: Path) -> None:
     stopped = pool_toys.build(unbuilt, "--max-hours", "1e-9")
     assert stopped.returncode == 130
@@ -127,6 +132,7 @@ def test_a_time_limit_keeps_what_is_done_and_says_how_to_go_on(unbuilt: Path, bu
     assert read_pool(unbuilt / "runs/toy/pool").record.key == read_pool(built / "runs/toy/pool").record.key
 
 
+@pytest.mark.slow
 def test_another_folder_is_taken_where_it_is_asked_for(unbuilt: Path) -> None:
     done = pool_toys.build(unbuilt, "--out", "elsewhere")
     assert done.stdout.splitlines()[-1] == "next:  compactor pool inspect elsewhere"

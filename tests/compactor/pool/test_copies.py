@@ -124,7 +124,7 @@ def test_a_deadline_keeps_what_is_finished(
 ) -> None:
     monkeypatch.setattr(copies, "CHUNK", 2)
     matcher = Matcher()
-    with pytest.raises(InterruptedRun, match=r"stopped by --max-hours, 2 of 10 candidates were compared"):
+    with pytest.raises(InterruptedRun, match=r"stopped by --max-hours after 2 of 10 images"):
         run(tmp_path / "m", shards, references, matcher, deadline_s=time.monotonic())
     assert not list((tmp_path / "m").glob("matches-*"))
     whole = Matcher()

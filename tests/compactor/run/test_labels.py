@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from compactor.cache.journal import Journal
-from compactor.cli.label_command import _share
+from compactor.cli.recipe_options import share_of
 from compactor.data.spec import AugmentSpec
 from compactor.label_store.header import STORE_FILE, Header, Payload
 from compactor.label_store.store import open_store
@@ -334,9 +334,9 @@ def test_only_stages_with_labels_can_be_labelled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["3/2", "0/2", "1", "a/b", "1/2/3", "-1/2"])
 def test_shares_are_checked(text: str) -> None:
-    assert _share("2/4") == (2, 4)
+    assert share_of("2/4") == (2, 4)
     with pytest.raises(UsageError, match=rf"--share: got '{text}', expected I/N"):
-        _share(text)
+        share_of(text)
 
 
 @pytest.mark.slow
