@@ -11,7 +11,7 @@ from benchmarks.multi_label import CLASSES, compose, recipe
 from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.report import read_report
 from tests.command_line import compactor
-from tests.compactor.text_toys import bert_folder, write_tokenizer
+from tests.compactor.text_toys import write_tokenizer
 
 
 @pytest.mark.heavy
@@ -61,33 +61,33 @@ def test_images_of_several_digits(tmp_path: Path) -> None:
     assert not verify_bundle(bundle)
 
 
+# of equal length: batches hold texts of like length, and should hold all of these
 SAID = {
-    "turn on the light": "light",
-    "play music now": "music",
-    "turn on the light play music": "light|music",
-    "what time is it": "time",
+    "turn on the light now it": "light",
+    "now play music it is on": "music",
+    "turn the light on play music": "light|music",
+    "what time is it now on": "time",
     "what time is it play music": "time|music",
-    "is it now": "|",
+    "is it on now the off": "|",
 }
 
 
 @pytest.mark.heavy
 def test_texts_of_two_teachers(tmp_path: Path) -> None:
-    folder = bert_folder(tmp_path / "bert", max_position_embeddings=40)
-    write_tokenizer(folder)
+    tokenizer = write_tokenizer(tmp_path / "words")
     (tmp_path / "talk").mkdir()
     for split, times in (("train", 20), ("validation", 8), ("test", 5)):
         with (tmp_path / "talk" / f"{split}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *(list(SAID.items()) * times)])
-    quick = {"optimizer": "adamw", "lr": 5e-3, "batch_size": 16, "epochs": 8}
+    quick = {"optimizer": "adamw", "lr": 5e-3, "batch_size": 16, "epochs": 15}
     raw = {
         "name": "talk",
         "task": "text-multi-label",
-        "data": {"dataset": "talk", "max_tokens": 16},
-        "student": {"model": "hf:bert", "weights": "pretrained"},
+        "data": {"dataset": "talk", "max_tokens": 16, "tokenizer": str(tokenizer)},
+        "student": {"model": "encoder:1x32"},
         "stages": [
             {"id": "one", "method": "supervised", **quick},
-            {"id": "two", "method": "supervised", "student": {"model": "encoder:1x32"}, **quick},
+            {"id": "two", "method": "supervised", "student": {"model": "encoder:2x32"}, **quick},
             {
                 "id": "distil",
                 "method": "kd",
@@ -104,7 +104,7 @@ def test_texts_of_two_teachers(tmp_path: Path) -> None:
     bundle = (tmp_path / "runs" / "talk" / "latest").resolve() / "bundle"
     report = read_report(bundle / "reports" / "report.json")
     assert [row.kind for row in report.accuracy] == ["teacher"] * 3 + ["student", "artifact"]
-    assert min(row.value for row in report.accuracy) > 0.95
+    assert min(row.value for row in report.accuracy) > 0.95, [row.value for row in report.accuracy]
     with load(bundle) as model:
         answers = model.predict(list(SAID))
     expected = [set(filter(None, cell.split("|"))) for cell in SAID.values()]
