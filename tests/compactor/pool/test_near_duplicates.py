@@ -64,6 +64,13 @@ def test_other_digits_of_the_same_class_are_not_copies() -> None:
     assert sum(one is not None for one in search.match(digits[150:], embed(digits[150:]))) <= 1
 
 
+def test_tiny_images_are_compared_whole() -> None:
+    tiny = pictures(30, side=8, channels=1)
+    settings = NearDuplicateSettings(tiny_pixels=0.3, least_thumbnail=-1)
+    found = NearDuplicates(tiny[:15], embed, settings=settings).match(tiny[15:], embed(tiny[15:]))
+    assert {one.transform for one in found if one} == {"identity", "flip"}
+
+
 def test_the_first_of_equal_references_is_named() -> None:
     twice = np.concatenate([REFERENCES[:3], REFERENCES[:3]])
     found = NearDuplicates(twice, embed, settings=SETTINGS).match(twice[3:], embed(twice[3:]))
@@ -72,9 +79,9 @@ def test_the_first_of_equal_references_is_named() -> None:
 
 def test_flat_images_are_copies_only_where_every_pixel_is_equal() -> None:
     flat = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (0, 100, 200)])
-    search = NearDuplicates(np.concatenate([flat, REFERENCES]), embed, settings=SETTINGS)
-    near = flat.copy()
-    near[:, 3, 4] += 2
+    faint = np.random.default_rng(0).integers(0, 2, (1, 32, 32, 1), dtype=np.uint8)
+    search = NearDuplicates(np.concatenate([flat, flat[:1] + faint]), embed, settings=SETTINGS)
+    near = flat + faint + 1  # the same faint pattern on another grey
     assert search.match(near, embed(near)) == [None] * 3
     assert [one and one.reference for one in search.match(flat, embed(flat))] == [0, 1, 2]
 
