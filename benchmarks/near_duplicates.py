@@ -190,9 +190,8 @@ def _band(image: Images) -> NDArray[np.float32]:
     import cv2
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    wide = len(image) / 32
-    fine: NDArray[np.float32] = cv2.GaussianBlur(grey, (0, 0), 0.7 * wide)
-    return fine - cv2.GaussianBlur(fine, (0, 0), 4 * wide)
+    fine: NDArray[np.float32] = cv2.GaussianBlur(grey, (0, 0), 0.7)
+    return fine - cv2.GaussianBlur(fine, (0, 0), 4)
 
 
 def read(name: str, part: str, random: np.random.Generator, count: int) -> Images:
