@@ -56,6 +56,7 @@ def test_a_damaged_file_is_named(own: Path, what: str) -> None:
     assert "damaged" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_plot_is_the_same_whenever_it_is_drawn(built: Path, tmp_path: Path) -> None:
     for name in ("a.svg", "b.svg", "a.png"):
         done = pool_toys.inspect(built, "--plot", str(tmp_path / name))
