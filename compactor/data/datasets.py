@@ -62,6 +62,8 @@ def open_dataset(
         numbers_of: A teacher's classes, which integer labels may mean where nobody names them.
         task: Says whether an image has one label or a set of them.
 
+    What `spec.also` mixes in is not read here (`extra_images.py`).
+
     Raises:
         UsageError: not found, damaged, or not usable as it is; the message says what to do.
         MissingDependency: a package that reads this kind of data is not installed.
@@ -69,16 +71,6 @@ def open_dataset(
     """
     warn_unused(spec, ("text_column", "tokenizer", "max_tokens", "vocabulary"), "images")
     opening = Opening(base, cache, seed, progress, at_most, numbers_of, task)
-    data = _opened(spec, opening)
-    if not spec.also:
-        return data
-    from compactor.data.extra_images import with_further_images  # which opens data sets of this table
-
-    return with_further_images(data, spec, opening)
-
-
-def _opened(spec: DataSpec, opening: Opening) -> Dataset:
-    """The data set itself, without what is mixed in."""
     if spec.dataset not in DATASETS:
         return open_files(find_parts(spec, opening), spec, opening)
     if has_several(opening.task):

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.cache import Opening
 from compactor.data.datasets import Dataset, image_steps, open_dataset
+from compactor.data.extra_images import with_further_images
 from compactor.data.image_loader import ImageLoader, eval_batches, make_batch
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
@@ -42,10 +44,12 @@ class ImageClassification:
         at_most: int | None = None,
         numbers_of: tuple[str, ...] | None = None,
     ) -> Dataset:
-        """Open images and labels."""
-        return open_dataset(
+        """Open images and labels, and what is mixed into them."""
+        data = open_dataset(
             spec, base=base, progress=progress, at_most=at_most, numbers_of=numbers_of, task=self.name
         )
+        opening = Opening(base, progress=progress, at_most=at_most)
+        return with_further_images(data, spec, opening) if spec.also else data
 
     def loader(self, split: Split, stage: StageSpec, *, seed: int, rank: int, world: int) -> ImageLoader:
         """Cut augmented views from the stored images."""

@@ -31,7 +31,7 @@ def digits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 def mixed(base: Path, *also: MixSpec, **changes):
     spec = DataSpec(dataset="digits", limit={"train": 100}, also=list(also), **changes)
-    return open_dataset(spec, base=base)
+    return task_named("image-classification").open(spec, base=base)
 
 
 def noise(count: int, size: int = 8, channels: int = 1) -> np.ndarray:
