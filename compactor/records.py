@@ -79,12 +79,13 @@ HEADS = {
 }
 # tasks that are asked for by name: where nobody names one, or in a message
 IMAGES, TEXTS, VECTORS, MASKED = "image-classification", "text-classification", "embedding", "masked-lm"
+IMAGE_SETS, TEXT_SETS = "image-multi-label", "text-multi-label"
 # task -> its heads; headline metric, gates and paired tests read the first one
 TASK_HEADS = {
     IMAGES: (LABEL,),
     TEXTS: (LABEL,),
-    "image-multi-label": (LABELS,),
-    "text-multi-label": (LABELS,),
+    IMAGE_SETS: (LABELS,),
+    TEXT_SETS: (LABELS,),
     VECTORS: (EMBEDDING,),
     MASKED: (MLM,),
     "intent-slots": (INTENT, SLOT),

@@ -6,8 +6,8 @@ them, teaches one further arm. All students (ResNet-8) take 1,000 steps of 128. 
 the whole pool try three rates with the first seed; the other arms of SSLD take its rate. Of the report split
 (the 10,000 test images) only the chosen rates' answers are used.
 
-Beside that: planted near-duplicates in real pools, the speed of `compactor pool build`, and students that tell
-sets of labels, with and without a teacher.
+Beside that: planted near-duplicates in real pools, the speed of `compactor pool build`, and students that
+tell sets of labels, with and without a teacher.
 """
 
 from dataclasses import replace

@@ -39,7 +39,8 @@ def command(
     For a bundle that takes images, INPUT is an image file, or a folder, whose images are read at any depth,
     in the order of their names. For one that takes texts, INPUT is the text itself, and - reads one text a
     line from standard input. A classifier prints input, label and confidence, `rejected` where the bundle has
-    a threshold and the answer is not sure enough, and each slot of a text as name[start:end]=value; an
+    a threshold and the answer is not sure enough, and each slot of a text as name[start:end]=value; where any
+    number of labels may be true, each that reaches its threshold with its probability, or a dash; an
     embedding model prints its vectors as JSON. A text of more tokens than the model takes is cut, and
     `truncated` ends its line.
 

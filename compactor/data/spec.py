@@ -62,6 +62,8 @@ class NearDuplicateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
         least_similarity: Cosine of features below which a neighbour is no candidate.
         least_thumbnail: Correlation of thumbnails below which pixels are not compared.
         pixels: Correlation of aligned, band-passed pixels from which two images are copies.
+        tiny_pixels: The same for images of less than 16 pixels, which are compared whole and mirrored alone:
+            so few pixels are alike often.
         least_contrast: Grey levels (of 255): images that vary less after the band pass are copies only where
             every pixel is equal.
         keypoints_from: Short side in pixels from which keypoints are compared too, which needs the extra
@@ -78,6 +80,7 @@ class NearDuplicateSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fi
     least_similarity: Annotated[float, Meta(ge=-1, le=1)] = 0.3
     least_thumbnail: Annotated[float, Meta(ge=-1, le=1)] = 0.4
     pixels: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    tiny_pixels: Annotated[float, Meta(gt=0, le=1)] = 0.985
     least_contrast: Annotated[float, Meta(ge=0)] = 1.0
     keypoints_from: Annotated[int, Meta(ge=0)] = 96
     keypoint_candidates: Annotated[int, Meta(ge=1, le=1000)] = 5

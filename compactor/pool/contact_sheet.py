@@ -56,7 +56,8 @@ def contact_sheet(pairs: Sequence[Pair], path: Path) -> Path:
         if pair.other is not None:
             name = f"reference {pair.match.reference}" if pair.match else "nearest"
             _show(right, pair.other, name)
-        left.text(0, -0.06, caption(pair.match), transform=left.transAxes, fontsize=7, va="top")
+        why = left.text(0, -0.06, caption(pair.match), transform=left.transAxes, fontsize=7, va="top")
+        why.set_in_layout(False)  # it is wider than its image
     FigureCanvasAgg(figure)
     with written_whole(path) as partial:
         figure.savefig(partial, format="png")

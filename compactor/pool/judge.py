@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compactor.data.spec import NearDuplicateSettings
 from compactor.pool.keypoints import KeypointCheck
-from compactor.pool.pixel_check import compare_pixels
+from compactor.pool.pixel_check import compare_pixels, is_tiny
 from compactor.pool.views import Floats, Images
 
 Ids = NDArray[np.int64]
@@ -57,6 +57,7 @@ class Judge:
         settings = self._settings
         compared = np.where(thumbnails >= settings.least_thumbnail, candidates, -1)
         pixels = compare_pixels(images, compared, fetch, least_contrast=settings.least_contrast)
+        least = settings.tiny_pixels if is_tiny(images) else settings.pixels
         found = []
         for at in range(len(images)):
             order = np.lexsort((candidates[at], -pixels.scores[at]))
@@ -68,7 +69,7 @@ class Judge:
                     float(pixels.scores[at, k]),
                 )
                 for k in order
-                if pixels.scores[at, k] >= settings.pixels
+                if pixels.scores[at, k] >= least
             ]
             if not passed and self._is_large(images):
                 passed = self._by_keypoints(

@@ -5,6 +5,7 @@
 2. Alignments: the image as a crop of the candidate, the candidate as a crop of the image, and shifts
    (opposite crops of both), each of the image as it is and mirrored.
 3. Only candidates that correlate best with crops of the image are aligned the other ways too: all are costly.
+4. Images of fewer pixels than are compared are alike in some crop often: they are compared whole.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from compactor.pool.views import BOXES, SCALES, Floats, Images, pixel_views
+from compactor.pool.views import BOXES, SCALES, SIDE, Floats, Images, pixel_views
 
 Ids = NDArray[np.int64]
 
@@ -49,6 +50,11 @@ class PixelScores:
             whose = "reference crop" if alignment < len(BOXES) else "crop"
             said.append(f"{whose} {SCALES[(box - 1) // 9]:.2f}")
         return " ".join(said) or "identity"
+
+
+def is_tiny(images: Images) -> bool:
+    """Tell whether images [n, H, W, C] have fewer pixels than are compared (rule 4)."""
+    return bool(min(images.shape[1:3]) < SIDE)
 
 
 def compare_pixels(
@@ -103,8 +109,10 @@ def _compare_block(
     others = pixel_views(fetch(kept.astype(np.int64)))
     for at, both, columns, crops in chosen:
         theirs = others.vectors[np.searchsorted(kept, candidates[rows[at], columns])]
-        scores = _aligned(both, theirs)
-        found.update(start + int(rows[at]), columns, np.concatenate([crops, scores], 2))
+        scores = np.concatenate([crops, _aligned(both, theirs)], 2)
+        if is_tiny(images):
+            scores[:, :, 1:] = -1
+        found.update(start + int(rows[at]), columns, scores)
 
 
 def _aligned(both: Floats, theirs: Floats) -> Floats:

@@ -10,7 +10,7 @@ from compactor.propose.image_sizes import only_size
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, classes_of, fits, made_ready
 from compactor.propose.tokens import with_tokens
-from compactor.records import IMAGES, TEXTS, VECTORS, head_at, heads_of
+from compactor.records import IMAGES, TEXTS, VECTORS, has_several, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
@@ -74,6 +74,11 @@ def propose(
 
     if task is not None and task not in TASKS:
         raise UsageError(f"task {task!r}: there is no such task; {nearest(task, TASKS)}")
+    if task is not None and has_several(task):
+        raise UsageError(
+            f"--task {task}: recipes for any number of labels are not proposed; write one from the lines in "
+            "docs/guide/multi-label.md"
+        )
     names = split_teachers(teacher)
     if teacher_weights is not None and len(names) != 1:
         raise UsageError(

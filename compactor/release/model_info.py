@@ -5,8 +5,20 @@ from collections import Counter
 from compactor.data.spec import DataSpec
 from compactor.data.token_limits import read_json
 from compactor.data.tokenizer import FILE, text_info
+from compactor.models.problem_types import SEVERAL
 from compactor.propose.models import FOLDERS, Named
-from compactor.records import IMAGES, TEXTS, VECTORS, DataInfo, ImageInfo
+from compactor.records import (
+    IMAGE_SETS,
+    IMAGES,
+    LABEL,
+    TEXT_SETS,
+    TEXTS,
+    VECTORS,
+    DataInfo,
+    ImageInfo,
+    heads_of,
+    reads_images,
+)
 from compactor_runtimes.errors import UsageError, needs_extra
 from compactor_runtimes.tables import nearest
 
@@ -23,10 +35,11 @@ def task_of(model: Named) -> str | None:
     if model.family not in FOLDERS or model.folder is None:
         return None
     kinds = " ".join(model.config.get("architectures") or [])
+    several = model.config.get("problem_type") == SEVERAL
     if "ForImageClassification" in kinds:
-        return IMAGES
+        return IMAGE_SETS if several else IMAGES
     if "ForSequenceClassification" in kinds:
-        return TEXTS
+        return TEXT_SETS if several else TEXTS
     # an encoder, with whatever head it was pre-trained with; other classifiers have no task here
     is_encoder = "Classification" not in kinds and "QuestionAnswering" not in kinds
     return VECTORS if is_encoder and (model.folder / FILE).is_file() else None
@@ -52,18 +65,19 @@ def info_of(model: Named, task: str | None) -> DataInfo:
             f"model {model.model}: says neither its task nor the size of its inputs; {_way_out(model)}"
         )
     # a text classifier also is an encoder; nothing else has two uses
-    if task not in (None, own) and (task, own) != (VECTORS, TEXTS):
+    if task not in (None, own) and (task != VECTORS or own not in (TEXTS, TEXT_SETS)):
         raise UsageError(
             f"--task {task}: model {model.model} is for {own}; leave --task out, or name another model"
         )
     task = task or own
-    if task == IMAGES:
+    head = heads_of(task)[0].name if heads_of(task)[0].is_labelled else LABEL
+    if reads_images(task):
         count = model.known.count or _usual_count(model)
-        return DataInfo(task, {"label": class_names(model, count)}, image=_image(model))
+        return DataInfo(task, {head: class_names(model, count)}, image=_image(model))
     tokens = model.max_tokens or MAX_TOKENS
     text = text_info(DataSpec(dataset="-", tokenizer=model.model, max_tokens=tokens), None)
     names = [] if task == VECTORS else class_names(model, model.known.count or 2)
-    return DataInfo(task, {"label": names}, text=text)
+    return DataInfo(task, {head: names}, text=text)
 
 
 def class_names(model: Named, count: int) -> list[str]:

@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from compactor.data.splits import Split
-from compactor.records import IGNORE, DataInfo, ImageInfo
+from compactor.records import IGNORE, LABEL, DataInfo, ImageInfo
 from compactor.tasks.texts import TextSplit
 from compactor_runtimes.errors import needs_extra
 
@@ -24,7 +24,9 @@ def sample_split(info: DataInfo) -> Split:
     """Return the samples as an unlabelled select split, in the form that the model takes."""
     inputs = sentences() if info.text is not None else photo_crops(info)
     rows = np.arange(len(inputs), dtype=np.int64)
-    labels = {"label": np.full(len(inputs), IGNORE, dtype=np.int64)}
+    head = info.heads[0]
+    shape = (len(inputs), len(head.labels)) if head.activation == "sigmoid" else (len(inputs),)
+    labels = {head.name if head.is_labelled else LABEL: np.full(shape, IGNORE, dtype=np.int64)}
     digest = hashlib.sha256(b"sample inputs 1\n")
     for one in inputs:
         digest.update(one.encode() + b"\n" if isinstance(one, str) else one.tobytes())

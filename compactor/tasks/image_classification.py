@@ -14,7 +14,7 @@ from compactor.data.image_loader import ImageLoader, eval_batches, make_batch
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Split
 from compactor.recipe.spec import StageSpec
-from compactor.records import IMAGES, PIXELS, Batch, Crops, DataInfo, heads_of
+from compactor.records import IMAGE_SETS, IMAGES, PIXELS, Batch, Crops, DataInfo, heads_of
 from compactor.tasks import posts_of
 from compactor_runtimes.bundle.manifest import ImagePre, Post, Pre, ToFloat
 from compactor_runtimes.errors import needs_extra
@@ -105,4 +105,4 @@ def write_pngs(images: NDArray[np.uint8], folder: Path, *, prefix: str) -> list[
 
 
 TASK = ImageClassification(IMAGES)
-MULTI_LABEL = ImageClassification("image-multi-label")
+MULTI_LABEL = ImageClassification(IMAGE_SETS)

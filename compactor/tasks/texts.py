@@ -17,7 +17,19 @@ from compactor.data.text_loader import TextLoader, shortest_first, text_batch, t
 from compactor.data.texts import open_texts
 from compactor.models.text import MAX_BATCH, text_info_of
 from compactor.recipe.spec import StageSpec
-from compactor.records import IDS, MASK, TEXTS, VECTORS, Batch, Crops, DataInfo, TextInfo, head_at, heads_of
+from compactor.records import (
+    IDS,
+    MASK,
+    TEXT_SETS,
+    TEXTS,
+    VECTORS,
+    Batch,
+    Crops,
+    DataInfo,
+    TextInfo,
+    head_at,
+    heads_of,
+)
 from compactor.tasks import posts_of
 from compactor_runtimes.bundle.manifest import Post, Pre, TextPre
 from compactor_runtimes.files import writing
@@ -131,7 +143,7 @@ def _write(texts: list[str], folder: Path, *, prefix: str) -> list[Path]:
 
 
 TEXT_CLASSIFICATION = TextTask(TEXTS)
-MULTI_LABEL = TextTask("text-multi-label")
+MULTI_LABEL = TextTask(TEXT_SETS)
 EMBEDDING = TextTask(VECTORS)
 INTENT_SLOTS = TextTask("intent-slots")
 TOKEN_CLASSIFICATION = TextTask("token-classification")

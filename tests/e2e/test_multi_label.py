@@ -1,5 +1,6 @@
-"""From images with any number of labels to a bundle that names them: run, report, verify, predict."""
+"""From images and texts with any number of labels to a bundle that names them."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from benchmarks.multi_label import CLASSES, compose, recipe
 from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.report import read_report
 from tests.command_line import compactor
+from tests.compactor.text_toys import write_tokenizer
 
 
 @pytest.mark.heavy
@@ -57,3 +59,55 @@ def test_images_of_several_digits(tmp_path: Path) -> None:
     manifest["post"][0]["thresholds"] = [1.0] * 10
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     assert not verify_bundle(bundle)
+
+
+# of equal length: batches hold texts of like length, and should hold all of these
+SAID = {
+    "turn on the light now it": "light",
+    "now play music it is on": "music",
+    "turn the light on play music": "light|music",
+    "what time is it now on": "time",
+    "what time is it play music": "time|music",
+    "is it on now the off": "|",
+}
+
+
+@pytest.mark.heavy
+def test_texts_of_two_teachers(tmp_path: Path) -> None:
+    tokenizer = write_tokenizer(tmp_path / "words")
+    (tmp_path / "talk").mkdir()
+    for split, times in (("train", 20), ("validation", 8), ("test", 5)):
+        with (tmp_path / "talk" / f"{split}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *(list(SAID.items()) * times)])
+    quick = {"optimizer": "adamw", "lr": 5e-3, "batch_size": 16, "epochs": 15}
+    raw = {
+        "name": "talk",
+        "task": "text-multi-label",
+        "data": {"dataset": "talk", "max_tokens": 16, "tokenizer": str(tokenizer)},
+        "student": {"model": "encoder:1x32"},
+        "stages": [
+            {"id": "one", "method": "supervised", **quick},
+            {"id": "two", "method": "supervised", "student": {"model": "encoder:2x32"}, **quick},
+            {
+                "id": "distil",
+                "method": "kd",
+                "teachers": ["stage:one", "stage:two"],
+                "options": {"divergence": "js", "temperature": 2.0, "soft_weight": 1.0},
+                **quick,
+            },
+        ],
+        "measure": {"scenarios": []},
+    }
+    (tmp_path / "talk.yaml").write_text(yaml.safe_dump(raw))
+    done = compactor("run", "talk.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    bundle = (tmp_path / "runs" / "talk" / "latest").resolve() / "bundle"
+    report = read_report(bundle / "reports" / "report.json")
+    assert [row.kind for row in report.accuracy] == ["teacher"] * 3 + ["student", "artifact"]
+    assert min(row.value for row in report.accuracy) > 0.95, [row.value for row in report.accuracy]
+    with load(bundle) as model:
+        answers = model.predict(list(SAID))
+    expected = [set(filter(None, cell.split("|"))) for cell in SAID.values()]
+    assert [set(one.labels) for one in answers] == expected
+    assert not answers[0].truncated
+    assert verify_bundle(bundle)

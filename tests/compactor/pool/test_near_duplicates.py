@@ -56,12 +56,19 @@ def test_unrelated_images_are_not_matched(search: NearDuplicates) -> None:
 def test_other_digits_of_the_same_class_are_not_copies() -> None:
     from sklearn.datasets import load_digits
 
-    digits = np.asarray(load_digits().images * 15.9, np.uint8)[:300, :, :, None]
+    digits = np.asarray(load_digits().images * 15.9, np.uint8)[:400, :, :, None]
     search = NearDuplicates(digits[:150], embed, settings=SETTINGS)
     again = digits[:20] // 2 + 20  # darker, less contrast
     found = search.match(again, embed(again))
     assert [one and one.reference for one in found] == list(range(20))
-    assert sum(one is not None for one in search.match(digits[150:], embed(digits[150:]))) <= 15
+    assert sum(one is not None for one in search.match(digits[150:], embed(digits[150:]))) <= 1
+
+
+def test_tiny_images_are_compared_whole() -> None:
+    tiny = pictures(30, side=8, channels=1)
+    settings = NearDuplicateSettings(tiny_pixels=0.3, least_thumbnail=-1)
+    found = NearDuplicates(tiny[:15], embed, settings=settings).match(tiny[15:], embed(tiny[15:]))
+    assert {one.transform for one in found if one} == {"identity", "flip"}
 
 
 def test_the_first_of_equal_references_is_named() -> None:
@@ -72,9 +79,9 @@ def test_the_first_of_equal_references_is_named() -> None:
 
 def test_flat_images_are_copies_only_where_every_pixel_is_equal() -> None:
     flat = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (0, 100, 200)])
-    search = NearDuplicates(np.concatenate([flat, REFERENCES]), embed, settings=SETTINGS)
-    near = flat.copy()
-    near[:, 3, 4] += 2
+    faint = np.random.default_rng(0).integers(0, 2, (1, 32, 32, 1), dtype=np.uint8)
+    search = NearDuplicates(np.concatenate([flat, flat[:1] + faint]), embed, settings=SETTINGS)
+    near = flat + faint + 1  # the same faint pattern on another grey
     assert search.match(near, embed(near)) == [None] * 3
     assert [one and one.reference for one in search.match(flat, embed(flat))] == [0, 1, 2]
 
@@ -97,6 +104,7 @@ def test_grey_images_are_compared() -> None:
     assert [one and one.reference for one in found] == list(range(12))
 
 
+@pytest.mark.slow
 def test_how_the_pool_is_cut_changes_nothing(search: NearDuplicates) -> None:
     pool = np.concatenate([pictures(20, seed=2), *copies(REFERENCES[:6]).values()])
     features = embed(pool)
@@ -147,14 +155,10 @@ def test_within_names_kept_images_only_and_copies_of_a_copy_go_with_it() -> None
 
 def test_an_image_of_a_chain_is_kept_where_it_does_not_copy_what_is_kept() -> None:
     """b copies a and is removed; c copies b but not a: c stays."""
-    strip = pictures(1, side=120, seed=6)[0]
-    a, b, c = (strip[at : at + 96, at : at + 96] for at in (0, 6, 12))
-    pool = np.stack([a, b, c])
-    settings = NearDuplicateSettings(keypoints_from=0, pixels=0.97)
-    found = within(pool, embed(pool), settings=settings)
-    assert found[0] is None
-    assert found[1] is not None and found[1].reference == 0
-    assert found[2] is None or found[2].reference == 0
+    strip = pictures(1, side=128, seed=6)[0]
+    pool = np.stack([strip[at : at + 96, :96] for at in (0, 6, 12)])
+    found = within(pool, embed(pool), settings=NearDuplicateSettings(keypoints_from=0))
+    assert [one and (one.reference, one.transform) for one in found] == [None, (0, "shift"), None]
 
 
 def test_as_many_features_as_images_are_expected() -> None:

@@ -605,3 +605,10 @@ def test_slots_are_surveyed_and_their_column_is_found() -> None:
         UsageError, match="no column of slot labels among id, body, topic, expected one label a"
     ):
         propose("-", "hf:./bert", "tickets.csv", task="intent-slots", base=Path())
+
+
+def test_recipes_for_any_number_of_labels_are_not_proposed() -> None:
+    with pytest.raises(
+        UsageError, match=r"--task text-multi-label: .* write one from the lines in docs/guide"
+    ):
+        propose("-", "encoder:1x32", "tickets.csv", task="text-multi-label", base=Path())

@@ -115,3 +115,29 @@ def test_figures_of_an_epoch() -> None:
 
 def test_raw_images_of_a_set_are_those_of_classes(tmp_path: Path) -> None:
     assert [path.name for path in TASK.raws(split([[1, 0]]), 1, tmp_path)] == ["select000.png"]
+
+
+@pytest.mark.heavy
+def test_a_published_model_of_several_labels_is_exported_without_data(tmp_path: Path) -> None:
+    """Its thresholds are a half each: nothing says better."""
+    from compactor.progress import SilentReporter
+    from compactor.release.export_model import export_model
+    from compactor.release.variants import parse_variants
+    from compactor_runtimes import load
+    from tests.compactor.text_toys import bert_folder, write_tokenizer
+
+    names = {0: "angry", 1: "glad", 2: "sad"}
+    model = bert_folder(
+        tmp_path / "bert", num_labels=3, id2label=names, problem_type="multi_label_classification"
+    )
+    write_tokenizer(model)
+    found = export_model(
+        f"hf:{model}", specs=parse_variants("fp32"), bundle=tmp_path / "bundle", reporter=SilentReporter()
+    )
+    assert found.task == "text-multi-label"
+    with load(tmp_path / "bundle") as loaded:
+        answer = loaded.predict("turn on the light")
+        (post,) = loaded.bundle.manifest.post
+    assert post.thresholds == [0.5] * 3
+    reached = answer.probabilities >= 0.5
+    assert reached.tolist() == [name in answer.labels for name in names.values()]

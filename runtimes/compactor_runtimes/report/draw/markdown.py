@@ -35,7 +35,7 @@ def render_markdown(report: "Report", *, note: str = "") -> str:
     parts = [f"# {_text(report.title)}", f"Recipe {_text(report.recipe)}, {report.task}"]
     parts.append(f"**Recommendation:** {_text(report.recommendation or 'none was made')}")
     if is_unlabelled(report):
-        parts.append("**No sample had a label: every score is agreement with the teachers' top class.**")
+        parts.append("**No sample had a label: every score is agreement with the teachers' answers.**")
     parts += [f"**{_text(note)}**" for note in overridden_notes(report)]
     parts += ["## Truth", _table(truth_table(report)) if report.accuracy else "Not measured."]
     if report.scores:
