@@ -45,8 +45,9 @@ def test_planted_copies_are_removed_and_listed_with_their_match(built: Path) -> 
             one = by_name[f"{split.name}-{row}.png"]
             assert (one["against"], one["of"]) == (split.name, row)
             assert one["score"]
-    kept = read_pool(built / "runs/toy/pool").parts[0].rows
-    assert not {one["row"] for one in by_name.values() if one["source"] == 0} & set(kept.tolist())
+    taken = read_pool(built / "runs/toy/pool").parts
+    kept = {(source, row) for source, part in enumerate(taken) for row in part.rows.tolist()}
+    assert not {(one["source"], one["row"]) for one in by_name.values()} & kept
 
 
 def test_rows_of_the_recipes_own_splits_are_no_candidates(built: Path) -> None:
