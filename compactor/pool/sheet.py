@@ -123,7 +123,9 @@ def _pair(found: PoolInspection, one: dict[str, Any], images: JoinedImages, data
     splits = {split.name: split for split in (data.train, data.select, data.report)}
     place = np.array([one["of"]])
     match = images[place][0] if one["against"] == POOL else splits[one["against"]].inputs[place][0]
-    return _Tile([images[np.array([one["id"]])][0], match], f"{one['against']} {one['of']}: {one['check']}")
+    how = "" if one["transform"] == "identity" else one["transform"]
+    text = f"{one['against']} {one['of']} {one['score']:.2f} {how or one['check']}"
+    return _Tile([images[np.array([one["id"]])][0], match], text)
 
 
 def _some(items: list[Any], most: int = MOST_PAIRS) -> list[Any]:

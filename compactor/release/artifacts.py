@@ -210,7 +210,8 @@ def _judge(
     same = same_answers(task, student, found, thresholds.student if thresholds else (THRESHOLD,))
     vectors = task.head.activation == "none"
     meaning = f"have a cosine of at least {SAME_DIRECTION} with the student's" if vectors else "agree"
-    checks = [judge_agreement(same, gate.min_agreement[precision], precision=precision, meaning=meaning)]
+    least = (VsStudentGate().min_agreement | gate.min_agreement)[precision]  # what is not named stays
+    checks = [judge_agreement(same, least, precision=precision, meaning=meaning)]
     if task.head.is_labelled and labels is not None:
         checks.append(_dropped(task, select, student, found, labels, gate.max_drop_points, precision))
     return concluded(replace(artifact, checks=[*artifact.checks, *checks]))
