@@ -17,12 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.spec import NearDuplicateSettings
-from compactor.pool.near_duplicates import Match, NearDuplicates
+from compactor.pool.near_duplicates import NearDuplicates
 
 Images = NDArray[np.uint8]
 Size = Literal[32, 96]
 SAME = 0.95
 """Correlation after registration from which an image that was not planted is a true copy (`registered`)."""
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """An unplanted image that is removed: its row in the pool's file, its match's, and why.
+
+    `correlation` is what registration makes of the pair, which the search does not know.
+    """
+
+    row: int
+    reference: int
+    check: str
+    transform: str
+    score: float
+    correlation: float
 
 
 class Planted(msgspec.Struct, frozen=True):
@@ -32,7 +46,8 @@ class Planted(msgspec.Struct, frozen=True):
         recall: Of each kind, the share of copies that are matched with the image that they were made of.
         removed: The same, but matched with any reference.
         unplanted: Images of the pool that nobody planted.
-        true_copies: Those of them that are removed and that registration confirms: (row, match, correlation).
+        each: Planted copies of each kind.
+        true_copies: Those of them that are removed and that registration confirms.
         false: Those that are removed without being confirmed.
         false_share: Of `unplanted`.
         seconds: Of building the index, and of matching the pool.
@@ -41,8 +56,9 @@ class Planted(msgspec.Struct, frozen=True):
     recall: dict[str, float]
     removed: dict[str, float]
     unplanted: int
-    true_copies: list[tuple[int, Match, float]]
-    false: list[tuple[int, Match, float]]
+    each: int
+    true_copies: list[Removed]
+    false: list[Removed]
     false_share: float
     seconds: tuple[float, float]
 
@@ -106,7 +122,7 @@ def measure(
     split: Literal["tune", "report"] = "report",
     references: int | None = None,
     pool: int | None = None,
-    each: int = 50,
+    each: int = 100,
     seed: int = 0,
     settings: NearDuplicateSettings | None = None,
 ) -> Planted:
@@ -126,8 +142,8 @@ def measure(
         ("cifar10", "test", resnet20()) if size == 32 else ("imagenette96", "validation", lite0())
     )
     count, others = references or (10_000 if size == 32 else 2_000), pool or (10_000 if size == 32 else 3_000)
-    train = read(name, "train", random, count + others if split == "tune" else others)
-    known = train[others:] if split == "tune" else read(name, test, random, count)
+    train, ids = read(name, "train", random, count + others if split == "tune" else others)
+    known, known_ids = (train[others:], ids[others:]) if split == "tune" else read(name, test, random, count)
     train = train[:others]
     began = time.perf_counter()
     search = NearDuplicates(known, embed, settings=settings or NearDuplicateSettings())
@@ -144,16 +160,24 @@ def measure(
     matches = search.match(train, features)
     seconds = (built - began, time.perf_counter() - start)
     judged = [
-        (row, match, registered(train[row], known[match.reference]))
-        for row, match in enumerate(matches)
+        Removed(
+            int(ids[at]),
+            int(known_ids[match.reference]),
+            match.check,
+            match.transform,
+            match.score,
+            registered(train[at], known[match.reference]),
+        )
+        for at, match in enumerate(matches)
         if match is not None
     ]
-    false = [one for one in judged if one[2] < SAME]
+    false = [one for one in judged if one.correlation < SAME]
     return Planted(
         recall=recall,
         removed=removed,
         unplanted=len(train),
-        true_copies=[one for one in judged if one[2] >= SAME],
+        each=each,
+        true_copies=[one for one in judged if one.correlation >= SAME],
         false=false,
         false_share=len(false) / len(train),
         seconds=seconds,
@@ -194,16 +218,15 @@ def _band(image: Images) -> NDArray[np.float32]:
     return fine - cv2.GaussianBlur(fine, (0, 0), 4)
 
 
-def read(name: str, part: str, random: np.random.Generator, count: int) -> Images:
-    """Read `count` images of $COMPACTOR_DATA, drawn at random and kept in file order."""
+def read(name: str, part: str, random: np.random.Generator, count: int) -> tuple[Images, NDArray[np.int64]]:
+    """Read `count` images of $COMPACTOR_DATA, drawn at random, and their rows in the file."""
     import pyarrow.parquet as parquet
     from PIL import Image
 
     column = parquet.read_table(data() / name / f"{part}.parquet", columns=["image"])["image"]
     rows = random.permutation(len(column))[:count]
-    return np.stack(
-        [np.asarray(Image.open(io.BytesIO(column[int(row)].as_py())).convert("RGB")) for row in rows]
-    )
+    images = [Image.open(io.BytesIO(column[int(row)].as_py())).convert("RGB") for row in rows]
+    return np.stack([np.asarray(image) for image in images]), rows
 
 
 def data() -> Path:
