@@ -1,4 +1,4 @@
-"""What `clean` finds: runs, trained stages, label stores, what is left of broken removals, and cached data.
+"""What `clean` finds: runs, stages, label stores, pools, what is left of broken removals, and cached data.
 
 Only folders that carry our marks are found; symbolic links are never followed and never found.
 """
@@ -16,6 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from compactor.cache.folder import CHECKPOINT, DONE
+from compactor.data.pool_file import POOL_FILE
 from compactor.label_store.header import UNFINISHED_FILE
 from compactor_runtimes.bundle.open import MANIFEST
 from compactor_runtimes.errors import UsageError
@@ -25,13 +26,14 @@ STAGE_NAME = re.compile(r".+-[0-9a-f]{12}")
 LABELS_NAME = re.compile(r"[0-9a-f]{12}")
 DIGEST_NAME = re.compile(r"\.?[0-9a-f]{16}.*")  # of a data set, or of one that is being written
 HUB_NAME = re.compile(r"[\w.-]+--[\w.-]+|[0-9a-f]{16,}")  # as the hub's own cache names them, or a digest
+POOL = "pool"
 RUN_FILES = ("journal.jsonl", "recipe.yaml", "seeds.json", f"bundle/{MANIFEST}")
 REMOVING = ".removing-"  # what a folder is called from the moment that it goes
 ENDS = {"done", "failed", "interrupted"}
 QUIET_SECONDS = 24 * 3600.0  # a run without an end that wrote nothing for that long is dead
 WRITING_SECONDS = 3600.0  # the same for data that are being decoded, and for labels that are being made
 
-Kind = Literal["run", "stage", "labels", "leftover", "data", "hub"]
+Kind = Literal["run", "stage", "labels", "pool", "leftover", "data", "hub"]
 
 
 class Item(Struct, kw_only=True):
@@ -154,6 +156,9 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
     for store in labels:
         if not store.finished and now_s - store.modified_s < WRITING_SECONDS:
             store.kept = "is being made"
+    pools = [_item(recipe / POOL, "pool", recipe.name)] if _is_pool(recipe / POOL) else []
+    for pool in pools:
+        pool.kept = "recipes may name it"
     leftovers = [
         _item(folder, "leftover", recipe.name)
         for parent in (recipe, recipe / "stages", recipe / "labels")
@@ -174,7 +179,7 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
     if busy or any(run.kept and not run.finished for run in runs):
         for item in stages + labels:
             item.kept = item.kept or "a run of this recipe has not ended"
-    return runs + stages + labels + leftovers
+    return runs + stages + labels + pools + leftovers
 
 
 def _item(folder: Path, kind: Kind, group: str) -> Item:
@@ -191,6 +196,13 @@ def _item(folder: Path, kind: Kind, group: str) -> Item:
         links=_links(folder) if kind == "run" else set(),
         finished=_has_ended(folder) if kind == "run" else not _resumable(folder),
     )
+
+
+def _is_pool(folder: Path) -> bool:
+    """Whether `compactor pool build` made the folder, or has begun to."""
+    if folder.is_symlink():
+        return False
+    return (folder / POOL_FILE).is_file() or bool(_folders(folder / "scores"))
 
 
 def _links(run: Path) -> set[Path]:

@@ -332,3 +332,15 @@ def test_the_command_is_a_dry_run_until_it_is_told(runs: Path) -> None:
     found = json.loads(CliRunner().invoke(command, [*start, "--keep", "0", "--json"]).output)
     assert (found["total_bytes"], found["removable_bytes"], found["freed_bytes"]) == (2100, 0, None)
     assert {item["kind"] for item in found["items"]} == {"run", "stage"}
+
+
+@pytest.mark.parametrize("mark", ["pool.json", "scores/abc/unfinished.json"])
+def test_a_pool_is_counted_and_stays(tmp_path: Path, mark: str) -> None:
+    """Recipes name it by its path, which nobody here can know."""
+    file = tmp_path / "runs" / "mine" / "pool" / mark
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"0" * 100)
+    [found] = find_runs(tmp_path / "runs")
+    assert (found.kind, found.path, found.size_bytes) == ("pool", tmp_path / "runs" / "mine" / "pool", 100)
+    assert found.kept == "recipes may name it"
+    assert gone(tmp_path / "runs", keep=1, older_than_days=0.0, max_size_bytes=1) == set()
