@@ -67,6 +67,7 @@ def find_runs(runs: Path, *, now_s: float | None = None) -> list[Item]:
     recipes = _folders(root)
     latest = {_real(recipe / "latest") for recipe in recipes}
     items = [item for recipe in recipes for item in _of_recipe(recipe, latest, now_s)]
+    items += [pool for recipe in recipes for pool in _pools(recipe)]
     if not items and any(root.iterdir()):
         hint = f"; did you mean --runs {runs.parent}?" if (root / "stages").is_dir() else ""
         raise UsageError(
@@ -156,9 +157,6 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
     for store in labels:
         if not store.finished and now_s - store.modified_s < WRITING_SECONDS:
             store.kept = "is being made"
-    pools = [_item(recipe / POOL, "pool", recipe.name)] if _is_pool(recipe / POOL) else []
-    for pool in pools:
-        pool.kept = "recipes may name it"
     leftovers = [
         _item(folder, "leftover", recipe.name)
         for parent in (recipe, recipe / "stages", recipe / "labels")
@@ -179,7 +177,7 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
     if busy or any(run.kept and not run.finished for run in runs):
         for item in stages + labels:
             item.kept = item.kept or "a run of this recipe has not ended"
-    return runs + stages + labels + pools + leftovers
+    return runs + stages + labels + leftovers
 
 
 def _item(folder: Path, kind: Kind, group: str) -> Item:
@@ -198,11 +196,13 @@ def _item(folder: Path, kind: Kind, group: str) -> Item:
     )
 
 
-def _is_pool(folder: Path) -> bool:
-    """Whether `compactor pool build` made the folder, or has begun to."""
-    if folder.is_symlink():
-        return False
-    return (folder / POOL_FILE).is_file() or bool(_folders(folder / "scores"))
+def _pools(recipe: Path) -> Iterator[Item]:
+    """What `compactor pool build` made of a recipe, or has begun to; it stays."""
+    folder = recipe / POOL
+    if not folder.is_symlink() and ((folder / POOL_FILE).is_file() or _folders(folder / "scores")):
+        pool = _item(folder, "pool", recipe.name)
+        pool.kept = "recipes may name it"
+        yield pool
 
 
 def _links(run: Path) -> set[Path]:
