@@ -15,6 +15,7 @@ MULTI_LABEL = {
 }
 SIZES = (32, 96)
 BLOCKS = (0, 1, 2)
+SEARCHED = 10_000  # images of the pool and of the references, as in `copies_32`
 POOL_SOURCE = "imagenette96/train.parquet"  # 9,469 images that CIFAR-10 does not hold
 POOL_RECIPE: dict[str, Any] = {
     "name": "pool-speed",
@@ -72,6 +73,41 @@ def run_copies(size: int) -> dict[str, Any]:
 
     plain: dict[str, Any] = msgspec.to_builtins(measure(size))  # type: ignore[arg-type]
     return plain
+
+
+def run_neighbours() -> dict[str, Any]:
+    """Find the neighbours that a search among as many images needs, by our product and by faiss, exactly.
+
+    Raises:
+        RuntimeError: faiss is not installed; nothing but this comparison needs it.
+    """
+    import numpy as np
+
+    from compactor.data.spec import NearDuplicateSettings
+    from compactor.pool.neighbours import nearest, unit_rows
+
+    try:
+        import faiss
+    except ImportError as error:
+        raise RuntimeError("run: pip install faiss-cpu") from error
+    settings, random = NearDuplicateSettings(), np.random.default_rng(0)
+    found: dict[str, Any] = {"product_s": 0.0, "faiss_s": 0.0, "same": []}
+    for rows, width, k in (
+        (3 * SEARCHED, 64, settings.neighbours),
+        (2 * SEARCHED, 192, settings.thumbnail_neighbours),
+    ):
+        index = unit_rows(random.standard_normal((rows, width)))
+        queries = unit_rows(random.standard_normal((SEARCHED, width)))
+        started_s = time.perf_counter()
+        ours, _ = nearest(queries, lambda a, b, index=index: index[a:b], rows, k)  # type: ignore[misc]
+        found["product_s"] += time.perf_counter() - started_s
+        started_s = time.perf_counter()
+        flat = faiss.IndexFlatIP(width)
+        flat.add(index)
+        _, theirs = flat.search(queries, k)
+        found["faiss_s"] += time.perf_counter() - started_s
+        found["same"].append(float((np.sort(ours, 1) == np.sort(theirs, 1)).mean()))
+    return found
 
 
 def run_build() -> dict[str, Any]:

@@ -37,6 +37,7 @@ from benchmarks.ssld_parts import (
     run_build,
     run_copies,
     run_multi_label,
+    run_neighbours,
 )
 
 NAME = "ssld"
@@ -46,10 +47,12 @@ SEEDS, RATES = (0, 1, 2), (0.1, 0.2)
 TUNED = (*PLAIN, "ssld_40k", *MULTI_LABEL)
 BUILD = "pool_build"
 COPIES = {f"copies_{size}": size for size in SIZES}
-TIMED = (BUILD,)
+NEIGHBOURS = "neighbours"
+TIMED = (BUILD, NEIGHBOURS)
 COMPUTES = {
     "": (),
     BUILD: ("compactor.pool.build", "benchmarks.ssld_parts"),
+    NEIGHBOURS: ("compactor.pool.neighbours", "benchmarks.ssld_parts"),
     **{name: ("compactor.pool.near_duplicates", "benchmarks.near_duplicates") for name in COPIES},
     **{name: ("benchmarks.ssld_parts", "compactor_runtimes.stats.multi_label") for name in MULTI_LABEL},
 }
@@ -80,7 +83,7 @@ GAINS = {
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
     """Rates with the first seed, then the other seeds at the best one, then what is changed in SSLD."""
     todo: list[dict[str, Any]] = [{"arm": f"copies_{size}"} for size in SIZES]
-    todo += [{"arm": BUILD, "block": block} for block in BLOCKS]
+    todo += [{"arm": name, "block": block} for name in TIMED for block in BLOCKS]
     todo += [_run(arm, rate, SEEDS[0]) for arm in TUNED for rate in RATES]
     for arm in TUNED:
         if (rate := _rate(runs, arm)) is not None:
@@ -115,6 +118,8 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
     name = settings["arm"]
     if name == BUILD:
         return run_build()
+    if name == NEIGHBOURS:
+        return run_neighbours()
     if name in COPIES:
         return run_copies(COPIES[name])
     if name in MULTI_LABEL:
@@ -144,7 +149,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         found["pollution_loss_high"] = replace(
             lost, value=lost.high, about=f"{about} ({lost.value:+.2f} points seen)", goal="<= 1.0"
         )
-    return found | _of_copies(runs) | _of_builds(runs) | _of_multi_label(runs)
+    return found | _of_copies(runs) | _of_builds(runs) | _of_neighbours(runs) | _of_multi_label(runs)
 
 
 def _of_copies(runs: list[Run]) -> dict[str, Figure]:
@@ -189,6 +194,22 @@ def _of_builds(runs: list[Run]) -> dict[str, Figure]:
     about = "decoded images scored by ResNet-20, compared with 15,000 select and report images, and chosen"
     rates = [one["images"] / one["seconds"] for one in mine]
     return {"pool_images_per_s": spread(rates, "images/s", about, arms=(BUILD,))}
+
+
+def _of_neighbours(runs: list[Run]) -> dict[str, Figure]:
+    """How much faster faiss finds neighbours, and what share of a search that is."""
+    mine = [run["result"] for run in _of(runs, NEIGHBOURS)]
+    searches = [run["result"]["seconds"][1] for run in _of(runs, "copies_32")]
+    if not mine or not searches:
+        return {}
+    ratios = [one["product_s"] / one["faiss_s"] for one in mine]
+    shares = [one["product_s"] / searches[0] for one in mine]
+    about = "seconds of our product over those of faiss' flat index, the same neighbours"
+    of = "seconds of our product over those of a whole search among as many images (copies_32)"
+    return {
+        "neighbours_over_faiss": spread(ratios, "", about, arms=(NEIGHBOURS,)),
+        "neighbours_share": spread(shares, "share", of, arms=(NEIGHBOURS, "copies_32")),
+    }
 
 
 def _of_multi_label(runs: list[Run]) -> dict[str, Figure]:
