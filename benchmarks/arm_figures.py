@@ -26,8 +26,14 @@ def at_rate(runs: list[Run], rate: float) -> "NDArray[np.bool_]":
 
 
 def top1(right: "NDArray[np.bool_]", about: str, *arms: str) -> Figure:
-    """Mean accuracy over seeds, with their range."""
+    """Mean accuracy over seeds, with their range; of one seed with its 95% interval."""
     means = right.mean(1)
+    if len(means) == 1:
+        from compactor_runtimes.stats.metrics import wilson
+
+        low, high = wilson(int(right.sum()), right.size)
+        told = f"{about}, one seed, report split"
+        return Figure(float(means[0]), "share", right.size, low, high, told, arms=arms)
     return Figure(
         float(means.mean()),
         "share",
@@ -50,6 +56,10 @@ def gain(before: "NDArray[np.bool_]", after: "NDArray[np.bool_]", about: str, *a
         found.n,
         100 * found.low,
         100 * found.high,
-        f"{about}, {len(before)} seeds averaged, 95% bootstrap over samples",
+        f"{about}, {_seeds(len(before))}, 95% bootstrap over samples",
         arms=arms,
     )
+
+
+def _seeds(count: int) -> str:
+    return "one seed" if count == 1 else f"{count} seeds averaged"
