@@ -206,7 +206,7 @@ class _Planner:
                 "stage": msgspec.to_builtins(spec)
                 | {"student": None, "teachers": None, "data": None}
                 | ({"sampler": msgspec.to_builtins(spec.chosen_sampler)} if spec.chosen_sampler else {}),
-                "seed": recipe.seed,
+                "seed": recipe.seed if spec.seed is None else spec.seed,
                 "task": task,
                 "data": data,
                 "student": known.model(student),
