@@ -14,7 +14,7 @@ MULTI_LABEL = {
     "multilabel_distilled": ("ssld", "SKL-UGI: the same and symmetric KL of each label to a larger teacher"),
 }
 SIZES = (32, 96)
-BLOCKS = (0, 1, 2)
+BLOCKS = (0,)
 SEARCHED = 10_000  # images of the pool and of the references, as in `copies_32`
 POOL_SOURCE = "imagenette96/train.parquet"  # 9,469 images that CIFAR-10 does not hold
 POOL_RECIPE: dict[str, Any] = {
