@@ -162,6 +162,21 @@ def test_one_sampler_has_one_key_however_it_is_written(tmp_path: Path) -> None:
     assert len(keys) == 1
 
 
+def test_a_stage_with_a_seed_of_its_own_keeps_its_key_under_another_seed_of_the_recipe(
+    tmp_path: Path,
+) -> None:
+    """So the seeds of a student share their teacher."""
+
+    def digests(*overrides: str) -> dict[str, str]:
+        return make_plan(load_recipe("digits-fkd", list(overrides)), tmp_path).digests
+
+    first, other = digests("stages.0.seed=0"), digests("stages.0.seed=0", "seed=1")
+    teacher, student = first
+    assert first[teacher] == other[teacher]
+    assert first[student] != other[student]
+    assert digests()[teacher] != digests("seed=1")[teacher]
+
+
 def test_a_policy_without_its_package_is_missed_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
