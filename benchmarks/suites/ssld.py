@@ -59,7 +59,14 @@ COMPUTES = {
 }
 POOLED = ("ssld_10k", "ssld_polluted")
 # one seed each
-PARTS = ("ssld_soft_ce", "ssld_no_stage2", "ssld_bn_eval", "ssld_0", "ssld_published")
+PARTS = (
+    "ssld_soft_ce",
+    "ssld_no_stage2",
+    "ssld_bn_eval",
+    "ssld_polluted_bn_eval",
+    "ssld_0",
+    "ssld_published",
+)
 SETTINGS = {
     "recipe": "cifar10-ssld",
     "labelled": LABELLED,
@@ -78,6 +85,7 @@ GAINS = {
     "gain_sym_over_soft": ("ssld_soft_ce", "ssld_40k"),
     "gain_stage2": ("ssld_no_stage2", "ssld_40k"),
     "gain_bn_batch": ("ssld_bn_eval", "ssld_40k"),
+    "polluted_gain_of_bn_eval": ("ssld_polluted", "ssld_polluted_bn_eval"),
     "gain_over_hard": ("hard", "ssld_40k"),
     "gain_over_kd": ("kd_labelled", "ssld_40k"),
     "gain_of_published_teacher": ("ssld_40k", "ssld_published"),
