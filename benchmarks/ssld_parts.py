@@ -34,8 +34,14 @@ def multi_label_recipe(arm: str, rate: float, seed: int) -> Any:
     """The recipe of an arm of several labels an image; nothing is written or read."""
     from compactor.recipe.load import LoadedRecipe, parse_recipe
 
-    plain = recipe(Path("."), MULTI_LABEL[arm][0], seed=seed, lr=rate)
-    return LoadedRecipe(parse_recipe(plain), COMPOSED, arm)
+    plain = recipe(Path(COMPOSED.name), MULTI_LABEL[arm][0], seed=seed, lr=rate)
+    return LoadedRecipe(parse_recipe(plain), COMPOSED.parent, arm)
+
+
+def write_composed() -> None:
+    """Write the images of several labels, where they are not there yet."""
+    if not (COMPOSED / "test.parquet").is_file():
+        compose(COMPOSED)
 
 
 def run_multi_label(loaded: Any, name: str) -> dict[str, Any]:
@@ -47,8 +53,6 @@ def run_multi_label(loaded: Any, name: str) -> dict[str, Any]:
     from compactor.tasks import task_named
     from compactor_runtimes.stats.multi_label import mean_average_precision
 
-    if not (COMPOSED / "train.parquet").is_file():
-        compose(COMPOSED)
     trained, found = train(loaded, name), {}
     task = task_named("image-multi-label")
     for split in (trained.data.select, trained.data.report):

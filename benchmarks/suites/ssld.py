@@ -39,6 +39,7 @@ from benchmarks.ssld_parts import (
     run_copies,
     run_multi_label,
     run_neighbours,
+    write_composed,
 )
 
 NAME = "ssld"
@@ -94,6 +95,7 @@ GAINS = {
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
     """Rates with the first seed, then the other seeds at the best one, then what is changed in SSLD."""
+    write_composed()  # which a run's provenance reads before it is executed
     todo: list[dict[str, Any]] = [{"arm": f"copies_{size}"} for size in SIZES]
     todo += [{"arm": name, "block": block} for name in TIMED for block in BLOCKS]
     todo += [_run(arm, rate, SEEDS[0]) for arm in TUNED for rate in RATES]
