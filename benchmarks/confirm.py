@@ -96,6 +96,7 @@ def _training(suite: Suite, content: Content, runs: list[Run]) -> Verdict | None
         groups.setdefault(_but_seed(run), []).append(run)
     siblings = max(groups.values(), key=len)  # those of the rate that was chosen have more than one seed
     first = siblings[0]
+    suite.prepare(first["settings"])
     now = first_steps(suite.recipe(first["settings"]), suite.name, shared=suite.shared, watched=suite.watched)
     same_cpu = cpu_of(content["machines"][first["machine"]]) == cpu_of(describe())
     return judge(Sentinel(**first["result"]["sentinel"]), now, [_figure(run) for run in siblings], same_cpu)

@@ -47,6 +47,7 @@ def run_suite(suite: Suite, say: Callable[[str], None], arms: Collection[str] = 
         if not todo:
             break
         settings, key = todo[0], settings_key(todo[0])
+        suite.prepare(settings)
         made_of = provenance(suite, settings)
         if key in stored and stored[key]["key"] == made_of["key"]:
             usable[key] = stored[key]

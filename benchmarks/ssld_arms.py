@@ -48,7 +48,7 @@ WHAT = {
     "ssld_10k": "SSLD, pool of 10,000",
     "ssld_40k": "SSLD, pool of 40,000",
     "ssld_polluted": "SSLD, pool of 40,000, half of it Fashion-MNIST",
-    "ssld_polluted_bn_eval": "the same, teacher BatchNorm by running statistics",
+    "ssld_polluted_bn_eval": "SSLD, the polluted pool, teacher BatchNorm by running statistics",
     "ssld_no_stage2": "SSLD, pool of 40,000, without stage 2",
     "ssld_soft_ce": "SSLD, pool of 40,000, soft cross-entropy",
     "ssld_bn_eval": "SSLD, pool of 40,000, teacher BatchNorm by running statistics",

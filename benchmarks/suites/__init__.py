@@ -47,6 +47,7 @@ class Suite:
 
     NAME, COMMAND, SETTINGS   what it is called, what makes its runs, what all of them share
     plan(runs)                settings of every run that the runs so far call for, in their order
+    prepare(settings)         makes what a run reads (optional)
     execute(settings)         executes one run and returns what was measured
     figures(runs)             computes all figures
     arm(settings)             names what a run belongs to: an arm's runs differ in seed, rate or block
@@ -92,6 +93,10 @@ class Suite:
     def plan(self, runs: list[Run]) -> list[Settings]:
         """Settings of every run that the runs so far call for."""
         return list(self.module.plan(runs))
+
+    def prepare(self, settings: Settings) -> None:
+        """Make what a run reads, before anybody asks where it comes from."""
+        self._own("prepare", lambda settings: None)(settings)
 
     def execute(self, settings: Settings) -> dict[str, Any]:
         """Execute one run."""

@@ -95,7 +95,6 @@ GAINS = {
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
     """Rates with the first seed, then the other seeds at the best one, then what is changed in SSLD."""
-    write_composed()  # which a run's provenance reads before it is executed
     todo: list[dict[str, Any]] = [{"arm": f"copies_{size}"} for size in SIZES]
     todo += [{"arm": name, "block": block} for name in TIMED for block in BLOCKS]
     todo += [_run(arm, rate, SEEDS[0]) for arm in TUNED for rate in RATES]
@@ -126,6 +125,14 @@ def recipe(settings: dict[str, Any]) -> Any:
     return make(name, settings["lr"], settings["seed"])
 
 
+def prepare(settings: dict[str, Any]) -> None:
+    """Write the images that a run reads and that are not there yet."""
+    if settings["arm"] in MULTI_LABEL:
+        write_composed()
+    if "polluted" in settings["arm"]:
+        write_pollution()
+
+
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Look for copies, build a pool, or train one student and keep its curve and what it gets right."""
     from compactor.tasks.image_classification import TASK
@@ -139,7 +146,6 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
         return run_copies(COPIES[name])
     if name in MULTI_LABEL:
         return run_multi_label(recipe(settings), NAME)
-    write_pollution()
     return score(train(recipe(settings), NAME, watched=WATCHED), TASK)
 
 
