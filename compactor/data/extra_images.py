@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.cache import Opening
-from compactor.data.further_images import Further, JoinedImages, decoded_like, of_size, open_further
+from compactor.data.further_images import Further, decoded_like, of_size, open_further
 from compactor.data.mixed_in import Added, limited, mixed_in
+from compactor.data.picked import Picked
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset
 
@@ -48,7 +49,7 @@ def with_further_images(data: Dataset, spec: DataSpec, opening: Opening) -> Data
         added.append(Added(int(sizes[-1]), rows, identity))
         images += [one.images for one in kept]
         notes += [f"also {entry.dataset}: {note}" for note in _told(found, known, len(rows))]
-    joined = mixed_in(data, JoinedImages(images), added, spec.also, key=["images"])
+    joined = mixed_in(data, Picked(images), added, spec.also, key=["images"])
     return replace(joined, notes=(*data.notes, *notes))
 
 

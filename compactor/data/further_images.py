@@ -1,4 +1,4 @@
-"""Images without labels beside a data set's own: found, decoded like the others, and joined to them.
+"""Images without labels beside a data set's own: found, and decoded like the others.
 
 Labels of such a source are never read; all of its rows are, or those that a pool file names.
 """
@@ -49,32 +49,6 @@ class Further:
     def without(self, digests: NDArray[np.uint64]) -> "Further":
         """The same source without the rows whose images are among `digests`."""
         return replace(self, rows=self.rows[~np.isin(self.digests[self.rows], digests)])
-
-
-class JoinedImages:
-    """Several arrays of images uint8 [N, H, W, C], one after the other, without a copy of any."""
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, parts: Sequence[NDArray[np.uint8]]) -> None:
-        """Join them; all have one height, width and number of channels."""
-        self.parts = tuple(parts)
-        self.starts = np.cumsum([0, *(len(part) for part in self.parts)])
-        self.shape: tuple[int, ...] = (int(self.starts[-1]), *self.parts[0].shape[1:])
-
-    def __len__(self) -> int:
-        """Number of images N."""
-        return self.shape[0]
-
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Read the images of some rows: uint8 [n, H, W, C]."""
-        rows = np.asarray(rows)
-        found = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
-        part = np.searchsorted(self.starts, rows, side="right") - 1
-        for number in np.unique(part):
-            mine = part == number
-            found[mine] = self.parts[number][rows[mine] - self.starts[number]]
-        return found
 
 
 def open_further(

@@ -124,8 +124,13 @@ def _histogram(one: Confidences) -> Iterator[Text]:
     yield Text(f"confidence (largest probability) of {one.values.size:,} views of {one.split}", "bold")
     largest, total = max(one.counts), one.values.size
     for low, high, count in zip(EDGES, EDGES[1:], one.counts, strict=False):
-        bar = "█" * round(BAR_WIDTH * count / largest) or ("▏" if count else "")
-        yield Text(f"  {low:<5g} to {high:<5g} {100 * count / total:6.2f}% {count:>11,} {bar}")
+        drawn = bar(count, largest)
+        yield Text(f"  {low:<5g} to {high:<5g} {100 * count / total:6.2f}% {count:>11,} {drawn}")
+
+
+def bar(count: int, largest: int) -> str:
+    """A bar of `count` where the longest is of `largest`; what is not 0 is seen."""
+    return "█" * round(BAR_WIDTH * count / max(largest, 1)) or ("▏" if count else "")
 
 
 def _quantile_table(all_parts: list[Confidences]) -> RenderableType:

@@ -118,7 +118,7 @@ def _draw(header: Header, job: Job, split: Split, records: NDArray[Any]) -> Crop
 
 @torch.no_grad()
 def _fill(records: NDArray[Any], header: Header, teachers: Teachers, batch: Batch) -> None:
-    with _autocast(teachers.device, header.precision):
+    with autocast(teachers.device, header.precision):
         mixed = teachers(batch.to(teachers.device))
     assert mixed.log_probs is not None
     for head in header.heads:
@@ -126,6 +126,7 @@ def _fill(records: NDArray[Any], header: Header, teachers: Teachers, batch: Batc
             records[f"{head.name}.{name}"] = values
 
 
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Let teachers run in `fp32`, `bf16` or `fp16`."""
     kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
     return torch.autocast(device.type, dtype=kinds.get(precision), enabled=precision in kinds)

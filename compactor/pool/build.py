@@ -1,6 +1,5 @@
 """Build the pool of a recipe: score, compare, choose; each step goes on where it was stopped."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +22,8 @@ from compactor.pool.job import POOL_FOLDER, PoolJob, pool_job
 from compactor.pool.scores import Embedder, features_file, forecast_features, make_scores
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, ModelSpec, Recipe, StageSpec
 from compactor.run.asked import Asking
+from compactor.run.behind import stages_behind
 from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner
@@ -146,7 +145,7 @@ def _trained(
         UsageError: one of them trains on the pool that is to be made.
     """
     recipe = loaded.recipe
-    needed = _stages_of(recipe, recipe.pool_teachers)
+    needed = stages_behind(recipe, recipe.pool_teachers)
     if not needed:
         return {}
     for stage in needed:
@@ -168,18 +167,6 @@ def _trained(
     for planned in plan.stages:
         runner.run(planned)
     return runner.done
-
-
-def _stages_of(recipe: Recipe, teachers: Sequence[ModelSpec | str]) -> list[StageSpec]:
-    """The stages that some teachers come from, and those that these build on, in order."""
-    needed = {one.removeprefix(STAGE) for one in teachers if isinstance(one, str)}
-    for stage in reversed(recipe.stages):
-        if stage.id in needed:
-            uses = [stage.init, *recipe.stage_teachers(stage)]
-            needed |= {
-                one.removeprefix(STAGE) for one in uses if isinstance(one, str) and one.startswith(STAGE)
-            }
-    return [stage for stage in recipe.stages if stage.id in needed]
 
 
 def _is_file(named: str, base: Path, file: Path) -> bool:

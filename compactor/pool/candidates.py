@@ -19,12 +19,12 @@ from compactor.data.datasets import DATASETS, find_parts
 from compactor.data.further_images import (
     POOL_SUFFIX,
     Further,
-    JoinedImages,
     decoded_like,
     of_size,
     open_further,
 )
 from compactor.data.image_folder import open_folder
+from compactor.data.picked import Picked
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, Split
 from compactor.locate import locate
@@ -49,9 +49,9 @@ class Candidates:
         return np.cumsum([0, *(len(one.images) for one in self.sources)]).astype(np.int64)
 
     @cached_property
-    def images(self) -> JoinedImages:
+    def images(self) -> Picked:
         """All images of all sources, one after the other."""
-        return JoinedImages([one.images for one in self.sources])
+        return Picked([one.images for one in self.sources])
 
     @cached_property
     def split(self) -> Split:

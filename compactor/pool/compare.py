@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from compactor.data.picked import Picked
 from compactor.pool.copies import (
     WITHIN,
     Copy,
@@ -15,7 +16,6 @@ from compactor.pool.copies import (
 )
 from compactor.pool.job import PoolJob
 from compactor.pool.near_duplicates import NearDuplicates, within
-from compactor.pool.picked import Picked
 from compactor.pool.scores import Embedder
 from compactor.progress import Reporter
 

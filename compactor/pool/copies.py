@@ -18,10 +18,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from compactor.data.picked import Picked
 from compactor.data.splits import Split
 from compactor.label_store.write import Job
 from compactor.pool.pace import Pace
-from compactor.pool.picked import Picked
 from compactor.progress import Reporter
 from compactor.trainer.interrupt import stop_on_signal
 from compactor_runtimes.files import write_whole

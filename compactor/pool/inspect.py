@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 
 from compactor.cache.digest import file_digest
-from compactor.data.pool_file import PoolRecord, damage, path_in, pool_file, read_file, read_pool
-from compactor.label_store.store import open_store
+from compactor.data.pool_file import PoolPart, PoolRecord, damage, path_in, pool_file, read_file, read_pool
+from compactor.label_store.store import LabelStore, open_store
 from compactor.progress import Reporter
 from compactor_runtimes.errors import IntegrityError
 
 
 @dataclass(frozen=True)
 class PoolInspection:
-    """A pool that is whole: its file, what it says, what it takes on disk, and the removed candidates.
+    """A pool that is whole: its file, its parts and scores, what it takes on disk, and what was removed.
 
     `removed` are the records of removed.jsonl: `id`, `source`, `row` and `name` of a candidate, `against`,
     `of`, `check`, `transform`, `score` and `similarity` of its match.
@@ -24,6 +24,8 @@ class PoolInspection:
     file: Path
     digest: str
     record: PoolRecord
+    parts: list[PoolPart]
+    scores: LabelStore
     size_bytes: int
     removed: list[dict[str, Any]]
 
@@ -59,6 +61,5 @@ def inspect_pool(path: Path, *, reporter: Reporter) -> PoolInspection:
     lines = read_file(file, record, record.removed_list).splitlines()
     size = file.stat().st_size + sum(one.bytes for one in record.files.values())
     labels = store.size_bytes - (file.parent / record.scores / "store.json").stat().st_size
-    return PoolInspection(
-        file, opened.digest, record, size + labels, [msgspec.json.decode(line) for line in lines]
-    )
+    removed = [msgspec.json.decode(line) for line in lines]
+    return PoolInspection(file, opened.digest, record, opened.parts, store, size + labels, removed)

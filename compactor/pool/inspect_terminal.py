@@ -7,12 +7,11 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from compactor.data.pool_file import PoolRecord
-from compactor.label_store.inspect_terminal import describe_teacher
+from compactor.label_store.inspect_terminal import bar, describe_teacher
 from compactor.pool.inspect import PoolInspection
 from compactor_runtimes.report.draw.result_table import result_table
 from compactor_runtimes.units import scaled
 
-BAR_WIDTH = 40
 MOST_CLASSES = 20  # that are shown; --json has them all
 MOST_REMOVED = 5
 
@@ -111,5 +110,4 @@ def _confidence(record: PoolRecord) -> Iterator[Text]:
 
 def _bars(names: Sequence[str], counts: Sequence[int], largest: int) -> Iterator[Text]:
     for name, count in zip(names, counts, strict=True):
-        bar = "█" * round(BAR_WIDTH * count / max(largest, 1)) or ("▏" if count else "")
-        yield Text(f"  {name} {count:>11,} {bar}")
+        yield Text(f"  {name} {count:>11,} {bar(count, largest)}")

@@ -6,9 +6,7 @@
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from compactor.data.splits import Split
 from compactor.label_store.header import Header
+from compactor.label_store.make import autocast
 from compactor.label_store.quantization import compress
 from compactor.label_store.write import Job, StoreWriter
 from compactor.models.features import Feature
@@ -58,7 +57,7 @@ class Embedder:
     def answer(self, split: Split, ids: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.float16]]:
         """Probabilities [B, C] of some images of a split, and their features float16 [B, width]."""
         batch = self.task.batch(split, ids, None)
-        with _autocast(self.teachers.device, self.precision):
+        with autocast(self.teachers.device, self.precision):
             outputs = self.teachers(batch.to(self.teachers.device), self.wanted)
         assert outputs.log_probs is not None
         log_probs = outputs.log_probs[self.task.head.name]
@@ -154,8 +153,3 @@ def _make(writer: StoreWriter, job: Job, split: Split, embedder: Embedder, pace:
             file.write(features.tobytes())
             pace.tick(len(features))
     writer.write(job, records[:, None])
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    return torch.autocast(device.type, dtype=kinds.get(precision), enabled=precision in kinds)

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from compactor.data.cache import Opening
 from compactor.data.datasets import open_dataset
-from compactor.data.further_images import Further, JoinedImages, decoded_like, open_further
-from compactor.data.pool_file import read_pool
+from compactor.data.further_images import Further, decoded_like, open_further
+from compactor.data.picked import Picked
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset
-from compactor.label_store.header import read_header
-from compactor.label_store.store import open_store
 from compactor.label_store.unfinished import jobs_of
 from compactor.pool.copies import POOL
 from compactor.pool.inspect import PoolInspection
@@ -53,7 +51,7 @@ def draw_sheet(found: PoolInspection, path: Path, *, reporter: Reporter) -> None
     if path.suffix.lower() != ".png":
         raise UsageError(f"--sheet {path}: expected a name that ends with .png")
     data, sources = _opened(found, reporter)
-    images = JoinedImages([one.images for one in sources])
+    images = Picked([one.images for one in sources])
     kept = [_Tile([images[np.array([number])][0]], text) for number, text in _best(found)]
     pairs = [_pair(found, one, images, data) for one in _some(found.removed)]
     title = f"{found.record.recipe}: {found.record.kept:,} images in the pool, the surest of their classes"
@@ -79,7 +77,7 @@ def _opened(found: PoolInspection, reporter: Reporter) -> tuple[Dataset, list[Fu
         data = open_dataset(spec, base=Path.cwd(), progress=progress)
         like = decoded_like(spec, data)
         sources = []
-        for one in read_pool(found.file).parts:
+        for one in found.parts:
             opening = Opening(Path.cwd(), progress=progress)
             column, key = one.image_column, "pool.sources"
             [source] = open_further(one.dataset, like, opening, image_column=column, key=key)
@@ -94,16 +92,14 @@ def _opened(found: PoolInspection, reporter: Reporter) -> tuple[Dataset, list[Fu
 
 def _best(found: PoolInspection) -> list[tuple[int, str]]:
     """Candidates to show, with their texts: of some classes those with the highest score."""
-    record, folder = found.record, found.file.parent / found.record.scores
+    record, store = found.record, found.scores
     starts = np.cumsum([0, *(one.images for one in record.sources)])
-    parts = read_pool(found.file).parts
-    taken = np.concatenate([one.rows + start for one, start in zip(parts, starts, strict=False)])
-    store, header = open_store(folder).train, read_header(folder)
-    [head] = header.heads
+    taken = np.concatenate([one.rows + start for one, start in zip(found.parts, starts, strict=False)])
+    [head] = store.header.heads
     numbers, classes, p = [], [], []
-    for shard, job in zip(store.shards, jobs_of(header), strict=True):
-        ids = store.ids[job.first : job.first + job.rows]
-        scores = read_scores(ids, shard[:, 0], header.payload, head.name)
+    for shard, job in zip(store.train.shards, jobs_of(store.header), strict=True):
+        ids = store.train.ids[job.first : job.first + job.rows]
+        scores = read_scores(ids, shard[:, 0], store.header.payload, head.name)
         scores = scores.only(np.isin(ids, taken))
         numbers.append(scores.numbers)
         classes.append(scores.classes[:, 0])
@@ -118,7 +114,7 @@ def _best(found: PoolInspection) -> list[tuple[int, str]]:
     return found_best
 
 
-def _pair(found: PoolInspection, one: dict[str, Any], images: JoinedImages, data: Dataset) -> _Tile:
+def _pair(found: PoolInspection, one: dict[str, Any], images: Picked, data: Dataset) -> _Tile:
     """A removed candidate beside its match."""
     splits = {split.name: split for split in (data.train, data.select, data.report)}
     place = np.array([one["of"]])

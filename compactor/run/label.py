@@ -1,6 +1,5 @@
 """Make the label stores of a recipe without training its students."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 from compactor.cache.journal import Journal
 from compactor.progress import Reporter, SilentReporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, ModelSpec
+from compactor.run.behind import stages_behind
 from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
-from compactor.run.planned import PlannedStage
 from compactor.run.stages import StageRunner
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.errors import InterruptedRun, UsageError
@@ -92,8 +90,9 @@ def label_recipe(
         for stage in plan.stages:
             if stage.labels is None or stage_id not in (None, stage.id):
                 continue
-            for teacher in _before(plan.stages, stage.teachers):
-                if teacher.id not in runner.done:
+            behind = {one.id for one in stages_behind(recipe, stage.teachers)}
+            for teacher in plan.stages:
+                if teacher.id in behind and teacher.id not in runner.done:
                     runner.run(teacher)
             store = runner.labels(stage, share)
             records = stage.labels.records if store is None else store.records
@@ -103,15 +102,3 @@ def label_recipe(
         said = str(stopped) or "stopped, what is finished is kept"
         raise InterruptedRun(f"{said}; go on with: {loaded.command(runs, verb='label')}") from None
     return made
-
-
-def _before(stages: list[PlannedStage], references: Sequence[ModelSpec | str]) -> list[PlannedStage]:
-    """The stages that some teachers come from, and those that these build on, in order."""
-    needed = {one.removeprefix(STAGE) for one in references if isinstance(one, str)}
-    for stage in reversed(stages):
-        if stage.id in needed:
-            uses = [stage.spec.init, *(stage.spec.teachers or [])]
-            needed |= {
-                one.removeprefix(STAGE) for one in uses if isinstance(one, str) and one.startswith(STAGE)
-            }
-    return [stage for stage in stages if stage.id in needed]

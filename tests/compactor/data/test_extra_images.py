@@ -10,7 +10,8 @@ from PIL import Image
 from compactor.data.cache import Opening
 from compactor.data.datasets import open_dataset
 from compactor.data.extra_images import image_digests
-from compactor.data.further_images import JoinedImages, open_further
+from compactor.data.further_images import open_further
+from compactor.data.picked import Picked
 from compactor.data.spec import DataSpec, MixSpec
 from compactor.records import IGNORE
 from compactor.tasks import task_named
@@ -40,7 +41,7 @@ def noise(count: int, size: int = 8, channels: int = 1) -> np.ndarray:
 
 def test_joined_images_are_read_as_if_they_were_one_array() -> None:
     parts = [noise(5), noise(3)[::-1], noise(4) // 2]
-    joined, whole = JoinedImages(parts), np.concatenate(parts)
+    joined, whole = Picked(parts), np.concatenate(parts)
     assert (joined.shape, len(joined)) == (whole.shape, 12)
     rows = np.array([11, 0, 5, 4, 7, 8, 5])
     np.testing.assert_array_equal(joined[rows], whole[rows])

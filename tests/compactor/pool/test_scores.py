@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compactor.data.further_images import JoinedImages
+from compactor.data.picked import Picked
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.label_store.header import STORE_FILE, Header, Payload
@@ -28,7 +28,7 @@ from tests.compactor import label_toys
 def split() -> Split:
     """Thirteen candidates in two sources, whose numbers are not their places."""
     whole = toys.split(32).inputs
-    joined = JoinedImages([whole[:20], whole[20:]])
+    joined = Picked([whole[:20], whole[20:]])
     return Split("train", joined, {}, np.array([*range(1, 25, 2), 30]), "two sources")  # type: ignore[arg-type]
 
 

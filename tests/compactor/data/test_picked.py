@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compactor.pool.picked import Picked
+from compactor.data.picked import Picked
 
 PARTS = [np.arange(12).reshape(4, 3), np.arange(100, 106).reshape(2, 3), np.arange(200, 209).reshape(3, 3)]
 
