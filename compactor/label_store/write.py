@@ -1,25 +1,24 @@
 """Write a label store shard by shard: several processes at once, killed at any moment, never half a file.
 
 1. A shard appears by one rename, when all its records are on disk; what has its name is whole.
-2. Who makes a shard holds a lock on it (one byte of `.lock`), which ends with the process however it ends.
+2. Who makes a shard holds a lock on it (cache/claims.py).
 3. `unfinished.json` says from the start what the store will be; another store is never written over it.
    `store.json` takes its place when every shard is there.
 """
 
-import fcntl
 import hashlib
 import io
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
+from compactor.cache.claims import claimed
 from compactor.cache.digest import file_digest
 from compactor.data.spec import SplitName
 from compactor.label_store.header import (
@@ -35,10 +34,8 @@ from compactor.label_store.header import (
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import write_whole
 
-LOCK_FILE = ".lock"
 SHARD_RECORDS = 8192  # what at most is lost of a killed process's work, or a 512th of a large store
 MOST_SHARDS = 512  # each mapped one holds a file open, of which a process may often have 1024
-POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,32 +102,21 @@ class StoreWriter:
 
     def missing(self, share: tuple[int, int] = (1, 1)) -> list[Job]:
         """Shards that are not there, of the `share[0]`-th of `share[1]` equal shares (counting from 1)."""
-        return [
-            job
-            for job in self.jobs_of_all
-            if job.number % share[1] == share[0] - 1 and not (self.folder / job.file).is_file()
-        ]
+        return [job for job in self._of_share(share) if not (self.folder / job.file).is_file()]
+
+    def _of_share(self, share: tuple[int, int]) -> list[Job]:
+        return [job for job in self.jobs_of_all if job.number % share[1] == share[0] - 1]
 
     def claim(self, share: tuple[int, int] = (1, 1)) -> Iterator[Job]:
         """Yield missing shards that nobody else is making, until none is missing.
 
         Waits for shards that other processes make, and takes over those of a process that died.
         """
-        with (self.folder / LOCK_FILE).open("a+b") as lock:
-            while missing := self.missing(share):
-                found = False
-                for job in missing:
-                    if _lock(lock, job.number):
-                        try:
-                            if not (self.folder / job.file).is_file():
-                                found = True
-                                for rest in self.folder.glob(f".{job.file}.*"):
-                                    rest.unlink(missing_ok=True)
-                                yield job
-                        finally:
-                            fcntl.lockf(lock, fcntl.LOCK_UN, 1, job.number)
-                if not found:
-                    time.sleep(POLL_S)
+        jobs = {job.number: job for job in self._of_share(share)}
+        for number in claimed(self.folder, {each: self.folder / job.file for each, job in jobs.items()}):
+            for rest in self.folder.glob(f".{jobs[number].file}.*"):
+                rest.unlink(missing_ok=True)
+            yield jobs[number]
 
     def empty(self, job: Job) -> NDArray[Any]:
         """Records [rows, views] to fill."""
@@ -173,14 +159,6 @@ def forecast_bytes(header: Header) -> int:
     """Size of the finished store, without file headers."""
     size = record_dtype(header).itemsize
     return sum(part.rows * (part.views * size + 8) for part in header.parts)
-
-
-def _lock(file: IO[bytes], number: int) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-    except OSError:
-        return False
-    return True
 
 
 def _encoded(header: Header) -> bytes:

@@ -5,9 +5,7 @@
    processes share the shards, and what is there is never computed again.
 """
 
-import fcntl
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from compactor.cache.claims import claimed
 from compactor.data.picked import Picked
 from compactor.data.splits import Split
 from compactor.label_store.write import Job
@@ -28,10 +27,8 @@ from compactor_runtimes.files import write_whole
 
 MATCHES = "matches-{:05d}.jsonl"
 WITHIN = "within.jsonl"
-LOCK_FILE = ".lock"
 POOL = "pool"  # what a copy of another candidate is a copy of
 CHUNK = 512  # candidates whose images are in memory together
-POLL_S = 0.5
 
 
 class Copy(Struct, frozen=True, kw_only=True):
@@ -141,7 +138,8 @@ def find_copies(
     todo = sum(shards.jobs[number].rows for number in missing(folder, shards))
     with stop_on_signal(deadline_s) as wish, reporter.bar("compare", todo) as bar:
         pace = Pace("matches", todo, bar, reporter, wish, folder)
-        for number in _claim(folder, shards):
+        files = {number: folder / MATCHES.format(number) for number in range(len(shards.jobs))}
+        for number in claimed(folder, files):
             copies: list[Copy] = []
             numbers, features = shards.part(number)
             for start in range(0, len(numbers), CHUNK):
@@ -153,7 +151,7 @@ def find_copies(
                         against, of = references.place(match.reference)
                         copies.append(_copy(int(candidate), against, of, match))
                 pace.tick(len(some))
-            write_lines(folder / MATCHES.format(number), copies)
+            write_lines(files[number], copies)
             pace.shard_done()
         bar.at(todo)
 
@@ -198,26 +196,3 @@ def _copy(number: int, against: str, of: int, match: Found) -> Copy:
         score=round(float(match.score), 6),
         similarity=round(float(match.similarity), 6),
     )
-
-
-def _claim(folder: Path, shards: Shards) -> Iterator[int]:
-    """Yield missing shards that nobody else compares, until none is missing; waits for those of others.
-
-    A shard's lock is a byte of the lock file, and ends with the process however it ends.
-    """
-    with (folder / LOCK_FILE).open("a+b") as lock:
-        while left := missing(folder, shards):
-            found = False
-            for number in left:
-                try:
-                    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
-                except OSError:
-                    continue
-                try:
-                    if not (folder / MATCHES.format(number)).is_file():
-                        found = True
-                        yield number
-                finally:
-                    fcntl.lockf(lock, fcntl.LOCK_UN, 1, number)
-            if not found:
-                time.sleep(POLL_S)
