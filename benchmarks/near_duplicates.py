@@ -278,8 +278,3 @@ def _embed(model: Any, mean: list[float], std: list[float]) -> Callable[[Images]
         return np.concatenate(found)
 
     return embed
-
-
-if __name__ == "__main__":
-    for pixels in (32, 96):
-        print(pixels, msgspec.json.format(msgspec.json.encode(measure(pixels)), indent=1).decode())  # type: ignore[arg-type]

@@ -7,13 +7,14 @@ from typing import Any
 
 from benchmarks.arms import CACHE, kept, train
 from benchmarks.multi_label import compose, recipe
+from benchmarks.near_duplicates import Size
 
 COMPOSED = CACHE / "ssld" / "composed"
 MULTI_LABEL = {
     "multilabel_plain": ("supervised", "binary cross-entropy"),
     "multilabel_distilled": ("ssld", "SKL-UGI: the same and symmetric KL of each label to a larger teacher"),
 }
-SIZES = (32, 96)
+SIZES: tuple[Size, ...] = (32, 96)
 BLOCKS = (0,)
 SEARCHED = 10_000  # images of the pool and of the references, as in `copies_32`
 POOL_SOURCE = "imagenette96/train.parquet"  # 9,469 images that CIFAR-10 does not hold
@@ -69,13 +70,13 @@ def run_multi_label(loaded: Any, name: str) -> dict[str, Any]:
     return {"select_accuracy": found["select"]["map"], "multi_label": found, **kept(trained)}
 
 
-def run_copies(size: int) -> dict[str, Any]:
+def run_copies(size: Size) -> dict[str, Any]:
     """Plant copies of test images in a pool of training images, and look for them."""
     import msgspec
 
     from benchmarks.near_duplicates import measure
 
-    plain: dict[str, Any] = msgspec.to_builtins(measure(size))  # type: ignore[arg-type]
+    plain: dict[str, Any] = msgspec.to_builtins(measure(size))
     return plain
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.output_options import JSON
+
 
 @click.command("clean")
 @click.option(
@@ -23,7 +25,7 @@ import click
 @click.option("--max-size", metavar="SIZE", help="The oldest go until the rest fits, e.g. 5GB.")
 @click.option("--keep-bundles", is_flag=True, help="Leave the bundle of a run that goes.")
 @click.option("--yes", is_flag=True, help="Remove; without it, only say what would be removed.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@JSON
 def command(
     runs: Path,
     cache: bool,

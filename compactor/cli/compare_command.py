@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.output_options import JSON
+
 
 @click.command("compare")
 @click.argument("paths", nargs=-1, required=True, metavar="A B ...", type=click.Path(path_type=Path))
 @click.option("--across-machines", is_flag=True, help="Compare accuracy although the machines differ.")
 @click.option("--across-plans", is_flag=True, help="Compare accuracy although the measurement plans differ.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@JSON
 def command(paths: tuple[Path, ...], across_machines: bool, across_plans: bool, as_json: bool) -> None:
     """Compare what two or more runs or bundles ship, each against the first.
 

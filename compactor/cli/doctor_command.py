@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from compactor.cli.output_options import JSON
+
 
 @click.command("doctor")
 @click.argument("bundle", type=click.Path(path_type=Path), required=False)
@@ -12,7 +14,7 @@ import click
     "--gpu", is_flag=True, help="Build TensorRT engines on this machine's NVIDIA GPU and check them."
 )
 @click.option("--trust", is_flag=True, help="With --gpu: run the engines in BUNDLE too; an engine is code.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@JSON
 def command(bundle: Path | None, gpu: bool, trust: bool, as_json: bool) -> None:
     """Describe this machine, say which parts of Compactor can run here, and how to mend what cannot.
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compactor.cli.output_options import QUIET
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
     help="With DATA: folder of all runs.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@QUIET
 def command(
     model: str,
     data: str | None,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.output_options import QUIET
 from compactor.cli.recipe_options import recipe_options, share_of
 
 
@@ -24,7 +25,7 @@ from compactor.cli.recipe_options import recipe_options, share_of
     "--max-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after that time; resumable."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@QUIET
 def command(
     recipe: str,
     overrides: tuple[str, ...],

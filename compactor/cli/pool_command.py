@@ -5,10 +5,8 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.output_options import JSON, QUIET
 from compactor.cli.recipe_options import recipe_options, share_of
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-QUIET = click.option("--quiet", is_flag=True, help="No progress.")
 
 
 @click.group("pool")

@@ -2,9 +2,11 @@
 
 import click
 
+from compactor.cli.output_options import JSON
+
 
 @click.command("recipes")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@JSON
 @click.option("--show", metavar="NAME", help="Print one recipe with every default written out.")
 def command(as_json: bool, show: str | None) -> None:
     """List the recipes that ship with Compactor."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compactor.cli.output_options import QUIET
 from compactor.cli.recipe_options import trace_option
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 )
 @trace_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@QUIET
 def command(
     recipe: str | None,
     overrides: tuple[str, ...],

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compactor.cli.output_options import JSON, QUIET
+
 if TYPE_CHECKING:
     from compactor.label_store.thresholds import Thresholds
     from compactor.release.agreement import Evaluation
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
-JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-QUIET = click.option("--quiet", is_flag=True, help="No progress.")
 SHARE = click.FloatRange(0, 1)
 
 

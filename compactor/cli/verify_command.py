@@ -4,13 +4,15 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.output_options import JSON
+
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--runtime", help="What runs every artifact that it can; absent: each artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
 @click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@JSON
 def command(bundle: Path, runtime: str | None, threads: int | None, trust: bool, as_json: bool) -> None:
     """Re-run a bundle's golden cases on this machine, without torch and without a network.
 

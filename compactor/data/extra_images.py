@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from compactor.data.cache import Opening
 from compactor.data.further_images import Further, decoded_like, of_size, open_further
-from compactor.data.mixed_in import Added, limited, mixed_in
+from compactor.data.mixed_in import Added, limit_told, limited, mixed_in
 from compactor.data.picked import Picked
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset
@@ -44,6 +44,7 @@ def with_further_images(data: Dataset, spec: DataSpec, opening: Opening) -> Data
         kept = [one.without(np.concatenate(list(known.values()))) for one in found]
         sizes = np.cumsum([0, *(len(one.images) for one in kept)])
         rows = np.concatenate([one.rows + start for one, start in zip(kept, sizes, strict=False)])
+        notes += limit_told(entry, len(rows))
         rows = limited(rows, entry, opening.seed)
         identity = [[one.identity for one in kept], entry.limit, opening.seed]
         added.append(Added(int(sizes[-1]), rows, identity))

@@ -6,6 +6,7 @@ They come from train tables alone and without labels; select and report stay as 
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from compactor.data.cache import Opening
 from compactor.data.datasets import find_parts
 from compactor.data.few_rows import spread_rows
-from compactor.data.mixed_in import Added, limited, mixed_in
+from compactor.data.mixed_in import Added, limit_told, limited, mixed_in
 from compactor.data.spec import DataSpec, MixSpec
 from compactor.data.splits import Dataset
 from compactor.data.table_files import SUFFIXES
@@ -40,14 +41,17 @@ def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str)
     """
     texts: list[NDArray[np.object_]] = []
     added: list[Added] = []
+    notes: list[str] = []
     for one in also:
         if one.image_column is not None:
             warnings.warn("data.also.image_column has no effect on texts; remove it", stacklevel=2)
         found, made_from = _texts(one, opening)
         texts.append(found)
+        notes += limit_told(one, len(found))
         rows = limited(np.arange(len(found), dtype=np.int64), one, opening.seed)
         added.append(Added(len(found), rows, made_from if one.limit is None else [made_from, one.limit]))
-    return mixed_in(data, np.concatenate([data.train.inputs, *texts]), added, also, key=[cut])
+    joined = mixed_in(data, np.concatenate([data.train.inputs, *texts]), added, also, key=[cut])
+    return replace(joined, notes=(*joined.notes, *notes))
 
 
 def _texts(one: MixSpec, opening: Opening) -> tuple[NDArray[np.object_], dict[str, Any]]:

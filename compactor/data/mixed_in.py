@@ -38,6 +38,13 @@ def limited(rows: NDArray[np.int64], one: MixSpec, seed: int) -> NDArray[np.int6
     return np.sort(rng.permutation(rows)[: one.limit])
 
 
+def limit_told(one: MixSpec, of: int) -> list[str]:
+    """Say that not all of the samples that there are, `of`, are used; nothing where they are."""
+    if one.limit is None or one.limit >= of:
+        return []
+    return [f"also {one.dataset}: {one.limit:,} of {of:,} samples are used, drawn at random (limit)"]
+
+
 def mixed_in(
     data: Dataset, inputs: Any, added: Sequence[Added], also: Sequence[MixSpec], *, key: Sequence[Any]
 ) -> Dataset:

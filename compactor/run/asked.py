@@ -148,9 +148,7 @@ def _labels_sentence(name: str, found: LabelsCheck) -> str:
             f"{found.detail} (99% bound {100 * found.high:.1f}%, more than {100 * found.floor:.1f}% expected)"
         )
     if found.verdict == "too few rows":
-        return (
-            f"{name}: {found.n:,} labelled select rows are too few to tell whether it is better than chance"
-        )
+        return _too_few(name, found.n)
     return ""
 
 
@@ -172,7 +170,9 @@ def _sentence(name: str, found: AnswersCheck, classes: list[str]) -> str:
             f"{100 * found.high:.1f}%, more than {100 * found.floor:.1f}% expected)"
         )
     if found.verdict == "too few rows":
-        return (
-            f"{name}: {found.n:,} labelled select rows are too few to tell whether it is better than chance"
-        )
+        return _too_few(name, found.n)
     return ""
+
+
+def _too_few(name: str, n: int) -> str:
+    return f"{name}: {n:,} labelled select rows are too few to tell whether it is better than chance"

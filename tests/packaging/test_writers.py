@@ -24,9 +24,8 @@ SAVERS = {"np", "torch", "onnx", "image"}  # whose `save` and `save_model` write
 MEMORY = {"stream", "png", "content"}  # names of what is no file
 # a module that may import nothing of ours, a lock, a pipe
 ELSEWHERE = {
-    ("compactor/label_store/write.py", "open"): "a lock, which holds nothing",
+    ("compactor/cache/claims.py", "open"): "a lock, which holds nothing",
     ("compactor/cache/folder.py", "open"): "a lock, which holds nothing",
-    ("compactor/pool/copies.py", "open"): "a lock, which holds nothing",
     ("compactor/data/cache.py", "open"): "each of its writes is guarded, what is read in between is not",
     ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
     ("compactor/run/trial_export.py", "fdopen"): "a pipe",

@@ -127,18 +127,13 @@ def judge_drop(
             f"gate {DROP_GATE}: got {n} samples of the student and {artifact_correct.shape} of the artifact; "
             "compare them on the same samples"
         )
-    if not 0 < max_drop_points < 100:
-        raise UsageError(
-            f"gate {DROP_GATE}: got {max_drop_points} points, expected more than 0 and less than 100"
-        )
+    _require_points(max_drop_points)
     lost = int((reference_correct & ~artifact_correct).sum())
     won = int((~reference_correct & artifact_correct).sum())
     drop = 100 * (lost - won) / n
     observed = f"{lost} samples lost, {won} won of {n} ({drop:+.2f} points lost)"
     if precision == "fp32" and lost + won == 0:
-        return Check(
-            name=DROP_GATE, passed=True, value=0.0, observed=0.0, limit=max_drop_points, n=n, detail=observed
-        )
+        return _drop_check(0.0, 0.0, max_drop_points, n, observed)
     bound = 100 * _upper_drop(lost, won, n)
     detail = f"{observed}, 95% upper bound {bound:.2f} points"
     if bound > max_drop_points and drop < max_drop_points:
@@ -148,15 +143,7 @@ def judge_drop(
 
         needed = samples_needed(1 - max_drop_points / 100) if lost + won == 0 else _first(decides, n)
         detail += f"; cannot be decided with {n} samples, needs {_shown(needed)}"
-    return Check(
-        name=DROP_GATE,
-        passed=bound <= max_drop_points,
-        value=bound,
-        observed=drop,
-        limit=max_drop_points,
-        n=n,
-        detail=detail,
-    )
+    return _drop_check(drop, bound, max_drop_points, n, detail)
 
 
 def judge_map_drop(found: "MapDifference", max_drop_points: float, *, precision: Precision) -> Check:
@@ -172,24 +159,27 @@ def judge_map_drop(found: "MapDifference", max_drop_points: float, *, precision:
     Raises:
         UsageError: a limit out of range.
     """
-    if not 0 < max_drop_points < 100:
-        raise UsageError(
-            f"gate {DROP_GATE}: got {max_drop_points} points, expected more than 0 and less than 100"
-        )
+    _require_points(max_drop_points)
     drop, bound, n = 0.0 - 100 * found.interval.value, 100 * found.drop_bound, found.interval.n
     if precision == "fp32" and drop == 0:
         bound = 0.0
     detail = f"mAP lost {drop:+.3f} points on {n} samples, 95% upper bound {bound:.3f} points"
     if bound > max_drop_points > drop:
         detail += f"; cannot be decided with {n} samples, needs more"
+    return _drop_check(drop, bound, max_drop_points, n, detail)
+
+
+def _require_points(max_drop_points: float) -> None:
+    if not 0 < max_drop_points < 100:
+        raise UsageError(
+            f"gate {DROP_GATE}: got {max_drop_points} points, expected more than 0 and less than 100"
+        )
+
+
+def _drop_check(drop: float, bound: float, limit: float, n: int, detail: str) -> Check:
+    """The verdict on points that were lost: `drop` on n samples, at most `bound`."""
     return Check(
-        name=DROP_GATE,
-        passed=bound <= max_drop_points,
-        value=bound,
-        observed=drop,
-        limit=max_drop_points,
-        n=n,
-        detail=detail,
+        name=DROP_GATE, passed=bound <= limit, value=bound, observed=drop, limit=limit, n=n, detail=detail
     )
 
 

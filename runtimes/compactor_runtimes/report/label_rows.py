@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.contents import AccuracyRow, Kind, LabelRow, PairedRow
 from compactor_runtimes.report.format import MAP
-from compactor_runtimes.stats import metrics, multi_label
+from compactor_runtimes.report.rows import difference_row
+from compactor_runtimes.stats import multi_label
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,18 +80,7 @@ def labels_paired_row(
 ) -> PairedRow:
     """Compare the mAP of two subjects on the same samples, by a paired bootstrap."""
     found = multi_label.map_difference(a_logits, b_logits, labels)
-    interval = found.interval
-    return PairedRow(
-        a=a,
-        b=b,
-        step=step,
-        difference_points=100 * interval.value,
-        low=100 * interval.low,
-        high=100 * interval.high,
-        n=interval.n,
-        mcnemar_p=None,
-        verdict=metrics.noise_verdict(interval, found.p),
-    )
+    return difference_row(a, b, step=step, interval=found.interval, p=found.p, mcnemar_p=None)
 
 
 def label_rows(

@@ -94,6 +94,13 @@ def paired_row(
     """Compare two subjects by the correctness, bool [N], of each on the same samples (one seed)."""
     interval = metrics.bootstrap_difference(correct_a, correct_b, seed=seed)
     p = metrics.mcnemar(correct_a, correct_b).p
+    return difference_row(a, b, step=step, interval=interval, p=p, mcnemar_p=p)
+
+
+def difference_row(
+    a: str, b: str, *, step: str, interval: metrics.Interval, p: float, mcnemar_p: float | None
+) -> PairedRow:
+    """Say what the headline gained from a to b, a share, and whether that is noise by p, two-sided."""
     return PairedRow(
         a=a,
         b=b,
@@ -102,6 +109,6 @@ def paired_row(
         low=100 * interval.low,
         high=100 * interval.high,
         n=interval.n,
-        mcnemar_p=p,
+        mcnemar_p=mcnemar_p,
         verdict=metrics.noise_verdict(interval, p),
     )

@@ -83,6 +83,8 @@ def test_entries_with_a_share_come_first_and_rows_divide_the_rest(tmp_path, digi
     write_images(tmp_path / "other", 255 - noise(40))
     data = mixed(tmp_path, MixSpec(dataset="more", share=0.5), MixSpec(dataset="other", limit=25))
     assert data.train.parts == ((100, 0.4), (20, 0.5), (25, 0.1))
+    said = "also other: 25 of 40 samples are used, drawn at random (limit)"
+    assert [note for note in data.notes if "limit" in note] == [said]
     again = mixed(tmp_path, MixSpec(dataset="more", share=0.5), MixSpec(dataset="other", limit=25))
     assert again.train.rows.tolist() == data.train.rows.tolist()
     assert again.digest == data.digest

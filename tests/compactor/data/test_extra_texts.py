@@ -65,6 +65,19 @@ def test_rows_of_the_data_set_keep_their_numbers_and_others_follow_unlabelled(sp
     assert split.parts == data.train.parts
 
 
+def test_a_limit_is_drawn_and_said(spec, tmp_path) -> None:
+    first, second = spec.also
+    data = opened(
+        msgspec.structs.replace(spec, also=[msgspec.structs.replace(first, limit=2), second]), tmp_path
+    )
+    assert data.train.parts == ((6, 0.25), (2, 0.5), (2, 0.25))
+    assert set(data.train.rows[6:8].tolist()) <= {10, 11, 12}
+    assert [note for note in data.notes if "limit" in note] == [
+        "also more: 2 of 3 samples are used, drawn at random (limit)"
+    ]
+    assert not any("limit" in note for note in opened(spec, tmp_path).notes)
+
+
 def test_shares_and_tables_enter_the_digests(spec, tmp_path) -> None:
     def digests(changed: DataSpec) -> tuple[str, str, str]:
         data = opened(changed, tmp_path)

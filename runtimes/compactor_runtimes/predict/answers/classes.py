@@ -66,12 +66,7 @@ class ClassCodec:
         Raises:
             IntegrityError: C is not the number of labels.
         """
-        logits, labels = outputs[self.output], self.labels
-        if logits.ndim != 2 or logits.shape[1] != len(labels):
-            raise IntegrityError(
-                f"output {self.output!r}: shape {logits.shape} found, [B, {len(labels)}] expected "
-                "by the label list; export the bundle again"
-            )
+        logits, labels = logits_of(outputs, self.output, self.labels), self.labels
         predictions = []
         for row in softmax(logits):
             index = int(row.argmax())
@@ -157,6 +152,21 @@ class ClassCodec:
             "rejected": answer.rejected,
             "probabilities": answer.probabilities.tolist(),
         }
+
+
+def logits_of(outputs: "Arrays", output: str, labels: Sequence[str]) -> "NDArray[Any]":
+    """The logits [B, C] of an output, one for each label.
+
+    Raises:
+        IntegrityError: C is not the number of labels.
+    """
+    logits = outputs[output]
+    if logits.ndim != 2 or logits.shape[1] != len(labels):
+        raise IntegrityError(
+            f"output {output!r}: shape {logits.shape} found, [B, {len(labels)}] expected "
+            "by the label list; export the bundle again"
+        )
+    return logits
 
 
 def _told(answer: Prediction | StoredClass) -> str:

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from compactor_runtimes.bundle.manifest import SigmoidPost
-from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.golden.findings import Allowed, Finding
+from compactor_runtimes.predict.answers.classes import logits_of
+from compactor_runtimes.stats.multi_label import THRESHOLD
 from compactor_runtimes.stats.sigmoid import sigmoid
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-THRESHOLD = 0.5  # of every label, where the manifest has none
 ROUNDING = 1e-6  # of a stored probability that is computed once more
 SHOWN = 3  # labels in the sentence of a check
 
@@ -70,12 +70,7 @@ class LabelsCodec:
         Raises:
             IntegrityError: C is not the number of labels.
         """
-        logits, labels = outputs[self.output], self.labels
-        if logits.ndim != 2 or logits.shape[1] != len(labels):
-            raise IntegrityError(
-                f"output {self.output!r}: shape {logits.shape} found, [B, {len(labels)}] expected "
-                "by the label list; export the bundle again"
-            )
+        logits, labels = logits_of(outputs, self.output, self.labels), self.labels
         answers = []
         for row in sigmoid(logits):
             found = [int(one) for one in (-row).argsort(kind="stable") if row[one] >= self.thresholds[one]]

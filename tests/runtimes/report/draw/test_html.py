@@ -101,6 +101,7 @@ def test_links_lead_to_sections_and_charts_to_their_own_parts(page):
     assert targets <= set(seen.ids)
 
 
+@pytest.mark.slow
 def test_the_same_report_gives_the_same_page(report, page):
     assert render_html(report) == page
 
