@@ -1,4 +1,4 @@
-"""Files that several processes make together: each once, those of others waited for, of the dead taken over."""
+"""Files that several processes make together: each once, those of others waited for or taken over."""
 
 import os
 import time
@@ -36,7 +36,8 @@ def test_another_process_keeps_its_file_until_it_dies(
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        next(claimed(tmp_path, wanted))
+        held = claimed(tmp_path, wanted)  # a lock ends with its generator
+        next(held)
         os.write(writer, b"x")
         time.sleep(0.5)
         os._exit(0)
