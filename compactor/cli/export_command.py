@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="With DATA: override a key of the recipe, e.g. measure.profile=full.",
+    help="With DATA: override a key of the recipe, e.g. measure.profile=long.",
 )
 @click.option(
     "--runs",

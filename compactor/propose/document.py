@@ -137,7 +137,7 @@ def _rest(found: Found, roles: Roles) -> Entries:
             Entry("student_vs_teacher", {"max_drop_points": None}, "a number = fail if it loses more points")
         ]
         entries.append(Entry("gates", gate, "what the results must reach"))
-    measure = [Entry("profile", "quick", "smoke, quick or full: how long is measured")]
+    measure = [Entry("profile", "quick", "smoke, quick, standard or long: how long is measured")]
     entries.append(Entry("measure", measure, "latency, memory, throughput on this machine"))
     entries.append(Entry("licences", {}, 'for the bundle, as far as known: {data: "CC BY 4.0"}'))
     return entries

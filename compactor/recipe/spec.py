@@ -159,7 +159,7 @@ class MeasureSpec(RecipePart, frozen=True):
     scenarios: list[Literal["single-stream", "offline"]] = msgspec.field(
         default_factory=lambda: ["single-stream", "offline"]
     )
-    profile: Literal["smoke", "quick", "full"] = "quick"
+    profile: Literal["smoke", "quick", "standard", "long"] = "quick"
     threads: Count | None = None
 
 

@@ -66,10 +66,9 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
     lay_out_assets(source, job.folder)
     samples = job.task.raws(job.data.select, MEASURED_SAMPLES, job.folder / "measured")
     settings = Settings(
-        scenarios=job.measure.scenarios,
+        scenarios=list(job.measure.scenarios),
         profile=job.measure.profile,
         threads=job.measure.threads,
-        cold_starts=1 if job.measure.profile == "smoke" else 3,
     )
     with job.reporter.bar("measure", 1) as bar:
         return measure(

@@ -62,13 +62,16 @@ class Sizes(Struct, frozen=True, kw_only=True):
 
     def against_teachers(self, row: SizeRow) -> TimeRatio | None:
         """The row's time over that of all teachers one after the other, None where either is not known."""
-        timings = [timing_of(one.compute.spread) for one in self.rows if one.is_teacher and one.compute]
+        timings = [
+            timing_of(one.compute.spread, one.compute.session)
+            for one in self.rows
+            if one.is_teacher and one.compute
+        ]
         if self.teachers_ns is None or row.compute is None:
             return None
         together = Timing(
             median_ns=self.teachers_ns,
-            low_ns=sum(one.low_ns for one in timings),
-            high_ns=sum(one.high_ns for one in timings),
-            blocks=min(one.blocks for one in timings),
+            blocks_ns=tuple(map(sum, zip(*(one.blocks_ns for one in timings), strict=False))),
+            session=timings[0].session,
         )
-        return time_ratio(together, timing_of(row.compute.spread))
+        return time_ratio(together, timing_of(row.compute.spread, row.compute.session))

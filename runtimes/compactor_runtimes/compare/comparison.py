@@ -22,17 +22,16 @@ class Score(Record, frozen=True):
 
 
 class Cost(Record, frozen=True):
-    """Time of a query (offline: of a batch): median, lowest and highest of the block medians, in ns."""
+    """Time of a query (offline: of a batch) in ns: median, and the medians of all blocks in order."""
 
     scope: str
     scenario: str
     batch: int
     median_ns: float
-    low_ns: float
-    high_ns: float
-    blocks: int
+    blocks_ns: tuple[float, ...]
     n: int
     valid: bool
+    session: str = ""
 
 
 class Side(Record, frozen=True):
@@ -73,7 +72,7 @@ class Difference(Record, frozen=True):
 
 
 class Ratio(Record, frozen=True):
-    """Time of b over time of a: below 1 is faster; `low` to `high` from the extreme block medians.
+    """Time of b over time of a: below 1 is faster; `low` to `high` as in `stats/time_ratio.py`.
 
     `noise` if the block medians overlap; `valid` if both measurements are. `runtimes` names that of b and
     that of a.

@@ -82,7 +82,7 @@ def _agreement(a: Source, b: Source) -> float | None:
 def _time_ratio(a: Cost, b: Cost, runtimes: tuple[str, str]) -> Ratio:
     """Time of b over time of a; `runtimes` are theirs, b's first."""
     found = time_ratio(
-        *(Timing(one.median_ns, one.low_ns, one.high_ns, one.blocks) for one in (a, b)),
+        *(Timing(one.median_ns, one.blocks_ns, one.session) for one in (a, b)),
     )
     return Ratio(
         scope=a.scope,

@@ -92,11 +92,10 @@ def _costs(source: Source) -> list[Cost]:
                 scenario=scenario,
                 batch=members[0].batch,
                 median_ns=median(blocks),
-                low_ns=min(blocks),
-                high_ns=max(blocks),
-                blocks=len(blocks),
+                blocks_ns=tuple(blocks),
                 n=sum(one.n for one in members),
                 valid=all(one.valid for one in members),
+                session=members[0].session if len(members) == 1 else "",
             )
         )
     return costs

@@ -90,7 +90,7 @@ def _cost(cost: Cost | None) -> Text | str:
     shown = format_ns(cost.median_ns)
     return Text.assemble(
         shown if cost.valid else (f"{shown} *", "yellow"),
-        (f"\n[{format_ns(cost.low_ns)}, {format_ns(cost.high_ns)}]\nn {cost.n:,}", "dim"),
+        (f"\n[{format_ns(min(cost.blocks_ns))}, {format_ns(max(cost.blocks_ns))}]\nn {cost.n:,}", "dim"),
     )
 
 

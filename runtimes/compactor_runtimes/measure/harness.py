@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter_ns, sleep
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import msgspec
 
@@ -51,6 +52,7 @@ class _Part(NamedTuple):
 
     scope: Scope
     scenario: Scenario
+    batch: int
     budget: Budget
 
 
@@ -90,7 +92,7 @@ def measure(
         CompactorError: what a worker itself said before it ended.
     """
     _check(candidates, raw_samples)
-    profile = PROFILES[settings.profile]
+    profile, parts = PROFILES[settings.profile], plan(settings)
     paths = [path.resolve() for path in raw_samples[: profile.max_samples]]
     jobs = [
         Job(
@@ -100,25 +102,24 @@ def measure(
                 assets=str(Path(candidate.assets).resolve()),
             ),
             raw_samples=[str(path) for path in paths],
-            threads=settings.threads,
-            scenarios=settings.scenarios,
-            offline_batch=settings.offline_batch,
+            threads=candidate.threads or settings.threads,
+            batches=sorted({part.batch for part in parts}),
         )
         for candidate in candidates
     ]
-    parts = plan(settings)
-    steps = len(jobs) * (1 + profile.blocks * len(parts) + settings.cold_starts)
+    cold_starts = profile.cold_starts if settings.cold_starts is None else settings.cold_starts
+    steps = len(jobs) * (1 + profile.blocks * len(parts) + cold_starts)
     tell = _counter(progress, steps)
     common = {
         "sample_set_digest": sample_set_digest(paths),
-        "threads": settings.threads,
         "environment": describe(),
+        "session": uuid4().hex[:12],
     }
     with writing(Path("temporary files")):
         scratch = tempfile.TemporaryDirectory(prefix="compactor-measure-")
     with scratch as folder:
         warm, machine = _measure_warm(jobs, parts, profile.blocks, Path(folder), python, tell, common)
-        cold = _measure_cold(jobs, settings.cold_starts, Path(folder), python, tell, common, machine)
+        cold = _measure_cold(jobs, cold_starts, Path(folder), python, tell, common, machine)
     return [one for index in range(len(jobs)) for one in warm[index] + cold[index]]
 
 
@@ -127,8 +128,9 @@ def plan(settings: Settings) -> list[_Part]:
     profile = PROFILES[settings.profile]
     tables = {"single-stream": profile.single_stream, "offline": profile.offline}
     return [
-        _Part(scope, scenario, budget)
+        _Part(scope, scenario, batch, budget)
         for scenario in settings.scenarios
+        for batch in (settings.offline_batches if scenario == "offline" else [1])
         for scope, budget in tables[scenario].items()
     ]
 
@@ -183,7 +185,9 @@ def _measure_warm(
                 precision=job.candidate.precision,
                 scope=part.scope,
                 scenario=part.scenario,
-                batch=job.offline_batch if part.scenario == "offline" else 1,
+                batch=part.batch,
+                threads=job.threads,
+                runtime=job.candidate.runtime,
                 provider=ready.provider,
                 samples_ns=one.samples_ns,
                 blocks=one.blocks,
@@ -203,7 +207,9 @@ def _measure_warm(
 
 def _run_block(child: Child, part: _Part, block: int, taken: _Taken) -> None:
     sleep(SETTLE_SECONDS)
-    command = RunBlock(id=block, scope=part.scope, scenario=part.scenario, budget=part.budget)
+    command = RunBlock(
+        id=block, scope=part.scope, scenario=part.scenario, batch=part.batch, budget=part.budget
+    )
     # generous: warm-up, a slow offline query and a busy machine all come out of it
     result = child.ask(command, BlockResult, seconds=120 + 20 * part.budget.max_ms / 1000)
     taken.samples_ns.extend(result.samples_ns)
@@ -243,6 +249,8 @@ def _measure_cold(
                 scope="cold-start",
                 scenario="once",
                 batch=1,
+                threads=job.threads,
+                runtime=job.candidate.runtime,
                 provider=first[-1].provider,
                 samples_ns=samples_ns,
                 blocks=blocks,

@@ -11,8 +11,8 @@ from compactor_runtimes.bundle.manifest import Post, Pre, Record
 from compactor_runtimes.stats.percentiles import Percentile, Spread, percentile, spread
 
 Scope = Literal["compute", "end-to-end", "cold-start"]
-Scenario = Literal["single-stream", "offline"]
-ProfileName = Literal["smoke", "quick", "full"]
+Scenario = Literal["single-stream", "offline", "server"]
+ProfileName = Literal["smoke", "quick", "standard", "long"]
 
 
 class Candidate(Record, frozen=True):
@@ -21,7 +21,8 @@ class Candidate(Record, frozen=True):
     `runtime` is a name in the table of `backends` or a "module:attr", `options` are what its opener takes.
 
     `pre`, `post` and `labels` are those of a manifest, `assets` the folder that `pre` finds its files in (the
-    bundle's, or one laid out like it); `parameters` is None where the format does not tell.
+    bundle's, or one laid out like it); `parameters` is None where the format does not tell. `threads` is its
+    own number of threads, None takes the settings'.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Candidate(Record, frozen=True):
     parameters: int | None = None
     precision: str = "fp32"
     options: dict[str, Any] = {}
+    threads: int | None = None
 
 
 class Budget(Record, frozen=True):
@@ -50,75 +52,114 @@ class Budget(Record, frozen=True):
 
 
 class Profile(Record, frozen=True):
-    """How thoroughly to measure: alternating `blocks`, each with one budget for every scope and scenario."""
+    """How thoroughly to measure: alternating `blocks`, each with one budget for every scope and scenario.
+
+    `soak_s` is how long memory is watched under queries of mixed sizes, `trial_s` how long one rate of the
+    server scenario is tried at least.
+    """
 
     blocks: int
     max_samples: int
     single_stream: dict[Scope, Budget]
     offline: dict[Scope, Budget]
+    cold_starts: int
+    soak_s: float
+    trial_s: float
 
 
-# A candidate's measuring time is about blocks x the sum of min_ms: 1 s, 5 s and 4 minutes.
+def _profile(
+    blocks: int,
+    max_samples: int,
+    budgets: list[tuple[int, int, int]],
+    *,
+    cold: int,
+    soak: float,
+    trial: float,
+) -> Profile:
+    """`budgets` are those of compute and end-to-end, one sample at a time, then offline."""
+    single, whole, offline, offline_whole = (
+        Budget(min_queries=queries, min_ms=least, max_ms=most) for queries, least, most in budgets
+    )
+    return Profile(
+        blocks=blocks,
+        max_samples=max_samples,
+        single_stream={"compute": single, "end-to-end": whole},
+        offline={"compute": offline, "end-to-end": offline_whole},
+        cold_starts=cold,
+        soak_s=soak,
+        trial_s=trial,
+    )
+
+
+# A candidate's measuring time is about blocks x the sum of min_ms: 1 s, 5 s, 35 s and 4 minutes. From 8
+# blocks on two candidates are told apart at 99% (`stats/time_ratio.py`).
 PROFILES: dict[ProfileName, Profile] = {
-    "smoke": Profile(
-        blocks=2,
-        max_samples=32,
-        single_stream={
-            "compute": Budget(min_queries=22, min_ms=120, max_ms=300),
-            "end-to-end": Budget(min_queries=22, min_ms=120, max_ms=300),
-        },
-        offline={
-            "compute": Budget(min_queries=1, min_ms=100, max_ms=200),
-            "end-to-end": Budget(min_queries=1, min_ms=100, max_ms=200),
-        },
+    "smoke": _profile(
+        2,
+        32,
+        [(22, 120, 300), (22, 120, 300), (1, 100, 200), (1, 100, 200)],
+        cold=1,
+        soak=0.0,
+        trial=0.5,
     ),
-    "quick": Profile(
-        blocks=3,
-        max_samples=64,
-        single_stream={
-            "compute": Budget(min_queries=153, min_ms=600, max_ms=1200),  # 3 x 153 = 459 license p99
-            "end-to-end": Budget(min_queries=30, min_ms=400, max_ms=800),  # 3 x 30 = 90 license p95
-        },
-        offline={
-            "compute": Budget(min_queries=3, min_ms=300, max_ms=800),
-            "end-to-end": Budget(min_queries=3, min_ms=200, max_ms=600),
-        },
+    "quick": _profile(  # 12 x 39 > 459 license p99, 12 x 8 > 90 license p95
+        12,
+        64,
+        [(39, 100, 400), (8, 60, 250), (1, 60, 250), (1, 40, 200)],
+        cold=3,
+        soak=2.0,
+        trial=2.0,
     ),
-    "full": Profile(
-        blocks=3,
-        max_samples=256,
-        single_stream={
-            "compute": Budget(
-                min_queries=1535, min_ms=20_000, max_ms=60_000
-            ),  # 3 x 1535 > 4603 license p99.9
-            "end-to-end": Budget(min_queries=1535, min_ms=20_000, max_ms=60_000),
-        },
-        offline={
-            "compute": Budget(min_queries=10, min_ms=20_000, max_ms=60_000),
-            "end-to-end": Budget(min_queries=10, min_ms=20_000, max_ms=60_000),
-        },
+    "standard": _profile(  # 30 x 154 > 4603 license p99.9, 30 x 16 > 459 license p99
+        30,
+        128,
+        [(154, 450, 1500), (16, 250, 1000), (1, 250, 1000), (1, 150, 750)],
+        cold=5,
+        soak=10.0,
+        trial=10.0,
+    ),
+    "long": _profile(  # license p99.9 of both scopes
+        30,
+        256,
+        [(154, 2000, 6000), (154, 2000, 6000), (4, 2000, 6000), (4, 2000, 6000)],
+        cold=10,
+        soak=60.0,
+        trial=60.0,
     ),
 }
 
 
+class Bound(Record, frozen=True):
+    """What the server scenario holds to: share `q` of all queries is answered within `ns` of its arrival."""
+
+    q: float
+    ns: int
+
+
 class Settings(Record, frozen=True):
-    """What to measure; `threads` None leaves the number to each runtime's own default."""
+    """What to measure.
+
+    `threads` None leaves the number to each runtime, which takes no more than the usable cores.
+    `offline_batches` are measured each by itself. `cold_starts` None takes the profile's number. `bound` is
+    needed by the server scenario. `dissect` also looks at stages, operators and memory over time.
+    """
 
     scenarios: list[Scenario] = field(default_factory=lambda: ["single-stream", "offline"])
     profile: ProfileName = "quick"
     threads: int | None = None
-    offline_batch: int = 32
-    cold_starts: int = 3
+    offline_batches: list[int] = field(default_factory=lambda: [32])
+    cold_starts: int | None = None
+    bound: Bound | None = None
+    dissect: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""
         if not self.scenarios or len(set(self.scenarios)) != len(self.scenarios):
             raise ValueError(f"measure.scenarios: got {self.scenarios}, expected one or more, each once")
-        for name, value, least in (
-            ("threads", self.threads, 1),
-            ("offline_batch", self.offline_batch, 1),
-            ("cold_starts", self.cold_starts, 0),
-        ):
+        batches = self.offline_batches
+        if not batches or len(set(batches)) != len(batches) or min(batches) < 1:
+            raise ValueError(f"measure.offline_batches: got {batches}, expected one or more >= 1, each once")
+        for name, value, least in (("threads", self.threads, 1), ("cold_starts", self.cold_starts, 0)):
             if value is not None and value < least:
                 raise ValueError(f"measure.{name}: got {value}, expected >= {least}")
 
@@ -131,6 +172,11 @@ class Measurement(Record, frozen=True):
     each sample. `load_s` is opening the runtime, its libraries' import included (for cold starts the median).
     `rss_bytes` is the process's peak and `pss_bytes` its share once it has answered every kind of query, and
     before the load generator adds its own; both include the pre-decoded samples.
+
+    `runtime` is the name in the table of runtimes, `driver` what issued the load. Measurements of one
+    `session` took turns, so that their blocks of one id are compared in pairs. `cpu_ns` is the process's
+    CPU time over all timed queries, `energy_j` what the machine's meter counted meanwhile, None where it has
+    none. Server samples run from arrival to answer, at the highest rate `rate_per_s` that holds `bound`.
     """
 
     subject: str
@@ -150,6 +196,13 @@ class Measurement(Record, frozen=True):
     valid: bool
     reasons: list[str]
     precision: str = "fp32"
+    runtime: str = ""
+    driver: str = ""
+    session: str = ""
+    cpu_ns: int | None = None
+    energy_j: float | None = None
+    rate_per_s: float | None = None
+    bound: Bound | None = None
 
     @property
     def n(self) -> int:
@@ -182,8 +235,7 @@ class Job(Record, frozen=True):
     candidate: Candidate
     raw_samples: list[str]
     threads: int | None
-    scenarios: list[Scenario]
-    offline_batch: int
+    batches: list[int]
 
 
 class RunBlock(Record, frozen=True, tag="block"):
@@ -192,6 +244,7 @@ class RunBlock(Record, frozen=True, tag="block"):
     id: int
     scope: Scope
     scenario: Scenario
+    batch: int
     budget: Budget
 
 

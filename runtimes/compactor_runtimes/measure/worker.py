@@ -126,10 +126,9 @@ def run_block(subject: Subject, job: Job, command: RunBlock) -> BlockResult:
     """Measure one block."""
     from compactor_runtimes.measure.load import run_load
 
-    batch = job.offline_batch if command.scenario == "offline" else 1
     work = subject.compute if command.scope == "compute" else subject.end_to_end
     load = run_load(
-        lambda index: work(index, batch),
+        lambda index: work(index, command.batch),
         scenario=command.scenario,
         num_samples=len(job.raw_samples),
         budget=command.budget,
@@ -181,9 +180,8 @@ def run_job(arguments: list[str]) -> None:
         send(FirstAnswer(label=label, load_s=subject.load_s, provider=subject.runtime.provider))
         send(read_memory())
     else:
-        sizes = [job.offline_batch if scenario == "offline" else 1 for scenario in job.scenarios]
-        subject.read(job.raw_samples, at_least=max(sizes))
-        subject.rehearse(sizes)
+        subject.read(job.raw_samples, at_least=max(job.batches))
+        subject.rehearse(job.batches)
         send(Ready(load_s=subject.load_s, provider=subject.runtime.provider))
         serve(subject, job, sys.stdin.buffer.readline, send)
     subject.runtime.close()

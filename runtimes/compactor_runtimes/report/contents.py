@@ -6,13 +6,14 @@
 from typing import Any, Literal
 
 from compactor_runtimes.bundle.manifest import Artifact, Check, Record
+from compactor_runtimes.measure.anatomy import Anatomy
 from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.stats.metrics import Interval, Verdict
 
 # 2 added the choice among variants, 3 scores of slots, 4 runtimes, 5 notes on inputs, rejected answers and
-# single labels
-REPORT_VERSION = 5
-READABLE_VERSIONS = (1, 2, 3, 4, 5)
+# single labels, 6 where time and memory go
+REPORT_VERSION = 6
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
 Kind = Literal["teacher", "student", "artifact"]
 Decision = Literal["chosen", "not chosen", "rejected", "not run"]
 
@@ -217,6 +218,7 @@ class Report(Record, frozen=True):
     choice: list[Variant] = []
     labelled: bool = True
     notes: list[str] = []
+    anatomies: list[Anatomy] = []
     report_digest: str = ""
     provenance: dict[str, Any] = {}
     schema_version: int = REPORT_VERSION

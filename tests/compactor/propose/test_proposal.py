@@ -130,7 +130,7 @@ export:                                     # artifacts, each verified; the fast
 gates:                                      # what the results must reach
   student_vs_teacher: {max_drop_points: null}  # a number = fail if it loses more points
 measure:                                    # latency, memory, throughput on this machine
-  profile: quick                            # smoke, quick or full: how long is measured
+  profile: quick                            # smoke, quick, standard or long: how long is measured
 licences: {}                                # for the bundle, as far as known: {data: "CC BY 4.0"}
 """
 
@@ -189,7 +189,7 @@ export:                                     # artifacts, each verified; the fast
 gates:                                      # what the results must reach
   student_vs_teacher: {max_drop_points: null}  # a number = fail if it loses more points
 measure:                                    # latency, memory, throughput on this machine
-  profile: quick                            # smoke, quick or full: how long is measured
+  profile: quick                            # smoke, quick, standard or long: how long is measured
 licences: {}                                # for the bundle, as far as known: {data: "CC BY 4.0"}
 """
 

@@ -72,7 +72,7 @@ class _Race:
         if self.problem(a) or self.problem(b):
             return None
         one, other = (self.latencies[artifact_name(each)] for each in (a, b))
-        return time_ratio(timing_of(one.spread), timing_of(other.spread))
+        return time_ratio(timing_of(one.spread, one.session), timing_of(other.spread, other.session))
 
     def runtimes(self, a: "Artifact", b: "Artifact") -> str:
         """Which runtimes two times come from, to follow their ratio; nothing where one computed both."""

@@ -32,7 +32,7 @@ class TwoTimes:
     @property
     def ratio(self) -> TimeRatio:
         """Time of `own` over time of `other`; below 1 is faster."""
-        return time_ratio(timing_of(self.other.spread), timing_of(self.own.spread))
+        return time_ratio(*(timing_of(one.spread, one.session) for one in (self.other, self.own)))
 
     @property
     def valid(self) -> bool:
