@@ -11,14 +11,15 @@ from benchmarks.export_models import MODELS as EXPORTED
 from benchmarks.export_models import Entry, cifar, recipe_of
 from compactor.recipe.spec import MeasureSpec
 
+FP32: dict[str, Any] = {"precision": "fp32", "required": True}
+INT8: dict[str, Any] = {"precision": "int8", "quantization": "static"}
 # the table shows what int8 loses as well: an artifact that failed its gate is measured all the same
-VARIANTS: list[dict[str, Any]] = [
-    {"precision": "fp32", "required": True},
-    {"precision": "int8", "quantization": "static", "override": "measured for a table, whatever it loses"},
-]
-TAKEN = ("minilm", "resnet20", "resnet56", "efficientnet_lite0", "mobilenetv3_large_100", "resnet50d")
+VARIANTS = [FP32, INT8 | {"override": "measured for a table, whatever it loses"}]
+TAKEN = ("resnet20", "resnet56", "efficientnet_lite0", "mobilenetv3_large_100", "resnet50d")
 MODELS: dict[str, Entry] = {
     **{name: replace(EXPORTED[name], variants=VARIANTS) for name in TAKEN},
+    # int8 vectors differ by so much that no bundle holds them
+    "minilm": replace(EXPORTED["minilm"], variants=[FP32, INT8]),
     "resnet32": Entry("CIFAR ResNet-32", VARIANTS, cifar("resnet32")),
     "resnet44": Entry("CIFAR ResNet-44", VARIANTS, cifar("resnet44")),
 }
