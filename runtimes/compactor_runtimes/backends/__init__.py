@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from msgspec import Struct
 
 from compactor_runtimes.bundle.manifest import Artifact, FileEntry
-from compactor_runtimes.errors import IntegrityError, UsageError
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.tables import nearest, resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from compactor_runtimes.measure.operators import Operators
 
 
 class Backend(Struct, frozen=True):
@@ -28,6 +30,8 @@ class Backend(Struct, frozen=True):
         needs_gpu: a verdict on it does not make it the default, for many machines have none.
         is_code: its files are code and are opened with the option `trust=True` alone.
         choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
+        operators: "module:attr" of `(source, feeds, *, threads, runs, **options) -> Operators`, which opens
+            the file once more and times each operator; absent = it tells no such times.
     """
 
     opener: str
@@ -37,17 +41,34 @@ class Backend(Struct, frozen=True):
     needs_gpu: bool = False
     is_code: bool = False
     choose: str | None = None
+    operators: str | None = None
 
 
 _PLACE = "compactor_runtimes.backends"
 _FOR_THIS_GPU = f"{_PLACE}.tensorrt:file_for_this_gpu"
 
 RUNTIMES = {
-    "ort-cpu": Backend(f"{_PLACE}.ort:open_cpu", ("onnx",), extra="ort", runs_fused=True),
-    "ort-cuda": Backend(
-        f"{_PLACE}.ort:open_cuda", ("onnx",), extra="ort-gpu", runs_fused=True, needs_gpu=True
+    "ort-cpu": Backend(
+        f"{_PLACE}.ort:open_cpu",
+        ("onnx",),
+        extra="ort",
+        runs_fused=True,
+        operators=f"{_PLACE}.ort_operators:operators_cpu",
     ),
-    "openvino": Backend(f"{_PLACE}.openvino:open_openvino", ("onnx",), extra="openvino"),
+    "ort-cuda": Backend(
+        f"{_PLACE}.ort:open_cuda",
+        ("onnx",),
+        extra="ort-gpu",
+        runs_fused=True,
+        needs_gpu=True,
+        operators=f"{_PLACE}.ort_operators:operators_cuda",
+    ),
+    "openvino": Backend(
+        f"{_PLACE}.openvino:open_openvino",
+        ("onnx",),
+        extra="openvino",
+        operators=f"{_PLACE}.openvino_operators:operators",
+    ),
     "tensorrt": Backend(
         f"{_PLACE}.tensorrt:open_tensorrt",
         ("tensorrt",),
@@ -104,6 +125,39 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
     """
     opener = runtime if ":" in runtime else find_runtime(runtime).opener
     return cast(Runtime, resolve(opener)(source, threads=threads, **options))
+
+
+def operators_of(
+    runtime: str,
+    source: Path,
+    feeds: "Mapping[str, NDArray[Any]]",
+    *,
+    threads: int | None = None,
+    runs: int = 5,
+    **options: Any,
+) -> "Operators":
+    """Open `source` once more and time its operators, one by one.
+
+    Timing an operator takes time itself: the sum is above that of a run which is not looked at.
+
+    Args:
+        runtime: a name in `RUNTIMES`, or "package.module:attr" of an opener, which tells nothing.
+        source: the file that the opener reads.
+        feeds: arrays of one sample by name of input.
+        threads: as in `open_runtime`.
+        runs: how many runs each time is the mean of, after one that does not count.
+        options: what the opener takes besides.
+
+    Raises:
+        UsageError: `runtime` names nothing, or the graph refuses the feeds.
+        UnfitEnvironmentError: the runtime tells no times of operators, or cannot open the file here.
+    """
+    place = None if ":" in runtime else find_runtime(runtime).operators
+    if place is None:
+        raise UnfitEnvironmentError(
+            f"runtime {runtime!r}: tells no times of its operators; measure it as a whole"
+        )
+    return cast("Operators", resolve(place)(source, feeds, threads=threads, runs=runs, **options))
 
 
 def runtimes_for(artifact: Artifact) -> list[str]:

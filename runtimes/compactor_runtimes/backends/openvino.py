@@ -52,6 +52,18 @@ class OpenVinoRuntime:
                 raise refused(self._source, feeds, one_line(error)) from error
             return {name: found[index] for index, name in enumerate(self.outputs)}
 
+    def counters(self) -> list[Any]:
+        """What OpenVINO counted of the operators that the last run executed, in its own records.
+
+        Raises:
+            UsageError: the runtime is closed.
+        """
+        with self._lock:
+            if self._request is None:
+                raise closed(self._source)
+            told = self._request.profiling_info
+            return [node for node in told if node.status == node.Status.EXECUTED]
+
     def close(self) -> None:
         """Drop the compiled model and its memory."""
         with self._lock:
@@ -85,6 +97,18 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
         UnfitEnvironmentError: OpenVINO cannot compile it here, or would compute in less than float32.
         UsageError: `threads` is below 1 or absurd.
     """
+    compiled, inputs, outputs = compile_model(source, threads=threads)
+    return OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)
+
+
+def compile_model(
+    source: Path, *, threads: int | None = None, **more: Any
+) -> tuple[Any, list[str], list[str]]:
+    """Compile an ONNX file as `open_openvino` does; `more` are further properties of OpenVINO.
+
+    Returns:
+        the compiled model, and the names of its inputs and outputs in order.
+    """
     with needs_extra("openvino"), _no_telemetry():
         import openvino
         from openvino.frontend import FrontEndManager
@@ -111,6 +135,7 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
         "INFERENCE_PRECISION_HINT": "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
+        **more,
     }
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -126,7 +151,7 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
         raise UnfitEnvironmentError(
             f"{source.name}: asked for f32, OpenVINO {version} computes in {found}; ask for another runtime"
         )
-    return OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)
+    return compiled, inputs, outputs
 
 
 @contextmanager

@@ -107,19 +107,30 @@ def open_session(
         UnfitEnvironmentError: `provider` is not in this build, or the session fell back to another.
         UsageError: `threads` is below 1 or absurd.
     """
+    options = session_options(threads=threads, optimization=optimization, spinning=spinning)
+    if optimised is not None:
+        options.optimized_model_filepath = str(optimised)
+    with writing(optimised) if optimised is not None else nullcontext():
+        session = start_session(source, options, provider)
+    return wrap(session, source, provider)
+
+
+def session_options(
+    *,
+    threads: int | None = None,
+    optimization: Literal["all", "extended", "none"] = "all",
+    spinning: bool = True,
+) -> Any:
+    """Make the options of a session; see `open_session`.
+
+    Raises:
+        MissingDependency: ONNX Runtime is not installed.
+        UsageError: `threads` is below 1 or absurd.
+    """
     with needs_extra("ort"):
         import onnxruntime as ort
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     check_threads(threads)
-    if not source.is_file():
-        raise IntegrityError(f"{source}: no such file; copy or export the model again")
-    available = ort.get_available_providers()
-    if provider not in available:
-        raise UnfitEnvironmentError(
-            f"{source.name}: provider {provider} is not in this onnxruntime (it has {', '.join(available)}); "
-            "install the build that has it or ask for another provider"
-        )
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.inter_op_num_threads = 1
@@ -133,26 +144,61 @@ def open_session(
         "none": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     }
     options.graph_optimization_level = levels[optimization]
-    if optimised is not None:
-        options.optimized_model_filepath = str(optimised)
-    failures = (state.Fail, state.InvalidArgument, state.RuntimeException)
-    unreadable = (*failures, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)
+    return options
+
+
+def start_session(source: Path, options: Any, provider: str | None) -> Any:
+    """Read a file into a session on `provider`; None where the options name the devices themselves.
+
+    Raises:
+        IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
+        UnfitEnvironmentError: `provider` is not in this build.
+    """
+    import onnxruntime as ort
+
+    if not source.is_file():
+        raise IntegrityError(f"{source}: no such file; copy or export the model again")
+    available = ort.get_available_providers()
+    if provider is not None and provider not in available:
+        raise UnfitEnvironmentError(
+            f"{source.name}: provider {provider} is not in this onnxruntime (it has {', '.join(available)}); "
+            "install the build that has it or ask for another provider"
+        )
+    chosen = {} if provider is None else {"providers": [(provider, _PROVIDER_OPTIONS.get(provider, {}))]}
     try:
-        with writing(optimised) if optimised is not None else nullcontext():
-            session = ort.InferenceSession(
-                str(source), options, providers=[(provider, _PROVIDER_OPTIONS.get(provider, {}))]
-            )
-    except unreadable as error:
+        session = ort.InferenceSession(str(source), options, **chosen)
+    except _unreadable() as error:
         raise IntegrityError(
             f"{source}: ONNX Runtime {ort.__version__} cannot read it as a model ({one_line(error)}); "
             "copy or export the model again"
         ) from error
     # By default a session whose provider fails in a run prints a line and goes on with the CPU.
     session.disable_fallback()
+    return session
+
+
+def wrap(session: Any, source: Path, provider: str) -> OrtRuntime:
+    """Put a session behind the Runtime protocol.
+
+    Raises:
+        UnfitEnvironmentError: it runs on another provider than `provider`.
+    """
     found = session.get_providers()[0]
     if found != provider:
         raise UnfitEnvironmentError(
             f"{source.name}: asked for {provider}, the session runs on {found}; "
             "mend the driver or ask for the other"
         )
-    return OrtRuntime(session, source, (*failures, ValueError))
+    return OrtRuntime(session, source, (*_failures(), ValueError))
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.Fail, state.InvalidArgument, state.RuntimeException)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (*_failures(), state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)
