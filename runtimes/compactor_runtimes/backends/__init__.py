@@ -16,7 +16,7 @@ from compactor_runtimes.tables import nearest, resolve
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from compactor_runtimes.measure.operators import Operators
+    from compactor_runtimes.measure.operators import Node, Operators
 
 
 class Backend(Struct, frozen=True):
@@ -158,6 +158,23 @@ def operators_of(
             f"runtime {runtime!r}: tells no times of its operators; measure it as a whole"
         )
     return cast("Operators", resolve(place)(source, feeds, threads=threads, runs=runs, **options))
+
+
+def executed_nodes(
+    source: Path, feeds: "Mapping[str, NDArray[Any]]"
+) -> "tuple[list[Node], dict[str, NDArray[Any]]]":
+    """Run an .onnx file once, as it is written, for the shapes of what its nodes read and wrote.
+
+    Returns:
+        its nodes as they ran, and its outputs.
+
+    Raises:
+        UsageError: the graph refuses the feeds.
+        IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
+        MissingDependency: ONNX Runtime is not installed.
+    """
+    found = resolve(f"{_PLACE}.ort_operators:executed_nodes")(source, feeds)
+    return cast("tuple[list[Node], dict[str, NDArray[Any]]]", found)
 
 
 def runtimes_for(artifact: Artifact) -> list[str]:

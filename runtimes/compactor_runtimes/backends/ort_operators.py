@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.backends.ort import CPU, CUDA, session_options, start_session, wrap
 from compactor_runtimes.measure.anatomy import OperatorTime
-from compactor_runtimes.measure.operators import Operators, place
+from compactor_runtimes.measure.operators import Node, Operators, Shapes, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,19 +19,6 @@ _FLOATS = {"float": "f32", "float16": "f16", "bfloat16": "bf16", "double": "f64"
 _OTHERS = {"int8": "i8", "uint8": "i8", "int16": "i16", "int32": "i32", "int64": "i64"}
 # By these their names say that they multiply 8-bit numbers, whatever else they read and write.
 _QUANTIZED = ("QLinear", "QGemm", "QAttention", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul")
-
-Shapes = list[tuple[str, list[int]]]
-
-
-class Node(NamedTuple):
-    """One execution of one node; shapes are (type in ONNX Runtime's words, axes), of what is given alone."""
-
-    name: str
-    kind: str
-    provider: str
-    inputs: Shapes
-    outputs: Shapes
-    ns: int
 
 
 def operators_cpu(source: Path, feeds: "Mapping[str, NDArray[Any]]", **settings: Any) -> Operators:
@@ -60,8 +47,27 @@ def operators(
         IntegrityError, UnfitEnvironmentError: as in `ort.open_session`.
     """
     settings = session_options(threads=threads, **options)
-    profiled = profile(source, feeds, settings, provider, runs=runs)
+    profiled, _ = profile(source, feeds, settings, provider, runs=runs)
     return place(provider, to_operators(profiled))
+
+
+def executed_nodes(
+    source: Path, feeds: "Mapping[str, NDArray[Any]]"
+) -> "tuple[list[Node], dict[str, NDArray[Any]]]":
+    """Run a graph as it is written, nothing optimised, once on the CPU.
+
+    Returns:
+        its nodes as they ran, with the shapes of their weights too, and its outputs.
+
+    Raises:
+        UsageError: the graph refuses the feeds.
+        IntegrityError, MissingDependency: as in `ort.open_session`.
+    """
+    settings = session_options(threads=1, optimization="none")
+    # a weight that was packed for its kernel is no input any more
+    settings.add_session_config_entry("session.disable_prepacking", "1")
+    runs, outputs = profile(source, feeds, settings, CPU, runs=1)
+    return runs[0], outputs
 
 
 def to_operators(runs: list[list[Node]]) -> list[OperatorTime]:
@@ -98,8 +104,8 @@ def precision_of(node: Node) -> str:
 
 def profile(
     source: Path, feeds: "Mapping[str, NDArray[Any]]", options: Any, provider: str | None, *, runs: int
-) -> list[list[Node]]:
-    """Run a session `runs` times after a first one, which does not count, and return the nodes of each run.
+) -> "tuple[list[list[Node]], dict[str, NDArray[Any]]]":
+    """Run a session `runs` times after a first one, which does not count.
 
     Args:
         source: the .onnx file.
@@ -107,6 +113,9 @@ def profile(
         options: of the session; the profiler is added.
         provider: the provider that must run it; None where the options name devices.
         runs: 1 or more.
+
+    Returns:
+        the nodes of each run, and the outputs of the last.
 
     Raises:
         UsageError: the graph refuses the feeds.
@@ -119,11 +128,11 @@ def profile(
         try:
             with closing(wrap(session, source, provider or session.get_providers()[0])) as runtime:
                 for _ in range(runs + 1):
-                    runtime.run(feeds)
+                    outputs = runtime.run(feeds)
         finally:
             written = Path(session.end_profiling())
         events = json.loads(written.read_text(encoding="utf-8"))
-    return _runs(events)[1:]
+    return _runs(events)[1:], outputs
 
 
 def _runs(events: list[dict[str, Any]]) -> list[list[Node]]:

@@ -24,6 +24,20 @@ MOVERS = frozenset(
 )
 
 
+Shapes = list[tuple[str, list[int]]]
+
+
+class Node(NamedTuple):
+    """One execution of one node; shapes are (type in the runtime's words, axes), of what is given alone."""
+
+    name: str
+    kind: str
+    provider: str
+    inputs: Shapes
+    outputs: Shapes
+    ns: int
+
+
 class Operators(NamedTuple):
     """Operators in the order of their first run, and the placement that they add up to."""
 
