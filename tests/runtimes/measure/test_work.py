@@ -254,7 +254,7 @@ def test_it_counts_what_torch_counts(tmp_path):
         net(x)
     torch.onnx.export(net, (x,), tmp_path / "net.onnx", dynamo=True, verbose=False, input_names=["x"])
     found = count_work(tmp_path / "net.onnx", {"x": x.numpy()})
-    assert found.flops == counter.get_total_flops() > 100_000
+    assert found.flops == counter.get_total_flops() > 10_000
 
 
 def test_the_floor_is_the_slower_of_the_two():
