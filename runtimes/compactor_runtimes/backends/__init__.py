@@ -29,6 +29,9 @@ class Backend(Struct, frozen=True):
         runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
         needs_gpu: a verdict on it does not make it the default, for many machines have none.
         is_code: its files are code and are opened with the option `trust=True` alone.
+        precision: number type that it computes floats in whatever the file says, such as "bf16": a variant that
+            is used where it is asked for by name and nowhere else, and for which limits of the file's own
+            numbers do not hold.
         choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
         operators: "module:attr" of `(source, feeds, *, threads, runs, **options) -> Operators`, which opens
             the file once more and times each operator; absent = it tells no such times.
@@ -40,6 +43,7 @@ class Backend(Struct, frozen=True):
     runs_fused: bool = False
     needs_gpu: bool = False
     is_code: bool = False
+    precision: str = ""
     choose: str | None = None
     operators: str | None = None
 
@@ -68,6 +72,13 @@ RUNTIMES = {
         ("onnx",),
         extra="openvino",
         operators=f"{_PLACE}.openvino_operators:operators",
+    ),
+    "openvino-bf16": Backend(
+        f"{_PLACE}.openvino:open_openvino_bf16",
+        ("onnx",),
+        extra="openvino",
+        precision="bf16",
+        operators=f"{_PLACE}.openvino_operators:operators_bf16",
     ),
     "tensorrt": Backend(
         f"{_PLACE}.tensorrt:open_tensorrt",
@@ -181,7 +192,8 @@ def runtimes_for(artifact: Artifact) -> list[str]:
     """Names of the runtimes that can open an artifact, the default first.
 
     That is the one on which it was verified, where it says so, or the first of the table. A verdict
-    on a runtime that needs a GPU does not count, for others open the same file anywhere; ask for it by name.
+    on a runtime that needs a GPU does not count, for others open the same file anywhere; ask for it by name,
+    as for one that computes in another number type.
     """
     spec = artifact.spec
     able = [
@@ -189,7 +201,12 @@ def runtimes_for(artifact: Artifact) -> list[str]:
         for name, row in RUNTIMES.items()
         if spec.format in row.formats and (row.runs_fused or not spec.fused)
     ]
-    return sorted(able, key=lambda name: RUNTIMES[name].needs_gpu or name not in artifact.runtimes)
+
+    def is_second(name: str) -> bool:
+        row = RUNTIMES[name]
+        return row.needs_gpu or bool(row.precision) or name not in artifact.runtimes
+
+    return sorted(able, key=is_second)
 
 
 def is_code(artifact: Artifact) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.backends.openvino import OpenVinoRuntime, compile_model
 from compactor_runtimes.measure.anatomy import OperatorTime
-from compactor_runtimes.measure.operators import Operators, place
+from compactor_runtimes.measure.operators import MOVERS, Operators, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,11 +55,21 @@ def operators(
     )
 
 
-def runtime_precisions(compiled: Any) -> dict[str, str]:
-    """Name of an operator of the compiled model -> the number type in which it computes, "" if unsaid."""
+def operators_bf16(source: Path, feeds: "Mapping[str, NDArray[Any]]", **settings: Any) -> Operators:
+    """Time each operator where floats are computed in bfloat16; see `operators`."""
+    return operators(source, feeds, precision="bf16", **settings)
+
+
+def runtime_precisions(compiled: Any, *, computing: bool = False) -> dict[str, str]:
+    """Name of an operator of the compiled model -> the number type in which it computes, "" if unsaid.
+
+    `computing` leaves out what only moves data.
+    """
     found = {}
     for node in compiled.get_runtime_model().get_ordered_ops():
         told = node.get_rt_info()
+        if computing and ("layerType" not in told or str(told["layerType"].value) in MOVERS):
+            continue
         precision = str(told["runtimePrecision"].value) if "runtimePrecision" in told else ""
         found[node.friendly_name] = _said(precision)
     return found

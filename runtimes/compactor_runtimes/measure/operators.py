@@ -13,13 +13,14 @@ from compactor_runtimes.measure.anatomy import OperatorTime, Placement
 # writes it in another type.
 MOVERS = frozenset(
     (
-        *("Broadcast", "Cast", "CastLike", "Concat", "Const", "Constant", "ConstantOfShape", "Convert"),
-        *("DepthToSpace", "DequantizeLinear", "DynamicQuantizeLinear", "Expand", "FakeQuantize", "Flatten"),
-        *("Gather", "GatherElements", "GatherND", "Identity", "Input", "MemcpyFromHost", "MemcpyToHost"),
-        *("Output", "Pad", "Parameter", "QuantizeLinear", "Reorder", "ReorderInput", "ReorderOutput"),
-        *("Reshape", "Result", "ScatterElements", "ScatterND", "Shape", "ShapeOf", "Size", "Slice"),
+        *("Broadcast", "Cast", "CastLike", "Concat", "Concatenation", "Const", "Constant"),
+        *("ConstantOfShape", "Convert", "DepthToSpace", "DequantizeLinear"),
+        *("DynamicQuantizeLinear", "Expand", "FakeQuantize", "Flatten", "Gather", "GatherElements"),
+        *("GatherND", "Identity", "Input", "MemcpyFromHost", "MemcpyToHost", "Output", "Pad"),
+        *("Parameter", "QuantizeLinear", "Reorder", "ReorderInput", "ReorderOutput", "Reshape"),
+        *("Result", "ScatterElements", "ScatterND", "Shape", "ShapeOf", "Size", "Slice"),
         *("SpaceToDepth", "Split", "Squeeze", "StridedSlice", "Tile", "Transpose", "Unsqueeze"),
-        *("VariadicSplit",),
+        *("VariadicSplit"),
     )
 )
 

@@ -56,7 +56,7 @@ def test_every_row_tells_its_operators_or_says_why_not(runtime, source, tmp_path
     assert sum(each.ns for each in found.operators) > 0
     assert found.placement.share == 1.0
     assert {each.provider for each in found.operators} == {found.placement.asked}
-    assert found.placement.precisions == {"f32": 1.0}
+    assert found.placement.precisions == {RUNTIMES[runtime].precision or "f32": 1.0}
     assert not list((tmp_path / "temporary").iterdir())
 
 
