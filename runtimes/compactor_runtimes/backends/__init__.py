@@ -29,9 +29,9 @@ class Backend(Struct, frozen=True):
         runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
         needs_gpu: a verdict on it does not make it the default, for many machines have none.
         is_code: its files are code and are opened with the option `trust=True` alone.
-        precision: number type that it computes floats in whatever the file says, such as "bf16": a variant that
-            is used where it is asked for by name and nowhere else, and for which limits of the file's own
-            numbers do not hold.
+        precision: number type that it computes floats in whatever the file says, such as "bf16": a variant
+            that is used where it is asked for by name and nowhere else, and for which limits of the file's
+            own numbers do not hold.
         choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
         operators: "module:attr" of `(source, feeds, *, threads, runs, **options) -> Operators`, which opens
             the file once more and times each operator; absent = it tells no such times.
@@ -126,7 +126,8 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
     Args:
         runtime: a name in `RUNTIMES`, or "package.module:attr" of another opener.
         source: the file or folder that the opener reads.
-        threads: threads within one operator; None leaves it to the runtime.
+        threads: threads within one operator; None leaves it to the runtime, but for a quota or affinity that
+            leaves it fewer cores than the machine has.
         options: what this opener takes besides.
 
     Raises:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
+from compactor_runtimes.cores import limited_cores
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntim
 
     Args:
         source: the .onnx file; external data must lie beside it.
-        threads: threads of one run; None leaves it to OpenVINO (one per core).
+        threads: threads of one run; None leaves it to OpenVINO (one per core), or takes the usable cores
+            where a quota or affinity leaves fewer than the machine has.
 
     Raises:
         IntegrityError: the file is missing or is not a model that OpenVINO can read.
@@ -154,6 +156,7 @@ def compile_model(
         "NUM_STREAMS": 1,
         **more,
     }
+    threads = limited_cores() if threads is None else threads
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:

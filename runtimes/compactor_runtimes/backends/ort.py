@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
+from compactor_runtimes.cores import limited_cores
 from compactor_runtimes.errors import (
     IntegrityError,
     MissingDependency,
@@ -97,7 +98,8 @@ def open_session(
     Args:
         source: the .onnx file; external data must lie beside it.
         provider: the execution provider that must compute the graph.
-        threads: threads within one operator; None leaves it to ONNX Runtime (one per core).
+        threads: threads within one operator; None leaves it to ONNX Runtime (one per core), or takes the
+            usable cores where a quota or affinity leaves fewer than the machine has.
         optimization: graph optimisation level; `extended` leaves the layout of values alone.
         spinning: threads wait for the next call by spinning, which is faster, but takes cores from others.
         optimised: where to write the graph as it was optimised for this machine; None writes none.
@@ -131,6 +133,7 @@ def session_options(
         import onnxruntime as ort
 
     check_threads(threads)
+    threads = limited_cores() if threads is None else threads
     options = ort.SessionOptions()
     options.log_severity_level = _QUIET
     options.inter_op_num_threads = 1

@@ -20,7 +20,7 @@ MOVERS = frozenset(
         *("Parameter", "QuantizeLinear", "Reorder", "ReorderInput", "ReorderOutput", "Reshape"),
         *("Result", "ScatterElements", "ScatterND", "Shape", "ShapeOf", "Size", "Slice"),
         *("SpaceToDepth", "Split", "Squeeze", "StridedSlice", "Tile", "Transpose", "Unsqueeze"),
-        *("VariadicSplit"),
+        "VariadicSplit",
     )
 )
 

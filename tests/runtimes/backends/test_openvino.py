@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from compactor_runtimes.backends import open_runtime, openvino_operators
+from compactor_runtimes.backends import open_runtime, openvino, openvino_operators
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
 
@@ -33,6 +33,13 @@ def test_floats_stay_float32_and_threads_are_honoured(source):
         assert str(model.get_property("EXECUTION_MODE_HINT")).endswith("ACCURACY")
     with pytest.raises(UsageError, match="threads: got 0, expected 1 or more"):
         open_runtime("openvino", source, threads=0)
+
+
+def test_a_quota_bounds_the_threads_that_nobody_asked_for(source, monkeypatch):
+    monkeypatch.setattr(openvino, "limited_cores", lambda: 1)
+    for threads, expected in ((None, 1), (2, 2)):
+        model = compiled(open_runtime("openvino", source, threads=threads))
+        assert model.get_property("INFERENCE_NUM_THREADS") == expected
 
 
 def test_what_it_computes_in_is_looked_at_and_not_believed(source, monkeypatch):

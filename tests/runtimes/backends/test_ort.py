@@ -25,7 +25,8 @@ def test_the_table_opens_a_runtime_that_computes(source):
     assert found["logits"].tolist() == [[0.0, 8.0, 0.0], [0.0, 0.0, 3.0]]
 
 
-def test_threads_and_optimization_reach_the_session(source):
+def test_threads_and_optimization_reach_the_session(source, monkeypatch):
+    monkeypatch.setattr(ort, "limited_cores", lambda: None)
     for threads, expected in ((1, 1), (2, 2), (None, 0)):
         options = ort.open_cpu(source, threads=threads)._session.get_session_options()
         assert options.intra_op_num_threads == expected
@@ -35,6 +36,13 @@ def test_threads_and_optimization_reach_the_session(source):
     assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with pytest.raises(UsageError, match="threads: got 0, expected 1 or more"):
         ort.open_cpu(source, threads=0)
+
+
+def test_a_quota_bounds_the_threads_that_nobody_asked_for(source, monkeypatch):
+    monkeypatch.setattr(ort, "limited_cores", lambda: 1)
+    for threads, expected in ((None, 1), (2, 2)):
+        options = ort.open_cpu(source, threads=threads)._session.get_session_options()
+        assert options.intra_op_num_threads == expected
 
 
 def test_a_provider_that_is_not_there_is_refused(source):
