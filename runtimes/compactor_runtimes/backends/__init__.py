@@ -1,103 +1,23 @@
-"""The seam between what computes a graph and everything that uses it: the table of runtimes by name.
+"""The seam between what computes a graph and everything that uses it: runtimes by name, rows of `table.py`.
 
-Each row is one file in `backends/`. Others pass a "module:attr" of theirs in the place of a name.
+Others pass a "module:attr" of theirs in the place of a name.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from msgspec import Struct
-
+from compactor_runtimes.backends.table import RUNTIMES as RUNTIMES
+from compactor_runtimes.backends.table import Backend as Backend
+from compactor_runtimes.backends.table import find_runtime as find_runtime
 from compactor_runtimes.bundle.manifest import Artifact, FileEntry
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.tables import nearest, resolve
+from compactor_runtimes.tables import resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from compactor_runtimes.measure.operators import Node, Operators
-
-
-class Backend(Struct, frozen=True):
-    """One runtime: how it is opened, and what it opens.
-
-    Attributes:
-        opener: "module:attr" of `(source: Path, *, threads: int | None, **options) -> Runtime`.
-        formats: formats of the artifacts that it opens.
-        extra: the extra that brings its package.
-        runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
-        needs_gpu: a verdict on it does not make it the default, for many machines have none.
-        is_code: its files are code and are opened with the option `trust=True` alone.
-        precision: number type that it computes floats in whatever the file says, such as "bf16": a variant
-            that is used where it is asked for by name and nowhere else, and for which limits of the file's
-            own numbers do not hold.
-        choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
-        operators: "module:attr" of `(source, feeds, *, threads, runs, **options) -> Operators`, which opens
-            the file once more and times each operator; absent = it tells no such times.
-    """
-
-    opener: str
-    formats: tuple[str, ...]
-    extra: str
-    runs_fused: bool = False
-    needs_gpu: bool = False
-    is_code: bool = False
-    precision: str = ""
-    choose: str | None = None
-    operators: str | None = None
-
-
-_PLACE = "compactor_runtimes.backends"
-_FOR_THIS_GPU = f"{_PLACE}.tensorrt:file_for_this_gpu"
-
-RUNTIMES = {
-    "ort-cpu": Backend(
-        f"{_PLACE}.ort:open_cpu",
-        ("onnx",),
-        extra="ort",
-        runs_fused=True,
-        operators=f"{_PLACE}.ort_operators:operators_cpu",
-    ),
-    "ort-cuda": Backend(
-        f"{_PLACE}.ort:open_cuda",
-        ("onnx",),
-        extra="ort-gpu",
-        runs_fused=True,
-        needs_gpu=True,
-        operators=f"{_PLACE}.ort_operators:operators_cuda",
-    ),
-    "openvino": Backend(
-        f"{_PLACE}.openvino:open_openvino",
-        ("onnx",),
-        extra="openvino",
-        operators=f"{_PLACE}.openvino_operators:operators",
-    ),
-    "openvino-bf16": Backend(
-        f"{_PLACE}.openvino:open_openvino_bf16",
-        ("onnx",),
-        extra="openvino",
-        precision="bf16",
-        operators=f"{_PLACE}.openvino_operators:operators_bf16",
-    ),
-    "tensorrt": Backend(
-        f"{_PLACE}.tensorrt:open_tensorrt",
-        ("tensorrt",),
-        extra="tensorrt",
-        needs_gpu=True,
-        is_code=True,
-        choose=_FOR_THIS_GPU,
-    ),
-    "tensorrt-rtx": Backend(
-        f"{_PLACE}.tensorrt:open_tensorrt_rtx",
-        ("tensorrt-rtx",),
-        extra="tensorrt-rtx",
-        needs_gpu=True,
-        is_code=True,
-        choose=_FOR_THIS_GPU,
-    ),
-}
-"""Name of a runtime -> its row; the first that opens a format is that format's default."""
 
 
 class Runtime(Protocol):
@@ -137,6 +57,21 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
     """
     opener = runtime if ":" in runtime else find_runtime(runtime).opener
     return cast(Runtime, resolve(opener)(source, threads=threads, **options))
+
+
+def timed_run(runtime: Runtime, feeds: "Mapping[str, NDArray[Any]]") -> "tuple[dict[str, NDArray[Any]], int]":
+    """Run, and tell how much of it was copying inputs into the runtime's memory and outputs out of it.
+
+    A runtime that copies has a method `timed_run` of its own, which may wait at seams where `run` does not.
+
+    Returns:
+        the outputs, and nanoseconds of copying: 0 of a runtime that has no such method.
+
+    Raises:
+        UsageError: the graph refuses feeds of these names, shapes or types.
+    """
+    own = getattr(runtime, "timed_run", None)
+    return (runtime.run(feeds), 0) if own is None else own(feeds)
 
 
 def operators_of(
@@ -185,7 +120,7 @@ def executed_nodes(
         IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
         MissingDependency: ONNX Runtime is not installed.
     """
-    found = resolve(f"{_PLACE}.ort_operators:executed_nodes")(source, feeds)
+    found = resolve(f"{__name__}.ort_operators:executed_nodes")(source, feeds)
     return cast("tuple[list[Node], dict[str, NDArray[Any]]]", found)
 
 
@@ -293,14 +228,3 @@ def choose_runtime(artifact: Artifact, runtime: str | None = None) -> str:
             f"{runtime!r} does not open; choose one of: {', '.join(able)}"
         )
     return runtime
-
-
-def find_runtime(name: str) -> Backend:
-    """Return a row of the table.
-
-    Raises:
-        UsageError: there is no runtime of that name.
-    """
-    if name not in RUNTIMES:
-        raise UsageError(f"unknown runtime {name!r}; {nearest(name, RUNTIMES)}")
-    return RUNTIMES[name]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal
 
 from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
@@ -55,6 +56,30 @@ class OpenVinoRuntime:
             except RuntimeError as error:
                 raise refused(self._source, feeds, one_line(error)) from error
             return {name: found[index] for index, name in enumerate(self.outputs)}
+
+    def timed_run(self, feeds: "Mapping[str, NDArray[Any]]") -> "tuple[dict[str, NDArray[Any]], int]":
+        """Compute every output as `run` does; nanoseconds of copying in and out are told beside them.
+
+        Raises:
+            UsageError: as in `run`.
+        """
+        with self._lock:
+            if self._request is None:
+                raise closed(self._source)
+            self._check(feeds)
+            begin = perf_counter_ns()
+            for index, name in enumerate(self.inputs):
+                tensor = self._request.get_input_tensor(index)
+                tensor.shape = feeds[name].shape
+                tensor.data[...] = feeds[name]
+            copied = perf_counter_ns() - begin
+            try:
+                found = self._request.infer(share_outputs=True)
+            except RuntimeError as error:
+                raise refused(self._source, feeds, one_line(error)) from error
+            begin = perf_counter_ns()
+            outputs = {name: found[index].copy() for index, name in enumerate(self.outputs)}
+            return outputs, copied + perf_counter_ns() - begin
 
     def counters(self) -> list[Any]:
         """What OpenVINO counted of the operators that the last run executed, in its own records.

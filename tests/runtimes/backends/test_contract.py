@@ -19,7 +19,9 @@ from compactor_runtimes.backends import (
     open_runtime,
     options_of,
     runtimes_for,
+    timed_run,
 )
+from compactor_runtimes.backends.openvino import OpenVinoRuntime
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry, InputPort, OutputPort
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
@@ -122,6 +124,25 @@ def test_it_has_the_graphs_ports_and_answers_as_the_cpu_does(opened, source, rou
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=0, atol=rounding)
     np.testing.assert_allclose(found, FEEDS["pixel_values"].sum((2, 3)), rtol=0, atol=rounding)
+
+
+def test_copying_is_timed_apart_and_answers_are_the_same(opened):
+    expected = opened.run(FEEDS)["logits"]
+    first, copied_ns = timed_run(opened, FEEDS)
+    assert np.array_equal(first["logits"], expected)
+    assert list(first) == ["logits"]
+    if isinstance(opened, OpenVinoRuntime):
+        assert copied_ns > 0
+    elif opened.provider == "CPUExecutionProvider":
+        assert copied_ns == 0  # it reads and writes in place
+    smaller = {"pixel_values": FEEDS["pixel_values"][1:]}
+    assert np.array_equal(timed_run(opened, smaller)[0]["logits"], opened.run(smaller)["logits"])
+    assert np.array_equal(first["logits"], expected)
+    with pytest.raises(UsageError, match="refuses"):
+        timed_run(opened, {"pixel_values": np.zeros((2, 3, 4, 5), np.float32)})
+    opened.close()
+    with pytest.raises(UsageError, match="the runtime is closed; open it again$"):
+        timed_run(opened, FEEDS)
 
 
 def test_what_it_answered_stays_as_it_was(opened):

@@ -95,6 +95,22 @@ def test_without_onnxruntime_cuda_names_the_extra_for_gpus(source, monkeypatch):
         open_runtime("ort-cuda", source)
 
 
+def test_memory_of_a_device_is_copied_to_and_from_and_timed(source, monkeypatch):
+    monkeypatch.setitem(ort._DEVICES, "CPUExecutionProvider", "cpu")  # the same steps as on a GPU
+    runtime = ort.open_cpu(source)
+    feed = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), np.float32)}
+    found, copied_ns = runtime.timed_run(feed)
+    assert np.array_equal(found["logits"], runtime.run(feed)["logits"])
+    assert copied_ns > 0
+    with pytest.raises(UsageError, match="the graph refuses"):
+        runtime.timed_run({"pixel_values": np.zeros((2, 3, 4, 5), np.float32)})
+    with pytest.raises(UsageError, match="the graph refuses"):
+        runtime.timed_run({"elsewhere": feed["pixel_values"]})
+    runtime.close()
+    with pytest.raises(UsageError, match="the runtime is closed"):
+        runtime.timed_run(feed)
+
+
 def test_the_optimised_graph_is_written_where_it_is_asked_for(source, tmp_path):
     open_runtime("ort-cpu", source, optimization="extended", optimised=tmp_path / "seen.onnx").close()
     assert {port.name for port in onnx.load(tmp_path / "seen.onnx").graph.output} == {"logits"}
