@@ -66,7 +66,10 @@ class OrtRuntime:
         """
         if self._device is None:
             return self.run(feeds), 0
-        refusals: tuple[type[Exception], ...] = (*self._refusals, RuntimeError)  # a binding refuses by the latter
+        refusals: tuple[type[Exception], ...] = (
+            *self._refusals,
+            RuntimeError,
+        )  # a binding refuses by the latter
         try:
             return self._run_on_device(feeds, self._device)
         except UsageError:
