@@ -1,4 +1,4 @@
-"""Energy of the machine's processors, by the counters that Linux has of them (RAPL); few virtual machines do."""
+"""Energy of the machine's processors, by counters of Linux (RAPL) that few virtual machines have."""
 
 from pathlib import Path
 
@@ -24,8 +24,8 @@ class Meter:
     def joules(self) -> float:
         """Read the counters.
 
-        They begin again after their range, which takes a busy server about a minute at the least: to be called
-        more often than that.
+        They begin again after their range, which takes a busy server about a minute at the least: to be
+        called more often than that.
 
         Raises:
             OSError: a counter cannot be read any more.
@@ -39,7 +39,7 @@ class Meter:
 
 
 def open_meter(root: Path = _ROOT) -> Meter | None:
-    """Open the counters of all processor packages; None where the kernel has none, or lets only root read them.
+    """Open the counters of all processor packages; None where there are none, or only root may read them.
 
     Parts of a package, memory and the whole platform are domains of their own, and would count twice.
     """
