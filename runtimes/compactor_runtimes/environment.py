@@ -11,6 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from compactor_runtimes.cores import CGROUP, PROC, affinity_cores, cgroup_folders, read
+from compactor_runtimes.cores import cpu_quota as cpu_quota
+from compactor_runtimes.cores import usable_cores as usable_cores
+
 ISA_FLAGS = {
     "avx2": "avx2",
     "avx512f": "avx512f",
@@ -27,7 +31,6 @@ PACKAGES = (
     *("onnx", "onnxscript", "onnxslim", "onnxruntime", "onnxruntime-gpu", "openvino"),
     *("tensorrt", "tensorrt-rtx", "pillow", "safetensors", "tokenizers", "mlcommons-loadgen", "psutil"),
 )
-PROC, CGROUP = Path("/proc"), Path("/sys/fs/cgroup")
 _UNLIMITED = 1 << 60  # cgroup v1 writes a number near 2^63 for "no limit"
 
 
@@ -38,7 +41,7 @@ def describe() -> dict[str, Any]:
         "arch": platform.machine(),
         "isa": isa_flags(),
         "logical_cores": os.cpu_count(),
-        "affinity_cores": _affinity_cores(),
+        "affinity_cores": affinity_cores(),
         "cgroup_cpu_quota": cpu_quota(),
         "usable_cores": usable_cores(),
         "cgroup_memory_bytes": memory_limit(),
@@ -50,31 +53,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-def usable_cores(*, proc: Path = PROC, cgroup: Path = CGROUP) -> int:
-    """Count the cores this process can keep busy: affinity, cut to the cgroup quota (rounded down, >= 1)."""
-    quota = cpu_quota(proc=proc, cgroup=cgroup)
-    cores = _affinity_cores()
-    return cores if quota is None else max(1, min(cores, int(quota)))
-
-
-def cpu_quota(*, proc: Path = PROC, cgroup: Path = CGROUP) -> float | None:
-    """Return the cgroup CPU limit in cores: the tightest of this group and its parents, None without one."""
-    quotas = []
-    for folder in cgroup_folders("", proc, cgroup):
-        fields = _read(folder / "cpu.max").split()
-        if len(fields) == 2 and fields[0] != "max":
-            quotas.append(int(fields[0]) / int(fields[1]))
-    for folder in cgroup_folders("cpu", proc, cgroup):
-        limit, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-        if limit and period and int(limit) > 0:
-            quotas.append(int(limit) / int(period))
-    return min(quotas, default=None)
-
-
 def memory_limit(*, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
     """Return the cgroup memory limit in bytes: the tightest of group and parents, None without one."""
-    limits = [_read(folder / "memory.max") for folder in cgroup_folders("", proc, cgroup)]
-    limits += [_read(folder / "memory.limit_in_bytes") for folder in cgroup_folders("memory", proc, cgroup)]
+    limits = [read(folder / "memory.max") for folder in cgroup_folders("", proc, cgroup)]
+    limits += [read(folder / "memory.limit_in_bytes") for folder in cgroup_folders("memory", proc, cgroup)]
     return min((int(text) for text in limits if text.isdigit() and int(text) < _UNLIMITED), default=None)
 
 
@@ -118,12 +100,6 @@ def gpu_names() -> list[str]:
     return [line.strip() for line in answer.stdout.splitlines() if line.strip()]
 
 
-def _affinity_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _ram_bytes() -> int | None:
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -131,31 +107,9 @@ def _ram_bytes() -> int | None:
         return None
 
 
-def cgroup_folders(controller: str, proc: Path, cgroup: Path) -> list[Path]:
-    """List this process's folder and its parents for a v1 controller, or for v2 (controller "").
-
-    In a container the path in /proc may not exist under the mount, whose root then is the container's group.
-    """
-    mounts = [cgroup, cgroup / "unified"] if not controller else [cgroup / controller]
-    for line in _read(proc / "self" / "cgroup").splitlines():
-        _, names, path = line.split(":", 2)
-        if controller in names.split(","):
-            group = Path(path.lstrip("/"))
-            return [mount / part for mount in mounts for part in (group, *group.parents)]
-    return mounts
-
-
 def _cpuinfo(key: str, proc: Path) -> str:
-    for line in _read(proc / "cpuinfo").splitlines():
+    for line in read(proc / "cpuinfo").splitlines():
         name, _, value = line.partition(":")
         if name.strip() == key:
             return value.strip()
     return ""
-
-
-def _read(path: Path) -> str:
-    """Return the stripped text of a kernel file, or "" where this kernel does not have it."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -1,71 +1,23 @@
-"""The seam between what computes a graph and everything that uses it: the table of runtimes by name.
+"""The seam between what computes a graph and everything that uses it: runtimes by name, rows of `table.py`.
 
-Each row is one file in `backends/`. Others pass a "module:attr" of theirs in the place of a name.
+Others pass a "module:attr" of theirs in the place of a name.
 """
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from msgspec import Struct
-
+from compactor_runtimes.backends.table import RUNTIMES as RUNTIMES
+from compactor_runtimes.backends.table import Backend as Backend
+from compactor_runtimes.backends.table import find_runtime as find_runtime
 from compactor_runtimes.bundle.manifest import Artifact, FileEntry
-from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.tables import nearest, resolve
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
+from compactor_runtimes.tables import resolve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
-class Backend(Struct, frozen=True):
-    """One runtime: how it is opened, and what it opens.
-
-    Attributes:
-        opener: "module:attr" of `(source: Path, *, threads: int | None, **options) -> Runtime`.
-        formats: formats of the artifacts that it opens.
-        extra: the extra that brings its package.
-        runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
-        needs_gpu: a verdict on it does not make it the default, for many machines have none.
-        is_code: its files are code and are opened with the option `trust=True` alone.
-        choose: "module:attr" that chooses among an artifact's files; absent = the first is the one to open.
-    """
-
-    opener: str
-    formats: tuple[str, ...]
-    extra: str
-    runs_fused: bool = False
-    needs_gpu: bool = False
-    is_code: bool = False
-    choose: str | None = None
-
-
-_PLACE = "compactor_runtimes.backends"
-_FOR_THIS_GPU = f"{_PLACE}.tensorrt:file_for_this_gpu"
-
-RUNTIMES = {
-    "ort-cpu": Backend(f"{_PLACE}.ort:open_cpu", ("onnx",), extra="ort", runs_fused=True),
-    "ort-cuda": Backend(
-        f"{_PLACE}.ort:open_cuda", ("onnx",), extra="ort-gpu", runs_fused=True, needs_gpu=True
-    ),
-    "openvino": Backend(f"{_PLACE}.openvino:open_openvino", ("onnx",), extra="openvino"),
-    "tensorrt": Backend(
-        f"{_PLACE}.tensorrt:open_tensorrt",
-        ("tensorrt",),
-        extra="tensorrt",
-        needs_gpu=True,
-        is_code=True,
-        choose=_FOR_THIS_GPU,
-    ),
-    "tensorrt-rtx": Backend(
-        f"{_PLACE}.tensorrt:open_tensorrt_rtx",
-        ("tensorrt-rtx",),
-        extra="tensorrt-rtx",
-        needs_gpu=True,
-        is_code=True,
-        choose=_FOR_THIS_GPU,
-    ),
-}
-"""Name of a runtime -> its row; the first that opens a format is that format's default."""
+    from compactor_runtimes.measure.operators import Node, Operators
 
 
 class Runtime(Protocol):
@@ -94,7 +46,8 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
     Args:
         runtime: a name in `RUNTIMES`, or "package.module:attr" of another opener.
         source: the file or folder that the opener reads.
-        threads: threads within one operator; None leaves it to the runtime.
+        threads: threads within one operator; None leaves it to the runtime, but for a quota or affinity that
+            leaves it fewer cores than the machine has.
         options: what this opener takes besides.
 
     Raises:
@@ -106,11 +59,77 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
     return cast(Runtime, resolve(opener)(source, threads=threads, **options))
 
 
+def timed_run(runtime: Runtime, feeds: "Mapping[str, NDArray[Any]]") -> "tuple[dict[str, NDArray[Any]], int]":
+    """Run, and tell how much of it was copying inputs into the runtime's memory and outputs out of it.
+
+    A runtime that copies has a method `timed_run` of its own, which may wait at seams where `run` does not.
+
+    Returns:
+        the outputs, and nanoseconds of copying: 0 of a runtime that has no such method.
+
+    Raises:
+        UsageError: the graph refuses feeds of these names, shapes or types.
+    """
+    own = getattr(runtime, "timed_run", None)
+    return (runtime.run(feeds), 0) if own is None else own(feeds)
+
+
+def operators_of(
+    runtime: str,
+    source: Path,
+    feeds: "Mapping[str, NDArray[Any]]",
+    *,
+    threads: int | None = None,
+    runs: int = 5,
+    **options: Any,
+) -> "Operators":
+    """Open `source` once more and time its operators, one by one.
+
+    Timing an operator takes time itself: the sum is above that of a run which is not looked at.
+
+    Args:
+        runtime: a name in `RUNTIMES`, or "package.module:attr" of an opener, which tells nothing.
+        source: the file that the opener reads.
+        feeds: arrays of one sample by name of input.
+        threads: as in `open_runtime`.
+        runs: how many runs each time is the mean of, after one that does not count.
+        options: what the opener takes besides.
+
+    Raises:
+        UsageError: `runtime` names nothing, or the graph refuses the feeds.
+        UnfitEnvironmentError: the runtime tells no times of operators, or cannot open the file here.
+    """
+    place = None if ":" in runtime else find_runtime(runtime).operators
+    if place is None:
+        raise UnfitEnvironmentError(
+            f"runtime {runtime!r}: tells no times of its operators; measure it as a whole"
+        )
+    return cast("Operators", resolve(place)(source, feeds, threads=threads, runs=runs, **options))
+
+
+def executed_nodes(
+    source: Path, feeds: "Mapping[str, NDArray[Any]]"
+) -> "tuple[list[Node], dict[str, NDArray[Any]]]":
+    """Run an .onnx file once, as it is written, for the shapes of what its nodes read and wrote.
+
+    Returns:
+        its nodes as they ran, and its outputs.
+
+    Raises:
+        UsageError: the graph refuses the feeds.
+        IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
+        MissingDependency: ONNX Runtime is not installed.
+    """
+    found = resolve(f"{__name__}.ort_operators:executed_nodes")(source, feeds)
+    return cast("tuple[list[Node], dict[str, NDArray[Any]]]", found)
+
+
 def runtimes_for(artifact: Artifact) -> list[str]:
     """Names of the runtimes that can open an artifact, the default first.
 
     That is the one on which it was verified, where it says so, or the first of the table. A verdict
-    on a runtime that needs a GPU does not count, for others open the same file anywhere; ask for it by name.
+    on a runtime that needs a GPU does not count, for others open the same file anywhere; ask for it by name,
+    as for one that computes in another number type.
     """
     spec = artifact.spec
     able = [
@@ -118,7 +137,12 @@ def runtimes_for(artifact: Artifact) -> list[str]:
         for name, row in RUNTIMES.items()
         if spec.format in row.formats and (row.runs_fused or not spec.fused)
     ]
-    return sorted(able, key=lambda name: RUNTIMES[name].needs_gpu or name not in artifact.runtimes)
+
+    def is_second(name: str) -> bool:
+        row = RUNTIMES[name]
+        return row.needs_gpu or bool(row.precision) or name not in artifact.runtimes
+
+    return sorted(able, key=is_second)
 
 
 def is_code(artifact: Artifact) -> bool:
@@ -204,14 +228,3 @@ def choose_runtime(artifact: Artifact, runtime: str | None = None) -> str:
             f"{runtime!r} does not open; choose one of: {', '.join(able)}"
         )
     return runtime
-
-
-def find_runtime(name: str) -> Backend:
-    """Return a row of the table.
-
-    Raises:
-        UsageError: there is no runtime of that name.
-    """
-    if name not in RUNTIMES:
-        raise UsageError(f"unknown runtime {name!r}; {nearest(name, RUNTIMES)}")
-    return RUNTIMES[name]

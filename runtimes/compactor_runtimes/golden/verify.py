@@ -88,7 +88,8 @@ def verify_bundle(
     Args:
         path: the bundle's folder.
         runtime: a name in `compactor_runtimes.backends.RUNTIMES`, which runs every artifact that it can open;
-            None runs each on its default.
+            None runs each on its default. One that computes in another number type is refused, because the
+            limits in the bundle are not for it.
         threads: threads within one operator, for runtimes that have any; None leaves it to the runtime.
         trust: whoever made the bundle is trusted with running code, so that verified engines run as well.
 
@@ -106,7 +107,12 @@ def verify_bundle(
         MissingDependency: nothing runs, and the first for want of a package.
     """
     if runtime is not None:
-        find_runtime(runtime)  # a slip in the name is said before all else
+        row = find_runtime(runtime)  # a slip in the name is said before all else
+        if row.precision:
+            raise UsageError(
+                f"runtime {runtime!r}: computes in {row.precision}, for which the limits in a bundle do not "
+                f"hold; judge it by its answers on samples: compactor measure {path} --runtime {runtime}"
+            )
     bundle = open_bundle(path)
     manifest = bundle.manifest
     ships = [each for each in manifest.main.artifacts if each.ships]

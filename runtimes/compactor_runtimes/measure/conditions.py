@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
-from compactor_runtimes.environment import CGROUP, PROC, cgroup_folders
+from compactor_runtimes.cores import CGROUP, PROC, cgroup_folders
 
 HEAT = Path("/sys/devices/system/cpu")
 WATCH_SECONDS = 0.5

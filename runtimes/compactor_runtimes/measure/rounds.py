@@ -154,11 +154,11 @@ class Rounds:
     ) -> tuple[BlockResult, Conditions, float | None]:
         """Let a worker measure something, and count what happened besides."""
         sleep(SETTLE_SECONDS)
-        energy = None if self._meter is None else self._meter.read_j()
+        energy = None if self._meter is None else self._meter.joules()
         before = read_counters(self.pids)
         result = worker.child.ask(command, BlockResult, seconds=seconds)
         conditions = between(before, read_counters(self.pids))
-        joules = None if self._meter is None or energy is None else self._meter.read_j() - energy
+        joules = None if self._meter is None or energy is None else self._meter.joules() - energy
         return result, conditions, joules
 
     def _run_block(self, worker: Worker, part: Part, block: int, taken: Taken, *, what: str = "") -> None:

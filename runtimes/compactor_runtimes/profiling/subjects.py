@@ -122,7 +122,7 @@ def _row(opened: Opened, artifact: Artifact, runtime: str) -> ProfileSubject:
 def _problem(artifact: Artifact, runtime: str, *, trust: bool) -> str:
     """Why a subject is not even tried."""
     find_runtime(runtime)
-    if runtime not in runtimes_for(artifact, named=True):
+    if runtime not in runtimes_for(artifact):
         return (
             f"runtime {runtime} does not open {artifact.spec.format}{' fused' if artifact.spec.fused else ''}"
         )

@@ -19,12 +19,18 @@ from compactor_runtimes.backends import (
     open_runtime,
     options_of,
     runtimes_for,
+    timed_run,
 )
+from compactor_runtimes.backends.openvino import OpenVinoRuntime
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry, InputPort, OutputPort
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
 FEEDS = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.float32)}
-ROUNDING = 1e-4  # sums of 16 numbers below 1 in float32, in whatever order
+# Sums of 16 numbers below 1, in whatever order: in float32, and of numbers that bfloat16 rounds by 2^-9.
+ROUNDING = {"": 1e-4, "bf16": 16 * 2**-9 + 16 * 2**-8}
+
+
+ON_ONNX = ["ort-cpu", "ort-cuda", "openvino", "openvino-bf16"]
 
 
 def artifact(name="fp32", **settings):
@@ -98,20 +104,45 @@ def opened(request, source):
         if isinstance(error, MissingDependency):
             assert f"pip install 'compactor-toolkit[{row.extra}]'" in said
         else:
-            assert "no NVIDIA GPU" in said or "CUDAExecutionProvider" in said
+            assert "no NVIDIA GPU" in said or "CUDAExecutionProvider" in said or "for bf16" in said
         assert name not in ("ort-cpu", "openvino"), "these run wherever their extras are, as in this test"
         pytest.skip(said)
 
 
-def test_it_has_the_graphs_ports_and_answers_as_the_cpu_does(opened, source):
+@pytest.fixture
+def rounding(request):
+    row = RUNTIMES.get(request.node.callspec.params["opened"])
+    return ROUNDING[row.precision if row else ""]
+
+
+def test_it_has_the_graphs_ports_and_answers_as_the_cpu_does(opened, source, rounding):
     assert (opened.inputs, opened.outputs) == (["pixel_values"], ["logits"])
     assert opened.provider
     with closing(open_runtime("ort-cpu", source)) as reference:
         expected = reference.run(FEEDS)["logits"]
     found = opened.run(FEEDS)["logits"]
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=ROUNDING)
-    np.testing.assert_allclose(found, FEEDS["pixel_values"].sum((2, 3)), atol=ROUNDING)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=rounding)
+    np.testing.assert_allclose(found, FEEDS["pixel_values"].sum((2, 3)), rtol=0, atol=rounding)
+
+
+def test_copying_is_timed_apart_and_answers_are_the_same(opened):
+    expected = opened.run(FEEDS)["logits"]
+    first, copied_ns = timed_run(opened, FEEDS)
+    assert np.array_equal(first["logits"], expected)
+    assert list(first) == ["logits"]
+    if isinstance(opened, OpenVinoRuntime):
+        assert copied_ns > 0
+    elif opened.provider == "CPUExecutionProvider":
+        assert copied_ns == 0  # it reads and writes in place
+    smaller = {"pixel_values": FEEDS["pixel_values"][1:]}
+    assert np.array_equal(timed_run(opened, smaller)[0]["logits"], opened.run(smaller)["logits"])
+    assert np.array_equal(first["logits"], expected)
+    with pytest.raises(UsageError, match="refuses"):
+        timed_run(opened, {"pixel_values": np.zeros((2, 3, 4, 5), np.float32)})
+    opened.close()
+    with pytest.raises(UsageError, match="the runtime is closed; open it again$"):
+        timed_run(opened, FEEDS)
 
 
 def test_what_it_answered_stays_as_it_was(opened):
@@ -173,8 +204,8 @@ def test_every_row_can_be_chosen_and_says_what_its_opener_takes(name):
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({}, ["ort-cpu", "ort-cuda", "openvino"]),
-        ({"precision": "int8", "quantization": "static"}, ["ort-cpu", "ort-cuda", "openvino"]),
+        ({}, ON_ONNX),
+        ({"precision": "int8", "quantization": "static"}, ON_ONNX),
         ({"fused": True}, ["ort-cpu", "ort-cuda"]),  # com.microsoft is ONNX Runtime's alone
         ({"format": "tensorrt"}, ["tensorrt"]),
         ({"format": "tensorrt-rtx"}, ["tensorrt-rtx"]),
@@ -186,12 +217,15 @@ def test_what_can_open_an_artifact_and_which_is_the_default(settings, names):
 
 def test_the_runtime_of_the_verdict_is_the_default_if_it_can_open_the_artifact():
     one = msgspec.structs.replace(artifact(), runtimes=["openvino"])
-    assert runtimes_for(one) == ["openvino", "ort-cpu", "ort-cuda"]
+    assert runtimes_for(one) == ["openvino", "ort-cpu", "ort-cuda", "openvino-bf16"]
     assert choose_runtime(one) == "openvino"
     elsewhere = msgspec.structs.replace(artifact(), runtimes=["ort-cuda"])
     assert choose_runtime(elsewhere) == "ort-cpu"  # the machine that loads it may have no GPU
     assert choose_runtime(elsewhere, "ort-cuda") == "ort-cuda"
     assert choose_runtime(msgspec.structs.replace(elsewhere, runtimes=["ort-cuda", "openvino"])) == "openvino"
+    lower = msgspec.structs.replace(artifact(), runtimes=["openvino-bf16"])
+    assert choose_runtime(lower) == "ort-cpu"  # another number type is asked for by name
+    assert choose_runtime(lower, "openvino-bf16") == "openvino-bf16"
     lie = msgspec.structs.replace(artifact(), runtimes=["tensorrt", "of another release"])
     assert choose_runtime(lie) == "ort-cpu"
 
@@ -247,6 +281,13 @@ def test_a_bundle_runs_and_verifies_on_a_runtime_by_name(bundle):
     result = verify_bundle(bundle.path, runtime="openvino")
     assert result
     assert {row.artifact for row in result.rows} == {"bundle", "fp32"}
+
+
+def test_limits_of_the_files_own_numbers_are_not_held_against_another_type(bundle):
+    with pytest.raises(
+        UsageError, match="'openvino-bf16': computes in bf16, for which the limits .* compactor measure"
+    ):
+        verify_bundle(bundle.path, runtime="openvino-bf16")
 
 
 def test_what_the_runtime_cannot_open_is_not_run(bundle):

@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
-from compactor_runtimes.backends import open_runtime
+from compactor_runtimes.backends import open_runtime, openvino, openvino_operators
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
 
@@ -32,6 +35,13 @@ def test_floats_stay_float32_and_threads_are_honoured(source):
         open_runtime("openvino", source, threads=0)
 
 
+def test_a_quota_bounds_the_threads_that_nobody_asked_for(source, monkeypatch):
+    monkeypatch.setattr(openvino, "limited_cores", lambda: 1)
+    for threads, expected in ((None, 1), (2, 2)):
+        model = compiled(open_runtime("openvino", source, threads=threads))
+        assert model.get_property("INFERENCE_NUM_THREADS") == expected
+
+
 def test_what_it_computes_in_is_looked_at_and_not_believed(source, monkeypatch):
     import openvino
 
@@ -42,6 +52,67 @@ def test_what_it_computes_in_is_looked_at_and_not_believed(source, monkeypatch):
     monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: Lowered())
     with pytest.raises(UnfitEnvironmentError, match=r"asked for f32, OpenVINO .* computes in bf16"):
         open_runtime("openvino", source)
+
+
+@pytest.fixture
+def opened_bf16(source):
+    """It runs where the CPU has such instructions, and says so elsewhere."""
+    try:
+        with closing(open_runtime("openvino-bf16", source, threads=1)) as runtime:
+            yield runtime
+    except UnfitEnvironmentError as error:
+        said = str(error)
+        assert said.endswith("this CPU has no instructions for bf16; ask for runtime 'openvino'")
+        pytest.skip(said)
+
+
+def test_bfloat16_is_computed_where_it_is_asked_for_by_name(opened_bf16, source):
+    model = compiled(opened_bf16)
+    assert model.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "bf16"
+    assert opened_bf16.provider.endswith("on CPU in bf16")
+    feed = np.zeros((1, 3, 4, 4), np.float32)
+    feed[0, 0, 0, 0] = 1 + 2**-12  # between two numbers of bfloat16, which has 8 bits
+    assert opened_bf16.run({"pixel_values": feed})["logits"].tolist() == [[1.0, 0.0, 0.0]]
+    with closing(open_runtime("openvino", source)) as runtime:
+        assert runtime.run({"pixel_values": feed})["logits"][0, 0] == np.float32(1 + 2**-12)
+        assert runtime.provider.endswith("on CPU")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "found", "types", "said"),
+    [
+        (["FP32"], "bf16", {}, "this CPU has no instructions for bf16; ask for runtime 'openvino'"),
+        (["BF16"], "f32", {}, "asked for bf16, OpenVINO .* computes in f32"),
+        (["BF16"], "bf16", {"a": "f32", "b": "i8"}, "computes nothing of it in bf16"),
+    ],
+)
+def test_bfloat16_that_would_be_something_else_is_refused(
+    source, monkeypatch, capabilities, found, types, said
+):
+    import openvino
+
+    class Compiled:
+        def get_property(self, name):
+            return getattr(openvino.Type, found)
+
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *given: capabilities)
+    monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: Compiled())
+    monkeypatch.setattr(openvino_operators, "runtime_precisions", lambda model, computing: types)
+    with pytest.raises(UnfitEnvironmentError, match=said):
+        open_runtime("openvino-bf16", source)
+
+
+def test_a_graph_of_integers_alone_has_nothing_for_bfloat16(tmp_path, opened_bf16):
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        "integers",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, ["batch"])],
+    )
+    path = tmp_path / "integers.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    with pytest.raises(UnfitEnvironmentError, match="computes nothing of it in bf16"):
+        open_runtime("openvino-bf16", path)
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 20])

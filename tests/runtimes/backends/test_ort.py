@@ -25,7 +25,8 @@ def test_the_table_opens_a_runtime_that_computes(source):
     assert found["logits"].tolist() == [[0.0, 8.0, 0.0], [0.0, 0.0, 3.0]]
 
 
-def test_threads_and_optimization_reach_the_session(source):
+def test_threads_and_optimization_reach_the_session(source, monkeypatch):
+    monkeypatch.setattr(ort, "limited_cores", lambda: None)
     for threads, expected in ((1, 1), (2, 2), (None, 0)):
         options = ort.open_cpu(source, threads=threads)._session.get_session_options()
         assert options.intra_op_num_threads == expected
@@ -35,6 +36,13 @@ def test_threads_and_optimization_reach_the_session(source):
     assert options.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with pytest.raises(UsageError, match="threads: got 0, expected 1 or more"):
         ort.open_cpu(source, threads=0)
+
+
+def test_a_quota_bounds_the_threads_that_nobody_asked_for(source, monkeypatch):
+    monkeypatch.setattr(ort, "limited_cores", lambda: 1)
+    for threads, expected in ((None, 1), (2, 2)):
+        options = ort.open_cpu(source, threads=threads)._session.get_session_options()
+        assert options.intra_op_num_threads == expected
 
 
 def test_a_provider_that_is_not_there_is_refused(source):
@@ -85,6 +93,22 @@ def test_without_onnxruntime_cuda_names_the_extra_for_gpus(source, monkeypatch):
     monkeypatch.setattr(ort, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"pip install 'compactor-toolkit\[ort-gpu\]'"):
         open_runtime("ort-cuda", source)
+
+
+def test_memory_of_a_device_is_copied_to_and_from_and_timed(source, monkeypatch):
+    monkeypatch.setitem(ort._DEVICES, "CPUExecutionProvider", "cpu")  # the same steps as on a GPU
+    runtime = ort.open_cpu(source)
+    feed = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), np.float32)}
+    found, copied_ns = runtime.timed_run(feed)
+    assert np.array_equal(found["logits"], runtime.run(feed)["logits"])
+    assert copied_ns > 0
+    with pytest.raises(UsageError, match="the graph refuses"):
+        runtime.timed_run({"pixel_values": np.zeros((2, 3, 4, 5), np.float32)})
+    with pytest.raises(UsageError, match="the graph refuses"):
+        runtime.timed_run({"elsewhere": feed["pixel_values"]})
+    runtime.close()
+    with pytest.raises(UsageError, match="the runtime is closed"):
+        runtime.timed_run(feed)
 
 
 def test_the_optimised_graph_is_written_where_it_is_asked_for(source, tmp_path):

@@ -1,0 +1,82 @@
+"""OpenVINO's counters of performance, and what its compiled model says of number types."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compactor_runtimes.backends.openvino import OpenVinoRuntime, compile_model
+from compactor_runtimes.measure.anatomy import OperatorTime
+from compactor_runtimes.measure.operators import MOVERS, Operators, place
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NO_TYPE = ("undef", "dynamic", "unspecified")
+
+
+def operators(
+    source: Path,
+    feeds: "Mapping[str, NDArray[Any]]",
+    *,
+    threads: int | None = None,
+    runs: int = 5,
+    **settings: Any,
+) -> Operators:
+    """Time each operator; see `backends.operators_of`.
+
+    What was fused into another operator, or folded away, was not run and is not listed.
+
+    Raises:
+        UsageError: the graph refuses the feeds.
+        IntegrityError, UnfitEnvironmentError, MissingDependency: as in `openvino.open_openvino`.
+    """
+    compiled, inputs, outputs = compile_model(source, threads=threads, PERF_COUNT=True, **settings)
+    types = runtime_precisions(compiled)
+    total: dict[str, float] = {}
+    kinds: dict[str, str] = {}
+    with closing(OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)) as runtime:
+        runtime.run(feeds)
+        for _ in range(runs):
+            runtime.run(feeds)
+            for node in runtime.counters():
+                kinds[node.node_name] = node.node_type
+                spent = node.real_time.total_seconds() * 1e9
+                total[node.node_name] = total.get(node.node_name, 0.0) + spent
+        provider = runtime.provider
+    return place(
+        provider,
+        [
+            OperatorTime(
+                name=name, kind=kind, provider=provider, precision=types.get(name, ""), ns=total[name] / runs
+            )
+            for name, kind in kinds.items()
+        ],
+    )
+
+
+def operators_bf16(source: Path, feeds: "Mapping[str, NDArray[Any]]", **settings: Any) -> Operators:
+    """Time each operator where floats are computed in bfloat16; see `operators`."""
+    return operators(source, feeds, precision="bf16", **settings)
+
+
+def runtime_precisions(compiled: Any, *, computing: bool = False) -> dict[str, str]:
+    """Name of an operator of the compiled model -> the number type in which it computes, "" if unsaid.
+
+    `computing` leaves out what only moves data.
+    """
+    found = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        told = node.get_rt_info()
+        if computing and ("layerType" not in told or str(told["layerType"].value) in MOVERS):
+            continue
+        precision = str(told["runtimePrecision"].value) if "runtimePrecision" in told else ""
+        found[node.friendly_name] = _said(precision)
+    return found
+
+
+def _said(precision: str) -> str:
+    """As ONNX Runtime's are said: 8 bits are `i8`, signed or not."""
+    if precision in _NO_TYPE:
+        return ""
+    return "i8" if precision == "u8" else precision
