@@ -76,7 +76,7 @@ def command(
     comparison = compare(paths, across_machines=across_machines, across_plans=across_plans, gates=gates)
     summary = comparison_markdown(comparison, allow_undecided=allow_undecided)
     if markdown not in (None, "-"):
-        write_whole(Path(markdown), summary.encode("utf-8", "replace"))
+        write_whole(Path(markdown), summary.encode())
     if junit is not None:
         write_whole(junit, junit_xml(comparison, allow_undecided=allow_undecided))
     if as_json:
@@ -87,5 +87,5 @@ def command(
         result_console().print(render_comparison(comparison))
     error = gate_error(comparison.gates, allow_undecided=allow_undecided)
     if error is not None:  # said here: the one JSON document holds the gates already
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {' '.join(str(error).split())}", err=True)
         click.get_current_context().exit(error.exit_code)

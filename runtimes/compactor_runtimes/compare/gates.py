@@ -126,7 +126,7 @@ class GateResult(Record, frozen=True):
         """The change with its interval, or nothing."""
         if self.value is None or self.low is None or self.high is None:
             return ""
-        if self.low == self.high:
+        if self.confidence is None and self.low == self.high:
             return self.gate.written(self.value)
         return "{} [{}, {}]".format(*map(self.gate.written, (self.value, self.low, self.high)))
 
@@ -213,7 +213,7 @@ def _limit(text: str, change: str, figure: str, unit: Unit) -> tuple[float, bool
         return float(amount / 100) + 0.0, True
     known = _SUFFIXES[unit]
     if suffix not in known and not (suffix == "" and amount == 0):
-        units = ", ".join(each for each in known if each)
+        units = ", ".join(each for each in ("" if unit == "points" else "%", *known) if each)
         had = f"the unit {_shown(suffix)}" if suffix else "no unit"
         raise _bad(text, f"has {had} for {figure}, and one of {units} is expected")
     return float(amount * known.get(suffix, 1)) + 0.0, False

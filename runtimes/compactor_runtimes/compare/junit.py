@@ -1,12 +1,11 @@
 """Gates as JUnit's XML, which every CI reads: one test case for each gate and pair."""
 
-import re
 from xml.etree import ElementTree
 
 from compactor_runtimes.compare.comparison import Comparison
+from compactor_runtimes.compare.words import clean
 
 SUITE = "compactor compare"
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # all but Char of XML 1.0
 
 
 def junit_xml(comparison: Comparison, *, allow_undecided: bool = False) -> bytes:
@@ -23,16 +22,16 @@ def junit_xml(comparison: Comparison, *, allow_undecided: bool = False) -> bytes
     )
     for one in comparison.gates:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=_clean(f"{SUITE} {one.pair}"), name=_clean(one.gate.text)
+            suite, "testcase", classname=clean(f"{SUITE} {one.pair}"), name=clean(one.gate.text)
         )
         if one.outcome == "passed":
-            ElementTree.SubElement(case, "system-out").text = _clean(one.sentence)
+            ElementTree.SubElement(case, "system-out").text = clean(one.sentence)
             continue
         kind = "skipped" if one.outcome == "undecided" and allow_undecided else "failure"
-        element = ElementTree.SubElement(case, kind, message=_clean(one.sentence))
+        element = ElementTree.SubElement(case, kind, message=clean(one.sentence))
         if kind == "failure":
             element.set("type", one.outcome)
-            element.text = _clean("\n".join([one.sentence, *_sides(comparison)]))
+            element.text = clean("\n".join([one.sentence, *_sides(comparison)]))
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
@@ -43,8 +42,3 @@ def junit_xml(comparison: Comparison, *, allow_undecided: bool = False) -> bytes
 def _sides(comparison: Comparison) -> list[str]:
     """Which letter is what."""
     return list(dict.fromkeys(f"{side.letter}: {side.path}" for side in comparison.sides))
-
-
-def _clean(text: str) -> str:
-    """Replace what XML cannot hold: control characters, lone surrogates."""
-    return _NO_XML.sub("\ufffd", text)

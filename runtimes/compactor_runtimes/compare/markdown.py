@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from compactor_runtimes.compare.advice import change
 from compactor_runtimes.compare.comparison import Comparison, Pair
-from compactor_runtimes.compare.words import time_word, timed_words
+from compactor_runtimes.compare.words import clean, time_word, timed_words
 from compactor_runtimes.report.format import VERDICT_WORDS
 
 _MARKS = {"passed": "✅ passed", "failed": "❌ **failed**", "undecided": "❔ **undecided**"}
@@ -90,6 +90,6 @@ def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _text(text: str) -> str:
-    """Leave words words: no line break, no HTML, no Markdown."""
-    escaped = html.escape(" ".join(text.split()), quote=False)
+    """Leave words words: no line break or control character, no HTML, no Markdown."""
+    escaped = html.escape(" ".join(clean(text).split()), quote=False)
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escaped)

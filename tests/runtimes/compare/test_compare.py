@@ -245,7 +245,7 @@ def test_seeds_are_averaged_sample_by_sample(write_run, tmp_path):
         0.9,
     )
     assert shipped.low < 0.85 < shipped.high
-    assert side.costs[0].blocks == 6  # both runs' blocks
+    assert len(side.costs[0].blocks_ns) == 6  # both runs' blocks
     assert pair.difference.points == pytest.approx(15)
     assert (pair.difference.mcnemar, pair.difference.verdict) == (None, "better")
     assert pair.agreement == pytest.approx(0.85)  # mean of 0.9 and 0.8
