@@ -10,9 +10,9 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  
 
 
 def timed_words(one: Ratio | Cost) -> str:
-    """What was timed: `compute single-stream`, `compute offline, batch of 32`, `cold-start`."""
+    """What was timed: `compute single-stream`, `compute offline (batch of 32)`, `cold-start`."""
     scenario = "" if one.scenario == "once" else f" {one.scenario}"
-    batch = f", batch of {one.batch}" if one.scenario == "offline" else ""
+    batch = f" (batch of {one.batch})" if one.scenario == "offline" else ""
     return f"{one.scope}{scenario}{batch}"
 
 
