@@ -27,7 +27,7 @@ def extra_packages() -> dict[str, list[str]]:
     """Packages of every extra, from this distribution's own metadata."""
     found: dict[str, list[str]] = {}
     for text in requires(DISTRIBUTION) or []:
-        match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[.*\])?[^;]*;\s*extra == ['\"]([\w-]+)['\"]", text)
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[.*\])?[^;]*;.*\bextra == ['\"]([\w-]+)['\"]", text)
         if match and match[2] != "dev" and match[1] != DISTRIBUTION:
             found.setdefault(match[2], []).append(match[1])
     return found

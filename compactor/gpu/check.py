@@ -22,7 +22,7 @@ from compactor_runtimes.errors import CompactorError, NumericGateError, UnfitEnv
 from compactor_runtimes.files import write_whole
 from compactor_runtimes.golden.checks import check_artifact
 from compactor_runtimes.golden.findings import Finding, compare, summarise
-from compactor_runtimes.measure.load import warm_up
+from compactor_runtimes.measure.queries import warm_up
 from compactor_runtimes.stats.percentiles import percentile
 
 RUNS = 200

@@ -73,7 +73,7 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
     with job.reporter.bar("measure", 1) as bar:
         return measure(
             candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
-        )
+        ).measurements
 
 
 def _served(together: Candidate, models: Sequence[Student]) -> Candidate | None:

@@ -32,7 +32,7 @@ from compactor.samplers import SAMPLERS
 from compactor.targets import TARGETS
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
-from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 if TYPE_CHECKING:
     from compactor.data.splits import Dataset
@@ -83,7 +83,6 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         stages=planner.stages,
         blocked=planner.blocked,
         exports=[PlannedExport(spec, can_export(spec) or "") for spec in recipe.export],
-        measure_problem=_bench_problem() if recipe.measure.scenarios else "",
         data=judged,
         judges=tuple(recipe.stage_teachers(last) if last else recipe.teachers),
         notes=tuple(
@@ -248,12 +247,3 @@ def _stage_action(folder: Path) -> tuple[Action, str]:
     if (folder / CHECKPOINT).is_file():
         return "resume", "a checkpoint of an interrupted run is there"
     return "run", ""
-
-
-def _bench_problem() -> str:
-    try:
-        with needs_extra("bench"):
-            import mlperf_loadgen  # noqa: F401  # only whether it is there
-    except CompactorError as error:
-        return str(error)
-    return ""

@@ -74,9 +74,8 @@ class PlannedExport:
 class Plan:
     """All of a run. `blocked` are the stages that cannot run here, with the reason, by id.
 
-    `data` is what the finished student is judged on and `judges` are the teachers that it is compared with;
-    `measure_problem` says why nothing can be timed here, empty if it can or is not wanted. `notes` say how
-    the inputs are read: what was left out, which classes are whose.
+    `data` is what the finished student is judged on and `judges` are the teachers that it is compared with.
+    `notes` say how the inputs are read: what was left out, which classes are whose.
     """
 
     loaded: LoadedRecipe
@@ -84,7 +83,6 @@ class Plan:
     stages: list[PlannedStage]
     blocked: dict[str, str]
     exports: list[PlannedExport]
-    measure_problem: str
     data: "Dataset | None"
     judges: tuple[ModelSpec | str, ...]
     notes: tuple[str, ...] = ()
@@ -136,8 +134,7 @@ class Plan:
         measure = PlanStep(
             id="measure",
             kind="measure",
-            action="cannot" if self.measure_problem else "run",
-            reason=self.measure_problem,
+            action="run",
             detail=f"{', '.join(wanted.scenarios) or 'nothing is timed'}; profile {wanted.profile}",
         )
         return [*steps, measure, PlanStep(id="bundle", kind="bundle", action="run")]
@@ -160,14 +157,12 @@ class Plan:
         """Refuse to start what cannot end.
 
         Raises:
-            UnfitEnvironmentError: a stage, a required export or the measurement cannot run here.
+            UnfitEnvironmentError: a stage or a required export cannot run here.
         """
         self.require_stages()
         for one in self.exports:
             if one.problem and one.spec.required:
                 raise UnfitEnvironmentError(f"export {one.spec.name}: cannot run here: {one.problem}")
-        if self.measure_problem:
-            raise UnfitEnvironmentError(f"measure measure: cannot run here: {self.measure_problem}")
 
 
 def _stage_steps(loaded: LoadedRecipe, stage: PlannedStage) -> list[PlanStep]:

@@ -136,9 +136,19 @@ def joined(parts: Sequence[Measurement]) -> Measurement:
         blocks += [first + block for block in part.blocks]
     found = [reason for part in parts for reason in part.reasons]
     if len(parts) > 1:
-        found += sample_reasons(parts[0].scope, parts[0].scenario, samples_ns, blocks)
+        found += sample_reasons(parts[0].scope, samples_ns, blocks)
     reasons = list(dict.fromkeys(found))
-    return replace(parts[0], samples_ns=samples_ns, blocks=blocks, reasons=reasons, valid=not reasons)
+    session = "" if len(parts) > 1 else parts[0].session  # blocks of several groups are no pairs
+    return replace(
+        parts[0],
+        samples_ns=samples_ns,
+        blocks=blocks,
+        session=session,
+        cpu_ns=None,
+        energy_j=None,
+        reasons=reasons,
+        valid=not reasons,
+    )
 
 
 def drift_reason(parts: Sequence[Measurement]) -> str:
@@ -218,7 +228,7 @@ class _Survey:
                 settings,
                 progress=lambda what, done, total: bar.at(done, what, total),
             )
-        for one in found:
+        for one in found.measurements:
             self.found.setdefault((one.subject, one.scope), []).append(one)
 
     def result(self) -> list[SizeRow]:

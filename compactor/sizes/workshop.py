@@ -33,11 +33,7 @@ LOOKED_AT = 9  # samples of which the one of median size is counted
 ONNX = ExportSpec()
 WITHOUT_WEIGHTS = ("encoder", "hf", "package")  # text families that can be built from shapes alone
 # module, package and extra of what the measuring processes need: better said before the first export
-TOOLS = (
-    ("mlperf_loadgen", "mlcommons-loadgen", "bench"),
-    ("psutil", "psutil", "bench"),
-    ("onnxruntime", "onnxruntime", "ort"),
-)
+TOOLS = (("onnxruntime", "onnxruntime", "ort"),)
 
 
 @dataclass(frozen=True)

@@ -60,11 +60,11 @@ def usable_cores(*, proc: Path = PROC, cgroup: Path = CGROUP) -> int:
 def cpu_quota(*, proc: Path = PROC, cgroup: Path = CGROUP) -> float | None:
     """Return the cgroup CPU limit in cores: the tightest of this group and its parents, None without one."""
     quotas = []
-    for folder in _cgroup_folders("", proc, cgroup):
+    for folder in cgroup_folders("", proc, cgroup):
         fields = _read(folder / "cpu.max").split()
         if len(fields) == 2 and fields[0] != "max":
             quotas.append(int(fields[0]) / int(fields[1]))
-    for folder in _cgroup_folders("cpu", proc, cgroup):
+    for folder in cgroup_folders("cpu", proc, cgroup):
         limit, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
         if limit and period and int(limit) > 0:
             quotas.append(int(limit) / int(period))
@@ -73,8 +73,8 @@ def cpu_quota(*, proc: Path = PROC, cgroup: Path = CGROUP) -> float | None:
 
 def memory_limit(*, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
     """Return the cgroup memory limit in bytes: the tightest of group and parents, None without one."""
-    limits = [_read(folder / "memory.max") for folder in _cgroup_folders("", proc, cgroup)]
-    limits += [_read(folder / "memory.limit_in_bytes") for folder in _cgroup_folders("memory", proc, cgroup)]
+    limits = [_read(folder / "memory.max") for folder in cgroup_folders("", proc, cgroup)]
+    limits += [_read(folder / "memory.limit_in_bytes") for folder in cgroup_folders("memory", proc, cgroup)]
     return min((int(text) for text in limits if text.isdigit() and int(text) < _UNLIMITED), default=None)
 
 
@@ -131,7 +131,7 @@ def _ram_bytes() -> int | None:
         return None
 
 
-def _cgroup_folders(controller: str, proc: Path, cgroup: Path) -> list[Path]:
+def cgroup_folders(controller: str, proc: Path, cgroup: Path) -> list[Path]:
     """List this process's folder and its parents for a v1 controller, or for v2 (controller "").
 
     In a container the path in /proc may not exist under the mount, whose root then is the container's group.

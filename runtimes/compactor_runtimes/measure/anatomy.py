@@ -115,6 +115,7 @@ class Anatomy(Record, frozen=True):
     placement: Placement | None = None
     split: Split | None = None
     operators: list[OperatorTime] = []
+    work: Work | None = None
     roofline: Roofline | None = None
     memory: MemoryTrace | None = None
     notes: list[str] = []

@@ -18,6 +18,7 @@ from compactor_runtimes.files import writing
 from compactor_runtimes.measure.measurement import Answer, Command, Job, Quit
 from compactor_runtimes.measure.worker import SAID
 
+START_SECONDS = 300.0  # a big teacher on a slow disk; a worker that needs longer is taken for stuck
 # RAYON: the tokenizers library
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 _TAIL_BYTES = 2000
@@ -51,6 +52,11 @@ class Child:
             env=environment,
             start_new_session=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
 
     def __enter__(self) -> Self:
         """Return the running child."""

@@ -8,60 +8,51 @@ machine over all candidates.
 import hashlib
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
-from time import perf_counter_ns, sleep
-from typing import Any, NamedTuple
+from time import sleep
+from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
 
 from compactor_runtimes.backends import has_threads
 from compactor_runtimes.environment import describe
-from compactor_runtimes.errors import MissingDependency, UsageError
+from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import writing
-from compactor_runtimes.measure.child import Child
+from compactor_runtimes.measure.anatomy import Anatomy
+from compactor_runtimes.measure.child import START_SECONDS, Child
+from compactor_runtimes.measure.cold_starts import measure_cold
 from compactor_runtimes.measure.measurement import (
     PROFILES,
-    BlockResult,
-    Budget,
     Candidate,
-    FirstAnswer,
+    Dissect,
+    Dissection,
     Job,
     Measurement,
     MemoryUse,
     ReadMemory,
     Ready,
-    RunBlock,
-    Scenario,
-    Scope,
     Settings,
 )
-from compactor_runtimes.measure.validity import machine_reasons, sample_reasons
+from compactor_runtimes.measure.progress import Progress, Steps
+from compactor_runtimes.measure.quiet import wait_until_quiet
+from compactor_runtimes.measure.rounds import SETTLE_SECONDS, Part, Rounds, Served, Worker, parts_of
+from compactor_runtimes.measure.server import find_rates
 
-Progress = Callable[[str, int, int], None]
-START_SECONDS = 300.0  # a big teacher on a slow disk; a worker that needs longer is taken for stuck
-SETTLE_SECONDS = 0.05  # threads of ONNX Runtime spin for about 25 ms after their last call
-
-
-class _Part(NamedTuple):
-    """One kind of measurement: what is timed, under which load, how much of it in each block."""
-
-    scope: Scope
-    scenario: Scenario
-    batch: int
-    budget: Budget
+SPLIT_QUERIES = 200
 
 
-class _Taken(NamedTuple):
-    """Samples of one candidate and part so far."""
+class Measured(NamedTuple):
+    """What was measured, and where time and memory go (empty unless asked for).
 
-    samples_ns: list[int]
-    blocks: list[int]
-    complaints: list[str]
+    `stopped` says after which block it was stopped by Ctrl-C, empty where it came to its end.
+    """
+
+    measurements: list[Measurement]
+    anatomies: list[Anatomy]
+    stopped: str = ""
 
 
 def measure(
@@ -71,45 +62,42 @@ def measure(
     *,
     progress: Progress | None = None,
     python: str = sys.executable,
-) -> list[Measurement]:
+    wait_quiet_s: float | None = None,
+    again: int = 0,
+    keep_stopped: bool = False,
+) -> Measured:
     """Measure every candidate in every scope and scenario.
 
     Args:
         candidates: at least one, with distinct names.
         raw_samples: image files, or UTF-8 text files of one text each; the first `max_samples` of the profile
             are used.
-        settings: scenarios, profile, threads, offline batch and number of cold starts.
+        settings: scenarios, profile, threads, offline batches and number of cold starts.
         progress: called with what is measured next, steps done and steps in total.
         python: interpreter of the workers; it must be able to import what each runtime needs.
+        wait_quiet_s: wait so long for other processes to be quiet before anything is timed; None waits not.
+        again: how often what is INVALID is measured again, by itself.
+        keep_stopped: Ctrl-C after the first block gives what was measured by then, instead of going on up.
 
     Returns:
         For each candidate in order: compute and end-to-end for each scenario, then cold-start if asked for.
 
     Raises:
-        UsageError: no candidates, no samples, a name twice, or a runtime of no name.
-        MissingDependency: the extra `bench` is not installed.
+        UsageError: no candidates, no samples, a name twice, a runtime of no name, or no bound for a server.
         UnfitEnvironmentError: a worker died, hung or answered nonsense; the message ends with its last words.
         CompactorError: what a worker itself said before it ended.
     """
-    _check(candidates, raw_samples)
-    profile, parts = PROFILES[settings.profile], plan(settings)
+    _check(candidates, raw_samples, settings)
+    profile = PROFILES[settings.profile]
     paths = [path.resolve() for path in raw_samples[: profile.max_samples]]
-    jobs = [
-        Job(
-            candidate=msgspec.structs.replace(
-                candidate,
-                source=str(Path(candidate.source).resolve()),
-                assets=str(Path(candidate.assets).resolve()),
-            ),
-            raw_samples=[str(path) for path in paths],
-            threads=candidate.threads or settings.threads,
-            batches=sorted({part.batch for part in parts}),
-        )
-        for candidate in candidates
-    ]
+    jobs = [_job(candidate, paths, settings) for candidate in candidates]
+    plans = [parts_of(job.candidate, settings) for job in jobs]
     cold_starts = profile.cold_starts if settings.cold_starts is None else settings.cold_starts
-    steps = len(jobs) * (1 + profile.blocks * len(parts) + cold_starts)
-    tell = _counter(progress, steps)
+    steps = Steps(
+        progress,
+        sum(1 + profile.blocks * len(parts) + settings.dissect for parts in plans)
+        + cold_starts * sum(job.candidate.fed is None for job in jobs),
+    )
     common = {
         "sample_set_digest": sample_set_digest(paths),
         "environment": describe(),
@@ -117,27 +105,41 @@ def measure(
     }
     with writing(Path("temporary files")):
         scratch = tempfile.TemporaryDirectory(prefix="compactor-measure-")
-    with scratch as folder:
-        warm, machine = _measure_warm(jobs, parts, profile.blocks, Path(folder), python, tell, common)
-        cold = _measure_cold(jobs, cold_starts, Path(folder), python, tell, common, machine)
-    return [one for index in range(len(jobs)) for one in warm[index] + cold[index]]
-
-
-def plan(settings: Settings) -> list[_Part]:
-    """List what each block measures, in order."""
-    profile = PROFILES[settings.profile]
-    tables = {"single-stream": profile.single_stream, "offline": profile.offline}
-    return [
-        _Part(scope, scenario, batch, budget)
-        for scenario in settings.scenarios
-        for batch in (settings.offline_batches if scenario == "offline" else [1])
-        for scope, budget in tables[scenario].items()
-    ]
-
-
-def turns(count: int, block: int) -> list[int]:
-    """Order of the candidates in a block: each block starts one further on."""
-    return [(block + offset) % count for offset in range(count)]
+    with scratch as name:
+        folder = Path(name)
+        with ExitStack() as stack:
+            workers = [
+                _start(job, parts, folder, python, stack, steps)
+                for job, parts in zip(jobs, plans, strict=True)
+            ]
+            sleep(SETTLE_SECONDS)
+            if wait_quiet_s is not None:
+                wait_until_quiet([one.child.pid for one in workers], wait_quiet_s, steps)
+            rounds = Rounds(workers, profile.blocks, steps)
+            rates: list[list[Served]] = [[] for _ in workers]
+            cold: list[list[Measurement]] = [[] for _ in workers]
+            anatomies: list[Anatomy] = []
+            stopped = ""
+            try:
+                rounds.run()
+                for number in range(again):
+                    rounds.run_again(f"again-{number + 1}", wait_quiet_s)
+                if settings.bound is not None and "server" in settings.scenarios:
+                    rates = find_rates(rounds, settings.bound, profile.trial_s)
+                anatomies = (
+                    [_dissect(one, profile.soak_s, steps) for one in workers] if settings.dissect else []
+                )
+                for one in workers:
+                    one.child.close(grace_seconds=5)
+                cold = measure_cold(jobs, cold_starts, folder, python, steps, common)
+            except KeyboardInterrupt:
+                if not keep_stopped or rounds.done == 0:
+                    raise
+                stopped = f"stopped after block {rounds.done} of {profile.blocks}, which is kept"
+        warm = rounds.measurements(common, rates)
+    return Measured(
+        [one for mine in zip(warm, cold, strict=True) for part in mine for one in part], anatomies, stopped
+    )
 
 
 def sample_set_digest(paths: Sequence[Path]) -> str:
@@ -148,150 +150,48 @@ def sample_set_digest(paths: Sequence[Path]) -> str:
     return whole.hexdigest()
 
 
-def _measure_warm(
-    jobs: list[Job],
-    parts: list[_Part],
-    blocks: int,
-    folder: Path,
-    python: str,
-    tell: Callable[[str], None],
-    common: dict[str, Any],
-) -> tuple[list[list[Measurement]], list[str]]:
-    """Measure with all processes alive; also return what is wrong with the machine."""
-    taken = [[_Taken([], [], []) for _ in parts] for _ in jobs]
-    with ExitStack() as stack:
-        children, readies = [], []
-        for job in jobs:
-            tell(f"{job.candidate.name}: load")
-            children.append(stack.enter_context(Child(job, folder, python=python)))
-            readies.append(children[-1].receive(Ready, seconds=START_SECONDS))
-        # LoadGen keeps every query in memory, so a fast model would seem big if this were read at the end
-        memories = [child.ask(ReadMemory(), MemoryUse, seconds=30) for child in children]
-        sleep(SETTLE_SECONDS)
-        machine = machine_reasons(jobs[0].threads)
-        for block in range(blocks):
-            for number, part in enumerate(parts):
-                for index in turns(len(jobs), block):
-                    what = f"{part.scope}, {part.scenario}, block {block + 1} of {blocks}"
-                    tell(f"{jobs[index].candidate.name}: {what}")
-                    _run_block(children[index], part, block, taken[index][number])
-        for child in children:
-            child.close(grace_seconds=5)
-    return [
-        [
-            Measurement(
-                subject=job.candidate.name,
-                subject_digest=job.candidate.digest,
-                precision=job.candidate.precision,
-                scope=part.scope,
-                scenario=part.scenario,
-                batch=part.batch,
-                threads=job.threads,
-                runtime=job.candidate.runtime,
-                provider=ready.provider,
-                samples_ns=one.samples_ns,
-                blocks=one.blocks,
-                load_s=ready.load_s,
-                rss_bytes=memory.rss_peak_bytes,
-                pss_bytes=memory.pss_bytes,
-                **_verdict(
-                    machine + sample_reasons(part.scope, part.scenario, one.samples_ns, one.blocks), one
-                ),
-                **common,
-            )
-            for part, one in zip(parts, samples, strict=True)
-        ]
-        for job, ready, memory, samples in zip(jobs, readies, memories, taken, strict=True)
-    ], machine
-
-
-def _run_block(child: Child, part: _Part, block: int, taken: _Taken) -> None:
-    sleep(SETTLE_SECONDS)
-    command = RunBlock(
-        id=block, scope=part.scope, scenario=part.scenario, batch=part.batch, budget=part.budget
+def _job(candidate: Candidate, paths: Sequence[Path], settings: Settings) -> Job:
+    resolved = msgspec.structs.replace(
+        candidate,
+        source=str(Path(candidate.source).resolve()),
+        assets=str(Path(candidate.assets).resolve()),
     )
-    # generous: warm-up, a slow offline query and a busy machine all come out of it
-    result = child.ask(command, BlockResult, seconds=120 + 20 * part.budget.max_ms / 1000)
-    taken.samples_ns.extend(result.samples_ns)
-    taken.blocks.extend([block] * len(result.samples_ns))
-    taken.complaints.extend(f"{text} (block {block + 1})" for text in result.complaints)
+    batches = sorted({part.batch for part in parts_of(candidate, settings)} | {1})
+    return Job(
+        candidate=resolved,
+        raw_samples=[str(path) for path in paths],
+        threads=candidate.threads or settings.threads,
+        batches=batches,
+    )
 
 
-def _measure_cold(
-    jobs: list[Job],
-    rounds: int,
-    folder: Path,
-    python: str,
-    tell: Callable[[str], None],
-    common: dict[str, Any],
-    machine: list[str],
-) -> list[list[Measurement]]:
-    """Time process start to first answer, one process a sample, candidates in turn."""
-    if rounds == 0:
-        return [[] for _ in jobs]
-    times: list[list[int]] = [[] for _ in jobs]
-    answers: list[list[FirstAnswer]] = [[] for _ in jobs]
-    memories: list[list[MemoryUse]] = [[] for _ in jobs]
-    for block in range(rounds):
-        for index in turns(len(jobs), block):
-            tell(f"{jobs[index].candidate.name}: cold start {block + 1} of {rounds}")
-            with Child(jobs[index], folder, python=python, cold_start=True) as child:
-                answers[index].append(child.receive(FirstAnswer, seconds=START_SECONDS))
-                times[index].append(perf_counter_ns() - child.started_ns)
-                memories[index].append(child.receive(MemoryUse, seconds=30))
-    blocks = list(range(rounds))
-    return [
-        [
-            Measurement(
-                subject=job.candidate.name,
-                subject_digest=job.candidate.digest,
-                precision=job.candidate.precision,
-                scope="cold-start",
-                scenario="once",
-                batch=1,
-                threads=job.threads,
-                runtime=job.candidate.runtime,
-                provider=first[-1].provider,
-                samples_ns=samples_ns,
-                blocks=blocks,
-                load_s=median(one.load_s for one in first),
-                rss_bytes=max(one.rss_peak_bytes for one in memory),
-                pss_bytes=memory[-1].pss_bytes,
-                **_verdict(machine + sample_reasons("cold-start", "once", samples_ns, blocks), None),
-                **common,
-            )
-        ]
-        for job, samples_ns, first, memory in zip(jobs, times, answers, memories, strict=True)
-    ]
+def _start(job: Job, parts: list[Part], folder: Path, python: str, stack: ExitStack, steps: Steps) -> Worker:
+    """Start a worker and read its memory before a load generator adds all its queries to it."""
+    steps.tell(f"{job.candidate.name}: load")
+    child = stack.enter_context(Child(job, folder, python=python))
+    ready = child.receive(Ready, seconds=START_SECONDS)
+    return Worker(job, parts, child, ready, child.ask(ReadMemory(), MemoryUse, seconds=30))
 
 
-def _verdict(reasons: list[str], taken: _Taken | None) -> dict[str, Any]:
-    every = reasons + ([] if taken is None else taken.complaints)
-    return {"valid": not every, "reasons": every}
+def _dissect(worker: Worker, soak_s: float, steps: Steps) -> Anatomy:
+    steps.tell(f"{worker.job.candidate.name}: where time and memory go")
+    sleep(SETTLE_SECONDS)
+    command = Dissect(queries=SPLIT_QUERIES, soak_s=soak_s)
+    return worker.child.ask(command, Dissection, seconds=START_SECONDS + soak_s).anatomy
 
 
-def _counter(progress: Progress | None, total: int) -> Callable[[str], None]:
-    done = 0
-
-    def tell(what: str) -> None:
-        nonlocal done
-        if progress is not None:
-            progress(what, done, total)
-        done += 1
-
-    return tell
-
-
-def _check(candidates: Sequence[Candidate], raw_samples: Sequence[Path]) -> None:
+def _check(candidates: Sequence[Candidate], raw_samples: Sequence[Path], settings: Settings) -> None:
     names = [candidate.name for candidate in candidates]
     if not names or len(set(names)) != len(names):
         raise UsageError(f"measure: got candidates {names}, expected at least one and every name once")
-    if not raw_samples:
+    if not raw_samples and any(candidate.fed is None for candidate in candidates):
         raise UsageError(
             "measure: got no raw samples, expected at least one image or text file to feed the candidates"
         )
+    if "server" in settings.scenarios and settings.bound is None:
+        raise UsageError(
+            "measure: the server scenario finds the highest rate that holds a latency bound, and none was "
+            "given; say one, such as --bound p99=50ms"
+        )
     for candidate in candidates:
         has_threads(candidate.runtime)  # says which names there are
-    for module in ("mlperf_loadgen", "psutil"):
-        if find_spec(module) is None:
-            raise MissingDependency("mlcommons-loadgen" if module == "mlperf_loadgen" else module, "bench")

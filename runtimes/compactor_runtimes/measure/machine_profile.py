@@ -61,7 +61,11 @@ class Recommendation(Record, frozen=True):
 
 
 class MachineProfile(Record, frozen=True):
-    """Everything one `compactor measure` found out; `notes` say what was left out and whence samples are."""
+    """Everything one `compactor measure` found out; `notes` say what was left out and whence samples are.
+
+    `target` is the machine that was asked for by `--on`, empty for this one. `stopped` says that and where it
+    was stopped by hand.
+    """
 
     title: str
     command: str
@@ -77,4 +81,5 @@ class MachineProfile(Record, frozen=True):
     sweep: dict[str, list[int | str]] = {}
     notes: list[str] = []
     target: str = ""
+    stopped: str = ""
     schema_version: int = PROFILE_VERSION

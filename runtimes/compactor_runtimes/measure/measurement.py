@@ -8,11 +8,19 @@ from typing import Any, Literal
 from msgspec import field
 
 from compactor_runtimes.bundle.manifest import Post, Pre, Record
+from compactor_runtimes.measure.anatomy import Anatomy
 from compactor_runtimes.stats.percentiles import Percentile, Spread, percentile, spread
 
 Scope = Literal["compute", "end-to-end", "cold-start"]
 Scenario = Literal["single-stream", "offline", "server"]
 ProfileName = Literal["smoke", "quick", "standard", "long"]
+
+
+class Fed(Record, frozen=True):
+    """Arrays that stand for decoded samples: a safetensors file, and the keys of each sample's inputs."""
+
+    tensors: str
+    keys: list[dict[str, str]]
 
 
 class Candidate(Record, frozen=True):
@@ -22,7 +30,8 @@ class Candidate(Record, frozen=True):
 
     `pre`, `post` and `labels` are those of a manifest, `assets` the folder that `pre` finds its files in (the
     bundle's, or one laid out like it); `parameters` is None where the format does not tell. `threads` is its
-    own number of threads, None takes the settings'.
+    own number of threads, None takes the settings'. `fed` stands for raw samples that cannot be decoded here:
+    then the compute times of single samples are all that is measured.
     """
 
     name: str
@@ -38,6 +47,7 @@ class Candidate(Record, frozen=True):
     precision: str = "fp32"
     options: dict[str, Any] = {}
     threads: int | None = None
+    fed: Fed | None = None
 
 
 class Budget(Record, frozen=True):
@@ -49,6 +59,13 @@ class Budget(Record, frozen=True):
     min_queries: int
     min_ms: int
     max_ms: int
+
+    def queries(self, expected_ns: int) -> int:
+        """How many queries of that time at least: a slow model gets as many as fit.
+
+        It is the pooled count of all blocks that licenses percentiles.
+        """
+        return max(1, min(self.min_queries, self.max_ms * 1_000_000 // expected_ns))
 
 
 class Profile(Record, frozen=True):
@@ -230,7 +247,7 @@ class Measurement(Record, frozen=True):
 
 
 class Job(Record, frozen=True):
-    """What one worker process opens and feeds."""
+    """What one worker process opens and feeds, in batches of which sizes."""
 
     candidate: Candidate
     raw_samples: list[str]
@@ -246,6 +263,24 @@ class RunBlock(Record, frozen=True, tag="block"):
     scenario: Scenario
     batch: int
     budget: Budget
+    first: bool = False
+
+
+class RunTrial(Record, frozen=True, tag="trial"):
+    """Command: let `queries` arrive at one rate of the server scenario; answered by BlockResult."""
+
+    id: int
+    scope: Scope
+    rate_per_s: float
+    queries: int
+    bound: Bound
+
+
+class Dissect(Record, frozen=True, tag="dissect"):
+    """Command: take times of stages, soak, and run the profiler; answered by Dissection."""
+
+    queries: int
+    soak_s: float
 
 
 class ReadMemory(Record, frozen=True, tag="memory"):
@@ -261,20 +296,29 @@ class Ready(Record, frozen=True, tag="ready"):
 
     load_s: float
     provider: str
+    driver: str = ""
 
 
 class BlockResult(Record, frozen=True, tag="block-result"):
-    """Answer: one block's samples, and the load generator's complaints about it."""
+    """Answer: one block's samples, its CPU time, and the load generator's complaints about it."""
 
     id: int
     samples_ns: list[int]
     complaints: list[str]
+    cpu_ns: int = 0
+
+
+class Dissection(Record, frozen=True, tag="dissection"):
+    """Answer: where time and memory go."""
+
+    anatomy: Anatomy
 
 
 class MemoryUse(Record, frozen=True, tag="memory-use"):
     """Answer: memory of the process; `pss_bytes` is None where the kernel does not tell."""
 
     rss_peak_bytes: int
+    rss_bytes: int
     pss_bytes: int | None
 
 
@@ -286,5 +330,5 @@ class FirstAnswer(Record, frozen=True, tag="first-answer"):
     provider: str
 
 
-Command = RunBlock | ReadMemory | Quit
-Answer = Ready | BlockResult | MemoryUse | FirstAnswer
+Command = RunBlock | RunTrial | Dissect | ReadMemory | Quit
+Answer = Ready | BlockResult | Dissection | MemoryUse | FirstAnswer

@@ -10,15 +10,20 @@ PROC_SELF = Path("/proc/self")
 
 
 def read_memory(folder: Path = PROC_SELF) -> MemoryUse:
-    """Read peak resident size (VmHWM) and proportional size (PSS) from a process's folder under /proc.
+    """Read peak (VmHWM) and present resident size and proportional size (PSS) from a process's /proc folder.
 
-    Without /proc, this process's own peak comes from getrusage and PSS is None.
+    Without /proc, this process's own peak comes from getrusage, stands for the present size too, and PSS is
+    None.
     """
     peak = _field(folder / "status", "VmHWM")
     if peak is None:
         unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is bytes there, KiB elsewhere
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return MemoryUse(rss_peak_bytes=peak, pss_bytes=_field(folder / "smaps_rollup", "Pss"))
+    return MemoryUse(
+        rss_peak_bytes=peak,
+        rss_bytes=_field(folder / "status", "VmRSS") or peak,
+        pss_bytes=_field(folder / "smaps_rollup", "Pss"),
+    )
 
 
 def _field(path: Path, name: str) -> int | None:

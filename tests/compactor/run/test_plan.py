@@ -56,7 +56,7 @@ def test_an_optional_export_that_cannot_be_made_stops_nothing_and_a_required_one
         plan.require_runnable()
 
 
-def test_without_scenarios_nothing_is_timed_and_the_tool_that_times_is_not_asked_for(
+def test_without_scenarios_nothing_is_timed_and_without_loadgen_our_own_driver_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)  # as if the extra were not installed
@@ -64,8 +64,7 @@ def test_without_scenarios_nothing_is_timed_and_the_tool_that_times_is_not_asked
     plan.require_runnable()
     (step,) = (step for step in plan.steps if step.kind == "measure")
     assert (step.action, step.detail) == ("run", "nothing is timed; profile quick")
-    with pytest.raises(UnfitEnvironmentError, match=r"^measure measure: cannot run here: .*\[bench\]"):
-        make_plan(load_recipe("digits"), tmp_path).require_runnable()
+    make_plan(load_recipe("digits"), tmp_path).require_runnable()
 
 
 def test_a_model_that_many_stages_name_is_hashed_once(

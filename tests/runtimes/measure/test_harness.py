@@ -12,14 +12,13 @@ import pytest
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.measure import Settings, measure
 from compactor_runtimes.measure.child import Child
-from compactor_runtimes.measure.harness import sample_set_digest, turns
-from compactor_runtimes.measure.measurement import FirstAnswer, Job, MemoryUse, Ready
+from compactor_runtimes.measure.harness import sample_set_digest
+from compactor_runtimes.measure.measurement import Bound, FirstAnswer, Job, MemoryUse, Ready
+from compactor_runtimes.measure.rounds import turns
 from tests.full_disk import no_room, tiny_disk
 
 psutil = pytest.importorskip("psutil")
-pytest.importorskip("mlperf_loadgen")
-
-SMOKE = Settings(profile="smoke", offline_batch=4, cold_starts=2)
+SMOKE = Settings(profile="smoke", offline_batches=[4], cold_starts=2)
 SHORT = Settings(profile="smoke", scenarios=["single-stream"], cold_starts=0)
 
 
@@ -35,7 +34,7 @@ def test_two_toys_of_known_speed_are_measured_side_by_side(candidate, samples):
     told, started_ns = [], time.perf_counter_ns()
     found = measure(
         [candidate("fast"), candidate("slow")], samples, SMOKE, progress=lambda *step: told.append(step)
-    )
+    ).measurements
     elapsed_ns = time.perf_counter_ns() - started_ns
     by = {(one.subject, one.scope, one.scenario): one for one in found}
     assert [(one.subject, one.scope, one.scenario) for one in found[:5]] == [
@@ -75,6 +74,10 @@ def test_two_toys_of_known_speed_are_measured_side_by_side(candidate, samples):
     assert fast.subject_digest == "digest-fast"
     assert fast.sample_set_digest == sample_set_digest(samples)
     assert fast.environment["usable_cores"] >= 1
+    assert fast.session == slow.session != ""
+    assert fast.runtime == "toy_runtimes:fast"
+    assert fast.driver.startswith("LoadGen ")
+    assert 0 < fast.cpu_ns < sum(fast.samples_ns)  # it sleeps more than it computes
     assert all(one.valid == (not one.reasons) for one in found)
 
     blocks = [text for text, _, _ in told if "compute, single-stream" in text]
@@ -95,7 +98,8 @@ def test_each_block_starts_one_candidate_further_on():
 
 @pytest.mark.slow
 def test_threads_reach_the_runtime_and_the_maths_libraries(candidate, samples):
-    (one, _) = measure([candidate("threads_in_label")], samples, Settings(**{**_fields(SHORT), "threads": 1}))
+    settings = Settings(**{**_fields(SHORT), "threads": 1})
+    one, _ = measure([candidate("threads_in_label")], samples, settings).measurements
     assert one.provider == "threads=1 omp=1"
     assert one.threads == 1
 
@@ -200,6 +204,67 @@ def test_interruption_leaves_no_worker_behind(candidate, samples):
 
 
 @pytest.mark.slow
+def test_what_was_measured_before_ctrl_c_is_kept_where_that_is_wanted(candidate, samples):
+    def interrupt(what, done, total):
+        if "block 2 of 2" in what:
+            raise KeyboardInterrupt
+
+    found = measure([candidate("instant")], samples, SHORT, progress=interrupt, keep_stopped=True)
+    assert found.stopped == "stopped after block 1 of 2, which is kept"
+    assert [set(one.blocks) for one in found.measurements] == [{0}, {0}]
+    assert no_children_left()
+
+
+@pytest.mark.slow
+def test_what_is_invalid_is_measured_again_by_itself(candidate, samples, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "compactor_runtimes.measure.rounds.sample_reasons",
+        lambda scope, samples_ns, blocks: ["made up"] if scope == "compute" and len(told) < 9 else [],
+    )
+    monkeypatch.setattr("compactor_runtimes.measure.rounds.machine_reasons", lambda conditions: [])
+    found = measure(
+        [candidate("instant"), candidate("fast")],
+        samples,
+        SHORT,
+        progress=lambda what, *_: told.append(what),
+        again=1,
+    ).measurements
+    repeated = [what for what in told if "again" in what]
+    assert repeated[:2] == [f"instant: compute, single-stream, block {n} of 2 again (1)" for n in (1, 2)]
+    assert not any("end-to-end" in what for what in repeated)
+    sessions = {one.subject: one.session for one in found if one.scope == "compute"}
+    whole = {one.session for one in found if one.scope == "end-to-end"}
+    assert len(whole) == 1
+    assert sessions["instant"] not in whole  # its blocks are no pairs of the others' any more
+
+
+@pytest.mark.slow
+def test_a_server_finds_the_highest_rate_that_holds_its_bound(candidate, samples):
+    """Of a query of 2 ms and more, 90% within 20 ms: less than 500 a second, and a good part of that."""
+    settings = Settings(
+        profile="smoke", scenarios=["server"], cold_starts=0, bound=Bound(q=0.9, ns=20_000_000)
+    )
+    (one,) = measure([candidate("fast")], samples, settings).measurements
+    assert (one.scope, one.scenario, one.bound) == ("end-to-end", "server", settings.bound)
+    assert 150 < one.rate_per_s < 500
+    found = one.percentile(0.9)
+    assert found.upper_ns <= 20_000_000
+    impossible = Settings(
+        profile="smoke", scenarios=["server"], cold_starts=0, bound=Bound(q=0.9, ns=500_000)
+    )
+    (one,) = measure([candidate("fast")], samples, impossible).measurements
+    assert one.rate_per_s is None
+    assert not one.valid
+    assert one.reasons[0].startswith("no rate holds p90 within 500 µs: one query by itself takes")
+
+
+def test_a_server_without_a_bound_is_refused(candidate, samples):
+    with pytest.raises(UsageError, match="say one, such as --bound p99=50ms"):
+        measure([candidate("fast")], samples, Settings(scenarios=["server"]))
+
+
+@pytest.mark.slow
 def test_cold_start_answers_with_the_label_of_the_first_sample(candidate, samples, tmp_path):
     with Child(job(candidate("fast"), samples), tmp_path, python=sys.executable, cold_start=True) as child:
         assert child.receive(FirstAnswer, seconds=60).label == "dark"
@@ -242,8 +307,7 @@ def job(one, samples):
         candidate=one,
         raw_samples=[str(path) for path in samples],
         threads=None,
-        scenarios=["offline"],
-        offline_batch=4,
+        batches=[1, 4],
     )
 
 

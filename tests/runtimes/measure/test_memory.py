@@ -16,7 +16,7 @@ def test_fields_are_read_in_bytes(tmp_path):
         "5-7 ---p 0 0:0 0 [rollup]\nRss: 100 kB\nPss:     80 kB\nPss_Dirty: 1 kB\n"
     )
     found = read_memory(tmp_path)
-    assert (found.rss_peak_bytes, found.pss_bytes) == (512 * 1024, 80 * 1024)
+    assert (found.rss_peak_bytes, found.rss_bytes, found.pss_bytes) == (512 * 1024, 100 * 1024, 80 * 1024)
 
 
 def test_without_proc_the_peak_still_comes_from_the_process_itself(tmp_path):

@@ -10,7 +10,7 @@ from compactor_runtimes.bundle.manifest import DecodeImage, ImagePre, SoftmaxPos
 from compactor_runtimes.measure.child import Child
 from compactor_runtimes.measure.harness import measure
 from compactor_runtimes.measure.measurement import Candidate, FirstAnswer, Job, MemoryUse, Settings
-from compactor_runtimes.measure.worker import Subject
+from compactor_runtimes.measure.subject import Subject
 from tests.runtimes.slot_bundles import write_slot_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
@@ -49,8 +49,7 @@ def job(one, samples):
         candidate=one,
         raw_samples=[str(path) for path in samples],
         threads=1,
-        scenarios=["single-stream", "offline"],
-        offline_batch=2,
+        batches=[1, 2],
     )
 
 
@@ -151,11 +150,10 @@ def test_images_stay_views_of_one_array(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_text_candidate_is_measured_in_its_own_process(bundle, samples, tmp_path):
-    pytest.importorskip("mlperf_loadgen")
     with Child(job(candidate(bundle), samples), tmp_path, python=sys.executable, cold_start=True) as child:
         assert child.receive(FirstAnswer, seconds=60).label == "on"
         assert child.receive(MemoryUse, seconds=60).rss_peak_bytes > 10 << 20
     settings = Settings(profile="smoke", scenarios=["single-stream"], cold_starts=0, threads=1)
-    found = measure([candidate(bundle)], samples, settings)
+    found = measure([candidate(bundle)], samples, settings).measurements
     assert [(one.scope, one.batch) for one in found] == [("compute", 1), ("end-to-end", 1)]
     assert found[1].median_ns > found[0].median_ns > 0

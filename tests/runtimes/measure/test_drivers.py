@@ -1,15 +1,27 @@
-"""LoadGen's scenarios in this process: counts, durations, verdicts, and failures inside the query."""
+"""Both drivers of load in this process: counts, durations, verdicts, and failures inside the query."""
 
 import time
 
 import pytest
 
 from compactor_runtimes.errors import UnfitEnvironmentError
-from compactor_runtimes.measure.load import complaints, run_load, warm_up
+from compactor_runtimes.measure import load as load_module
+from compactor_runtimes.measure.load import LOADGEN, OWN, driver, run_load, run_server
+from compactor_runtimes.measure.loadgen import complaints
 from compactor_runtimes.measure.measurement import Budget
+from compactor_runtimes.measure.own_driver import run_own
+from compactor_runtimes.measure.queries import settle, warm_up
 from tests.full_disk import no_room
 
 pytest.importorskip("mlperf_loadgen")
+
+
+@pytest.fixture(params=[LOADGEN, OWN])
+def either(request, monkeypatch):
+    """The name of the driver that the test runs with."""
+    if request.param == OWN:
+        monkeypatch.setattr(load_module, "driver", lambda: OWN)
+    return request.param
 
 
 class Recorder:
@@ -23,7 +35,7 @@ class Recorder:
         time.sleep(self.seconds)
 
 
-def test_single_stream_honours_count_and_duration_and_times_each_query():
+def test_single_stream_honours_count_and_duration_and_times_each_query(either):
     query = Recorder(0.002)
     begin = time.perf_counter()
     load = run_load(
@@ -40,7 +52,7 @@ def test_single_stream_honours_count_and_duration_and_times_each_query():
     assert set(query.asked[-60:]) == {0, 1, 2, 3}
 
 
-def test_single_stream_runs_for_its_minimum_duration():
+def test_single_stream_runs_for_its_minimum_duration(either):
     load = run_load(
         Recorder(0.001),
         scenario="single-stream",
@@ -51,7 +63,7 @@ def test_single_stream_runs_for_its_minimum_duration():
     assert load.complaints == []
 
 
-def test_slow_model_gets_only_the_queries_that_fit_its_time():
+def test_slow_model_gets_only_the_queries_that_fit_its_time(either):
     load = run_load(
         Recorder(0.02),
         scenario="single-stream",
@@ -62,7 +74,7 @@ def test_slow_model_gets_only_the_queries_that_fit_its_time():
     assert load.complaints == []  # too few samples are judged over all blocks, not here
 
 
-def test_offline_asks_in_batches_until_the_duration_is_full():
+def test_offline_asks_in_batches_until_the_duration_is_full(either):
     query = Recorder(0.005)
     load = run_load(
         query,
@@ -75,7 +87,7 @@ def test_offline_asks_in_batches_until_the_duration_is_full():
     assert load.complaints == []
 
 
-def test_offline_honours_its_minimum_of_batches():
+def test_offline_honours_its_minimum_of_batches(either):
     load = run_load(
         Recorder(0.005),
         scenario="offline",
@@ -85,7 +97,7 @@ def test_offline_honours_its_minimum_of_batches():
     assert 30 <= len(load.samples_ns) <= 60
 
 
-def test_many_runs_in_one_process_do_not_disturb_each_other():
+def test_many_runs_in_one_process_do_not_disturb_each_other(either):
     for _ in range(4):
         for scenario in ("single-stream", "offline"):
             load = run_load(
@@ -114,7 +126,7 @@ def test_model_that_turns_slow_is_reported_by_loadgen():
     assert load.complaints == ["LoadGen: min queries satisfied: no"]
 
 
-def test_failure_inside_a_query_is_raised_afterwards_and_the_next_run_works():
+def test_failure_inside_a_query_is_raised_afterwards_and_the_next_run_works(either):
     calls = 0
 
     def query(index):
@@ -139,9 +151,78 @@ def test_warm_up_returns_the_fastest_of_at_least_two(monkeypatch, at_least_ns, q
         asked.append(index)
         clock[0] += durations_ns[index]
 
-    monkeypatch.setattr("compactor_runtimes.measure.load.perf_counter_ns", lambda: clock[0])
+    monkeypatch.setattr("compactor_runtimes.measure.queries.perf_counter_ns", lambda: clock[0])
     assert warm_up(query, at_least_ns=at_least_ns) == fastest_ns
     assert asked == list(range(queries))
+
+
+def test_the_first_block_is_warmed_up_until_three_windows_agree(monkeypatch):
+    """Queries that get faster: 90, 60, 40 ms, then 40 for ever; each fills a window of 20 ms."""
+    clock, asked, durations_ms = [0], [], [90, 60, 40, 40, 40, 40]
+
+    def query(index):
+        asked.append(index)
+        clock[0] += durations_ms[index] * 1_000_000
+
+    monkeypatch.setattr("compactor_runtimes.measure.queries.perf_counter_ns", lambda: clock[0])
+    assert settle(query) == 40_000_000
+    assert len(asked) == 5
+    clock[0], asked[:] = 0, []
+    assert settle(query, longest_ns=100_000_000) == 60_000_000  # never steady: it ends all the same
+    assert len(asked) == 2
+
+
+def test_the_driver_is_named_with_its_version():
+    assert driver().startswith(f"{LOADGEN} ")
+
+
+def test_our_driver_asks_each_sample_at_random_and_again_alike():
+    first, second = Recorder(0), Recorder(0)
+    for query in (first, second):
+        run_own(query, num_samples=5, budget=Budget(min_queries=100, min_ms=0, max_ms=1000), expected_ns=1000)
+    assert first.asked == second.asked
+    assert set(first.asked) == set(range(5))
+
+
+def served(rate_per_s, queries, seconds):
+    """Latencies at a rate of arrivals of a query that takes `seconds`."""
+    return run_server(
+        Recorder(seconds),
+        num_samples=4,
+        rate_per_s=rate_per_s,
+        queries=queries,
+        q=0.9,
+        bound_ns=10**9,
+        seed=3,
+    )
+
+
+def test_at_a_low_rate_a_query_takes_its_own_time(either):
+    found = served(rate_per_s=20, queries=12, seconds=0.002)
+    assert len(found) == 12
+    assert sorted(found)[5] < 8_000_000  # one waits for another now and then
+    assert min(found) >= 2_000_000
+
+
+def test_over_its_capacity_a_server_falls_behind_with_every_query(either):
+    """100 queries a second of 20 ms each: the k-th waits for about k times 10 ms."""
+    found = served(rate_per_s=100, queries=30, seconds=0.02)
+    assert max(found) > 150_000_000
+    assert sum(found[-5:]) > 3 * sum(found[:5])
+
+
+def test_a_failure_of_a_served_query_is_raised(either):
+    calls = 0
+
+    def query(index):
+        nonlocal calls
+        calls += 1
+        time.sleep(0.02)  # the warm-up is over after two
+        if calls > 4:
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        run_server(query, num_samples=4, rate_per_s=100, queries=5, q=0.9, bound_ns=10**9, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Profile bundles on this machine: what `compactor measure` does, from bundles to a MachineProfile."""
