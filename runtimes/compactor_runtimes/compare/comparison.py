@@ -23,7 +23,10 @@ class Score(Record, frozen=True):
 
 
 class Cost(Record, frozen=True):
-    """Time of a query (offline: of a batch) in ns: median, and the medians of all blocks in order."""
+    """Time of a query (offline: of a batch) in ns: median, and the medians of all blocks in order.
+
+    Of the server scenario the rate was found, `rate_per_s`; its times are those at that rate.
+    """
 
     scope: str
     scenario: str
@@ -33,6 +36,7 @@ class Cost(Record, frozen=True):
     n: int
     valid: bool
     session: str = ""
+    rate_per_s: float | None = None
 
 
 class Side(Record, frozen=True):

@@ -33,12 +33,15 @@ def pair_of(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
 
 
 def time_ratios(a: Side, b: Side) -> list[Ratio]:
-    """Times of b over those of a, of what both measured; none where machine or plan differ."""
+    """Times of b over those of a, of what both measured; none where machine or plan differ.
+
+    Times of the server scenario are those of two rates, and no such comparison.
+    """
     costs = {(cost.scope, cost.scenario, cost.batch): cost for cost in b.costs}
     return [
         _time_ratio(cost, other, (b.runtime, a.runtime))
         for cost in (a.costs if _is_comparable(a, b) else [])
-        if (other := costs.get((cost.scope, cost.scenario, cost.batch)))
+        if cost.scenario != "server" and (other := costs.get((cost.scope, cost.scenario, cost.batch)))
     ]
 
 

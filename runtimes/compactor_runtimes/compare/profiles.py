@@ -175,6 +175,8 @@ def _difference(a: _Subject, b: _Subject) -> Difference | None:
         return None
     if (one.task, one.metric, one.n) != (other.task, other.metric, other.n):
         return None
+    if one.runtime_precision != other.runtime_precision:  # the manifest does not say what that costs
+        return None
     if one.artifact_sha256 and (one.artifact_sha256, one.value) == (other.artifact_sha256, other.value):
         return Difference(points=0, low=0, high=0, n=one.n or 0, mcnemar=None, verdict="noise", paired=True)
     return unpaired(a.side.scores[-1], b.side.scores[-1])

@@ -111,6 +111,13 @@ def costs_of(runs: Sequence[Sequence[Measurement]]) -> list[Cost]:
                 n=sum(one.n for one in members),
                 valid=all(one.valid for one in members),
                 session=members[0].session if len(members) == 1 else "",
+                rate_per_s=_rate(members),
             )
         )
     return costs
+
+
+def _rate(members: Sequence[Measurement]) -> float | None:
+    """The rate of the server scenario, the mean over all runs; None of other scenarios."""
+    rates = [one.rate_per_s for one in members if one.rate_per_s is not None]
+    return fmean(rates) if len(rates) == len(members) else None

@@ -84,7 +84,8 @@ def _pair_table(pair: Pair, comparison: Comparison) -> RenderableType:
 def _time(cost: Cost | None) -> str:
     if cost is None:
         return NO_VALUE
-    return format_ns(cost.median_ns) + ("" if cost.valid else " *")
+    shown = f"{cost.rate_per_s:,.0f}/s" if cost.rate_per_s else format_ns(cost.median_ns)
+    return shown + ("" if cost.valid else " *")
 
 
 def _ratio(one: Ratio | None) -> tuple[str, Text]:

@@ -129,7 +129,13 @@ def test_accuracy_is_what_the_manifests_say():
     comparison = compared(profile(), with_subject(value=0.95, low=0.93, high=0.97), "accuracy<+0")
     assert comparison.pairs[0].difference.low == pytest.approx(1)  # 0.93 after at most 0.92
     assert comparison.gates[0].outcome == "passed"
-    for other in ({"metric": "mAP"}, {"n": 99}, {"task": "other"}, {"value": None}):
+    for other in (
+        {"metric": "mAP"},
+        {"n": 99},
+        {"task": "other"},
+        {"value": None},
+        {"runtime_precision": "bf16"},
+    ):
         assert compared(profile(), with_subject(**other), "accuracy<-9").gates[0].outcome == "undecided"
     about_teacher = with_subject(metric="agreement")
     comparison = compared(
@@ -171,6 +177,17 @@ def test_a_row_for_each_figure_of_each_subject_is_drawn(width):
     ):
         assert shown in text, shown
     assert "…" not in text
+
+
+def test_rates_are_shown_and_times_at_two_rates_not_compared():
+    def served(rate):
+        one = measurement("onnx fp32", "compute", "server", [1000, 2000], rate_per_s=rate)
+        return profile(measurements=[one])
+
+    comparison = compared(served(1500.0), served(3000.0))
+    assert comparison.pairs[0].times == []
+    text = " ".join(drawn(comparison).split())
+    assert "compute server 1,500/s 3,000/s - peak RSS" in text
 
 
 def test_a_file_is_a_profile_and_a_name_after_the_sign_is_one_of_its_subjects(tmp_path):
