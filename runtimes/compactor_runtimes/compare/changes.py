@@ -189,7 +189,7 @@ def _timed(gate: Gate, side: Evidence) -> dict[int, _Timed]:
     if not whole:
         raise Undecidable(f"{side.name} holds no {what} measurement: measure it")
     for members in whole.values():
-        _require_valid(side, what, members)
+        _require_valid(side, members)
     return {
         batch: _Timed(
             name=side.name,
@@ -209,13 +209,11 @@ def _blocks(one: Measurement) -> list[list[int]]:
     return [found[block] for block in sorted(found)]
 
 
-def _require_valid(side: Evidence, what: str, members: list[Measurement]) -> None:
+def _require_valid(side: Evidence, members: list[Measurement]) -> None:
     for one in members:
         if not one.valid:
-            why = f" ({one.reasons[0]})" if one.reasons else ""
-            raise Undecidable(
-                f"the {what} measurement of {side.name} is INVALID{why}: measure again on a quiet machine"
-            )
+            why = one.reasons[0] if one.reasons else "measure again on a quiet machine"
+            raise Undecidable(f"{side.name}, {one.scope} {one.scenario}, is INVALID: {why}")
 
 
 def _cpu(side: _Timed) -> float:
@@ -234,7 +232,7 @@ def _memory(figure: str, side: Evidence) -> list[int]:
         warm = [one for one in run if one.scope != "cold-start"]
         valid = [one for one in warm if one.valid]
         if warm and not valid:
-            _require_valid(side, "every", warm)
+            _require_valid(side, warm)
         known = [
             value
             for one in valid
@@ -264,9 +262,9 @@ def _loading(a: Evidence, b: Evidence) -> Change:
             if one.valid
         }
         if len(found) < 2:
-            raise Undecidable(
-                f"{side.name} was loaded in {len(found)} valid process: measure cold starts too"
-            )
+            for run in side.runs:
+                _require_valid(side, run)
+            raise Undecidable(f"{side.name} was loaded once, which shows no scatter: measure cold starts too")
         values.append(list(found.values()))
     return _counted(values[0], values[1], "extremes of warm and cold processes")
 

@@ -42,7 +42,7 @@ def test_junit_has_a_case_for_each_gate_and_pair(comparison, allowed):
     assert [child.tag for child in passed] == ["system-out"]
     (mark,) = undecided
     assert mark.tag == ("skipped" if allowed else "failure")
-    assert "INVALID (a|b`c<script>\ufffd\ufffd[31m" in mark.get("message")
+    assert "INVALID: a|b`c<script>\ufffd\ufffd[31m" in mark.get("message")
     assert "A: a|b`c<script>" in failed.find("failure").text
 
 

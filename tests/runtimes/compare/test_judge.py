@@ -71,7 +71,7 @@ def test_two_sessions_are_judged_by_all_pairs_of_blocks():
         (timed("A", *FLAT[:7]), timed("B", *SLOWER[:7]), "7 and 7 blocks carry no 99% interval"),
         (timed("A", *FLAT[:4]), timed("B", *SLOWER[:4], session="t"), "4 and 4 blocks carry no 99%"),
         (evidence("A"), timed("B", *SLOWER), "A holds no compute single-stream measurement: measure it"),
-        (timed("A", *FLAT), timed("B", *SLOWER, reasons=["busy"]), r"B is INVALID \(busy\): measure"),
+        (timed("A", *FLAT), timed("B", *SLOWER, reasons=["busy"]), "B, compute single-stream, is INVALID: busy"),
         (timed("A", *FLAT), evidence("B", missing="B has none"), "B has none"),
         (timed("A", *FLAT), timed("B", *SLOWER), ""),
     ],
@@ -129,6 +129,11 @@ def test_throughput_is_the_inverse_of_the_mean_time_and_the_worst_batch_decides(
     result = judged("throughput<-1000/s", side("A", 1000, 4000), side("B", 1000, 5000))
     assert result.value == pytest.approx(32 / 5e-3 - 32 / 4e-3)  # 6,400 a second after 8,000
     assert judged("throughput<-21%", side("A", 1000, 4000), side("B", 1000, 5000)).outcome == "passed"
+    a = evidence("A", one_offline(blocks_of("x", *FLAT, session="s")))
+    b = evidence("B", one_offline(blocks_of("x", *SLOWER, session="s")))
+    result = judged("throughput<-10%", a, b)
+    assert (result.low, result.high) == (pytest.approx(1 / 1.1 - 1), pytest.approx(1 / 1.03 - 1))
+    assert result.outcome == "passed"
 
 
 def one_offline(one):
@@ -156,6 +161,7 @@ def test_memory_and_size_are_counted_and_several_runs_compared_by_their_extremes
     assert judged("pss>+1%", a, b).reason.startswith("A holds no PSS")
     busy = timed("B", *FLAT, rss_bytes=100, reasons=["busy"])
     assert judged("rss>+1%", a, busy).outcome == "undecided"
+    assert "INVALID" in judged("rss>+1%", a, busy).reason
     one, two = evidence("A", sizes=[1000, 1010]), evidence("B", sizes=[1005, 1020])
     result = judged("size>+0", one, two)
     assert (result.value, result.low, result.high, result.outcome) == (7.5, -5, 20, "undecided")
@@ -177,7 +183,8 @@ def test_loading_needs_more_than_one_process_a_side():
     assert (result.outcome, result.low, result.high) == ("failed", pytest.approx(0.5), pytest.approx(1))
     assert judged("load>+60%", a, b).outcome == "undecided"
     assert judged("load>+1s", a, b).outcome == "passed"
-    assert "loaded in 1 valid process: measure cold starts" in judged("load>+1s", a, timed("B", *FLAT)).reason
+    assert "B was loaded once" in judged("load>+1s", a, timed("B", *FLAT)).reason
+    assert "is INVALID: busy" in judged("load>+1s", a, timed("B", *FLAT, reasons=["busy"])).reason
 
 
 @pytest.mark.parametrize(
