@@ -60,7 +60,7 @@ class Entry:
     real: bool = True
 
 
-def _cifar(name: str) -> dict[str, Any]:
+def cifar(name: str) -> dict[str, Any]:
     weights = f"teachers/cifar10_akamaster/{name}.safetensors"
     normalisation = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     return {**CIFAR, "student": {"model": f"cifar:{name}", "weights": weights, **normalisation}}
@@ -86,8 +86,8 @@ MODELS: dict[str, Entry] = {
         "MiniLM-L6, fine-tuned on intents", TEXT, trained_by=("clinc-intents", "teacher")
     ),
     "intents_student": Entry("3-layer student of it", TEXT, trained_by=("clinc-intents", "distil")),
-    "resnet20": Entry("CIFAR ResNet-20", [*VISION, RTX], _cifar("resnet20")),
-    "resnet56": Entry("CIFAR ResNet-56", VISION, _cifar("resnet56")),
+    "resnet20": Entry("CIFAR ResNet-20", [*VISION, RTX], cifar("resnet20")),
+    "resnet56": Entry("CIFAR ResNet-56", VISION, cifar("resnet56")),
     "efficientnet_lite0": Entry(
         "EfficientNet-Lite0",
         VISION,
@@ -148,15 +148,13 @@ def variants(name: str) -> dict[str, Any]:
     }
 
 
-def recipe_of(name: str) -> "LoadedRecipe":
+def recipe_of(name: str, entry: Entry, measure: MeasureSpec) -> "LoadedRecipe":
     """The recipe that exports a model in all its variants, training it first where nobody has."""
     import msgspec
 
     from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 
-    entry = MODELS[name]
     export = [msgspec.convert(_spec(one, entry), ExportSpec) for one in entry.variants]
-    measure = MeasureSpec(scenarios=["single-stream"])
     if entry.trained_by is None:
         raw = {"name": f"export-{name}", "stages": [], **entry.recipe, "student": _student(name, entry)}
         loaded = LoadedRecipe(parse_recipe(raw), Path(), name)
@@ -213,6 +211,7 @@ def _run(name: str, entry: Entry) -> "Report":
     from compactor.progress import RichReporter
     from compactor.run.pipeline import run_recipe
 
-    result = run_recipe(recipe_of(name), runs=CACHE / "export", reporter=RichReporter(Console(stderr=True)))
+    loaded = recipe_of(name, entry, MeasureSpec(scenarios=["single-stream"]))
+    result = run_recipe(loaded, runs=CACHE / "export", reporter=RichReporter(Console(stderr=True)))
     assert result is not None
     return result.report

@@ -18,6 +18,7 @@ SUITES = {
     "home": ("home",),
     "inputs": ("inputs",),
     "exportable": ("timm_exportable",),
+    "measure": ("measure",),
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes

@@ -33,6 +33,7 @@ COMMANDS = (
     "verify",
     "predict",
     "inspect",
+    "measure",
     "compare",
     "report",
     "clean",

@@ -31,38 +31,56 @@ def load(
     runtime: str | None = None,
     threads: int | None = None,
     trust: bool = False,
+    profile: str | Path | None = None,
 ) -> "Model":
     """Open a bundle and one of its verified artifacts.
 
-    Warns with UserWarning where int8 was judged on a CPU whose 8-bit sums differ from this one's.
+    Warns with UserWarning where int8 was judged on a CPU whose 8-bit sums differ from this one's, and where
+    the profile is of another machine.
 
     Args:
         path: the bundle's folder.
-        artifact: name of the artifact; None takes the bundle's default.
-        runtime: what computes it, a name in `compactor_runtimes.backends.RUNTIMES`; None takes the artifact's
-            default.
-        threads: threads within one operator; None leaves it to the runtime.
+        artifact: name of the artifact; None takes the profile's, or the bundle's default.
+        runtime: what computes it, a name in `compactor_runtimes.backends.RUNTIMES`; None takes the profile's,
+            or the artifact's default.
+        threads: threads within one operator; None takes the profile's, or leaves it to the runtime.
         trust: whoever made the bundle is trusted with running code, which an engine is. An engine that was
             built but not run, because its GPU was not there, may then be loaded by its name.
+        profile: a file that `compactor measure` wrote of this bundle on this machine; what it recommends is
+            loaded, as far as nothing else is said.
 
     Raises:
         UsageError: no such folder, no verified artifact of that name, no such runtime or one that cannot
-            open the artifact, an engine without `trust`, or `threads` that the runtime does not take.
-        IntegrityError: the bundle is damaged.
+            open the artifact, an engine without `trust`, `threads` that the runtime does not take, or a
+            profile that does not recommend this bundle.
+        IntegrityError: the bundle or the profile is damaged.
         MissingDependency: the package behind the runtime is not installed.
         UnfitEnvironmentError: this machine cannot run the artifact.
     """
     if runtime is not None:
         find_runtime(runtime)  # a slip in the name is said before all else
     bundle = open_bundle(path)
-    wanted = bundle.manifest.default_artifact if artifact is None else artifact
+    options: dict[str, Any] = {}
+    if profile is not None:
+        from compactor_runtimes.profiling.recommended import recommended
+
+        advice = recommended(bundle, Path(profile))
+        for doubt in advice.doubts:
+            warnings.warn(doubt, stacklevel=2)
+        if artifact in (None, advice.artifact) and runtime in (None, advice.runtime):
+            artifact, runtime = advice.artifact, advice.runtime
+            threads = advice.threads if threads is None else threads
+            options = advice.options
+    wanted = artifact if artifact is not None else bundle.manifest.default_artifact
     for candidate in bundle.manifest.main.artifacts:
         engine = is_code(candidate) and candidate.status == "not-run" and candidate.files
         if candidate.name == wanted and (candidate.ships or engine):
             doubt = doubt_of_int8(bundle, candidate)
             if doubt is not None:
                 warnings.warn(doubt, stacklevel=2)
-            opened = open_artifact(bundle, candidate, runtime=runtime, threads=threads, trust=trust)
+            opened = open_artifact(
+                bundle, candidate, runtime=runtime, threads=threads, trust=trust, **options
+            )
             return Model(bundle, candidate, opened)
     listed = ", ".join(f"{each.name} ({each.status})" for each in bundle.manifest.main.artifacts)
     raise UsageError(f"{bundle.path}: no verified artifact {wanted!r}; choose a verified one of: {listed}")
@@ -75,6 +93,7 @@ def open_artifact(
     runtime: str | None = None,
     threads: int | None = None,
     trust: bool = False,
+    **options: Any,
 ) -> Runtime:
     """Open an artifact of a bundle with `runtime`, or with its default; see `backends.open_files`.
 
@@ -83,7 +102,7 @@ def open_artifact(
         UnfitEnvironmentError: this machine cannot run the artifact.
         IntegrityError: the artifact has no file, or its graph has other ports than the manifest says.
     """
-    opened = open_files(artifact, bundle.file, runtime=runtime, threads=threads, trust=trust)
+    opened = open_files(artifact, bundle.file, runtime=runtime, threads=threads, trust=trust, **options)
     main = bundle.manifest.main
     for what, found, ports in (
         ("inputs", opened.inputs, main.inputs),

@@ -1,6 +1,5 @@
 """Which subjects a profile has: artifacts on runtimes with settings, each checked before it is timed."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,12 @@ from compactor_runtimes.backends import (
 )
 from compactor_runtimes.backends.refusals import UNTRUSTED
 from compactor_runtimes.bundle.manifest import Artifact, Check
-from compactor_runtimes.bundle.open import MANIFEST, Bundle
+from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError, UsageError
 from compactor_runtimes.golden.findings import Case
 from compactor_runtimes.measure.machine_profile import ProfileSubject
 from compactor_runtimes.measure.measurement import Candidate, Fed
+from compactor_runtimes.profiling.digests import bundle_digest
 from compactor_runtimes.profiling.golden import agreement_check, golden_checks
 from compactor_runtimes.profiling.sweep import Setting, Sweep
 from compactor_runtimes.report.format import artifact_bytes, artifact_name
@@ -117,11 +117,6 @@ def _row(opened: Opened, artifact: Artifact, runtime: str) -> ProfileSubject:
         high=scored.get("high"),
         n=scored.get("n"),
     )
-
-
-def bundle_digest(path: Path) -> str:
-    """SHA-256 of a bundle's manifest, which holds that of every other file."""
-    return hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
 
 
 def _problem(artifact: Artifact, runtime: str, *, trust: bool) -> str:

@@ -72,9 +72,10 @@ def parse_sweep(texts: Sequence[str]) -> Sweep:
         check_threads(count)
     batch = [_count("batch", value) for value in found.get("batch", [])]
     spinning = [_switch(value) for value in found.get("spinning", [])]
-    if len(threads or [0]) * len(spinning or [0]) > MOST_SETTINGS:
+    combinations = max(len(threads), 1) * max(len(spinning), 1)
+    if combinations > MOST_SETTINGS:
         raise UsageError(
-            f"--sweep: {len(threads) * len(spinning)} combinations of threads and spinning found, at most "
+            f"--sweep: {combinations} combinations of threads and spinning found, at most "
             f"{MOST_SETTINGS} expected, because each is a process that stays alive; sweep fewer values"
         )
     return Sweep(threads, batch, spinning)
