@@ -34,8 +34,8 @@ def command(
     which counts with the mean over its seeds. Accuracy is compared sample by sample (bootstrap interval,
     McNemar's test), time by the medians of the measured blocks. What is inside the noise is called noise.
 
-    Or each is a profile that `compactor measure` wrote: subjects of the same name are compared, or those that
-    are named as FILE#NAME, in one file or in two.
+    Or each is a profile that `compactor measure` wrote, its folder or its profile.json: subjects of the same
+    name are compared, or those that are named as PROFILE#NAME, in one profile or in two.
 
     Refused: other report samples, always; another machine or another measurement plan, unless you allow it.
     Then costs are shown and marked, but no ratio of them is given. Needs no torch.
@@ -50,8 +50,8 @@ def command(
     compactor compare runs/digits/20260101-120000 runs/digits/latest
     compactor compare old/bundle new/bundle newest/bundle
     compactor compare here/bundle there/bundle --across-machines
-    compactor compare old.json new.json --fail "p90>+5%" --fail "size>+0" --junit gates.xml
-    compactor compare "new.json#onnx fp32" "new.json#onnx int8" --fail "median>-20%"
+    compactor compare old new --fail "p90>+5%" --fail "size>+0" --junit gates.xml
+    compactor compare "new#fp32 @ ort-cpu" "new#int8 @ ort-cpu" --fail "median>-20%"
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     import msgspec
 

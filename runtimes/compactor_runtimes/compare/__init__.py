@@ -51,7 +51,7 @@ def compare(
     """Compare each run folder, bundle or folder of seeds, or each profile of a machine, with the first one.
 
     Args:
-        paths: two or more; a profile's file, or `FILE#NAME` for one subject in it, beside profiles alone.
+        paths: two or more; profiles (file or folder, `#NAME` for one subject in it) beside profiles alone.
         across_machines: compare accuracy although machines differ; then no cost ratio is given.
         across_plans: the same where the measurement plans differ.
         gates: what is judged for every pair, see `parse_gate` and `gate_error`.
@@ -73,7 +73,7 @@ def compare(
         )
     if profiles:
         raise UsageError(
-            f"{profiles[0]}: is a file, and only profiles are compared as such; give profiles alone, or run "
+            f"{profiles[0]}: is a profile, or a file that can be nothing else; give profiles alone, or run "
             "folders, bundles and seeds folders alone"
         )
     sources = [open_source(Path(path)) for path in paths]

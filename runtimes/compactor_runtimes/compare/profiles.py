@@ -46,7 +46,7 @@ def compare_profiles(
     first = given[0]
     sides: list[Side] = []
     pairs: list[Pair] = []
-    notes: list[str] = []
+    notes = [f"{one.path} was stopped early: {one.profile.stopped}" for one in given if one.profile.stopped]
     results: list[GateResult] = []
     for number, one in enumerate(given[1:], 1):
         letter = chr(ord("A") + number) if number < 26 else f"R{number + 1}"

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import yaml
 
 from compactor.recipe.load import load_recipe, to_yaml
+from compactor_runtimes.measure.profile_file import write_profile
 from tests.command_line import compactor
 from tests.runtimes.compare_profiles import profile
 from tests.runtimes.compare_runs import answers, write_run
@@ -79,10 +79,6 @@ def document(kind: str, folder: Path) -> Any:
     if kind == "recipe":
         return yaml.safe_load(to_yaml(load_recipe("digits").recipe))
     if kind == "profile":
-        try:
-            from compactor_runtimes.measure.profile_file import write_profile  # type: ignore[import-not-found]
-        except ModuleNotFoundError:
-            return json.loads(msgspec.json.encode(profile()))
         write_profile(profile(), folder / "p.json")
         return json.loads((folder / "p.json").read_bytes())
     write_run(folder, "a", answers())

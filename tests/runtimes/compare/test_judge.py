@@ -71,7 +71,7 @@ def test_two_sessions_are_judged_by_all_pairs_of_blocks():
         (timed("A", *FLAT[:7]), timed("B", *SLOWER[:7]), "7 and 7 blocks carry no 99% interval"),
         (timed("A", *FLAT[:4]), timed("B", *SLOWER[:4], session="t"), "4 and 4 blocks carry no 99%"),
         (evidence("A"), timed("B", *SLOWER), "A holds no compute single-stream measurement: measure it"),
-        (timed("A", *FLAT), timed("B", *SLOWER, reasons=["busy"]), "B, compute single-stream, is INVALID: busy"),
+        (timed("A", *FLAT), timed("B", *SLOWER, reasons=["busy"]), "B, compute single-stream, is INVALID"),
         (timed("A", *FLAT), evidence("B", missing="B has none"), "B has none"),
         (timed("A", *FLAT), timed("B", *SLOWER), ""),
     ],

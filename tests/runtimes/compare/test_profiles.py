@@ -1,6 +1,7 @@
 """Profiles of a machine beside each other: which subjects are compared, what is refused, what is drawn."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -83,6 +84,10 @@ def test_a_subject_that_vanished_decides_no_gate():
     assert "not compared, a.json did not measure it: onnx int8" in comparison.notes
     with pytest.raises(UsageError, match=r"b\.json: has no subject of a\.json \(onnx fp32\), it has other"):
         compared(profile(), profile(subjects=[subject("other")]))
+
+
+def test_a_profile_that_was_stopped_is_named():
+    assert "b.json was stopped early: Ctrl-C" in compared(profile(), profile(stopped="Ctrl-C")).notes
 
 
 def test_an_invalid_or_missing_measurement_decides_no_gate():
@@ -199,5 +204,10 @@ def test_a_file_is_a_profile_and_a_name_after_the_sign_is_one_of_its_subjects(tm
     assert is_profile(tmp_path / "a#b.json")
     assert is_profile(tmp_path / "a#b.json#x")
     assert not is_profile(tmp_path / "p.json#")
+    assert not is_profile(tmp_path)
+    (tmp_path / "profile.json").write_text("{}")
+    assert is_profile(tmp_path)
+    assert is_profile(Path(f"{tmp_path}#onnx fp32"))
+    (tmp_path / "manifest.json").write_text("{}")
     assert not is_profile(tmp_path)
     assert not is_profile(tmp_path / "nowhere#x")
