@@ -1,14 +1,22 @@
-"""Compare what runs or bundles ship: accuracy on the same samples with paired statistics, and cost ratios.
+"""Compare what runs or bundles ship, or profiles of a machine: accuracy on the same samples, and cost ratios.
 
-The first one is the baseline of every pair. Costs of two machines or plans are shown, never divided.
+The first one is the baseline of every pair. Costs of two machines or plans are shown, never divided. Gates
+judge how figures changed.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compactor_runtimes.compare.changes import Evidence, apart
 from compactor_runtimes.compare.comparison import Comparison
+from compactor_runtimes.compare.gates import Gate, parse_gate
+from compactor_runtimes.compare.judge import gate_error, judge
+from compactor_runtimes.compare.junit import junit_xml
+from compactor_runtimes.compare.markdown import comparison_markdown
 from compactor_runtimes.compare.pairs import pair_of
+from compactor_runtimes.compare.profile_files import is_profile, open_profile
+from compactor_runtimes.compare.profiles import compare_profiles
 from compactor_runtimes.compare.sides import side_of
 from compactor_runtimes.compare.sources import (
     Source,
@@ -21,25 +29,53 @@ from compactor_runtimes.compare.terminal import render_comparison
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.report.format import MAP, RANK_CORRELATION, UNPAIRED
 
-__all__ = ["Comparison", "compare", "render_comparison"]
+__all__ = [
+    "Comparison",
+    "Gate",
+    "compare",
+    "comparison_markdown",
+    "gate_error",
+    "junit_xml",
+    "parse_gate",
+    "render_comparison",
+]
 
 
 def compare(
-    paths: Sequence[str | Path], *, across_machines: bool = False, across_plans: bool = False
+    paths: Sequence[str | Path],
+    *,
+    across_machines: bool = False,
+    across_plans: bool = False,
+    gates: Sequence[Gate] = (),
 ) -> Comparison:
-    """Compare each run folder, bundle or folder of seeds with the first one.
+    """Compare each run folder, bundle or folder of seeds, or each profile of a machine, with the first one.
 
     Args:
-        paths: two or more.
+        paths: two or more; profiles (file or folder, `#NAME` for one subject in it) beside profiles alone.
         across_machines: compare accuracy although machines differ; then no cost ratio is given.
         across_plans: the same where the measurement plans differ.
+        gates: what is judged for every pair, see `parse_gate` and `gate_error`.
 
     Raises:
-        UsageError: fewer than two paths, other samples, or another machine or plan without leave.
+        UsageError: fewer than two paths, runs beside profiles, other samples, or another machine or plan
+            without leave.
         IntegrityError: a file is damaged or missing.
     """
     if len(paths) < 2:
         raise UsageError(f"compare: got {len(paths)} run, expected two or more")
+    profiles = [path for path in map(Path, paths) if is_profile(path)]
+    if len(profiles) == len(paths):
+        return compare_profiles(
+            [open_profile(path) for path in profiles],
+            across_machines=across_machines,
+            across_plans=across_plans,
+            gates=gates,
+        )
+    if profiles:
+        raise UsageError(
+            f"{profiles[0]}: is a profile, or a file that can be nothing else; give profiles alone, or run "
+            "folders, bundles and seeds folders alone"
+        )
     sources = [open_source(Path(path)) for path in paths]
     baseline = sources[0].first
     for source in sources:
@@ -66,6 +102,15 @@ def compare(
         pair_of(sides[0], side, sources[0], source)
         for side, source in zip(sides[1:], sources[1:], strict=True)
     ]
+    evidence = [
+        Evidence(
+            name=side.letter,
+            runs=[run.measurements for run in source.runs],
+            sizes=[size for run in source.runs if (size := run.shipped.size_bytes) is not None],
+            apart=apart(side.letter, side.other_machine, side.other_plan),
+        )
+        for side, source in zip(sides, sources, strict=True)
+    ]
     return Comparison(
         task=baseline.report.task,
         metric=baseline.shipped.metric,
@@ -73,6 +118,11 @@ def compare(
         sides=sides,
         pairs=pairs,
         notes=_notes(sources),
+        gates=[
+            result
+            for pair, one in zip(pairs, evidence[1:], strict=True)
+            for result in judge(gates, pair, evidence[0], one)
+        ],
     )
 
 

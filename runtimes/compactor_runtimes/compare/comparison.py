@@ -1,6 +1,7 @@
 """The records of a comparison; every difference and ratio says what B is against A."""
 
 from compactor_runtimes.bundle.manifest import Record
+from compactor_runtimes.compare.gates import GateResult
 from compactor_runtimes.report.contents import Kind
 from compactor_runtimes.stats.metrics import McNemar, Verdict
 
@@ -22,7 +23,10 @@ class Score(Record, frozen=True):
 
 
 class Cost(Record, frozen=True):
-    """Time of a query (offline: of a batch) in ns: median, and the medians of all blocks in order."""
+    """Time of a query (offline: of a batch) in ns: median, and the medians of all blocks in order.
+
+    Of the server scenario the rate was found, `rate_per_s`; its times are those at that rate.
+    """
 
     scope: str
     scenario: str
@@ -32,13 +36,15 @@ class Cost(Record, frozen=True):
     n: int
     valid: bool
     session: str = ""
+    rate_per_s: float | None = None
 
 
 class Side(Record, frozen=True):
     """One of those compared; `other_machine` and `other_plan` say how it differs from the first one.
 
     `size_bytes` is the shipped artifact's, None if it differs between seeds; `rss_bytes` the process's peak.
-    `runtime` computed what is shipped, empty where nothing was measured.
+    `runtime` computed what is shipped, empty where nothing was measured. Of a profile there is a side for
+    each subject (`shipped`), under the letter of its file.
     """
 
     letter: str
@@ -72,10 +78,9 @@ class Difference(Record, frozen=True):
 
 
 class Ratio(Record, frozen=True):
-    """Time of b over time of a: below 1 is faster; `low` to `high` as in `stats/time_ratio.py`.
+    """Time of b over time of a: below 1 is faster; `low`, `high` and verdict as in `stats/time_ratio.py`.
 
-    `noise` if the block medians overlap; `valid` if both measurements are. `runtimes` names that of b and
-    that of a.
+    `valid` if both measurements are. `runtimes` names that of b and that of a.
     """
 
     scope: str
@@ -86,10 +91,15 @@ class Ratio(Record, frozen=True):
     verdict: Verdict
     valid: bool
     runtimes: tuple[str, str] = ("", "")
+    batch: int = 1
 
 
 class Pair(Record, frozen=True):
-    """b against a: `difference` is None without labels; `times` and `rss` only on one machine and plan."""
+    """b against a: `difference` is None without labels; `times` and `rss` only on one machine and plan.
+
+    `teacher_agreement` is the difference in agreement with the teacher, None where answers are not kept.
+    `subjects` are those of two profiles (a's, b's). A profile's pair has no recommendation.
+    """
 
     a: str
     b: str
@@ -99,10 +109,15 @@ class Pair(Record, frozen=True):
     size: float | None
     rss: float | None
     recommendation: str
+    teacher_agreement: Difference | None = None
+    subjects: tuple[str, str] = ("", "")
 
 
 class Comparison(Record, frozen=True):
-    """Everything that `compare` found; `samples` is the digest of the report samples of all sides."""
+    """Everything that `compare` found; `samples` is the digest of the report samples of all sides.
+
+    Of profiles `metric` and `samples` are empty. `gates` holds every gate for every pair.
+    """
 
     task: str
     metric: str
@@ -110,3 +125,4 @@ class Comparison(Record, frozen=True):
     sides: list[Side]
     pairs: list[Pair]
     notes: list[str]
+    gates: list[GateResult] = []

@@ -4,7 +4,7 @@ from statistics import fmean
 
 from compactor_runtimes.compare.advice import advise
 from compactor_runtimes.compare.comparison import Cost, Difference, Pair, Ratio, Score, Side
-from compactor_runtimes.compare.sides import correct_answers
+from compactor_runtimes.compare.sides import correct_answers, teacher_agreements
 from compactor_runtimes.compare.sources import Source
 from compactor_runtimes.report.format import UNPAIRED
 from compactor_runtimes.stats import metrics
@@ -13,13 +13,9 @@ from compactor_runtimes.stats.time_ratio import Timing, time_ratio
 
 def pair_of(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
     """Compare B with A; costs only where machine and plan are the same."""
-    comparable = not any((a.other_machine, a.other_plan, b.other_machine, b.other_plan))
-    costs_a = {(cost.scope, cost.scenario): cost for cost in a.costs} if comparable else {}
-    costs_b = {(cost.scope, cost.scenario): cost for cost in b.costs}
-    runtimes = (b.runtime, a.runtime)
-    times = [_time_ratio(cost, costs_b[key], runtimes) for key, cost in costs_a.items() if key in costs_b]
+    times = time_ratios(a, b)
     difference, agreement = _difference(a, b, source_a, source_b), _agreement(source_a, source_b)
-    size = b.size_bytes / a.size_bytes if a.size_bytes and b.size_bytes else None
+    size = size_ratio(a, b)
     metric = source_a.first.shipped.metric
     return Pair(
         a=a.letter,
@@ -28,17 +24,45 @@ def pair_of(a: Side, b: Side, source_a: Source, source_b: Source) -> Pair:
         agreement=agreement,
         times=times,
         size=size,
-        rss=b.rss_bytes / a.rss_bytes if comparable and a.rss_bytes and b.rss_bytes else None,
+        rss=rss_ratio(a, b),
         recommendation=advise(
             a.letter, b.letter, metric, difference, agreement=agreement, times=times, size=size
         ),
+        teacher_agreement=_teacher_agreement(source_a, source_b),
     )
+
+
+def time_ratios(a: Side, b: Side) -> list[Ratio]:
+    """Times of b over those of a, of what both measured; none where machine or plan differ.
+
+    Times of the server scenario are those of two rates, and no such comparison.
+    """
+    costs = {(cost.scope, cost.scenario, cost.batch): cost for cost in b.costs}
+    return [
+        _time_ratio(cost, other, (b.runtime, a.runtime))
+        for cost in (a.costs if _is_comparable(a, b) else [])
+        if cost.scenario != "server" and (other := costs.get((cost.scope, cost.scenario, cost.batch)))
+    ]
+
+
+def rss_ratio(a: Side, b: Side) -> float | None:
+    """Peak memory of b over that of a, if it may be compared."""
+    return b.rss_bytes / a.rss_bytes if _is_comparable(a, b) and a.rss_bytes and b.rss_bytes else None
+
+
+def size_ratio(a: Side, b: Side) -> float | None:
+    """Size of b over that of a."""
+    return b.size_bytes / a.size_bytes if a.size_bytes and b.size_bytes else None
+
+
+def _is_comparable(a: Side, b: Side) -> bool:
+    return not any((a.other_machine, a.other_plan, b.other_machine, b.other_plan))
 
 
 def _difference(a: Side, b: Side, source_a: Source, source_b: Source) -> Difference | None:
     """What shipped B gains on shipped A: paired where answers are right or wrong, else by intervals."""
     if source_a.first.shipped.metric in UNPAIRED:
-        return _unpaired(a.scores[-1], b.scores[-1])
+        return unpaired(a.scores[-1], b.scores[-1])
     right_a = correct_answers(source_a, [run.shipped.subject for run in source_a.runs])
     right_b = correct_answers(source_b, [run.shipped.subject for run in source_b.runs])
     if right_a is None or right_b is None:
@@ -49,10 +73,18 @@ def _difference(a: Side, b: Side, source_a: Source, source_b: Source) -> Differe
     return _in_points(interval, test, paired=True)
 
 
-def _unpaired(a: Score, b: Score) -> Difference:
+def unpaired(a: Score, b: Score) -> Difference:
     """Take the most cautious interval: from the worst of b over the best of a to the opposite."""
     interval = metrics.Interval(value=b.value - a.value, low=b.low - a.high, high=b.high - a.low, n=b.n)
     return _in_points(interval, None, paired=False)
+
+
+def _teacher_agreement(a: Source, b: Source) -> Difference | None:
+    """What shipped B gains on shipped A in agreement with the teachers of each, paired by sample."""
+    agrees_a, agrees_b = teacher_agreements(a), teacher_agreements(b)
+    if agrees_a is None or agrees_b is None:
+        return None
+    return _in_points(metrics.bootstrap_difference(agrees_a, agrees_b), None, paired=True)
 
 
 def _in_points(interval: metrics.Interval, test: metrics.McNemar | None, *, paired: bool) -> Difference:
@@ -93,4 +125,5 @@ def _time_ratio(a: Cost, b: Cost, runtimes: tuple[str, str]) -> Ratio:
         verdict=found.verdict,
         valid=a.valid and b.valid,
         runtimes=runtimes,
+        batch=a.batch,
     )

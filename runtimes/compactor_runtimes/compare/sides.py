@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.compare.comparison import Cost, Score, Side
 from compactor_runtimes.compare.sources import Source
+from compactor_runtimes.measure.measurement import Measurement
 from compactor_runtimes.report.contents import Kind
 from compactor_runtimes.report.format import runtime_name, unique
 from compactor_runtimes.stats import metrics
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 def side_of(letter: str, source: Source, *, machine: str, plan: str) -> Side:
     """Sum one side up; `machine` and `plan` say how it differs from the baseline's, if it does."""
     sizes = {run.shipped.size_bytes for run in source.runs}
-    warm = [
-        max(rss)
-        for run in source.runs
-        if (rss := [one.rss_bytes for one in run.measurements if one.scope != "cold-start"])
-    ]
     return Side(
         letter=letter,
         path=source.path,
@@ -30,13 +26,19 @@ def side_of(letter: str, source: Source, *, machine: str, plan: str) -> Side:
         runs=len(source.runs),
         shipped=source.first.shipped.subject,
         scores=[score for kind in ("teacher", "student", "artifact") if (score := _score(source, kind))],
-        costs=_costs(source),
+        costs=costs_of([run.measurements for run in source.runs]),
         size_bytes=sizes.pop() if len(sizes) == 1 else None,
-        rss_bytes=round(median(warm)) if warm else None,
+        rss_bytes=rss_of([run.measurements for run in source.runs]),
         other_machine=machine,
         other_plan=plan,
         runtime=unique(runtime_name(one) for run in source.runs for one in run.measurements),
     )
+
+
+def rss_of(runs: Sequence[Sequence[Measurement]]) -> int | None:
+    """Peak memory of the warm process, the median over all runs."""
+    warm = [max(rss) for run in runs if (rss := [one.rss_bytes for one in run if one.scope != "cold-start"])]
+    return round(median(warm)) if warm else None
 
 
 def _score(source: Source, kind: Kind) -> Score | None:
@@ -74,28 +76,48 @@ def correct_answers(source: Source, subjects: Sequence[str]) -> "NDArray[Any] | 
     return np.stack(rows) if rows[0].size else None
 
 
-def _costs(source: Source) -> list[Cost]:
-    """Pool the blocks of all runs for every scope and scenario that each of them measured."""
-    found: dict[tuple[str, str], list[Any]] = {}
+def teacher_agreements(source: Source) -> "NDArray[Any] | None":
+    """Whether what was shipped has the teachers' top class, bool [S, N]; None without their answers."""
+    import numpy as np
+
+    rows = []
     for run in source.runs:
-        for one in run.measurements:
+        teacher, answers = run.row("teacher"), run.predictions
+        if answers is None or teacher is None or teacher.subject not in answers.top1:
+            return None
+        rows.append(answers.top1[run.shipped.subject] == answers.top1[teacher.subject])
+    return np.stack(rows) if rows[0].size else None
+
+
+def costs_of(runs: Sequence[Sequence[Measurement]]) -> list[Cost]:
+    """Pool the blocks of all runs for every scope, scenario and batch that each of them measured."""
+    found: dict[tuple[str, str, int], list[Measurement]] = {}
+    for run in runs:
+        for one in run:
             if one.samples_ns:
-                found.setdefault((one.scope, one.scenario), []).append(one)
+                found.setdefault((one.scope, one.scenario, one.batch), []).append(one)
     costs = []
-    for (scope, scenario), members in found.items():
-        if len(members) < len(source.runs):
+    for (scope, scenario, batch), members in found.items():
+        if len(members) < len(runs):
             continue
         blocks = [value for one in members for value in one.spread.block_medians_ns]
         costs.append(
             Cost(
                 scope=scope,
                 scenario=scenario,
-                batch=members[0].batch,
+                batch=batch,
                 median_ns=median(blocks),
                 blocks_ns=tuple(blocks),
                 n=sum(one.n for one in members),
                 valid=all(one.valid for one in members),
                 session=members[0].session if len(members) == 1 else "",
+                rate_per_s=_rate(members),
             )
         )
     return costs
+
+
+def _rate(members: Sequence[Measurement]) -> float | None:
+    """The rate of the server scenario, the mean over all runs; None of other scenarios."""
+    rates = [one.rate_per_s for one in members if one.rate_per_s is not None]
+    return fmean(rates) if len(rates) == len(members) else None

@@ -71,7 +71,9 @@ def open_source(path: Path) -> Source:
     """
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
-        raise UsageError(f"{path}: {found}; give a run folder (runs/NAME/latest), a bundle or a seeds folder")
+        raise UsageError(
+            f"{path}: {found}; give a run folder (runs/NAME/latest), a bundle, a seeds folder or a profile"
+        )
     if (path / SEEDS_FILE).is_file():
         return Source(str(path), [_open_run(path / each) for each in _seed_runs(path / SEEDS_FILE)])
     latest = path / "latest"
@@ -108,12 +110,17 @@ def require_comparable(first: RunResult, other: RunResult) -> None:
 
 def machine_difference(first: RunResult, other: RunResult) -> str:
     """How the machines differ as far as costs depend on it; empty if they do not."""
-    return _differences(_machine(first.report.environment), _machine(other.report.environment))
+    return environment_difference(first.report.environment, other.report.environment)
+
+
+def environment_difference(first: dict[str, Any], other: dict[str, Any]) -> str:
+    """The same of two environments."""
+    return differences(_machine(first), _machine(other))
 
 
 def plan_difference(first: RunResult, other: RunResult) -> str:
     """How the plans differ by which what was shipped was measured; empty if they do not."""
-    return _differences(_plan(first), _plan(other))
+    return differences(_plan(first), _plan(other))
 
 
 def _open_run(path: Path) -> RunResult:
@@ -173,14 +180,15 @@ def _plan(run: RunResult) -> dict[str, Any]:
     plan: dict[str, Any] = {"profile": measure.get("profile")} if isinstance(measure, dict) else {}
     for one in run.measurements:
         what = f"{one.scope} {one.scenario}"
-        plan[f"{what}: batch"] = one.batch
+        plan[f"{what}: batch"] = [*plan.get(f"{what}: batch", []), one.batch]
         plan[f"{what}: blocks"] = len(set(one.blocks))
         plan["threads"] = one.threads
         plan["measured samples"] = one.sample_set_digest[:12]
     return plan
 
 
-def _differences(a: dict[str, Any], b: dict[str, Any]) -> str:
+def differences(a: dict[str, Any], b: dict[str, Any]) -> str:
+    """Up to three of the entries that differ, as b's value against a's; empty if none does."""
     keys = [key for key in {**a, **b} if a.get(key) != b.get(key)]
     shown = [f"{key} {_value(b.get(key))} against {_value(a.get(key))}" for key in keys[:3]]
     more = [f"and {len(keys) - 3} more"] if len(keys) > 3 else []

@@ -6,17 +6,18 @@ from rich.text import Text
 
 from compactor_runtimes.compare.advice import change
 from compactor_runtimes.compare.comparison import Comparison, Cost, Pair, Side
+from compactor_runtimes.compare.terminal_profiles import STYLE, closing_lines, render_profiles
+from compactor_runtimes.compare.words import time_word, timed_words
 from compactor_runtimes.report.draw.result_table import result_table
 from compactor_runtimes.report.format import NO_VALUE, RANK_CORRELATION, VERDICT_WORDS, p_value
 from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
 
-_STYLE = {"noise": "dim", "better": "green", "worse": "red"}
-_TIME_WORDS = {"noise": "inside the noise", "better": "faster", "worse": "slower"}
-
 
 def render_comparison(comparison: Comparison) -> RenderableType:
     """Return a rich renderable that reads well from 80 columns on."""
+    if not comparison.samples:
+        return render_profiles(comparison)
     sides = comparison.sides
     parts: list[RenderableType] = [
         Text(f"{comparison.task} on the same report samples ({comparison.samples[:12]})", style="bold")
@@ -32,8 +33,7 @@ def render_comparison(comparison: Comparison) -> RenderableType:
                 parts.append(Text(f"  {side.letter}: other {word}: {difference}", style="yellow"))
     for pair in comparison.pairs:
         parts += [Text(), *_pair_lines(pair, comparison.metric)]
-    parts += [Text(), *(Text(f"note: {note}", style="dim") for note in comparison.notes)]
-    return Group(*parts)
+    return Group(*parts, *closing_lines(comparison))
 
 
 def _accuracy_table(comparison: Comparison) -> Table:
@@ -112,23 +112,26 @@ def _pair_lines(pair: Pair, metric: str) -> list[Text]:
                 f"  {'paired ' if difference.paired else ''}difference: ",
                 change(difference, metric),
                 f", n {difference.n:,}{how}: ",
-                (VERDICT_WORDS[difference.verdict], _STYLE[difference.verdict]),
+                (VERDICT_WORDS[difference.verdict], STYLE[difference.verdict]),
+            )
+        )
+    if pair.teacher_agreement is not None and difference is None:
+        gained = pair.teacher_agreement
+        lines.append(
+            Text.assemble(
+                f"  agreement with the teacher: {change(gained, metric)}, n {gained.n:,}: ",
+                (VERDICT_WORDS[gained.verdict], STYLE[gained.verdict]),
             )
         )
     if pair.agreement is not None:
         lines.append(Text(f"  agreement between the two: {100 * pair.agreement:.2f}%"))
     for one in pair.times:
-        word = (
-            (_TIME_WORDS[one.verdict], _STYLE[one.verdict])
-            if one.valid
-            else ("INVALID, no verdict", "yellow")
-        )
         lines.append(
             Text.assemble(
-                f"  {one.scope}{'' if one.scenario == 'once' else f' {one.scenario}'} time: ",
+                f"  {timed_words(one)} time: ",
                 (f"× {one.value:.3f}", "bold"),
                 f" [{one.low:.3f}, {one.high:.3f}]: ",
-                word,
+                (time_word(one), STYLE[one.verdict] if one.valid else "yellow"),
                 "" if one.runtimes[0] == one.runtimes[1] else f", {' against '.join(one.runtimes)}",
             )
         )

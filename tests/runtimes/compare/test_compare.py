@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from compactor_runtimes.bundle.open import file_entry
-from compactor_runtimes.compare import compare, render_comparison
+from compactor_runtimes.compare import compare, parse_gate, render_comparison
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.report import Report, write_report
 from compactor_runtimes.stats.metrics import wilson
@@ -193,6 +193,37 @@ def test_without_labels_only_agreement_is_compared(write_run):
     assert "no labels" in drawn(comparison)
 
 
+def test_agreement_with_the_teachers_is_paired_and_needs_no_labels(write_run):
+    """The teachers answer 1 for the first sample, so an artifact without a mistake disagrees there."""
+    unlabelled = np.full(N, -100, np.int64)
+    for labels in (compare_runs.LABELS, unlabelled):
+        a = write_run(f"a{labels[0]}", answers(), labels=labels)
+        b = write_run(f"b{labels[0]}", answers(0, *range(1, 12)), labels=labels)
+        comparison = compare([a, b])
+        gained = comparison.pairs[0].teacher_agreement
+        assert (gained.points, gained.n, gained.paired, gained.verdict) == (-10, N, True, "worse")
+        assert gained.low < -10 < gained.high < 0
+    assert "agreement with the teacher: -10.00 points" in drawn(comparison)
+
+
+def test_each_batch_is_compared_with_its_own(write_run):
+    def offline(*times):
+        return [
+            timing([time, time + 1, time + 2], scenario="offline", batch=batch)
+            for time, batch in zip(times, (1, 32), strict=True)
+        ]
+
+    a = write_run("a", answers(), measurements=offline(100, 3000))
+    b = write_run("b", answers(), measurements=offline(200, 9000))
+    comparison = compare([a, b], gates=[parse_gate("throughput<-40%")])
+    assert [(one.batch, round(one.value, 1)) for one in comparison.pairs[0].times] == [(1, 2.0), (32, 3.0)]
+    assert "compute offline (batch of 32) time: × 2.999" in drawn(comparison)
+    assert "3 and 3 blocks carry no 99% interval" in comparison.gates[0].reason
+    other = write_run("c", answers(), measurements=offline(100, 3000)[:1])
+    with pytest.raises(UsageError, match=r"another plan.*compute offline: batch \[1\] against \[1, 32\]"):
+        compare([a, other])
+
+
 def test_only_labelled_samples_are_paired(write_run):
     labels = np.where(np.arange(N) < 40, 0, -100)
     a, b = write_run("a", answers(0), labels=labels), write_run("b", answers(99), labels=labels)
@@ -245,7 +276,7 @@ def test_seeds_are_averaged_sample_by_sample(write_run, tmp_path):
         0.9,
     )
     assert shipped.low < 0.85 < shipped.high
-    assert side.costs[0].blocks == 6  # both runs' blocks
+    assert len(side.costs[0].blocks_ns) == 6  # both runs' blocks
     assert pair.difference.points == pytest.approx(15)
     assert (pair.difference.mcnemar, pair.difference.verdict) == (None, "better")
     assert pair.agreement == pytest.approx(0.85)  # mean of 0.9 and 0.8
