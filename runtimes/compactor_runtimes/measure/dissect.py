@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError
 from compactor_runtimes.measure.anatomy import Anatomy, MemoryPoint, MemoryStage, MemoryTrace, Split, Stage
 from compactor_runtimes.measure.measurement import Dissect, Dissection, Job, MemoryUse
 from compactor_runtimes.measure.memory import read_memory
@@ -101,25 +102,26 @@ def look_inside(subject: "Subject", anatomy: Anatomy) -> Anatomy:
     from compactor_runtimes.measure.work import count_work
 
     candidate, source = subject.candidate, Path(subject.candidate.source)
-    if ":" in candidate.runtime:
-        note = "operators and floor: not available in this runtime"
-        return msgspec.structs.replace(anatomy, notes=[*anatomy.notes, note])
     if 1 not in subject.decoded:
         subject.compute(0, 1)
     feeds, notes = subject.fed(0, 1), list(anatomy.notes)
-    inside = operators_of(
-        candidate.runtime,
-        source,
-        feeds,
-        threads=subject.threads,
-        runs=PROFILED_RUNS,
-        **candidate.options,
-    )
-    if inside is None:
-        notes.append("operators: this runtime does not tell their times")
-    work = count_work(source, feeds)
-    if work is None:
-        notes.append("floor: the work of this format was not counted")
+    inside = work = None
+    try:
+        inside = operators_of(
+            candidate.runtime,
+            source,
+            feeds,
+            threads=subject.threads,
+            runs=PROFILED_RUNS,
+            **candidate.options,
+        )
+    except UnfitEnvironmentError as error:
+        notes.append(f"operators: {error}")
+    if source.suffix == ".onnx":
+        try:
+            work = count_work(source, feeds)
+        except (MissingDependency, UnfitEnvironmentError) as error:
+            notes.append(f"floor: {error}")
     return msgspec.structs.replace(
         anatomy,
         operators=[] if inside is None else inside.operators,

@@ -65,8 +65,8 @@ def load(
         from compactor_runtimes.profiling.recommended import recommended
 
         advice = recommended(bundle, Path(profile))
-        for doubt in advice.doubts:
-            warnings.warn(doubt, stacklevel=2)
+        for each in advice.doubts:
+            warnings.warn(each, stacklevel=2)
         if artifact in (None, advice.artifact) and runtime in (None, advice.runtime):
             artifact, runtime = advice.artifact, advice.runtime
             threads = advice.threads if threads is None else threads

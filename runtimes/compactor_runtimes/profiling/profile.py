@@ -15,8 +15,9 @@ from compactor_runtimes.golden.verify import read_golden
 from compactor_runtimes.measure.harness import measure
 from compactor_runtimes.measure.machine_profile import MachineProfile, Policy
 from compactor_runtimes.measure.measurement import Settings
-from compactor_runtimes.measure.peaks import measure_peaks, roofline
+from compactor_runtimes.measure.peaks import measure_peaks
 from compactor_runtimes.measure.progress import Progress
+from compactor_runtimes.measure.work import roofline
 from compactor_runtimes.profiling.golden import can_decode
 from compactor_runtimes.profiling.recommendation import recommend
 from compactor_runtimes.profiling.samples import given_samples, golden_samples, kind_of
