@@ -159,7 +159,7 @@ def _fitting(settings: Settings, bundles: Sequence[Bundle]) -> tuple[Settings, l
         for port in bundle.manifest.main.inputs
     )
     fits = [batch for batch in settings.offline_batches if batch <= most]
-    if fits == settings.offline_batches:
+    if fits == settings.offline_batches or "offline" not in settings.scenarios:
         return settings, []
     left_out = [batch for batch in settings.offline_batches if batch > most]
     note = f"batches of {', '.join(map(str, left_out))} were left out: the graphs take {most} at most"
