@@ -33,6 +33,13 @@ LATER: dict[str, Any] = {
     "magnitude": 9,
     "num_ops": 2,
     "erase": 0.0,
+    "choose": {
+        "by": "latency",
+        "max_slower": None,
+        "max_larger": None,
+        "max_memory": None,
+        "max_drop_points": None,
+    },
 }
 LATER_OF_MODELS: dict[str, Any] = {
     "aliases": {},

@@ -11,8 +11,8 @@ import click
 from compactor.cli.output_options import JSON, QUIET
 
 if TYPE_CHECKING:
-    from compactor_runtimes.measure.machine_profile import Policy
     from compactor_runtimes.measure.measurement import ProfileName, Scenario
+    from compactor_runtimes.measure.wish import Policy
 
 PROFILE_FILE = "profile.json"
 SCENARIOS = ("single-stream", "offline", "server")
@@ -141,6 +141,7 @@ def command(
     from compactor_runtimes.errors import InterruptedRun, UsageError
     from compactor_runtimes.measure.measurement import Settings
     from compactor_runtimes.measure.profile_file import write_profile
+    from compactor_runtimes.measure.wish import Wish
     from compactor_runtimes.profiling.bounds import parse_bound
     from compactor_runtimes.profiling.profile import profile_bundles, require_golden
     from compactor_runtimes.profiling.subjects import Wanted
@@ -173,7 +174,7 @@ def command(
             Wanted([*dict.fromkeys(runtimes)], [*dict.fromkeys(artifacts)], threads, sweep, trust),
             settings,
             samples=samples,
-            policy=policy,
+            wish=Wish(by=policy),
             command=shlex.join(["compactor", *sys.argv[1:]]),
             tool_version=VERSION,
             wait_quiet_s=wait_quiet,

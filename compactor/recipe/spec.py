@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, NearDuplicateSettings, Quantization
 from compactor.records import Count, NonNegative, Positive, Training
 from compactor_runtimes.bundle.manifest import ExportSpec
+from compactor_runtimes.measure.wish import Wish
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 STAGE = "stage:"
@@ -231,6 +232,7 @@ class Recipe(RecipePart, frozen=True):
     reject: RejectSpec | None = None
     gates: GatesSpec = GatesSpec()
     measure: MeasureSpec = MeasureSpec()
+    choose: Wish = Wish()
     licences: dict[str, str] = {}
     pool: PoolSpec | None = None
 

@@ -15,6 +15,7 @@ from compactor.recipe.spec import GatesSpec, MeasureSpec, RejectSpec
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers
 from compactor_runtimes.bundle.manifest import ExportSpec
+from compactor_runtimes.measure.wish import Wish
 from compactor_runtimes.report import Curve
 
 
@@ -63,6 +64,7 @@ class ReleaseJob:
     teachers: Sequence[Teacher] = ()
     store: LabelStore | None = None
     is_smoke: bool = False
+    wish: Wish = Wish()  # noqa: RUF009 (frozen)
     reject: RejectSpec | None = None
     journal: Journal = field(default_factory=lambda: Journal(None))
 

@@ -70,7 +70,7 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
     shipping = [artifact for artifact in shipment.artifacts if artifact.ships]
     measurements = measure_all(job, shipment.source, shipping) if job.measure.scenarios else []
     job.journal.write("measured", n=len(measurements))
-    choice = choose(shipment.artifacts, measurements)
+    choice = choose(shipment.artifacts, measurements, job.wish)
     # without a race and without a report that explains it, the order that was asked for decides
     best = choice.artifact if measurements or report is not None else shipping[0]
     for one in choice.variants:

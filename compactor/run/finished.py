@@ -50,6 +50,7 @@ def release_job(plan: Plan, runner: StageRunner, run: Path, journal: Journal) ->
         exports=recipe.export,
         gates=recipe.gates,
         measure=recipe.measure,
+        wish=recipe.choose,
         reject=recipe.reject,
         reporter=runner.reporter,
         provenance=_provenance(plan),

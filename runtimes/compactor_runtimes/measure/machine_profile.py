@@ -4,14 +4,14 @@
 profile`).
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from compactor_runtimes.bundle.manifest import Check, Record
 from compactor_runtimes.measure.anatomy import Anatomy, Peaks
 from compactor_runtimes.measure.measurement import Measurement, Settings
+from compactor_runtimes.measure.wish import Policy
 
 PROFILE_VERSION = 1
-Policy = Literal["latency", "size", "memory", "accuracy"]
 
 
 class ProfileSubject(Record, frozen=True):

@@ -13,10 +13,11 @@ from compactor_runtimes.errors import NumericGateError, UnfitEnvironmentError
 from compactor_runtimes.files import writing
 from compactor_runtimes.golden.verify import read_golden
 from compactor_runtimes.measure.harness import measure
-from compactor_runtimes.measure.machine_profile import MachineProfile, Policy
+from compactor_runtimes.measure.machine_profile import MachineProfile
 from compactor_runtimes.measure.measurement import Settings
 from compactor_runtimes.measure.peaks import measure_peaks
 from compactor_runtimes.measure.progress import Progress
+from compactor_runtimes.measure.wish import Wish
 from compactor_runtimes.measure.work import roofline
 from compactor_runtimes.profiling.golden import can_decode
 from compactor_runtimes.profiling.recommendation import recommend
@@ -32,7 +33,7 @@ def profile_bundles(
     settings: Settings,
     *,
     samples: Sequence[Path] = (),
-    policy: Policy = "latency",
+    wish: Wish = Wish(),  # noqa: B008 (frozen)
     command: str = "",
     tool_version: str = "",
     wait_quiet_s: float | None = None,
@@ -46,7 +47,7 @@ def profile_bundles(
         wanted: runtimes, artifacts and settings.
         settings: scenarios, profile, threads and batches.
         samples: files to feed; none takes the first bundle's golden cases.
-        policy: what the recommendation goes by.
+        wish: what the recommendation goes by.
         command: how to do it again.
         tool_version: of this release.
         wait_quiet_s: as in `measure`.
@@ -116,7 +117,7 @@ def profile_bundles(
         subjects=rows,
         measurements=found.measurements,
         anatomies=anatomies,
-        recommendation=recommend(rows, found.measurements, policy),
+        recommendation=recommend(rows, [one.artifact for one in subjects], found.measurements, wish),
         peaks=peaks,
         sweep=wanted.sweep.plain,
         notes=notes,

@@ -57,6 +57,7 @@ class Subject:
     """A row of the profile, and the candidate that is measured; None where it is not run."""
 
     row: ProfileSubject
+    artifact: Artifact
     candidate: Candidate | None
 
 
@@ -73,7 +74,7 @@ def subjects_of(opened: Opened, wanted: Wanted, samples: Sequence[Path]) -> list
             row = _row(opened, artifact, runtime)
             problem = _problem(artifact, runtime, trust=wanted.trust)
             if problem:
-                found.append(Subject(replace(row, not_run=problem), None))
+                found.append(Subject(replace(row, not_run=problem), artifact, None))
                 continue
             checks, problem = _checked(opened, artifact, runtime, wanted, samples)
             row = replace(row, golden=[*opened.checks, *checks], not_run=problem)
@@ -83,7 +84,7 @@ def subjects_of(opened: Opened, wanted: Wanted, samples: Sequence[Path]) -> list
             for setting in sweep.settings(threads=threads, spins=spins):
                 own = _with(row, setting, swept=bool(wanted.sweep.threads or wanted.sweep.spinning))
                 candidate = None if problem else _candidate(opened, artifact, own, wanted)
-                found.append(Subject(own, candidate))
+                found.append(Subject(own, artifact, candidate))
     return found
 
 

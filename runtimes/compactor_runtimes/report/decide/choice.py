@@ -1,12 +1,8 @@
 """Which of the measured variants is the one to load by default, and in words why each one is or is not.
 
-1. Only what ships may be chosen: verified, or overridden with a reason.
-2. The simplest stays unless another one computes one sample faster by more than the noise: verified before
-   overridden, then fp32 before fused before fp16 before int8. An engine is code, which is loaded by its name
-   and with trust alone: it is never the one to load by default where anything else ships.
-3. Only valid measurements count: one that is INVALID or missing proves nothing, for or against.
-4. Of those that are faster, the one with the smallest median is taken, or a simpler one that is not slower
-   than that by more than the noise.
+Only what ships may be chosen: verified, or overridden with a reason; `policy.py` has the rules. Simple is:
+verified before overridden, then fp32 before fused before fp16 before int8. An engine is code, which is loaded
+by its name and with trust alone. Only valid measurements count: one that is INVALID proves nothing.
 """
 
 from dataclasses import dataclass
@@ -14,16 +10,18 @@ from typing import TYPE_CHECKING
 
 from compactor_runtimes.backends import is_code
 from compactor_runtimes.environment import has_int8_dot
+from compactor_runtimes.measure.wish import Wish
 from compactor_runtimes.report.contents import Variant
+from compactor_runtimes.report.decide.policy import SAME_SIZE, Option, Pick, is_faster, pick, ratio_of
 from compactor_runtimes.report.format import artifact_bytes, artifact_name, runtime_name, times
-from compactor_runtimes.stats.time_ratio import TimeRatio, time_ratio, timing_of
+from compactor_runtimes.stats.time_ratio import TimeRatio, timing_of
 
 if TYPE_CHECKING:
     from compactor_runtimes.bundle.manifest import Artifact
     from compactor_runtimes.measure.measurement import Measurement
 
-SAME_SIZE = 0.05  # sizes that differ by less than this share are not worth a word
 _PRECISIONS = ("fp32", "fp16", "int8")
+DROP_GATE = "max-drop"
 
 
 @dataclass(frozen=True)
@@ -34,31 +32,67 @@ class Choice:
     variants: list[Variant]
 
 
-def choose(artifacts: "list[Artifact]", measurements: "list[Measurement]") -> Choice:
+def choose(
+    artifacts: "list[Artifact]",
+    measurements: "list[Measurement]",
+    wish: Wish = Wish(),  # noqa: B008 (frozen)
+) -> Choice:
     """Choose among all artifacts of one student, measured on this machine.
 
     Args:
         artifacts: with their verdicts, those that were rejected or not run included.
         measurements: of any subjects; the compute times of single samples decide.
+        wish: what the choice goes by.
 
     Raises:
         ValueError: nothing ships.
     """
-    shipping = sorted((one for one in artifacts if one.ships), key=_complexity)
+    shipping = sorted((one for one in artifacts if one.ships), key=complexity)
     if not shipping:
         raise ValueError("choose: got no artifact that ships, expected at least one")
-    race = _Race(shipping[0], shipping, _latencies(measurements))
-    chosen = race.chosen()
-    return Choice(chosen, [_variant(one, race, chosen) for one in artifacts])
+    latencies = _latencies(measurements)
+    race = _Race(shipping, latencies, pick([_option(one, latencies) for one in shipping], wish), wish)
+    return Choice(race.chosen, [_variant(one, race) for one in artifacts])
+
+
+def _option(artifact: "Artifact", latencies: "dict[str, Measurement]") -> Option:
+    one = latencies.get(artifact_name(artifact))
+    return Option(
+        name=artifact.name,
+        complexity=complexity(artifact),
+        timing=timing_of(one.spread, one.session) if one is not None and one.valid else None,
+        size_bytes=artifact_bytes(artifact),
+        memory_bytes=None if one is None else one.rss_bytes,
+        lost_points=lost_points(artifact),
+        is_code=is_code(artifact),
+        is_verified=artifact.status == "verified",
+    )
+
+
+def lost_points(artifact: "Artifact") -> float | None:
+    """Points that the artifact lost on select against the student, as its gate saw them; fp32 loses none."""
+    seen = next((check.observed for check in artifact.checks if check.name == DROP_GATE), None)
+    return 0.0 if seen is None and artifact.spec.precision == "fp32" else seen
 
 
 @dataclass(frozen=True)
 class _Race:
-    """What ships, simplest first: `plain` is the simplest, `latencies` are by subject, valid or not."""
+    """What ships, simplest first, with the times by subject, valid or not, and what was picked."""
 
-    plain: "Artifact"
     shipping: "list[Artifact]"
     latencies: "dict[str, Measurement]"
+    picked: Pick
+    wish: Wish
+
+    @property
+    def plain(self) -> "Artifact":
+        """The simplest."""
+        return self.shipping[0]
+
+    @property
+    def chosen(self) -> "Artifact":
+        """The one that was picked."""
+        return next(one for one in self.shipping if one.name == self.picked.option.name)
 
     def problem(self, artifact: "Artifact") -> str:
         """Why its time cannot be compared; empty if it can."""
@@ -71,39 +105,21 @@ class _Race:
         """Time of b over time of a, where both are valid."""
         if self.problem(a) or self.problem(b):
             return None
-        one, other = (self.latencies[artifact_name(each)] for each in (a, b))
-        return time_ratio(timing_of(one.spread, one.session), timing_of(other.spread, other.session))
+        return ratio_of(*(_option(one, self.latencies) for one in (a, b)))
 
     def runtimes(self, a: "Artifact", b: "Artifact") -> str:
         """Which runtimes two times come from, to follow their ratio; nothing where one computed both."""
         first, second = (runtime_name(self.latencies[artifact_name(one)]) for one in (b, a))
         return "" if first == second else f" ({first} against {second})"
 
-    def is_faster(self, b: "Artifact", a: "Artifact") -> bool:
-        """Whether b is faster than a by more than the noise."""
-        ratio = self.ratio(a, b)
-        return ratio is not None and ratio.verdict == "better"
-
-    @property
-    def faster(self) -> "list[Artifact]":
-        """Those that are faster than the plain one and may be loaded by default, the simplest first."""
-        return [one for one in self.shipping if not is_code(one) and self.is_faster(one, self.plain)]
-
-    @property
-    def fastest(self) -> "Artifact":
-        """The one of them with the smallest median; the plain one where there is none."""
-        return min(
-            self.faster, key=lambda one: self.latencies[artifact_name(one)].median_ns, default=self.plain
-        )
-
-    def chosen(self) -> "Artifact":
-        """Rules 2 to 4."""
-        fastest = self.fastest
-        return next((one for one in self.faster if not self.is_faster(fastest, one)), fastest)
+    def smaller(self, artifact: "Artifact") -> float | None:
+        """How many times smaller than the simplest; None of itself, or where a size is not known."""
+        own, plains = artifact_bytes(artifact), artifact_bytes(self.plain)
+        return plains / own if own and plains and artifact is not self.plain else None
 
 
-def _complexity(artifact: "Artifact") -> tuple[bool, bool, int, bool, bool]:
-    """Rule 2 as a key; equals keep the order of the recipe."""
+def complexity(artifact: "Artifact") -> tuple[int, ...]:
+    """From simple to involved, as a key; equals keep the order of the recipe."""
     spec = artifact.spec
     return (
         is_code(artifact),
@@ -123,65 +139,80 @@ def _latencies(measurements: "list[Measurement]") -> "dict[str, Measurement]":
     }
 
 
-def _variant(artifact: "Artifact", race: _Race, chosen: "Artifact") -> Variant:
+def _variant(artifact: "Artifact", race: _Race) -> Variant:
     name, subject = artifact.name, artifact_name(artifact)
     if artifact.status == "not-run":
         reason = artifact.reason or "it was not verified"
         return Variant(artifact=name, subject=subject, decision="not run", reason=reason)
     if not artifact.ships:
         return Variant(artifact=name, subject=subject, decision="rejected", reason=artifact.reason)
-    plain, taken = race.plain, artifact is chosen
+    plain, taken = race.plain, artifact is race.chosen
     ratio = None if artifact is plain else race.ratio(plain, artifact)
-    own, plains = artifact_bytes(artifact), artifact_bytes(plain)
-    smaller = plains / own if own and plains and artifact is not plain else None
     return Variant(
         artifact=name,
         subject=subject,
         decision="chosen" if taken else "not chosen",
-        reason=_why(artifact, race, smaller) if taken else _why_not(artifact, race, chosen),
+        reason=_why(race) if taken else _why_not(artifact, race),
         against="" if artifact is plain else plain.name,
         speed=None if ratio is None else 1 / ratio.value,
         speed_low=None if ratio is None else 1 / ratio.high,
         speed_high=None if ratio is None else 1 / ratio.low,
         speed_verdict=None if ratio is None else ratio.verdict,
-        smaller=smaller,
+        smaller=race.smaller(artifact),
     )
 
 
-def _why(chosen: "Artifact", race: _Race, smaller: float | None) -> str:
+def _why(race: _Race) -> str:
     """What speaks for the chosen one."""
-    if len(race.shipping) == 1:
+    chosen, by = race.chosen, race.picked.by
+    ratio = None if chosen is race.plain else race.ratio(race.plain, chosen)
+    if by == "only":
         return "the only one that ships"
+    if by in ("memory", "accuracy") or race.wish.by == by == "size":
+        least = {"size": "the smallest", "memory": "the least memory", "accuracy": "the least lost on select"}
+        reasons = [f"{least[by]} (choose by {by})", _size(race.smaller(chosen))]
+        reasons += [_faster(ratio, race, chosen)] if ratio is not None and ratio.verdict == "better" else []
+        return ", ".join(reason for reason in reasons if reason)
+    if by == "size":
+        return f"{_size(race.smaller(chosen))} than {race.plain.name}, and {_undecided(race, chosen)}"
     if chosen is race.plain:
         problem = race.problem(chosen)
         if problem:
             return f"the simplest; {problem}, so nothing shows that another one is faster"
         return "the simplest, and nothing that ships is faster by more than the noise"
-    ratio = race.ratio(race.plain, chosen)
-    assert ratio is not None  # only what was compared displaces the plain one
-    reasons = [_faster(ratio, race, chosen), _size(smaller)]
+    if ratio is None or ratio.verdict != "better":
+        return "the simplest that holds every bound"
+    reasons = [_faster(ratio, race, chosen), _size(race.smaller(chosen))]
     return ", ".join(reason for reason in reasons if reason)
 
 
-def _why_not(artifact: "Artifact", race: _Race, chosen: "Artifact") -> str:
+def _undecided(race: _Race, artifact: "Artifact") -> str:
+    """Why time cannot decide between the simplest and an artifact."""
+    problem = race.problem(race.plain)
+    of = f"of {race.plain.name}: {problem}" if problem else race.problem(artifact)
+    return f"time cannot decide ({of or 'the difference is inside the noise'})"
+
+
+def _why_not(artifact: "Artifact", race: _Race) -> str:
     """What speaks against one that ships but was not chosen."""
-    plain = race.plain
+    plain, chosen, by = race.plain, race.chosen, race.picked.by
+    if artifact.name in race.picked.left_out:
+        return f"outside choose.{race.picked.left_out[artifact.name]}"
+    if by in ("memory", "accuracy") or race.wish.by == by == "size":
+        words = {"size": "smaller", "memory": "smaller in memory", "accuracy": "no less accurate on select"}
+        return f"{chosen.name} is {words[by]} (choose by {by})"
+    if by == "size" and artifact is plain:
+        return f"{chosen.name} is {_size(race.smaller(chosen))}, and {_undecided(race, chosen)}"
     if artifact is plain:
         ratio = race.ratio(plain, chosen)
-        assert ratio is not None
+        assert ratio is not None  # only what was compared displaces the simplest otherwise
         return f"{chosen.name} is {_faster(ratio, race, chosen)}"
     ratio = race.ratio(plain, artifact)
     if ratio is None:
         problem = race.problem(artifact)
         return problem or f"no valid time of {plain.name} to compare with"
     if ratio.verdict == "better":
-        first = _faster(ratio, race, artifact)
-        if is_code(artifact):
-            return f"{first}, but an engine is code: it is loaded by its name and with trust alone"
-        for rival in (chosen, race.fastest):
-            if race.is_faster(rival, artifact):
-                return f"{first}, but {rival.name} is faster still"
-        return f"{first}, but not faster than {chosen.name} by more than the noise, which is simpler"
+        return f"{_faster(ratio, race, artifact)}, but {_better_one(artifact, race)}"
     bounds = f"[{times(ratio.low)}, {times(ratio.high)}]{race.runtimes(plain, artifact)}"
     if ratio.verdict == "worse":
         first = f"slower than {plain.name} here: {times(ratio.value)} times its time {bounds}"
@@ -189,6 +220,20 @@ def _why_not(artifact: "Artifact", race: _Race, chosen: "Artifact") -> str:
         time = f"{times(ratio.value)} times its time {bounds}"
         first = f"no faster than {plain.name} by more than the noise: {time}"
     return "; ".join(part for part in (first, slow_reason(artifact)) if part)
+
+
+def _better_one(artifact: "Artifact", race: _Race) -> str:
+    """What is better than one that is faster than the simplest."""
+    if is_code(artifact):
+        return "an engine is code: it is loaded by its name and with trust alone"
+    own = _option(artifact, race.latencies)
+    rivals = [one for one in race.shipping if not is_code(one) and one is not artifact]
+    rivals.sort(key=lambda one: (one is not race.chosen, race.latencies[artifact_name(one)].median_ns))
+    for rival in rivals:
+        if is_faster(_option(rival, race.latencies), own):
+            return f"{rival.name} is faster still"
+    word = "smaller" if (race.smaller(race.chosen) or 1) > (race.smaller(artifact) or 1) else "simpler"
+    return f"not faster than {race.chosen.name} by more than the noise, which is {word}"
 
 
 def _faster(ratio: TimeRatio, race: _Race, artifact: "Artifact") -> str:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from compactor_runtimes.report.contents import Decision, Variant
-from compactor_runtimes.report.decide.choice import SAME_SIZE
+from compactor_runtimes.report.decide.policy import SAME_SIZE
 from compactor_runtimes.report.decide.speed import compute_latency
 from compactor_runtimes.report.draw.text_tables import INVALID, Cell, Style, Table, number_cell
 from compactor_runtimes.report.format import (
