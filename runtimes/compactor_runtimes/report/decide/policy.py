@@ -1,7 +1,7 @@
 """Which of several ways to run one model is taken, by what a user wants; in plain numbers, without words.
 
 1. Bounds first: what is out of them is left out. What is not known cannot hold a bound.
-2. latency: what is faster than the simplest by more than the noise and 2%; of these the fastest and what is not
+2. latency: what is faster than the simplest by more than noise and 2%; of these the fastest and what is not
    slower than it by more than the noise. Where nothing is shown to be faster, the simplest and all that is
    not shown to be slower. Within such a group time cannot decide: the smallest is taken if it is smaller by
    more than 5%, else the simplest.

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from compactor_runtimes.measure.measurement import Measurement
     from compactor_runtimes.report.contents import PairedRow
 
-Scale = Literal["ns", "B"]
+Scale = Literal["ns", "B", "/s", "FLOP/s", "FLOP/B"]
 SERIES = 8  # colours --s0 to --s7
 WIDTH, HEIGHT = 5.0, 3.0  # inches at 72 units each
 MOST_STEPS = 300  # of a distribution function
 # what is drawn in these colours gets the CSS variable of the name
-_COLOURS = {
+COLOURS = {
     "fg": "#010203",
     "muted": "#010204",
     "grid": "#010205",
@@ -43,17 +43,17 @@ _SETTINGS: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": _COLOURS["muted"],
-    "axes.labelcolor": _COLOURS["muted"],
+    "axes.edgecolor": COLOURS["muted"],
+    "axes.labelcolor": COLOURS["muted"],
     "axes.facecolor": "none",
     "figure.facecolor": "none",
-    "xtick.color": _COLOURS["muted"],
-    "ytick.color": _COLOURS["muted"],
-    "grid.color": _COLOURS["grid"],
+    "xtick.color": COLOURS["muted"],
+    "ytick.color": COLOURS["muted"],
+    "grid.color": COLOURS["grid"],
     "grid.linewidth": 0.7,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "text.color": _COLOURS["fg"],
+    "text.color": COLOURS["fg"],
     "lines.linewidth": 1.8,
 }
 
@@ -76,13 +76,13 @@ def scatter(
     points: Sequence[Point], *, scale: Scale, x_label: str, y_label: str, y_scale: Scale | None = None
 ) -> str:
     """Draw y against x (logarithmic, as y is with a scale), with error bars; the shipped one has a ring."""
-    with _Drawing() as drawing:
+    with Drawing() as drawing:
         axes = drawing.axes()
-        _log_axis(axes, "x", [value for point in points for value in (point.x, *point.x_range)], scale)
+        log_axis(axes, "x", [value for point in points for value in (point.x, *point.x_range)], scale)
         if y_scale is not None:
-            _log_axis(axes, "y", [value for point in points for value in (point.y, *point.y_range)], y_scale)
+            log_axis(axes, "y", [value for point in points for value in (point.y, *point.y_range)], y_scale)
         for point in points:
-            colour = _COLOURS[f"s{point.series % SERIES}"]
+            colour = COLOURS[f"s{point.series % SERIES}"]
             axes.errorbar(
                 point.x,
                 point.y,
@@ -94,7 +94,7 @@ def scatter(
                 fmt="none",
                 zorder=2,
             )
-            face = _COLOURS["bg"] if point.hollow else colour
+            face = COLOURS["bg"] if point.hollow else colour
             axes.scatter(
                 point.x, point.y, s=52, marker=point.marker, facecolor=face, edgecolor=colour, zorder=3
             )
@@ -105,7 +105,7 @@ def scatter(
                     s=190,
                     marker="o",
                     facecolor="none",
-                    edgecolor=_COLOURS["fg"],
+                    edgecolor=COLOURS["fg"],
                     linewidth=1.1,
                     zorder=4,
                 )
@@ -118,18 +118,18 @@ def scatter(
 
 def forest(rows: "Sequence[PairedRow]") -> str:
     """Draw each step's change with its interval about zero."""
-    with _Drawing() as drawing:
+    with Drawing() as drawing:
         axes = drawing.axes(height=0.75 + 0.38 * len(rows))
-        colours = {"noise": _COLOURS["muted"], "better": _COLOURS["good"], "worse": _COLOURS["bad"]}
+        colours = {"noise": COLOURS["muted"], "better": COLOURS["good"], "worse": COLOURS["bad"]}
         for number, row in enumerate(reversed(rows)):
             value, colour = row.difference_points, colours[row.verdict]
             error = [[max(value - row.low, 0)], [max(row.high - value, 0)]]
             axes.errorbar(
                 value, number, xerr=error, fmt="o", color=colour, ecolor=colour, capsize=3, markersize=6
             )
-        axes.axvline(0, color=_COLOURS["fg"], linewidth=0.9)
+        axes.axvline(0, color=COLOURS["fg"], linewidth=0.9)
         axes.set_yticks(range(len(rows)), [row.step for row in reversed(rows)])
-        axes.tick_params(axis="y", labelcolor=_COLOURS["fg"], length=0)
+        axes.tick_params(axis="y", labelcolor=COLOURS["fg"], length=0)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("change in points; left of 0 is a loss")
@@ -138,9 +138,9 @@ def forest(rows: "Sequence[PairedRow]") -> str:
 
 def distribution(measurements: "Sequence[tuple[Measurement, int]]") -> str:
     """Draw the share of samples that took at most so long, a line for each measurement and its series."""
-    with _Drawing() as drawing:
+    with Drawing() as drawing:
         axes = drawing.axes()
-        _log_axis(axes, "x", [value for one, _ in measurements for value in one.samples_ns], "ns")
+        log_axis(axes, "x", [value for one, _ in measurements for value in one.samples_ns], "ns")
         for one, series in measurements:
             ordered = sorted(one.samples_ns)
             count = min(len(ordered), MOST_STEPS)
@@ -149,7 +149,7 @@ def distribution(measurements: "Sequence[tuple[Measurement, int]]") -> str:
                 [ordered[0], *(ordered[rank - 1] for rank in ranks)],
                 [0.0, *(rank / len(ordered) for rank in ranks)],
                 where="post",
-                color=_COLOURS[f"s{series % SERIES}"],
+                color=COLOURS[f"s{series % SERIES}"],
                 linestyle="-" if one.valid else (0, (3, 2)),
             )
         axes.set_ylim(0, 1.02)
@@ -161,7 +161,7 @@ def distribution(measurements: "Sequence[tuple[Measurement, int]]") -> str:
 
 def curves(epochs: Sequence[int], series: "dict[str, list[float | None]]", *, y_label: str) -> str:
     """Draw one line for each named series over the epochs; logarithmic where the values ask for it."""
-    with _Drawing() as drawing:
+    with Drawing() as drawing:
         axes = drawing.axes(height=2.5)
         known = [value for values in series.values() for value in values if value is not None]
         if known and min(known) > 0 and max(known) / min(known) > 30:
@@ -173,7 +173,7 @@ def curves(epochs: Sequence[int], series: "dict[str, list[float | None]]", *, y_
             axes.plot(
                 [epoch for epoch, _ in points],
                 [value for _, value in points],
-                color=_COLOURS[f"s{number % SERIES}"],
+                color=COLOURS[f"s{number % SERIES}"],
                 marker="o" if len(points) < 16 else "",
                 markersize=3.5,
             )
@@ -183,10 +183,15 @@ def curves(epochs: Sequence[int], series: "dict[str, list[float | None]]", *, y_
         return drawing.svg("curves", y_label)
 
 
-class _Drawing:
-    """A figure under our settings, without any state of pyplot."""
+class Drawing:
+    """A figure under our settings, without any state of pyplot; of use as a context alone."""
 
-    def __enter__(self) -> "_Drawing":
+    def __enter__(self) -> "Drawing":
+        """Take our settings.
+
+        Raises:
+            MissingDependency: matplotlib is not installed.
+        """
         with needs_extra("report"):
             import matplotlib
             from matplotlib.figure import Figure
@@ -196,14 +201,17 @@ class _Drawing:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        """Give them back."""
         self.settings.__exit__(None, None, None)
 
     def axes(self, *, height: float = HEIGHT) -> "Axes":
+        """Return the only axes, `height` inches high."""
         self.figure.set_size_inches(WIDTH, height)
         self.figure.set_layout_engine("constrained")
         return self.figure.add_subplot()
 
     def whole_numbers(self, axes: "Axes") -> None:
+        """Let x have ticks at whole numbers alone."""
         from matplotlib.ticker import MaxNLocator
 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -226,10 +234,10 @@ class _Drawing:
         return text.strip()
 
 
-_NAMES = {colour: name for name, colour in _COLOURS.items()}
+_NAMES = {colour: name for name, colour in COLOURS.items()}
 
 
-def _log_axis(axes: "Axes", which: Literal["x", "y"], values: Sequence[float], scale: Scale) -> None:
+def log_axis(axes: "Axes", which: Literal["x", "y"], values: Sequence[float], scale: Scale) -> None:
     """Make an axis logarithmic over the positive values, with readable ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -244,14 +252,20 @@ def _log_axis(axes: "Axes", which: Literal["x", "y"], values: Sequence[float], s
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(FixedLocator(_log_ticks(low, high)))
     axis.set_minor_locator(NullLocator())
-    shown = format_ns if scale == "ns" else lambda value: scaled(value, "B")
-    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(shown(value))))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _shown(value, scale)))
+
+
+def _shown(value: float, scale: Scale) -> str:
+    """A tick with its unit, of which ratios have none."""
+    if scale == "FLOP/B":
+        return f"{value:g}"
+    return _short(format_ns(value) if scale == "ns" else scaled(value, scale))
 
 
 def _short(text: str) -> str:
     """`2.00 ms` -> `2 ms`: ticks are round numbers."""
     number, _, rest = text.partition(" ")
-    return f"{float(number):g} {rest}"
+    return f"{float(number.replace(',', '')):g} {rest}"
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
