@@ -67,10 +67,8 @@ class OrtRuntime:
         """
         if self._device is None:
             return self.run(feeds), 0
-        refusals: tuple[type[Exception], ...] = (
-            *self._refusals,
-            RuntimeError,
-        )  # a binding refuses by the latter
+        # a binding refuses by a plain RuntimeError
+        refusals: tuple[type[Exception], ...] = (*self._refusals, RuntimeError)
         try:
             return self._run_on_device(feeds, self._device)
         except UsageError:
