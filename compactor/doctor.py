@@ -6,13 +6,19 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from msgspec import to_builtins
+
+from compactor_runtimes.backends import RUNTIMES, state_of
 from compactor_runtimes.environment import describe
 
 DISTRIBUTION = "compactor-toolkit"
 
 
 def examine() -> dict[str, Any]:
-    """Return {environment, extras: {name: {missing, install}}, problems: [...]}; imports nothing heavy."""
+    """Return {environment, extras: {name: {missing, install}}, runtimes: {name: {usable, detail}}, problems}.
+
+    The packages of runtimes are imported as far as they are installed, to ask them for their devices.
+    """
     extras = {
         name: {
             "missing": [package for package in packages if not _installed(package)],
@@ -20,7 +26,12 @@ def examine() -> dict[str, Any]:
         }
         for name, packages in extra_packages().items()
     }
-    return {"environment": describe(), "extras": extras, "problems": _problems()}
+    return {
+        "environment": describe(),
+        "extras": extras,
+        "runtimes": {name: to_builtins(state_of(name)) for name in RUNTIMES},
+        "problems": _problems(),
+    }
 
 
 def extra_packages() -> dict[str, list[str]]:

@@ -80,6 +80,12 @@ def _describe(as_json: bool) -> None:
             extra, "ready" if not row["missing"] else "missing", ", ".join(row["missing"]), row["install"]
         )
     console.print(table)
+    runtimes = Table(title="runtimes", title_justify="left")
+    for column in ("runtime", "state", "on what, or why not"):
+        runtimes.add_column(column, overflow="fold")
+    for runtime, row in findings["runtimes"].items():
+        runtimes.add_row(runtime, "usable" if row["usable"] else "not here", row["detail"])
+    console.print(runtimes)
     for problem in findings["problems"]:
         console.print(f"problem: {problem}")
     if not findings["problems"]:

@@ -33,7 +33,12 @@ def test_every_entry_of_the_tables_can_be_imported_first() -> None:
 
     tables = (METHODS, TASKS, WRAPPERS, FAMILIES, SAMPLERS, TARGETS, MIXERS, DATASETS, EXPORTERS, CODECS)
     entries = [
-        *(row.opener for row in RUNTIMES.values()),
+        *(
+            entry
+            for row in RUNTIMES.values()
+            for entry in (row.opener, row.probe, row.operators)
+            if entry is not None
+        ),
         *(one for table in tables for one in table.values()),
     ]
     names = sorted({entry.partition(":")[0] for entry in entries})

@@ -27,6 +27,9 @@ DISTRIBUTIONS = {
     "tensorrt_rtx": "tensorrt-rtx",
     "cuda": "cuda-bindings",
     "cv2": "opencv-python-headless",
+    "onnxruntime_ep_nv_tensorrt_rtx": "onnxruntime-ep-nv-tensorrt-rtx",
+    "onnxruntime_ep_openvino": "onnxruntime-ep-openvino",
+    "onnxruntime_ep_webgpu": "onnxruntime-ep-webgpu",
 }
 HEAVY = [
     "numpy",
@@ -58,6 +61,9 @@ HEAVY = [
     "jinja2",
     "matplotlib",
     "cv2",
+    "onnxruntime_ep_nv_tensorrt_rtx",
+    "onnxruntime_ep_openvino",
+    "onnxruntime_ep_webgpu",
 ]
 BLOCKER = """
 import sys
@@ -159,7 +165,10 @@ def extras() -> dict[str, set[str]]:
 ALLOWED = {
     "compactor": ["train", "vision", "bench", "report", "pool"],
     "compactor_exporters": ["export", "image"],
-    "compactor_runtimes": ["image", "text", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"],
+    "compactor_runtimes": [
+        *("image", "text", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"),
+        *("ort-ep-openvino", "ort-ep-tensorrt-rtx", "ort-ep-webgpu"),
+    ],
 }
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from msgspec import Struct
+
 from compactor_runtimes.backends.table import RUNTIMES as RUNTIMES
 from compactor_runtimes.backends.table import Backend as Backend
 from compactor_runtimes.backends.table import find_runtime as find_runtime
@@ -57,6 +59,31 @@ def open_runtime(runtime: str, source: Path, *, threads: int | None = None, **op
     """
     opener = runtime if ":" in runtime else find_runtime(runtime).opener
     return cast(Runtime, resolve(opener)(source, threads=threads, **options))
+
+
+class State(Struct, frozen=True):
+    """Whether a runtime can be used here; `detail` says on what it would run, or why not, in one sentence."""
+
+    usable: bool
+    detail: str
+
+
+def state_of(runtime: str) -> State:
+    """Look whether a runtime of the table can be used here, importing its package.
+
+    Raises:
+        UsageError: there is no runtime of that name.
+    """
+    probe = find_runtime(runtime).probe
+    try:
+        return State(True, resolve(probe)())
+    except (
+        UnfitEnvironmentError,
+        ImportError,
+        OSError,
+        RuntimeError,
+    ) as error:  # it may be there, and broken
+        return State(False, " ".join(str(error).split()))
 
 
 def timed_run(runtime: Runtime, feeds: "Mapping[str, NDArray[Any]]") -> "tuple[dict[str, NDArray[Any]], int]":

@@ -141,6 +141,37 @@ def open_openvino_bf16(source: Path, *, threads: int | None = None) -> OpenVinoR
     return OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)
 
 
+def probe() -> str:
+    """Say on what OpenVINO computes here.
+
+    Raises:
+        MissingDependency: it is not installed.
+    """
+    return _probe()[0]
+
+
+def probe_bf16() -> str:
+    """Say on what OpenVINO computes in bfloat16 here.
+
+    Raises:
+        MissingDependency: it is not installed.
+        UnfitEnvironmentError: this CPU has no such instructions.
+    """
+    said, capabilities = _probe()
+    if "BF16" not in capabilities:
+        raise UnfitEnvironmentError("this CPU has no instructions for bf16; use one that has")
+    return f"{said}, in bf16"
+
+
+def _probe() -> tuple[str, list[str]]:
+    with needs_extra("openvino"), _no_telemetry():
+        import openvino
+    core = openvino.Core()
+    name = " ".join(core.get_property("CPU", "FULL_DEVICE_NAME").split())
+    version = openvino.__version__.partition("-")[0]
+    return f"OpenVINO {version} on {name}", list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 def compile_model(
     source: Path, *, threads: int | None = None, precision: Literal["f32", "bf16"] = "f32", **more: Any
 ) -> tuple[Any, list[str], list[str]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDER_OPTIONS = {CUDA: {"use_tf32": "0"}}
+_NO_FALLBACK = "fallback to CPU EP has been explicitly disabled"
 _DEVICES = {CUDA: "cuda"}  # whose memory is not the CPU's
 _QUIET = 4  # log fatal errors only: all others come back as exceptions and must not be printed as well
 
@@ -66,10 +67,8 @@ class OrtRuntime:
         """
         if self._device is None:
             return self.run(feeds), 0
-        refusals: tuple[type[Exception], ...] = (
-            *self._refusals,
-            RuntimeError,
-        )  # a binding refuses by the latter
+        # a binding refuses by a plain RuntimeError
+        refusals: tuple[type[Exception], ...] = (*self._refusals, RuntimeError)
         try:
             return self._run_on_device(feeds, self._device)
         except UsageError:
@@ -128,6 +127,44 @@ def open_cuda(source: Path, *, threads: int | None = None, **options: Any) -> Or
     if find_spec("onnxruntime") is None:
         raise MissingDependency("onnxruntime-gpu", "ort-gpu")
     return open_session(source, CUDA, threads=threads, **options)
+
+
+def probe_cpu() -> str:
+    """Say what runs on the CPU here.
+
+    Raises:
+        MissingDependency: ONNX Runtime is not installed.
+    """
+    return _probe(CPU)
+
+
+def probe_cuda() -> str:
+    """Say what runs on an NVIDIA GPU here.
+
+    Raises:
+        MissingDependency, UnfitEnvironmentError: nothing does, and why.
+    """
+    from compactor_runtimes.environment import gpu_names
+
+    if find_spec("onnxruntime") is None:
+        raise MissingDependency("onnxruntime-gpu", "ort-gpu")
+    said, gpus = _probe(CUDA), gpu_names()
+    if not gpus:
+        raise UnfitEnvironmentError("no NVIDIA GPU that nvidia-smi can see; use a machine with one")
+    return f"{said} on {gpus[0].partition(',')[0]}"
+
+
+def _probe(provider: str) -> str:
+    with needs_extra("ort"):
+        import onnxruntime as ort
+
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise UnfitEnvironmentError(
+            f"provider {provider} is not in this onnxruntime (it has {', '.join(available)}); "
+            "install the build that has it"
+        )
+    return f"ONNX Runtime {ort.__version__}, {provider}"
 
 
 def open_session(
@@ -216,7 +253,17 @@ def start_session(source: Path, options: Any, provider: str | None) -> Any:
     chosen = {} if provider is None else {"providers": [(provider, _PROVIDER_OPTIONS.get(provider, {}))]}
     try:
         session = ort.InferenceSession(str(source), options, **chosen)
+    except _unfit() as error:
+        raise UnfitEnvironmentError(
+            f"{source.name}: its provider failed to start ({one_line(error)}); "
+            "mend the driver or ask for another runtime"
+        ) from error
     except _unreadable() as error:
+        if _NO_FALLBACK in str(error):
+            raise UnfitEnvironmentError(
+                f"{source.name}: its provider would leave a part of the graph to the CPU; "
+                "ask for another runtime"
+            ) from error
         raise IntegrityError(
             f"{source}: ONNX Runtime {ort.__version__} cannot read it as a model ({one_line(error)}); "
             "copy or export the model again"
@@ -238,16 +285,23 @@ def wrap(session: Any, source: Path, provider: str) -> OrtRuntime:
             f"{source.name}: asked for {provider}, the session runs on {found}; "
             "mend the driver or ask for the other"
         )
-    return OrtRuntime(session, source, (*_failures(), ValueError))
+    return OrtRuntime(session, source, (*failures(), ValueError))
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def failures() -> tuple[type[Exception], ...]:
+    """Exceptions by which ONNX Runtime says what is not about a file's bytes; they have no common base."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (state.Fail, state.InvalidArgument, state.RuntimeException)
 
 
+def _unfit() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.EPFail,)
+
+
 def _unreadable() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    return (*_failures(), state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)
+    return (*failures(), state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)

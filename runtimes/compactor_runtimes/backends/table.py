@@ -11,6 +11,7 @@ class Backend(Struct, frozen=True):
 
     Attributes:
         opener: "module:attr" of `(source: Path, *, threads: int | None, **options) -> Runtime`.
+        probe: "module:attr" of `() -> str`, which says on what it would run here, or raises why it cannot.
         formats: formats of the artifacts that it opens.
         extra: the extra that brings its package.
         runs_fused: whether it knows ONNX Runtime's own operators (com.microsoft).
@@ -27,6 +28,7 @@ class Backend(Struct, frozen=True):
     opener: str
     formats: tuple[str, ...]
     extra: str
+    probe: str
     runs_fused: bool = False
     needs_gpu: bool = False
     is_code: bool = False
@@ -43,6 +45,7 @@ RUNTIMES = {
         f"{_PLACE}.ort:open_cpu",
         ("onnx",),
         extra="ort",
+        probe=f"{_PLACE}.ort:probe_cpu",
         runs_fused=True,
         operators=f"{_PLACE}.ort_operators:operators_cpu",
     ),
@@ -50,6 +53,7 @@ RUNTIMES = {
         f"{_PLACE}.ort:open_cuda",
         ("onnx",),
         extra="ort-gpu",
+        probe=f"{_PLACE}.ort:probe_cuda",
         runs_fused=True,
         needs_gpu=True,
         operators=f"{_PLACE}.ort_operators:operators_cuda",
@@ -58,19 +62,45 @@ RUNTIMES = {
         f"{_PLACE}.openvino:open_openvino",
         ("onnx",),
         extra="openvino",
+        probe=f"{_PLACE}.openvino:probe",
         operators=f"{_PLACE}.openvino_operators:operators",
     ),
     "openvino-bf16": Backend(
         f"{_PLACE}.openvino:open_openvino_bf16",
         ("onnx",),
         extra="openvino",
+        probe=f"{_PLACE}.openvino:probe_bf16",
         precision="bf16",
         operators=f"{_PLACE}.openvino_operators:operators_bf16",
+    ),
+    "ort-openvino": Backend(
+        f"{_PLACE}.plugin:open_openvino",
+        ("onnx",),
+        extra="ort-ep-openvino",
+        probe=f"{_PLACE}.plugin:probe_openvino",
+        operators=f"{_PLACE}.plugin:operators_openvino",
+    ),
+    "ort-tensorrt-rtx": Backend(
+        f"{_PLACE}.plugin:open_tensorrt_rtx",
+        ("onnx",),
+        extra="ort-ep-tensorrt-rtx",
+        probe=f"{_PLACE}.plugin:probe_tensorrt_rtx",
+        needs_gpu=True,
+        operators=f"{_PLACE}.plugin:operators_tensorrt_rtx",
+    ),
+    "ort-webgpu": Backend(
+        f"{_PLACE}.plugin:open_webgpu",
+        ("onnx",),
+        extra="ort-ep-webgpu",
+        probe=f"{_PLACE}.plugin:probe_webgpu",
+        needs_gpu=True,
+        operators=f"{_PLACE}.plugin:operators_webgpu",
     ),
     "tensorrt": Backend(
         f"{_PLACE}.tensorrt:open_tensorrt",
         ("tensorrt",),
         extra="tensorrt",
+        probe=f"{_PLACE}.tensorrt:probe_tensorrt",
         needs_gpu=True,
         is_code=True,
         choose=_FOR_THIS_GPU,
@@ -79,6 +109,7 @@ RUNTIMES = {
         f"{_PLACE}.tensorrt:open_tensorrt_rtx",
         ("tensorrt-rtx",),
         extra="tensorrt-rtx",
+        probe=f"{_PLACE}.tensorrt:probe_tensorrt_rtx",
         needs_gpu=True,
         is_code=True,
         choose=_FOR_THIS_GPU,

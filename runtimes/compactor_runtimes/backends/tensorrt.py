@@ -166,6 +166,22 @@ def open_tensorrt_rtx(source: Path, *, threads: int | None = None, trust: bool =
     return open_engine(source, "tensorrt-rtx", threads=threads, trust=trust)
 
 
+def probe_tensorrt() -> str:
+    """Say on which GPU engines of TensorRT can run here; see `_probe`."""
+    return _probe("tensorrt")
+
+
+def probe_tensorrt_rtx() -> str:
+    """Say on which GPU engines of TensorRT for RTX can run here; see `_probe`."""
+    return _probe("tensorrt-rtx")
+
+
+def _probe(format: str) -> str:
+    """Raise MissingDependency or UnfitEnvironmentError where engines can run on none."""
+    trt, gpu = open_product(format), nvidia_gpu()
+    return f"{trt.__name__} {trt.__version__} on {gpu.name} ({gpu.compute})"
+
+
 def open_engine(source: Path, format: str, *, threads: int | None, trust: bool) -> EngineRuntime:
     """Open the engine file `source` with the product of `format` on the first GPU.
 

@@ -79,10 +79,17 @@ def test_doctor_prints_the_command_with_its_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_doctor_prints_the_machine_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"environment": {"cpu": "[bold]x[/bold]"}, "extras": {}, "problems": [":smile: [red]"]}
+    found = {
+        "environment": {"cpu": "[bold]x[/bold]"},
+        "extras": {},
+        "runtimes": {"[red]": {"usable": False, "detail": "pip install 'x[y]' :smile:"}},
+        "problems": [":smile: [red]"],
+    }
     monkeypatch.setattr(doctor, "examine", lambda: found)
     assert printed("doctor").startswith("cpu: [bold]x[/bold]\n")
     assert "problem: :smile: [red]\n" in printed("doctor")
+    for name in ("[red]", "not here", "pip install 'x[y]' :smile:"):
+        assert name in printed("doctor")
 
 
 def test_verify_prints_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

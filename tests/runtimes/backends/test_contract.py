@@ -19,6 +19,7 @@ from compactor_runtimes.backends import (
     open_runtime,
     options_of,
     runtimes_for,
+    state_of,
     timed_run,
 )
 from compactor_runtimes.backends.openvino import OpenVinoRuntime
@@ -30,7 +31,15 @@ FEEDS = {"pixel_values": np.random.default_rng(0).random((2, 3, 4, 4), dtype=np.
 ROUNDING = {"": 1e-4, "bf16": 16 * 2**-9 + 16 * 2**-8}
 
 
-ON_ONNX = ["ort-cpu", "ort-cuda", "openvino", "openvino-bf16"]
+ON_ONNX = ["ort-cpu", "ort-cuda", "openvino", "openvino-bf16", "ort-openvino"]
+ON_ONNX += ["ort-tensorrt-rtx", "ort-webgpu"]
+WHY_NOT = [
+    "no NVIDIA GPU",
+    "CUDAExecutionProvider",
+    "for bf16",
+    "none of this machine's devices",
+    "cannot load",
+]
 
 
 def artifact(name="fp32", **settings):
@@ -104,7 +113,7 @@ def opened(request, source):
         if isinstance(error, MissingDependency):
             assert f"pip install 'compactor-toolkit[{row.extra}]'" in said
         else:
-            assert "no NVIDIA GPU" in said or "CUDAExecutionProvider" in said or "for bf16" in said
+            assert any(why in said for why in WHY_NOT)
         assert name not in ("ort-cpu", "openvino"), "these run wherever their extras are, as in this test"
         pytest.skip(said)
 
@@ -201,6 +210,19 @@ def test_every_row_can_be_chosen_and_says_what_its_opener_takes(name):
     assert options_of(name, trust=True) == ({"trust": True} if row.is_code else {})
 
 
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_every_row_says_on_what_it_would_run_or_why_it_cannot(name, source):
+    found = state_of(name)
+    assert found.detail
+    assert "\n" not in found.detail
+    if found.usable:
+        open_files(of_format(name), source.parent.joinpath, runtime=name, trust=True).close()
+    else:
+        assert name not in ("ort-cpu", "openvino")
+    with pytest.raises(UsageError, match="unknown runtime"):
+        state_of(f"{name}x")
+
+
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
@@ -217,7 +239,7 @@ def test_what_can_open_an_artifact_and_which_is_the_default(settings, names):
 
 def test_the_runtime_of_the_verdict_is_the_default_if_it_can_open_the_artifact():
     one = msgspec.structs.replace(artifact(), runtimes=["openvino"])
-    assert runtimes_for(one) == ["openvino", "ort-cpu", "ort-cuda", "openvino-bf16"]
+    assert runtimes_for(one) == ["openvino", *(name for name in ON_ONNX if name != "openvino")]
     assert choose_runtime(one) == "openvino"
     elsewhere = msgspec.structs.replace(artifact(), runtimes=["ort-cuda"])
     assert choose_runtime(elsewhere) == "ort-cpu"  # the machine that loads it may have no GPU

@@ -59,8 +59,8 @@ def anatomy_table(anatomies: "Sequence[Anatomy]", measurements: "Sequence[Measur
     table.notes.insert(
         0,
         "ran in: the number types in which operators computed, by their share. Stages are medians of one "
-        "sample, end to end. The floor is the work of the graph at this machine's measured float32 peak, or its "
-        "bytes at the measured copy, whichever takes longer; above it: median compute over the floor.",
+        "sample, end to end. The floor is the work of the graph at this machine's measured float32 peak, or "
+        "its bytes at the measured copy, whichever takes longer; above it: median compute over the floor.",
     )
     return table
 
@@ -111,8 +111,8 @@ def _stages(anatomies: "Sequence[Anatomy]") -> Figure | None:
     parts = [[stages.get(stage, 0.0) for stage in STAGES] for _, stages in found]
     keys = [Key(SQUARE, number, stage) for number, stage in enumerate(STAGES)]
     caption = (
-        "From raw sample to answer: decode or tokenise, copy into and out of the runtime's memory, compute, and "
-        "turning outputs into an answer. Medians of the same queries."
+        "From raw sample to answer: decode or tokenise, copy into and out of the runtime's memory, compute, "
+        "and turning outputs into an answer. Medians of the same queries."
     )
     return Figure(
         "Where an answer's time goes", charts.stacked([name for name, _ in found], parts), caption, keys
@@ -141,8 +141,8 @@ def _roofline(
     svg = charts.roofline(points, flops_per_s=peaks.flops_per_s, bytes_per_s=peaks.bytes_per_s)
     caption = (
         f"The line is what this machine reached with {peaks.threads} threads: "
-        f"{scaled(peaks.flops_per_s, 'FLOP/s')} in a float32 product, {scaled(peaks.bytes_per_s, 'B/s')} in a "
-        "copy. One sample at a time; int8 and bf16 have higher peaks of their own, which were not measured."
+        f"{scaled(peaks.flops_per_s, 'FLOP/s')} in a float32 product, {scaled(peaks.bytes_per_s, 'B/s')} in "
+        "a copy. One sample at a time; int8 and bf16 have higher peaks of their own, which were not measured."
     )
     return Figure("How far from the floor", svg, caption, keys)
 
@@ -160,8 +160,8 @@ def _memory(anatomies: "Sequence[Anatomy]", series: Mapping[str, int]) -> Figure
         return None
     svg = charts.lines(found, x_label="seconds since the process started", y_label="memory", y_scale="B")
     caption = (
-        "PSS of the process (RSS where the kernel does not tell): at its start, with the runtime open, once every "
-        "kind of query was answered, and under queries of mixed sizes. It sleeps while others are measured."
+        "PSS of the process (RSS where the kernel does not tell): at its start, with the runtime open, once "
+        "every kind of query was answered, and under queries of mixed sizes. It sleeps while others are measured."
     )
     return Figure("Memory over time", svg, caption, keys)
 
@@ -174,8 +174,8 @@ def _operators(one: "Anatomy", series: Mapping[str, int]) -> Figure | None:
     names = [f"{each.kind} {each.precision}".strip() + f" · {each.name}" for each in shown]
     rest = total - sum(each.ns for each in shown)
     caption = (
-        f"The runtime's own profiler, {len(ordered)} operators, {format_ns(total)} in all, of which the others "
-        f"take {format_ns(rest)}. Timing an operator takes time itself: the sum is above a run's."
+        f"The runtime's own profiler, {len(ordered)} operators, {format_ns(total)} in all, of which the "
+        f"others take {format_ns(rest)}. Timing an operator takes time itself: the sum is above a run's."
     )
     svg = charts.bars(names, [each.ns for each in shown], series[one.subject])
     return Figure(f"Operators of {one.subject}", svg, caption)
