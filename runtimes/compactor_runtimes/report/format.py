@@ -1,6 +1,8 @@
 """How the numbers of a report are written, alike in the terminal, in Markdown and in HTML."""
 
+import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.bundle.manifest import Artifact, Check
@@ -18,6 +20,7 @@ OVERRIDDEN = "OVERRIDDEN"
 VERDICT_WORDS = {"noise": "inside the noise", "better": "better", "worse": "worse"}
 ONNX_PROVIDER = "ExecutionProvider"  # how ONNX Runtime ends the name of each of its providers
 CALLED_BY_TORCH = " called by torch"  # what a provider's name ends with where torch stands before it
+_NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
 SHOWN_PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -178,21 +181,34 @@ def unique(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def invalid_reasons(measurements: "list[Measurement]") -> list[str]:
-    """One line for each reason why measurements are invalid, naming all that share it."""
-    affected: dict[str, dict[str, list[str]]] = {}
+@dataclass(frozen=True)
+class Invalid:
+    """One kind of reason why measurements are INVALID: a line with its count, and which ones it concerns."""
+
+    line: str
+    details: list[str]
+
+
+def invalid_reasons(measurements: "list[Measurement]") -> list[Invalid]:
+    """One line for each kind of reason, alike but for its numbers; the worst of these numbers is told."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
     for one in measurements:
-        what = one.scope if one.scenario == "once" else f"{one.scope} {one.scenario}"
+        batch = f" of {one.batch}" if one.scenario == "offline" else ""
+        what = one.scope if one.scenario == "once" else f"{one.scope} {one.scenario}{batch}"
         for reason in one.reasons:
-            affected.setdefault(reason, {}).setdefault(one.subject, []).append(what)
-    lines = []
-    for reason, subjects in affected.items():
-        if sum(len(whats) for whats in subjects.values()) == len(measurements):
-            where = "all measurements"
-        else:
-            where = "; ".join(f"{subject}: {', '.join(whats)}" for subject, whats in subjects.items())
-        lines.append(f"{reason} ({where})")
-    return lines
+            kinds.setdefault(_NUMBER.sub("#", reason), []).append((reason, f"{one.subject}, {what}"))
+    found = []
+    for told in kinds.values():
+        worst = max((reason for reason, _ in told), key=_first_number)
+        more = "" if len({reason for reason, _ in told}) == 1 else "at worst "
+        line = f"{len(told)} of {len(measurements)} measurements: {more}{worst}"
+        found.append(Invalid(line, [f"{where}: {reason}" for reason, where in told]))
+    return found
+
+
+def _first_number(reason: str) -> float:
+    found = _NUMBER.search(reason)
+    return abs(float(found[0].replace(",", ""))) if found else 0.0
 
 
 def _signed(value: float) -> str:

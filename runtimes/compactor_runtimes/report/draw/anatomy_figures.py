@@ -161,7 +161,8 @@ def _memory(anatomies: "Sequence[Anatomy]", series: Mapping[str, int]) -> Figure
     svg = charts.lines(found, x_label="seconds since the process started", y_label="memory", y_scale="B")
     caption = (
         "PSS of the process (RSS where the kernel does not tell): at its start, with the runtime open, once "
-        "every kind of query was answered, and under queries of mixed sizes. It sleeps while others are measured."
+        "every kind of query was answered, and under queries of mixed sizes. It sleeps while others are "
+        "measured."
     )
     return Figure("Memory over time", svg, caption, keys)
 

@@ -52,7 +52,7 @@ def latency_table(report: "Report") -> Table:
         "needs; ≤ is its 99% upper bound. * marks INVALID. Times as fast: as the "
         "teacher in the same runtime, inside the noise where the block medians overlap."
     )
-    table.notes.extend(f"{INVALID}: {reason}" for reason in invalid_reasons(report.measurements))
+    table.notes.extend(f"{INVALID}: {one.line}" for one in invalid_reasons(report.measurements))
     table.notes.extend(overridden_notes(report))
     return table
 

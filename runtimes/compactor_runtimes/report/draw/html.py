@@ -1,24 +1,24 @@
 """Draw a report as one HTML page without a network: style, script, charts and thumbnails are inside it."""
 
-import base64
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import yaml
 
-from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.report.decide.recommend import in_words, is_ready
+from compactor_runtimes.report.draw.anatomy_figures import anatomy_figures, anatomy_table
 from compactor_runtimes.report.draw.cost import cost_table, latency_table
 from compactor_runtimes.report.draw.figures import (
     curve_figures,
     distributions,
+    series,
     step_figure,
     trade_offs,
     variants_figure,
 )
 from compactor_runtimes.report.draw.labels import labels_table
+from compactor_runtimes.report.draw.page import render_template
 from compactor_runtimes.report.draw.rejects import rejects_table
 from compactor_runtimes.report.draw.scores import scores_table
 from compactor_runtimes.report.draw.text_tables import (
@@ -55,20 +55,7 @@ def render_html(report: "Report") -> str:
     Raises:
         MissingDependency: the `report` extra is not installed.
     """
-    with needs_extra("report"):
-        import jinja2
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("compactor_runtimes.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    script = environment.get_template("report.js").render().strip()
-    # the page's policy allows this script and no other, and no request to anywhere
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = environment.get_template("report.html.jinja")
-    return template.render(report=report, script=script, script_digest=digest, **_view(report))
+    return render_template("report.html.jinja", report=report, **_view(report))
 
 
 def _view(report: "Report") -> dict[str, Any]:
@@ -89,6 +76,8 @@ def _view(report: "Report") -> dict[str, Any]:
         "latency": latency_table(report) if report.measurements else None,
         "distributions": distributions(report),
         "cost": cost_table(report) if report.measurements else None,
+        "anatomies": anatomy_figures(report.anatomies, report.measurements, series(report)),
+        "anatomy": anatomy_table(report.anatomies, report.measurements),
         "invalid": invalid_reasons(report.measurements),
         "curves": [figure for curve in report.curves for figure in curve_figures(curve)],
         "classes": class_table(report.classes, main) if report.classes else None,

@@ -66,10 +66,7 @@ def render_terminal(report: "Report") -> RenderableType:
         parts += [
             Text(),
             _cost_table(report),
-            *(
-                Text.assemble(("  INVALID ", "red"), reason)
-                for reason in invalid_reasons(report.measurements)
-            ),
+            *(Text.assemble(("  INVALID ", "red"), one.line) for one in invalid_reasons(report.measurements)),
         ]
     return Group(*parts, *_verdicts(report))
 
