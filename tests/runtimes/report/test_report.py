@@ -20,6 +20,7 @@ from compactor_runtimes.report import (
     report_files,
     write_report,
 )
+from compactor_runtimes.report.format import invalid_reasons
 from tests.runtimes.rich_report import rich_report
 from tests.runtimes.toy_measurement import measurement as toy_measurement
 
@@ -193,7 +194,7 @@ def test_strings_that_look_like_lists_are_kept(report, tmp_path):
     [
         (b"{", "is not a report"),
         (b"[]", "is not a report"),
-        (b'{"schema_version": 99}', "schema version 99 found, this release reads 1 to 5"),
+        (b'{"schema_version": 99}', "schema version 99 found, this release reads 1 to 6"),
         (b'{"schema_version": 1}', "damaged"),
     ],
 )
@@ -230,7 +231,7 @@ def test_verdicts_and_reasons_are_in_words(report):
     text = " ".join(drawn(report, 140).split())
     assert "distillation: teacher → student [x]: -25.00 points" in text
     assert "n 4, McNemar p 1.000: inside the noise" in text
-    assert "INVALID shaky toy (student [x]: end-to-end single-stream)" in text
+    assert "INVALID 1 of 5 measurements: shaky toy" in text
     assert "passed agreement: value 0.99995, limit 0.9999, n 450" in text
     assert "FAILED p99: value 3, limit 2; milliseconds" in text
     assert "int8 rejected: agreement 0.91 < 0.98" in text
@@ -243,7 +244,7 @@ def test_verdicts_and_reasons_are_in_words(report):
 def test_a_report_of_version_1_is_read_and_its_variants_have_the_verdicts_that_it_kept(report, tmp_path):
     path = write_report(msgspec.structs.replace(report, shipped="onnx fp32"), tmp_path)
     old = msgspec.json.decode(path.read_bytes())
-    assert old.pop("schema_version") == 5
+    assert old.pop("schema_version") == 6
     assert old.pop("choice") == []
     assert old.pop("scores") == old.pop("rejects") == []
     for gate in old["gates"]:
@@ -290,7 +291,18 @@ def test_reason_shared_by_all_measurements_is_said_once(report):
     ]
     text = drawn(msgspec.structs.replace(report, measurements=busy), 140)
     assert text.count("busy machine") == 1
-    assert "busy machine (all measurements)" in text
+    assert "INVALID 5 of 5 measurements: busy machine" in text
+
+
+def test_reasons_that_differ_in_their_numbers_alone_are_one_line_with_the_worst(report):
+    shares = [
+        msgspec.structs.replace(one, valid=False, reasons=[f"others used {10 * number}%"])
+        for number, one in enumerate(report.measurements, 1)
+    ]
+    (found,) = invalid_reasons(shares)
+    assert found.line == "5 of 5 measurements: at worst others used 50%"
+    assert len(found.details) == 5
+    assert found.details[0].endswith(": others used 10%")
 
 
 def test_report_without_measurements_or_gates_draws_the_rest(report):

@@ -206,10 +206,14 @@ def _doubts(known: Facts) -> list[str]:
     measured = {one.subject: one for one in (known.latency, *known.speed.measurements) if one is not None}
     invalid = [one for one in measured.values() if not one.valid]
     if invalid:
-        reasons = "; ".join(dict.fromkeys(reason for one in invalid for reason in one.reasons))
+        reasons = list(dict.fromkeys(reason for one in invalid for reason in one.reasons))
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         *first, last = (one.subject for one in invalid)
         subjects = f"{', '.join(first)} and {last}" if first else last
-        sentences.append(f"The latency of {subjects} is INVALID: {reasons}.")
+        known_not = (
+            "How fast it is is not known" if known.latency in invalid else "Nothing is said of its speed"
+        )
+        sentences.append(f"{known_not}: the latency of {subjects} is INVALID: {reasons[0]}{more}.")
     return sentences
 
 

@@ -3,7 +3,9 @@
 1. The headline divides two times that one runtime computed: the shipped subject's and the teacher's, or else
    the torch student's and the teacher's.
 2. What the shipped subject's runtime does for the student is told apart, and never multiplied into that.
-3. Where only two runtimes can be compared, both times are told and nothing is divided.
+3. Times of two runtimes are told beside each other and nothing is divided: of the shipped subject and the
+   teacher, where the headline is of others or of another runtime than the teacher's own.
+4. What is INVALID is no claim: nothing is said of it but that it is not known.
 
 "Time" is the median compute time of one sample everywhere.
 """
@@ -79,10 +81,13 @@ def speed_of(
         ),
         None,
     )
-    if own is None or (headline is not None and headline.own is own):
+    if own is None:
         return Speed(headline, None, None)
+    apart = [one for one in _teachers(measurements, teacher) if not _is_alike(own, one)]
+    if headline is not None and headline.own is own:
+        return Speed(headline, None, TwoTimes(own, apart[0]) if apart else None)
     change = None if model is None or _is_alike(own, model) else TwoTimes(own, model)
-    others = [] if headline is not None else _teachers(measurements, teacher)
+    others = [] if headline is not None else apart
     return Speed(headline, change, TwoTimes(own, others[0]) if others else None)
 
 
@@ -113,7 +118,7 @@ def as_fast(ratio: TimeRatio, other: str) -> str:
 def in_one_runtime(speed: Speed, shipped: str) -> list[str]:
     """Rule 1 in words, to follow `Ship ...: `."""
     pair = speed.headline
-    if pair is None:
+    if pair is None or not pair.valid:
         return []
     who = "it is" if pair.own.subject == shipped else "the student is"
     said = as_fast(pair.ratio, pair.other.subject)
@@ -123,7 +128,7 @@ def in_one_runtime(speed: Speed, shipped: str) -> list[str]:
 def between_runtimes(speed: Speed) -> list[str]:
     """Rules 2 and 3 in sentences."""
     sentences = []
-    if (pair := speed.change_of_runtime) is not None:
+    if (pair := speed.change_of_runtime) is not None and pair.valid:
         changed = pair.own.precision != pair.other.precision
         what = f"the student in {pair.own.precision}" if changed else "the same student"
         gain = "of runtime and precision" if changed else "of the runtime"
@@ -131,7 +136,7 @@ def between_runtimes(speed: Speed) -> list[str]:
             f"{runtime_name(pair.own)} runs {what} {as_fast(pair.ratio, runtime_name(pair.other))} "
             f"({_about(pair)}): the effect {gain}, not of a smaller model."
         )
-    if (pair := speed.apart) is not None:
+    if (pair := speed.apart) is not None and pair.valid:
         sentences.append(
             f"One sample takes {format_ns(pair.own.median_ns)} with {pair.own.subject} and "
             f"{format_ns(pair.other.median_ns)} with {pair.other.subject} (medians, {_counts(pair)}, "
@@ -171,7 +176,7 @@ def _about(pair: TwoTimes) -> str:
         parts.append(f"{_threads(pair.own)} against {_threads(pair.other)}")
     if pair.own.precision != pair.other.precision:
         parts.append(f"{pair.own.precision} against {pair.other.precision}")
-    return ", ".join(parts) + ("" if pair.valid else "; INVALID")
+    return ", ".join(parts)
 
 
 def _counts(pair: TwoTimes) -> str:

@@ -152,19 +152,28 @@ def _memory(anatomies: "Sequence[Anatomy]", series: Mapping[str, int]) -> Figure
     for one in anatomies:
         if one.memory is None or not one.memory.points:
             continue
-        x = [point.seconds for point in one.memory.points]
+        x = _without_idling(one.memory)
         y = [float(point.pss_bytes or point.rss_bytes) for point in one.memory.points]
         found.append(Line(x, y, series[one.subject]))
         keys.append(Key(LINE, series[one.subject], f"{one.subject}: {memory_words(one.memory)}"))
     if not found:
         return None
-    svg = charts.lines(found, x_label="seconds since the process started", y_label="memory", y_scale="B")
+    svg = charts.lines(found, x_label="seconds of the process", y_label="memory", y_scale="B")
     caption = (
         "PSS of the process (RSS where the kernel does not tell): at its start, with the runtime open, once "
-        "every kind of query was answered, and under queries of mixed sizes. It sleeps while others are "
-        "measured."
+        "every kind of query was answered, and under queries of mixed sizes. Sleep while others "
+        "are measured is cut out."
     )
     return Figure("Memory over time", svg, caption, keys)
+
+
+def _without_idling(trace: "MemoryTrace") -> list[float]:
+    """Seconds of each point, those of the soak moved to where the process was ready."""
+    ready = max((point.seconds for point in trace.points if point.stage != "soak"), default=0.0)
+    begin = min((point.seconds for point in trace.points if point.stage == "soak"), default=0.0)
+    return [
+        point.seconds if point.stage != "soak" else point.seconds - begin + ready for point in trace.points
+    ]
 
 
 def _operators(one: "Anatomy", series: Mapping[str, int]) -> Figure | None:

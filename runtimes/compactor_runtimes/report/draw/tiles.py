@@ -74,26 +74,27 @@ def _unchanged(step: "PairedRow") -> str:
 
 def _speed(pair: TwoTimes, shipped: str) -> Tile:
     """The headline: against the teacher in one runtime."""
+    if not pair.valid:
+        return Tile(f"speed in {runtime_name(pair.own)}", "not known", _invalid(pair.own, pair.other), "warn")
     ratio = pair.ratio
     notes = [
         f"{'' if pair.own.subject == shipped else 'student '}against teacher",
         f"{format_ns(pair.own.median_ns)} against {format_ns(pair.other.median_ns)}",
         f"[{times(1 / ratio.high)}, {times(1 / ratio.low)}]",
         *([VERDICT_WORDS["noise"]] if ratio.verdict == "noise" else []),
-        *_invalid(pair.own, pair.other),
     ]
-    style = VERDICT_STYLES[ratio.verdict] if pair.valid else "warn"
+    style = VERDICT_STYLES[ratio.verdict]
     return Tile(f"speed in {runtime_name(pair.own)}", f"{times(1 / ratio.value)}× as fast", notes, style)
 
 
 def _latency(one: "Measurement", change: TwoTimes | None) -> Tile:
     """The shipped subject's own time, and how much of it is owed to another runtime than the student's."""
     notes = [f"compute, one sample, n {one.n:,}", f"in {runtime_name(one)}"]
-    if change is not None:
+    if change is not None and change.valid:
         noise = f", {VERDICT_WORDS['noise']}" if change.ratio.verdict == "noise" else ""
         value = times(1 / change.ratio.value)
         notes.append(f"{value}× as fast as the student in {runtime_name(change.other)}{noise}")
-    invalid = _invalid(one, *([] if change is None else [change.other]))
+    invalid = _invalid(one)
     return Tile("median latency", format_ns(one.median_ns), notes + invalid, "warn" if invalid else "")
 
 
