@@ -231,6 +231,7 @@ def test_letters_and_signs_of_any_kind_may_be_in_names(report):
     assert "出荷 $x_{$" in render_html(msgspec.structs.replace(report, paired=odd))
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_page_is_left_out_and_an_old_one_removed(report, tmp_path, monkeypatch):
     write_report(report, tmp_path)
     assert (tmp_path / "report.html").exists()
