@@ -1,5 +1,6 @@
 """The wheel: what it holds, and that its `image` extra alone serves a bundle."""
 
+import json
 import os
 import subprocess
 import sys
@@ -37,7 +38,8 @@ def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
     templates = "compactor_runtimes/report/templates/"
     others = {name for name in names if not name.endswith((".py", ".yaml", "py.typed"))}
     others = {name for name in others if ".dist-info/" not in name}
-    assert others == {f"{templates}report.{end}" for end in ("css", "html.jinja", "js")}
+    pages = {f"{templates}{name}.html.jinja" for name in ("report", "profile", "machines", "page", "parts")}
+    assert others == {f"{templates}report.{end}" for end in ("css", "js")} | pages
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
 
@@ -70,3 +72,42 @@ def test_the_image_extra_alone_serves_the_bundle(wheel: Path, digits_run: Finish
         "assert 'torch' not in sys.modules\n"
     )
     assert run(python, "-c", code).split() == [line.split("\t")[1] for line in lines]
+
+
+@pytest.mark.heavy
+def test_base_and_one_runtime_measure_a_bundle_and_say_what_they_cannot(
+    wheel: Path, digits_run: Finished, tmp_path: Path
+) -> None:
+    """No torch, no LoadGen, no pillow, no jinja2: compute is measured by our own driver."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = str(tmp_path / "venv" / "bin" / "python")
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    constraints = str(ROOT / "constraints.txt")
+    install = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints]
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    assert run(*install, f"{wheel}[ort]").returncode == 0
+    command = str(tmp_path / "venv" / "bin" / "compactor")
+    bundle = str(digits_run.bundle)
+    done = run(command, "measure", bundle, "--profile", "smoke", "--again", "0", "--out", "compute")
+    assert done.returncode == 0, done.stderr
+    assert "only compute of single samples was measured: " in done.stdout
+    assert "compactor-toolkit[image]" in done.stdout
+    assert "profile.html was not written: " in done.stderr
+    profile = json.loads((tmp_path / "compute" / "profile.json").read_text())
+    assert {one["driver"] for one in profile["measurements"]} == {"compactor"}
+    assert {one["scope"] for one in profile["measurements"]} == {"compute"}
+    refused = run(command, "measure", bundle, "--runtime", "openvino", "--out", "other")
+    assert refused.returncode == 6
+    assert "pip install 'compactor-toolkit[openvino]'" in refused.stderr
+    assert not (tmp_path / "other").exists()
+
+    assert run(*install, f"{wheel}[image]").returncode == 0
+    done = run(command, "measure", bundle, "--profile", "smoke", "--again", "0", "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    profile = json.loads((tmp_path / "whole" / "profile.json").read_text())
+    assert {one["scope"] for one in profile["measurements"]} == {"compute", "end-to-end", "cold-start"}
