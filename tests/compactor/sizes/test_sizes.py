@@ -23,6 +23,7 @@ from compactor.sizes.result import SizeRow, Sizes
 from compactor.sizes.terminal import hint, render_sizes
 from compactor.sizes.workshop import Workshop, count_flops
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.measure.harness import Measured
 from compactor_runtimes.measure.measurement import Candidate, Measurement
 
 TINY = "cifar:resnet8?width=2"
@@ -188,7 +189,10 @@ def test_parts_of_one_subject_are_joined_with_their_own_blocks() -> None:
     second = measurement("s", [20] * 30 + [21] * 30, [0] * 30 + [1] * 30)
     whole = joined([first, second])
     assert whole.spread.block_medians_ns == [10, 11, 20, 21]
-    assert whole.reasons == ["a busy machine", "block medians differ by 110% (limit 25%)"]
+    assert whole.reasons == [
+        "a busy machine",
+        "block medians differ by 110% (limit 25%): measure again on a steady machine",
+    ]
     assert not whole.valid
     assert joined([second]) == second
     assert drift_reason([first, second]) == (
@@ -287,11 +291,13 @@ class FakeShop:
 def test_ctrl_c_keeps_the_groups_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
-    def fake_measure(candidates: list[Candidate], *_: Any, **__: Any) -> list[Measurement]:
+    def fake_measure(candidates: list[Candidate], *_: Any, **__: Any) -> Measured:
         calls.append([one.name for one in candidates])
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return [measurement(one.name, [100 - k] * 50, [0] * 50) for k, one in enumerate(candidates)]
+        return Measured(
+            [measurement(one.name, [100 - k] * 50, [0] * 50) for k, one in enumerate(candidates)], []
+        )
 
     monkeypatch.setattr(workshop, "Workshop", FakeShop)
     monkeypatch.setattr(sizes, "measure", fake_measure)

@@ -51,7 +51,10 @@ def choose(
     if not shipping:
         raise ValueError("choose: got no artifact that ships, expected at least one")
     latencies = _latencies(measurements)
-    race = _Race(shipping, latencies, pick([_option(one, latencies) for one in shipping], wish), wish)
+    options = [_option(one, latencies) for one in shipping]
+    # where nobody wanted times, none is missing that size could stand for
+    picked = pick(options if latencies or wish.by != "latency" else options[:1], wish)
+    race = _Race(shipping, latencies, picked, wish)
     return Choice(race.chosen, [_variant(one, race) for one in artifacts])
 
 
@@ -166,7 +169,7 @@ def _why(race: _Race) -> str:
     """What speaks for the chosen one."""
     chosen, by = race.chosen, race.picked.by
     ratio = None if chosen is race.plain else race.ratio(race.plain, chosen)
-    if by == "only":
+    if len(race.shipping) == 1:
         return "the only one that ships"
     if by in ("memory", "accuracy") or race.wish.by == by == "size":
         least = {"size": "the smallest", "memory": "the least memory", "accuracy": "the least lost on select"}
