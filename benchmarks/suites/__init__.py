@@ -27,6 +27,7 @@ LATER: dict[str, Any] = {
     "pool": None,
     "image_column": None,
     "limit": None,
+    "teacher": "torch",
     "aspect": "log-uniform",
     "policy": "none",
     "policy_probability": 1.0,

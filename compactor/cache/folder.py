@@ -15,6 +15,7 @@ DONE = "done.json"  # in a stage's folder once it is trained
 CHECKPOINT = "training.pt"  # beside it while it is being trained
 WEIGHTS = "model.safetensors"  # in a model's folder
 CONFIG = "config.json"  # beside it
+EXPORTED_TEACHERS = "exported-teachers"  # in a run's folder: links to bundles of its teachers
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class RunFolders:
     def labels(self, digest: str) -> Path:
         """Folder of a label store, shared by all stages and runs that want the same labels."""
         return self.root / "labels" / digest[:12]
+
+    def teachers(self, digest: str) -> Path:
+        """Folder of exported teachers, shared by all runs that are judged by the same ones."""
+        return self.root / "teachers" / digest[:12]
 
     def new_run(self, *, suffix: str = "") -> Path:
         """Make the folder of a new run, named by the time and `suffix`; two in one second get a number."""
@@ -52,7 +57,7 @@ class RunFolders:
 
 
 def link_stage(run: Path, stage_id: str, folder: Path, *, kind: str = "checkpoints") -> None:
-    """Show a stage's folder as `checkpoints/<id>` in the run, its label store as `labels/<id>`."""
+    """Show a stage's folder as `checkpoints/<id>` in the run, other things that are kept as `<kind>/<id>`."""
     link = run / kind / stage_id
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(Path(os.path.relpath(folder, link.parent)))

@@ -1,10 +1,10 @@
 """Decide what of old runs, stages and cached data goes, and remove it.
 
 The rules: (1) `latest`, what is being worked on, and what these need stays. (2) `keep` protects the newest
-runs of each recipe; alone, all other runs go, with the finished stages that no run needs any longer.
-(3) `older_than_days` picks what has not changed for so long. (4) `max_size` picks the oldest things until the
-rest fits. (5) A stage or label store goes only when no run that stays links to it, and a run that a folder of
-seeds lists only with that folder.
+runs of each recipe; alone, all other runs go, with the finished stages and exported teachers that no run
+needs any longer. (3) `older_than_days` picks what has not changed for so long. (4) `max_size` picks the
+oldest things until the rest fits. (5) What runs share goes only when no run that stays links to it, and a run
+that a folder of seeds lists only with that folder.
 """
 
 import re
@@ -165,7 +165,7 @@ def _picked(item: Item, limits: Limits, protected: set[Path], now_s: float) -> s
     if item.kind == "run" and item.path not in protected:
         return f"not among the newest {limits.keep}"
     # labels cost teachers' time and serve any later run, so age or size must ask for them
-    return "no run needs it" if item.kind == "stage" and item.finished else ""
+    return "no run needs it" if item.kind in ("stage", "teachers") and item.finished else ""
 
 
 def _rests(item: Item, limits: Limits) -> str:

@@ -1,4 +1,4 @@
-"""What `clean` finds: runs, stages, label stores, pools, what is left of broken removals, and cached data.
+"""What `clean` finds: runs, what they share, pools, what is left of broken removals, and cached data.
 
 Only folders that carry our marks are found; symbolic links are never followed and never found.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from compactor.cache.folder import CHECKPOINT, DONE
+from compactor.cache.folder import CHECKPOINT, DONE, EXPORTED_TEACHERS
 from compactor.data.pool_file import POOL_FILE
 from compactor.label_store.header import UNFINISHED_FILE
 from compactor_runtimes.bundle.open import MANIFEST
@@ -23,7 +23,7 @@ from compactor_runtimes.errors import UsageError
 
 RUN_NAME = re.compile(r"\d{8}-\d{6}(-\w+)*")
 STAGE_NAME = re.compile(r".+-[0-9a-f]{12}")
-LABELS_NAME = re.compile(r"[0-9a-f]{12}")
+KEPT_NAME = re.compile(r"[0-9a-f]{12}")  # of a label store, and of exported teachers
 DIGEST_NAME = re.compile(r"\.?[0-9a-f]{16}.*")  # of a data set, or of one that is being written
 HUB_NAME = re.compile(r"[\w.-]+--[\w.-]+|[0-9a-f]{16,}")  # as the hub's own cache names them, or a digest
 POOL = "pool"
@@ -33,7 +33,7 @@ ENDS = {"done", "failed", "interrupted"}
 QUIET_SECONDS = 24 * 3600.0  # a run without an end that wrote nothing for that long is dead
 WRITING_SECONDS = 3600.0  # the same for data that are being decoded, and for labels that are being made
 
-Kind = Literal["run", "stage", "labels", "pool", "leftover", "data", "hub"]
+Kind = Literal["run", "stage", "labels", "teachers", "pool", "leftover", "data", "hub"]
 
 
 class Item(Struct, kw_only=True):
@@ -152,14 +152,19 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
     labels = [
         _item(folder, "labels", recipe.name)
         for folder in _folders(recipe / "labels")
-        if LABELS_NAME.fullmatch(folder.name)
+        if KEPT_NAME.fullmatch(folder.name)
+    ]
+    teachers = [
+        _item(folder, "teachers", recipe.name)
+        for folder in _folders(recipe / "teachers")
+        if KEPT_NAME.fullmatch(folder.name) and (folder / MANIFEST).is_file()
     ]
     for store in labels:
         if not store.finished and now_s - store.modified_s < WRITING_SECONDS:
             store.kept = "is being made"
     leftovers = [
         _item(folder, "leftover", recipe.name)
-        for parent in (recipe, recipe / "stages", recipe / "labels")
+        for parent in (recipe, recipe / "stages", recipe / "labels", recipe / "teachers")
         for folder in _folders(parent, hidden=True)
         if folder.name.startswith(REMOVING)
     ]
@@ -173,11 +178,11 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
             run.kept = "latest"
         elif not run.finished and (busy or now_s - run.modified_s < QUIET_SECONDS):
             run.kept = "has not ended"
-    # a run links to its stages and label stores one by one as it reaches them
+    # a run links to its stages, label stores and exported teachers one by one as it reaches them
     if busy or any(run.kept and not run.finished for run in runs):
-        for item in stages + labels:
+        for item in stages + labels + teachers:
             item.kept = item.kept or "a run of this recipe has not ended"
-    return runs + stages + labels + leftovers
+    return runs + stages + labels + teachers + leftovers
 
 
 def _item(folder: Path, kind: Kind, group: str) -> Item:
@@ -206,8 +211,9 @@ def _pools(recipe: Path) -> Iterator[Item]:
 
 
 def _links(run: Path) -> set[Path]:
-    """What a run shows under `checkpoints/` and `labels/`, and the runs that a `seeds.json` is made of."""
-    folders = [folder for name in ("checkpoints", "labels") if (folder := run / name).is_dir()]
+    """What a run shows of what is kept beside it, and the runs that a `seeds.json` is made of."""
+    names = ("checkpoints", "labels", EXPORTED_TEACHERS)
+    folders = [folder for name in names if (folder := run / name).is_dir()]
     links = {_real(link) for folder in folders for link in folder.iterdir()}
     try:
         listed = json.loads((run / "seeds.json").read_bytes())["runs"]

@@ -155,13 +155,18 @@ class RejectSpec(RecipePart, frozen=True):
 
 
 class MeasureSpec(RecipePart, frozen=True):
-    """Which load to measure under, and how long."""
+    """Which load to measure under, and how long.
+
+    `teacher: bundle` also exports the teachers, once, and measures them in the runtime of the artifacts: the
+    headline then compares two models in one runtime. `torch` measures them in torch alone.
+    """
 
     scenarios: list[Literal["single-stream", "offline"]] = msgspec.field(
         default_factory=lambda: ["single-stream", "offline"]
     )
     profile: Literal["smoke", "quick", "standard", "long"] = "quick"
     threads: Count | None = None
+    teacher: Literal["torch", "bundle"] = "torch"
 
 
 class PoolSourceSpec(RecipePart, frozen=True):

@@ -1,6 +1,6 @@
 """What is released: a finished student, who judges it, and what is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,8 @@ class ReleaseJob:
     samples are our own: they have no labels, so that agreement is judged, accuracy is not, and no report is
     written. `store` is a label store that speaks for teachers which are not at hand. `reject` says how the
     threshold of rejected answers is chosen; None rejects nothing. A `is_smoke` release proves nothing, so
-    nobody asks whether its student is good enough.
+    nobody asks whether its student is good enough. `kept_teachers` says for a digest where exported teachers
+    are kept; None keeps them in `folder`, where no other release finds them.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ReleaseJob:
     is_smoke: bool = False
     wish: Wish = Wish()  # noqa: RUF009 (frozen)
     reject: RejectSpec | None = None
+    kept_teachers: Callable[[str], Path] | None = None
     journal: Journal = field(default_factory=lambda: Journal(None))
 
     @property

@@ -1,24 +1,31 @@
-"""What teachers, student and artifacts cost on this machine."""
+"""What teachers, student and artifacts cost on this machine, and where time and memory go."""
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from compactor.cache.digest import file_digest
-from compactor.cache.folder import WEIGHTS
+from compactor.cache.folder import EXPORTED_TEACHERS, WEIGHTS, link_stage
 from compactor.models import TEACHES_ON
 from compactor.models.bundled import OnnxBackbone
 from compactor.models.student import Student, parameter_count
+from compactor.release.exported_teachers import ExportedTeachers, export_teachers, why_not
 from compactor.release.job import ReleaseJob
 from compactor.torch_runtime import write_ensemble
 from compactor_exporters import ExportSource
 from compactor_runtimes.backends import choose_runtime, file_of, options_of
 from compactor_runtimes.bundle.manifest import Artifact
+from compactor_runtimes.environment import usable_cores
+from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError
 from compactor_runtimes.files import writing
+from compactor_runtimes.measure.anatomy import Anatomy
 from compactor_runtimes.measure.harness import measure
 from compactor_runtimes.measure.measurement import Candidate, Measurement, Settings
+from compactor_runtimes.measure.peaks import measure_peaks
+from compactor_runtimes.measure.work import roofline
 from compactor_runtimes.report import artifact_bytes, artifact_name
 
 MEASURED_SAMPLES = 64
@@ -26,12 +33,23 @@ EXPORTED = "bundle:"
 TORCH = "compactor.torch_runtime:open_runtime"
 
 
-def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]) -> list[Measurement]:
+@dataclass(frozen=True)
+class Costs:
+    """What was measured, where time and memory go, and what could not be measured and why."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    anatomies: list[Anatomy] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]) -> Costs:
     """Measure the teachers together, the student in torch, and every artifact.
 
-    Teachers are measured in torch, but a single one that is exported by itself, as its bundle serves it: that
-    torch calls it in between would be no cost of the teacher.
+    Teachers are measured in torch and, with `measure.teacher: bundle`, exported in the artifacts' runtime.
+    A single one that is exported by itself is measured as its bundle serves it, and not in torch: that torch
+    calls it in between would be no cost of the teacher.
     """
+    notes: list[str] = []
     candidates = [
         student := Candidate(
             name=torch_name(["student"]),
@@ -61,7 +79,11 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
             size_bytes=sum(weights_bytes(teacher.model, teacher.folder) for teacher in job.teachers),
             parameters=known_parameters(job.models),
         )
-        candidates.insert(0, _served(together, job.models) or together)
+        served = _served(together, job.models)
+        teachers = [served or together]
+        if served is None and job.measure.teacher == "bundle":
+            teachers += _exported(job, together, notes)
+        candidates = [*teachers, *candidates]
     candidates += [_candidate(job, student, artifact) for artifact in artifacts]
     lay_out_assets(source, job.folder)
     samples = job.task.raws(job.data.select, MEASURED_SAMPLES, job.folder / "measured")
@@ -69,11 +91,73 @@ def measure_all(job: ReleaseJob, source: ExportSource, artifacts: list[Artifact]
         scenarios=list(job.measure.scenarios),
         profile=job.measure.profile,
         threads=job.measure.threads,
+        # a smoke run in torch alone shows that steps work; its stages and operators are nobody's
+        dissect=not (job.is_smoke and job.measure.teacher == "torch"),
     )
     with job.reporter.bar("measure", 1) as bar:
-        return measure(
+        found = measure(
             candidates, samples, settings, progress=lambda what, done, total: bar.at(done, what, total)
-        ).measurements
+        )
+    anatomies = with_floors(found.anatomies, job.measure.threads, notes)
+    return Costs(found.measurements, anatomies, notes)
+
+
+def with_floors(anatomies: list[Anatomy], threads: int | None, notes: list[str]) -> list[Anatomy]:
+    """Add to each anatomy whose work is known the least time that this machine needs for it."""
+    if not any(one.work for one in anatomies):
+        return anatomies
+    try:
+        peaks = measure_peaks(threads or usable_cores())
+    except UnfitEnvironmentError as error:  # no reason to lose what was measured
+        notes.append(str(error))
+        return anatomies
+    return [
+        msgspec.structs.replace(one, roofline=roofline(one.work, peaks)) if one.work else one
+        for one in anatomies
+    ]
+
+
+def _exported(job: ReleaseJob, together: Candidate, notes: list[str]) -> list[Candidate]:
+    """The teachers once more, as one ONNX graph; none where they cannot be exported, which is noted."""
+    name = onnx_name([teacher.name for teacher in job.teachers])
+    folders = [teacher.folder for teacher in job.teachers]
+    with job.reporter.bar("export the teachers", 1) as bar:
+        try:
+            exported = export_teachers(
+                job.models,
+                folders,
+                job.task,
+                job.data.select,
+                name=f"{job.name}-teachers",
+                kept=job.kept_teachers or (lambda digest: job.folder / "kept-teachers" / digest[:12]),
+                scratch=job.folder / "teachers-export",
+                tell=lambda what: bar.at(0, what),
+            )
+        except (CompactorError, RuntimeError, ValueError) as error:  # the student ships all the same
+            why = f"{name}: was not exported, so the teachers were measured in torch alone: {why_not(error)}"
+            notes.append(why)
+            job.reporter.note(why)
+            return []
+        bar.at(1)
+    _show(job, exported)
+    entry = exported.artifact.files[0]
+    return [
+        msgspec.structs.replace(
+            together,
+            name=name,
+            runtime=TEACHES_ON,
+            source=str(exported.file),
+            digest=entry.sha256,
+            size_bytes=artifact_bytes(exported.artifact),
+            precision=exported.artifact.spec.precision,
+        )
+    ]
+
+
+def _show(job: ReleaseJob, exported: ExportedTeachers) -> None:
+    """Link the kept bundle from the run, so that `clean` knows who needs it."""
+    if job.kept_teachers is not None:
+        link_stage(job.folder, exported.bundle.path.name, exported.bundle.path, kind=EXPORTED_TEACHERS)
 
 
 def _served(together: Candidate, models: Sequence[Student]) -> Candidate | None:
@@ -125,6 +209,11 @@ def torch_name(names: list[str]) -> str:
     if len(names) == 1:
         return names[0] if exported[0] else f"{names[0]} (torch)"
     return f"teachers ({'onnx' if all(exported) else 'torch and onnx' if any(exported) else 'torch'})"
+
+
+def onnx_name(names: list[str]) -> str:
+    """The same subject's name once it is one ONNX graph, by which a report knows that it is the same."""
+    return f"{names[0] if len(names) == 1 else 'teachers'} (onnx)"
 
 
 def weights_files(model: Student, folder: Path) -> list[Path]:

@@ -15,12 +15,13 @@ import msgspec
 
 from compactor.release.artifacts import VERIFY, Shipment, export_and_judge, export_source, require_fit, timed
 from compactor.release.job import ReleaseJob
-from compactor.release.measurement import measure_all
+from compactor.release.measurement import Costs, measure_all
 from compactor.release.readiness import readiness
 from compactor.release.rejection import choose_rejection, told
 from compactor.release.report import ChosenOnSelect, bundle_metrics, opening_report, told_report
 from compactor.release.thresholds import choose_thresholds
 from compactor.release.thresholds import told as told_thresholds
+from compactor.release.vocabulary_hint import vocabulary_hint
 from compactor_exporters.bundle_writer import BundleContents, move_into_place, write_bundle
 from compactor_exporters.verify.artifact import concluded
 from compactor_exporters.verify.gates import AGREEMENT_GATE
@@ -68,7 +69,8 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
             write_report(report, job.report_folder)
         raise
     shipping = [artifact for artifact in shipment.artifacts if artifact.ships]
-    measurements = measure_all(job, shipment.source, shipping) if job.measure.scenarios else []
+    costs = measure_all(job, shipment.source, shipping) if job.measure.scenarios else Costs()
+    measurements = costs.measurements
     job.journal.write("measured", n=len(measurements))
     choice = choose(shipment.artifacts, measurements, job.wish)
     # without a race and without a report that explains it, the order that was asked for decides
@@ -77,8 +79,16 @@ def release(job: ReleaseJob, *, place: Path | None = None) -> Released:
         job.journal.write("choice", name=one.artifact, decision=one.decision, reason=one.reason)
     report_file = None
     if report is not None:
+        hint = vocabulary_hint(job)
+        if hint is not None:
+            job.reporter.note(hint)
         report = msgspec.structs.replace(
-            report, measurements=measurements, shipped=artifact_name(best), choice=choice.variants
+            report,
+            measurements=measurements,
+            anatomies=costs.anatomies,
+            notes=[*report.notes, *costs.notes, *([] if hint is None else [hint])],
+            shipped=artifact_name(best),
+            choice=choice.variants,
         )
         report = told_report(job, report, shipping, chosen)
         report = msgspec.structs.replace(report, recommendation=SMOKE if job.is_smoke else recommend(report))

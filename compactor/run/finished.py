@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from compactor.cache.digest import SHIPPING_TOOLS, tool_versions
+from compactor.cache.folder import RunFolders
 from compactor.cache.journal import Journal
 from compactor.label_store.store import LabelStore
 from compactor.models.build import build_model, load_model_folder, save_model
@@ -63,6 +64,7 @@ def release_job(plan: Plan, runner: StageRunner, run: Path, journal: Journal) ->
         teachers=[_teacher(plan, number, runner.done, run) for number in range(len(plan.judges))],
         store=_speaks_for_teachers(plan, runner),
         is_smoke=plan.loaded.at_most is not None,
+        kept_teachers=RunFolders(plan.root).teachers,
         journal=journal,
     )
 

@@ -43,15 +43,16 @@ _GOLDEN = Golden(cases="golden/cases.json", tensors="golden/tensors.safetensors"
 class BundleContents:
     """What goes into a bundle.
 
-    `artifact_folder` holds the artifacts' files, `student_folder` model.safetensors and config.json; `raws`
-    are the raw inputs of the golden cases (PNG or text files); `default_artifact` is the one that is loaded
-    when none is named. The files that `source.assets` names are copied to their places in the bundle.
+    `artifact_folder` holds the artifacts' files, `student_folder` model.safetensors and config.json (None:
+    they stay where they are); `raws` are the raw inputs of the golden cases; `default_artifact`
+    is the one that is loaded when none is named. The files that `source.assets` names are copied to their
+    places in the bundle.
     """
 
     source: ExportSource
     artifacts: list[Artifact]
     artifact_folder: Path
-    student_folder: Path
+    student_folder: Path | None
     raws: list[Path]
     default_artifact: str
     report_files: list[Path] = field(default_factory=list)
@@ -113,8 +114,9 @@ def check_fit_to_ship(artifacts: Iterable[Artifact], default_artifact: str | Non
 def _fill(root: Path, contents: BundleContents) -> None:
     """Write all files of the bundle into `root`, the manifest last."""
     source = contents.source
-    for name in _STUDENT_FILES:
-        _copy(contents.student_folder / name, root / "student" / name)
+    if contents.student_folder is not None:
+        for name in _STUDENT_FILES:
+            _copy(contents.student_folder / name, root / "student" / name)
     artifacts = [_place_artifact(root, contents.artifact_folder, artifact) for artifact in contents.artifacts]
     for report in contents.report_files:
         _copy(report, root / "reports" / report.name)
