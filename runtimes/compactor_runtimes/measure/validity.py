@@ -38,7 +38,7 @@ def machine_reasons(found: Conditions) -> list[str]:
     if (found.others or 0) > MAX_OTHERS:
         reasons.append(
             f"other processes used {found.others:.0%} of the CPU (limit {MAX_OTHERS:.0%}): stop them, "
-            "or wait with --wait-quiet"
+            "or wait with `compactor measure BUNDLE --wait-quiet`"
         )
     if (found.steal or 0) > MAX_STEAL:
         reasons.append(
