@@ -134,8 +134,6 @@ def command(
     compactor measure BUNDLE --sweep threads=1,2,4 --sweep batch=1,8,32 --sweep spinning=on,off
     compactor measure BUNDLE --scenario server --bound p99=20ms --profile standard --wait-quiet
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
-    from compactor_runtimes.report.draw.profile_pages import render_profile_terminal, write_profile_pages
-
     from compactor.cli import progress_reporter, result_console
     from compactor.version import VERSION
     from compactor_runtimes.errors import InterruptedRun, UsageError
@@ -145,6 +143,7 @@ def command(
     from compactor_runtimes.profiling.profile import profile_bundles, require_golden
     from compactor_runtimes.profiling.subjects import Wanted
     from compactor_runtimes.profiling.sweep import parse_sweep
+    from compactor_runtimes.report.draw.profile_pages import render_profile_terminal, write_profile_pages
 
     sweep = parse_sweep(sweeps)
     if (bound is not None) != ("server" in scenarios):
