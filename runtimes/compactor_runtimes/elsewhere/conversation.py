@@ -82,7 +82,9 @@ class Conversation:
             IntegrityError: what came is not what was announced, or too much.
             UsageError: a file could not be read here.
         """
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         for act, pipe in ((self._send, process.stdin), (self._relay, process.stderr)):
             thread = Thread(target=act, args=(pipe,), daemon=True)
             thread.start()
@@ -96,7 +98,11 @@ class Conversation:
         """End the lifeline: the other side stops and cleans up."""
         self._over.set()
         if self._threads:
-            self._threads[0].join(1)
+            sender = self._threads[0]
+            sender.join(1)
+            if sender.is_alive():  # within a write that the network does not take
+                process.terminate()
+                sender.join()
         assert process.stdin is not None
         with suppress(OSError, ValueError):
             process.stdin.close()
@@ -140,9 +146,8 @@ class Conversation:
         except BrokenPipeError:
             pass  # the client has ended, and says why
         except OSError as error:
-            self._failed = UsageError(
-                f"{error.filename or 'a bundle'}: cannot be read here: {error.strerror}"
-            )
+            place = error.filename or "a bundle"
+            self._failed = UsageError(f"{place}: cannot be read here: {error.strerror}; mend that first")
             with suppress(OSError):
                 pipe.close()
 
@@ -156,9 +161,7 @@ class Conversation:
 
     def _relay(self, pipe: IO[bytes]) -> None:
         for line in iter(lambda: pipe.readline(LONGEST_LINE), b""):
-            text = "".join(
-                each if each.isprintable() else " " for each in line.decode("utf-8", "replace")
-            ).strip()
+            text = _printable(line.decode("utf-8", "replace"))
             if text:
                 self.words.append(text)
                 if self.folder:  # before it there is the client alone, whose last words become the error
@@ -172,13 +175,13 @@ class Conversation:
                 noise += len(line)
                 if noise > MOST_NOISE:
                     raise IntegrityError(
-                        f"the other side: more than {MOST_NOISE >> 20} MiB found that Compactor did not write; "
-                        "let its login shell print nothing"
+                        f"the other side: more than {MOST_NOISE >> 20} MiB found that Compactor did not "
+                        "write; let its login shell print nothing"
                     )
                 continue
             said = line[len(marker) :].strip()
             if said.startswith(NO_PYTHON.encode()):
-                self.no_python = said[len(NO_PYTHON) :].decode("utf-8", "replace").strip(" ;")
+                self.no_python = _printable(said[len(NO_PYTHON) :].decode("utf-8", "replace")).strip(" ;")
                 return None
             try:
                 found = msgspec.json.decode(said, type=Line)
@@ -189,7 +192,7 @@ class Conversation:
             elif found.kind == "profile":
                 self.profile = self._content(pipe, found)
             else:
-                return found
+                return msgspec.structs.replace(found, message=_printable(found.message))
         return None
 
     def _content(self, pipe: IO[bytes], said: Line) -> bytes | None:
@@ -201,9 +204,7 @@ class Conversation:
         if len(content) < said.size:
             return None  # the connection was lost
         if hashlib.sha256(content).hexdigest() != said.sha256:
-            raise IntegrityError(
-                "the other side: the profile that came differs from its SHA-256; measure again"
-            )
+            raise IntegrityError("the other side: another profile came than its SHA-256 said; measure again")
         return content
 
 
@@ -226,6 +227,11 @@ class _Pieces(io.RawIOBase):
             self._pipe.write(len(content).to_bytes(4, "big"))
             self._pipe.write(content)
         return len(content)
+
+
+def _printable(text: str) -> str:
+    """Text of another machine for this one's terminal: one line without codes."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -1,10 +1,11 @@
-"""Measure on another machine by the OpenSSH client: a program goes there, a profile comes back, nothing stays.
+"""Measure on another machine by the OpenSSH client: a program goes there, a profile comes back.
 
 What is sent and said is in `conversation.py`; here the client is started, ended, and its refusals are told.
 """
 
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -144,8 +145,8 @@ def _unreached(target: Target, errand: Errand, conversation: Conversation, statu
     last = conversation.words[-1] if conversation.words else f"ssh ended with code {status}"
     if conversation.no_python is not None:
         return UnfitEnvironmentError(
-            f"{target}: found {conversation.no_python or 'no Python'}, expected Python 3.11 or newer with venv; "
-            "install it there (Debian: python3 and python3-venv)"
+            f"{target}: found {conversation.no_python or 'no Python'}, expected Python 3.11 or newer with "
+            "venv; install it there (Debian: python3 and python3-venv)"
         )
     if conversation.folder:
         return UnfitEnvironmentError(
@@ -155,13 +156,13 @@ def _unreached(target: Target, errand: Errand, conversation: Conversation, statu
     if "HOST IDENTIFICATION HAS CHANGED" in said:
         return UnfitEnvironmentError(
             f"{target}: shows another host key than the known one, so it may be another machine; if you know "
-            f"why it changed, forget the old one with: ssh-keygen -R {_known_as(target)!r}, and add the new "
-            f"one as for a new machine: ssh {_by_hand(target, errand)}"
+            f"why it changed, forget the old one with: ssh-keygen -R '{_known_as(target)}', then connect once "
+            f"by hand, compare the fingerprint and accept it: ssh {_by_hand(target, errand)}"
         )
     if re.search(r"No .* host key is known|Host key verification failed", said):
         return UnfitEnvironmentError(
-            f"{target}: its host key is not known here; connect once by hand, compare the fingerprint that is "
-            f"shown and accept it: ssh {_by_hand(target, errand)}"
+            f"{target}: its host key is not known here; connect once by hand, compare the fingerprint and "
+            f"accept it: ssh {_by_hand(target, errand)}"
         )
     if "Permission denied" in said:
         return UnfitEnvironmentError(
@@ -178,10 +179,10 @@ def _known_as(target: Target) -> str:
 
 
 def _by_hand(target: Target, errand: Errand) -> str:
-    config = f"-F {errand.ssh_config} " if errand.ssh_config else ""
+    config = f"-F {shlex.quote(str(errand.ssh_config))} " if errand.ssh_config else ""
     port = f"-p {target.port} " if target.port else ""
     return f"{config}{port}{target.user + '@' if target.user else ''}{target.host}"
 
 
 def _removal(target: Target, errand: Errand, folder: str) -> str:
-    return f"ssh {_by_hand(target, errand)} rm -rf {folder}"
+    return f"ssh {_by_hand(target, errand)} {shlex.quote(shlex.join(['rm', '-rf', folder]))}"

@@ -55,8 +55,8 @@ def parse_target(text: str) -> Target:
     user, at, place = rest.rpartition("@")
     if at and ":" in user:
         raise UsageError(
-            "--on: a password found, which others could read in the list of processes; leave it out and use a "
-            "key, by an agent or the configuration of ssh"
+            "--on: a password found, which others could read in the list of processes; leave it out and use "
+            "a key, by an agent or the configuration of ssh"
         )
     if any(mark in rest for mark in "/?#"):
         raise _refused("a path, a query or a fragment found behind the host")

@@ -142,8 +142,8 @@ def install(job: dict[str, Any], folder: Path, environment: dict[str, str]) -> s
     code, said = run([sys.executable, "-m", "venv", "venv"], folder, environment, relay=False)
     if code:
         raise FailedError(
-            f"no virtual environment can be made with {sys.executable}: {said[-TAIL:]}; install what it lacks "
-            "there (Debian: python3-venv)"
+            f"no virtual environment can be made with {sys.executable}: {said[-TAIL:]}; install what it "
+            "lacks there (Debian: python3-venv)"
         )
     programs = str(folder / "venv" / "bin")
     source = ["--no-index", "--find-links", "wheels"] if job["offline"] else []
