@@ -174,17 +174,12 @@ def command(
     from compactor_runtimes.report.draw.profile_pages import render_profile_terminal, write_profile_pages
 
     sweep = parse_sweep(sweeps)
-    if (bound is not None) != ("server" in scenarios):
-        raise UsageError(
-            "--bound and --scenario server belong together: the highest rate is found that holds the bound, "
-            "such as --scenario server --bound p99=50ms"
-        )
-    if batch is not None and sweep.batch:
-        raise UsageError("--batch and --sweep batch=... exclude each other; list all batches in the sweep")
-    if threads is not None and sweep.threads:
-        raise UsageError("--threads and --sweep threads=... exclude each other; list all in the sweep")
-    if on is None and (wheels is not None or ssh_config is not None or keep):
-        raise UsageError("--wheels, --ssh-config and --keep belong to --on, which says on which machine")
+    _check(
+        server=(bound is not None, "server" in scenarios),
+        batch=(batch is not None, bool(sweep.batch)),
+        threads=(threads is not None, bool(sweep.threads)),
+        on=(wheels is not None or ssh_config is not None or keep, on is not None),
+    )
     settings = Settings(
         scenarios=[*dict.fromkeys(scenarios)] or ["single-stream", "offline"],
         profile=profile,
@@ -237,3 +232,22 @@ def command(
     require_golden(found)
     if found.stopped:
         raise InterruptedRun(f"{found.stopped}; measure all of it with: {found.command}")
+
+
+def _check(
+    *, server: tuple[bool, bool], batch: tuple[bool, bool], threads: tuple[bool, bool], on: tuple[bool, bool]
+) -> None:
+    """Refuse options that do not go together; of each pair, whether the one and the other were given."""
+    from compactor_runtimes.errors import UsageError
+
+    if server[0] != server[1]:
+        raise UsageError(
+            "--bound and --scenario server belong together: the highest rate is found that holds the bound, "
+            "such as --scenario server --bound p99=50ms"
+        )
+    if all(batch):
+        raise UsageError("--batch and --sweep batch=... exclude each other; list all batches in the sweep")
+    if all(threads):
+        raise UsageError("--threads and --sweep threads=... exclude each other; list all in the sweep")
+    if on == (True, False):
+        raise UsageError("--wheels, --ssh-config and --keep belong to --on, which says on which machine")

@@ -156,8 +156,8 @@ def _unreached(target: Target, errand: Errand, conversation: Conversation, statu
     if "HOST IDENTIFICATION HAS CHANGED" in said:
         return UnfitEnvironmentError(
             f"{target}: shows another host key than the known one, so it may be another machine; if you know "
-            f"why it changed, forget the old one with: ssh-keygen -R '{_known_as(target)}', then connect once "
-            f"by hand, compare the fingerprint and accept it: ssh {_by_hand(target, errand)}"
+            f"why it changed, forget the old one with: ssh-keygen -R '{_known_as(target)}', then connect "
+            f"once by hand, compare the fingerprint and accept it: ssh {_by_hand(target, errand)}"
         )
     if re.search(r"No .* host key is known|Host key verification failed", said):
         return UnfitEnvironmentError(
