@@ -23,6 +23,7 @@ from typing import Any
 SILENT_S = 180.0  # the other side says something every 20 s
 MARK = "COMPACTOR_ELSEWHERE"  # variable by which processes of ours are found, whatever session they are in
 UNFIT, INTERRUPTED = 6, 130
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 PIPE = 0
 TAIL = 400
 
@@ -206,18 +207,20 @@ def stop(number: int, frame: Any) -> None:
 
 def signals(handler: Any) -> None:
     """Let a handler have all signals that end us."""
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, handler)
 
 
 def main(marker: str) -> None:
     """Work, and leave nothing here."""
     os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the folder's removal is certain
     signals(stop)
     folder = Path(tempfile.mkdtemp(prefix="compactor-"))
     keep, message, code = False, "", UNFIT
     try:
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
             (folder / "tmp").mkdir()
             job = json.loads(exactly(int.from_bytes(exactly(4), "big")))
             keep = job["keep"]

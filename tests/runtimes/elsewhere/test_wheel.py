@@ -61,6 +61,6 @@ def test_pip_installs_it_and_an_ordinary_install_packs_the_same(tmp_path):
     assert "--on" in run(f"{programs}/compactor", "measure", "--help")
     assert "No broken requirements" in run(f"{programs}/python", "-m", "pip", "check")
     (tmp_path / "again").mkdir()
-    code = "from pathlib import Path; from compactor_runtimes.elsewhere.wheel import pack_wheel; pack_wheel(Path('again'))"
+    code = "import pathlib, compactor_runtimes.elsewhere.wheel as own; own.pack_wheel(pathlib.Path('again'))"
     run(f"{programs}/python", "-c", code)
     assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
