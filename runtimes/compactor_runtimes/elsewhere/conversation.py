@@ -111,8 +111,10 @@ class Conversation:
         """Wait for the threads and close the pipes; the process has ended."""
         for thread in self._threads:
             thread.join(5)
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe is not None
+        reading = self._threads and self._threads[-1].is_alive()  # the pipe is held open by another process
+        for pipe in (process.stdin, process.stdout, None if reading else process.stderr):
+            if pipe is None:
+                continue
             with suppress(OSError, ValueError):
                 pipe.close()
 

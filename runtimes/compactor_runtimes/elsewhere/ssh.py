@@ -45,6 +45,8 @@ OPTIONS = (
     "ForwardAgent=no",
     "ForwardX11=no",
     "PermitLocalCommand=no",
+    "ControlMaster=no",  # a master that stays would hold the pipes open
+    "LogLevel=INFO",  # a quiet one would not say why it refuses
     "RemoteCommand=none",
 )
 _KINDS: dict[int, type[CompactorError]] = {
@@ -80,14 +82,16 @@ def measure_over_ssh(target: Target, errand: Errand, *, note: Callable[[str], No
         end, status = _talk(words, conversation, str(target), errand)
     if end is None:
         raise _unreached(target, errand, conversation, status)
-    if errand.keep and end.left:
-        note(f"kept on {target}: {end.left}; remove it with: {_removal(target, errand, end.left)}")
-    elif end.left:
-        note(f"{target}: {end.left} could not be removed; try: {_removal(target, errand, end.left)}")
+    left = ""
+    if end.left:
+        what = "kept on" if errand.keep else "could not be removed from"
+        left = f"{what} {target}: {end.left}; remove it with: {_removal(target, errand, end.left)}"
+        note(left)
     if conversation.profile is None or end.code not in _WITH_PROFILE:
         raise _said(target, errand, conversation, end)
     found = decode_profile(conversation.local(conversation.profile), where=f"profile of {target}")
-    return replace(found, target=str(target), command=errand.command)
+    notes = [*found.notes, left] if left else found.notes
+    return replace(found, target=str(target), command=errand.command, notes=notes)
 
 
 def _options(target: Target, errand: Errand) -> list[str]:

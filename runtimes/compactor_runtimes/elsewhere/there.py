@@ -121,13 +121,14 @@ def run(command: Sequence[str], folder: Path, environment: dict[str, str], *, re
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if relay else subprocess.PIPE,
+        stderr=subprocess.PIPE if relay else subprocess.STDOUT,
         start_new_session=True,
     )
-    assert process.stderr is not None
+    said = process.stderr if relay else process.stdout  # venv tells some of its errors on standard output
+    assert said is not None
     last = error = ""
-    for line in process.stderr:
+    for line in said:
         text = line.decode("utf-8", "replace").strip()
         if relay and text:
             sys.stderr.write(f"{text}\n")
@@ -216,7 +217,11 @@ def main(marker: str) -> None:
     os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until the folder's removal is certain
     signals(stop)
-    folder = Path(tempfile.mkdtemp(prefix="compactor-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="compactor-"))
+    except OSError as error:
+        say(marker, "end", code=UNFIT, message=f"{error}; set TMPDIR there to a folder that can be written")
+        return
     keep, message, code = False, "", UNFIT
     try:
         try:

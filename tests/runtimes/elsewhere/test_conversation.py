@@ -173,3 +173,13 @@ def test_the_command_line_has_nothing_that_shells_read_in_different_ways():
     assert command.count("'") % 2 == 0
     assert "\\" not in command
     assert len(command) < 32_000
+
+
+def test_a_machine_without_room_for_a_folder_says_so(tmp_path, errand):
+    # without quotes, so that it fits into those of the command
+    nowhere = "import os, tempfile; tempfile._candidate_tempdir_list = lambda: [os.devnull]; import base64"
+    command = remote_command(MARKER)
+    assert command.count('"import base64') == 1
+    end = Talk(tmp_path, errand, command.replace('"import base64', f'"{nowhere}')).hold()
+    assert end.code == 6
+    assert "No usable temporary directory" in end.message

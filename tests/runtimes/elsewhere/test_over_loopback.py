@@ -94,14 +94,17 @@ def test_measured_there_from_wheels_it_is_a_profile_with_pages_here(far, bundle,
     samples.mkdir()
     for number in range(3):
         (samples / f"{number}.png").write_bytes((bundle.path / "golden/case-0.png").read_bytes())
-    words = ["measure", str(bundle.path), *SHORT, *on(far), "--wheels", str(wheels), "--out", "out"]
-    done = fresh_compactor(*words, "--samples", str(samples), "--threads", "1", cwd=tmp_path)
+    twin = write_bundle(tmp_path / "twin")  # of the same name, so that paths tell them apart
+    words = ["measure", str(bundle.path), str(twin.path), *SHORT, *on(far), "--wheels", str(wheels)]
+    done = fresh_compactor(*words, "--samples", str(samples), "--threads", "1", "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = read_profile(tmp_path / "out" / "profile.json")
     assert found.target == far.target
     assert found.command.startswith("compactor measure")
     assert f"--on {far.target}" in found.command
-    assert [row.name for row in found.subjects] == ["fp32 @ ort-cpu"]
+    names = [f"{bundle.path}: fp32 @ ort-cpu", f"{twin.path}: fp32 @ ort-cpu"]
+    assert [row.name for row in found.subjects] == names
+    assert {one.subject for one in found.measurements} == set(names)
     assert {one.threads for one in found.measurements} == {1}
     assert found.settings.profile == "smoke"
     assert "samples: 3 given" in found.notes
