@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PROFILE_FILE = "profile.json"
 SCENARIOS = ("single-stream", "offline", "server")
 PROFILES = ("smoke", "quick", "standard", "long")
+HERE = ("samples", "out", "on", "wheels", "ssh_config", "keep", "as_json", "quiet")
+"""Parameters of this machine; all others hold where it is measured."""
 POLICIES = ("latency", "size", "memory", "accuracy")
 
 
@@ -98,9 +100,27 @@ POLICIES = ("latency", "size", "memory", "accuracy")
     help="Where profile.json and its pages go. Default: profiles/NAME/TIME.",
 )
 @click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
+@click.option(
+    "--on",
+    metavar="TARGET",
+    help="Measure on another machine, ssh://[USER@]HOST[:PORT]: bundles and Compactor go there, the profile "
+    "comes back.",
+)
+@click.option(
+    "--wheels",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Of --on: wheels of all that is needed, for a machine without a network.",
+)
+@click.option(
+    "--ssh-config", type=click.Path(path_type=Path), metavar="FILE", help="Of --on: instead of ssh's own."
+)
+@click.option("--keep", is_flag=True, help="Of --on: leave there what was made there.")
 @JSON
 @QUIET
+@click.pass_context
 def command(
+    context: click.Context,
     bundles: tuple[Path, ...],
     runtimes: tuple[str, ...],
     artifacts: tuple[str, ...],
@@ -116,6 +136,10 @@ def command(
     again: int,
     out: Path | None,
     trust: bool,
+    on: str | None,
+    wheels: Path | None,
+    ssh_config: Path | None,
+    keep: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -133,9 +157,13 @@ def command(
     compactor measure BUNDLE --runtime ort-cpu --runtime openvino
     compactor measure BUNDLE --sweep threads=1,2,4 --sweep batch=1,8,32 --sweep spinning=on,off
     compactor measure BUNDLE --scenario server --bound p99=20ms --profile standard --wait-quiet
+    compactor measure BUNDLE --on ssh://pi@192.168.1.7
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import progress_reporter, result_console
+    from compactor.cli.words import words_given
     from compactor.version import VERSION
+    from compactor_runtimes.elsewhere.errand import Errand
+    from compactor_runtimes.elsewhere.target import measure_there
     from compactor_runtimes.errors import InterruptedRun, UsageError
     from compactor_runtimes.measure.measurement import Settings
     from compactor_runtimes.measure.profile_file import write_profile
@@ -147,15 +175,12 @@ def command(
     from compactor_runtimes.report.draw.profile_pages import render_profile_terminal, write_profile_pages
 
     sweep = parse_sweep(sweeps)
-    if (bound is not None) != ("server" in scenarios):
-        raise UsageError(
-            "--bound and --scenario server belong together: the highest rate is found that holds the bound, "
-            "such as --scenario server --bound p99=50ms"
-        )
-    if batch is not None and sweep.batch:
-        raise UsageError("--batch and --sweep batch=... exclude each other; list all batches in the sweep")
-    if threads is not None and sweep.threads:
-        raise UsageError("--threads and --sweep threads=... exclude each other; list all in the sweep")
+    _check(
+        server=(bound is not None, "server" in scenarios),
+        batch=(batch is not None, bool(sweep.batch)),
+        threads=(threads is not None, bool(sweep.threads)),
+        on=(wheels is not None or ssh_config is not None or keep, on is not None),
+    )
     settings = Settings(
         scenarios=[*dict.fromkeys(scenarios)] or ["single-stream", "offline"],
         profile=profile,
@@ -167,19 +192,33 @@ def command(
     folder = out or Path("profiles") / bundles[0].resolve().parent.name / time.strftime("%Y%m%d-%H%M%S")
     if (folder / PROFILE_FILE).exists():
         raise UsageError(f"{folder / PROFILE_FILE}: is there already; give another --out, or remove it")
-    with progress_reporter(quiet=quiet).bar("measure", 1) as bar:
-        found = profile_bundles(
+    again_by = shlex.join(["compactor", *sys.argv[1:]])
+    if on is not None:
+        errand = Errand(
             bundles,
-            Wanted([*dict.fromkeys(runtimes)], [*dict.fromkeys(artifacts)], threads, sweep, trust),
-            settings,
+            words=words_given(context, without=HERE),
+            runtimes=runtimes,
             samples=samples,
-            wish=Wish(by=policy),
-            command=shlex.join(["compactor", *sys.argv[1:]]),
-            tool_version=VERSION,
-            wait_quiet_s=wait_quiet,
-            again=again,
-            progress=lambda what, done, total: bar.at(done, what, total),
+            command=again_by,
+            wheels=wheels,
+            ssh_config=ssh_config,
+            keep=keep,
         )
+        found = measure_there(on, errand, note=progress_reporter(quiet=quiet).note)
+    else:
+        with progress_reporter(quiet=quiet).bar("measure", 1) as bar:
+            found = profile_bundles(
+                bundles,
+                Wanted([*dict.fromkeys(runtimes)], [*dict.fromkeys(artifacts)], threads, sweep, trust),
+                settings,
+                samples=samples,
+                wish=Wish(by=policy),
+                command=again_by,
+                tool_version=VERSION,
+                wait_quiet_s=wait_quiet,
+                again=again,
+                progress=lambda what, done, total: bar.at(done, what, total),
+            )
     folder.mkdir(parents=True, exist_ok=True)
     write_profile(found, folder / PROFILE_FILE)
     pages = write_profile_pages(found, folder)
@@ -194,3 +233,22 @@ def command(
     require_golden(found)
     if found.stopped:
         raise InterruptedRun(f"{found.stopped}; measure all of it with: {found.command}")
+
+
+def _check(
+    *, server: tuple[bool, bool], batch: tuple[bool, bool], threads: tuple[bool, bool], on: tuple[bool, bool]
+) -> None:
+    """Refuse options that do not go together; of each pair, whether the one and the other were given."""
+    from compactor_runtimes.errors import UsageError
+
+    if server[0] != server[1]:
+        raise UsageError(
+            "--bound and --scenario server belong together: the highest rate is found that holds the bound, "
+            "such as --scenario server --bound p99=50ms"
+        )
+    if all(batch):
+        raise UsageError("--batch and --sweep batch=... exclude each other; list all batches in the sweep")
+    if all(threads):
+        raise UsageError("--threads and --sweep threads=... exclude each other; list all in the sweep")
+    if on == (True, False):
+        raise UsageError("--wheels, --ssh-config and --keep belong to --on, which says on which machine")
