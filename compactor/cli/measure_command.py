@@ -1,5 +1,6 @@
 """`compactor measure BUNDLE...`."""
 
+import re
 import shlex
 import sys
 import time
@@ -189,9 +190,8 @@ def command(
         bound=None if bound is None else parse_bound(bound),
         dissect=True,
     )
-    folder = out or Path("profiles") / bundles[0].resolve().parent.name / time.strftime("%Y%m%d-%H%M%S")
-    if (folder / PROFILE_FILE).exists():
-        raise UsageError(f"{folder / PROFILE_FILE}: is there already; give another --out, or remove it")
+    if out is not None and (out / PROFILE_FILE).exists():
+        raise UsageError(f"{out / PROFILE_FILE}: is there already; give another --out, or remove it")
     again_by = shlex.join(["compactor", *sys.argv[1:]])
     if on is not None:
         errand = Errand(
@@ -219,6 +219,8 @@ def command(
                 again=again,
                 progress=lambda what, done, total: bar.at(done, what, total),
             )
+    name = re.sub(r"[^\w.-]+", "-", found.subjects[0].bundle).strip(".") or "bundle"
+    folder = out or Path("profiles") / name / time.strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
     write_profile(found, folder / PROFILE_FILE)
     pages = write_profile_pages(found, folder)

@@ -11,7 +11,6 @@ from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import MissingDependency
 from compactor_runtimes.golden.checks import check_artifact, check_preprocessing
 from compactor_runtimes.golden.findings import Case, Row
-from compactor_runtimes.golden.verify import read_golden
 from compactor_runtimes.predict.model import Model, open_artifact
 from compactor_runtimes.stats.metrics import lower_bound_one_sided, samples_needed
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 LEAST_AGREEMENT = 0.99
 SAME_DIRECTION = 0.999
-PREPROCESSING = "preprocessing"
 
 
 def preprocessing_checks(bundle: Bundle, cases: list[Case]) -> list[Check]:
@@ -83,11 +81,6 @@ def agreement_check(
         n=n,
         detail=detail,
     )
-
-
-def read_cases_of(bundle: Bundle) -> list[Case]:
-    """The golden cases with their arrays."""
-    return read_golden(bundle)
 
 
 def can_decode(bundle: Bundle, cases: list[Case]) -> tuple[list[Check], str]:

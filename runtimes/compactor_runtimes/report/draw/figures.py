@@ -148,15 +148,21 @@ def step_figure(report: "Report") -> Figure:
 
 def distributions(report: "Report") -> list[Figure]:
     """Latency distributions of one sample, for each scope that was measured."""
-    numbers, found = series(report), []
+    names = {one.subject: marked(one.subject, report) for one in report.measurements}
+    return distributions_of(report.measurements, names, series(report))
+
+
+def distributions_of(
+    measurements: "list[Measurement]", names: dict[str, str], numbers: dict[str, int]
+) -> list[Figure]:
+    """The same of any measurements; `names` and `numbers` are what a subject is called and its series."""
+    found = []
     for scope, title in (
         ("compute", "Compute: the runtime call"),
         ("end-to-end", "End to end: raw input to answer"),
     ):
         measured = [
-            one
-            for one in report.measurements
-            if one.scope == scope and one.scenario == "single-stream" and one.n
+            one for one in measurements if (one.scope, one.scenario) == (scope, "single-stream") and one.n
         ]
         if not measured:
             continue
@@ -164,7 +170,7 @@ def distributions(report: "Report") -> list[Figure]:
             Key(
                 LINE,
                 numbers[one.subject],
-                f"{marked(one.subject, report)}: median {format_ns(one.median_ns)}, n {one.n:,}"
+                f"{names[one.subject]}: median {format_ns(one.median_ns)}, n {one.n:,}"
                 + ("" if one.valid else " (INVALID)"),
             )
             for one in measured

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from compactor_runtimes.report.draw import charts
 from compactor_runtimes.report.draw.anatomy_charts import Line, lines
 from compactor_runtimes.report.draw.charts import Point
-from compactor_runtimes.report.draw.figures import LINE, Figure, Key
+from compactor_runtimes.report.draw.figures import LINE, Figure, Key, distributions_of
 from compactor_runtimes.report.draw.profile_tables import measured_of, pick
-from compactor_runtimes.stats.percentiles import format_ns
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.machine_profile import MachineProfile
@@ -23,10 +22,11 @@ def series_of(profile: "MachineProfile") -> dict[str, int]:
 
 def profile_figures(profile: "MachineProfile") -> list[Figure]:
     """Latency against size and throughput, distributions, and lines over what was swept."""
+    names = {row.name: row.name for row in profile.subjects}
     found = [
         _front(profile, "size"),
         _front(profile, "throughput"),
-        *(_distribution(profile, scope) for scope in ("compute", "end-to-end")),
+        *distributions_of(profile.measurements, names, series_of(profile)),
         _batches(profile),
     ]
     return [one for one in found if one is not None]
@@ -80,28 +80,6 @@ def _front(profile: "MachineProfile", what: str) -> Figure | None:
         f"recommended. On the front: nothing beats it in time, size and memory at once.{hollow}"
     )
     return Figure(f"Latency against {what}", svg, caption, keys)
-
-
-def _distribution(profile: "MachineProfile", scope: str) -> Figure | None:
-    numbers = series_of(profile)
-    found = [
-        one for one in profile.measurements if (one.scope, one.scenario) == (scope, "single-stream") and one.n
-    ]
-    if not found:
-        return None
-    keys = [
-        Key(
-            LINE,
-            numbers[one.subject],
-            f"{one.subject}: median {format_ns(one.median_ns)}, n {one.n:,}"
-            + ("" if one.valid else " (INVALID)"),
-        )
-        for one in found
-    ]
-    svg = charts.distribution([(one, numbers[one.subject]) for one in found])
-    title = "Compute: the runtime call" if scope == "compute" else "End to end: raw input to answer"
-    dashed = "" if all(one.valid for one in found) else " Dashed: INVALID."
-    return Figure(title, svg, f"All raw samples, warm-up excluded; time is logarithmic.{dashed}", keys)
 
 
 def _batches(profile: "MachineProfile") -> Figure | None:
