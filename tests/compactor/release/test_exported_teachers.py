@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compactor.cache.folder import RunFolders
 from compactor.data.class_names import match_classes
-from compactor.models.build import load_model_folder, save_model
+from compactor.models.build import build_model, load_model_folder, save_model
 from compactor.models.bundled import OnnxBackbone
 from compactor.models.class_order import put_in_order
 from compactor.models.classifier import Backbone, ImageClassifier
@@ -18,12 +18,15 @@ from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
 from compactor.release import exported_teachers as module
 from compactor.release.exported_teachers import ExportedTeachers, MixedTeachers, export_teachers
+from compactor.tasks import task_named
 from compactor.tasks.image_classification import TASK
+from compactor.tasks.texts import TextSplit
 from compactor.teachers import Teachers
 from compactor.torch_runtime import TorchRuntime
 from compactor_runtimes.backends import open_runtime
 from compactor_runtimes.errors import NumericGateError, UsageError
 from tests import toys
+from tests.compactor import text_toys
 
 SPEC = ModelSpec(model="module:tests.toys:Mlp")
 
@@ -204,3 +207,31 @@ def test_a_teacher_that_cannot_be_traced_is_told_in_one_line(tmp_path: Path) -> 
         )
     assert "\n" not in module.why_not(raised.value)
     assert not (tmp_path / "teachers").exists()
+
+
+@pytest.mark.slow
+def test_text_encoders_are_one_graph_of_their_mean_direction(tmp_path: Path) -> None:
+    info = text_toys.text_info(tmp_path / "data", task="embedding")
+    folders = []
+    for seed in range(2):
+        spec = ModelSpec(model=f"hf:{text_toys.bert_folder(tmp_path / f'bert-{seed}', seed=seed)}")
+        folders.append(tmp_path / str(seed))
+        save_model(build_model(spec, info, base=tmp_path, seed=seed), spec, folders[-1])
+    models = [load_model_folder(folder) for folder in folders]
+    texts = np.array(["turn on the light", "play music", "what time is it now"] * 4, dtype=object)
+    assert info.text is not None
+    split, task = TextSplit("select", texts, {}, np.arange(12), "toy", info.text), task_named("embedding")
+    made = export_teachers(
+        models,
+        folders,
+        task,
+        split,
+        name="toy",
+        kept=RunFolders(tmp_path).teachers,
+        scratch=tmp_path / "scratch",
+    )
+    feeds = {name: value.numpy() for name, value in next(task.batches(split)).x.items()}
+    alone = [TorchRuntime(Teachers([load_model_folder(folder)])).run(feeds) for folder in folders]
+    units = [one["embedding"] / np.linalg.norm(one["embedding"], axis=-1, keepdims=True) for one in alone]
+    found = open_runtime("ort-cpu", made.file).run(feeds)["embedding"]
+    np.testing.assert_allclose(found, (units[0] + units[1]) / 2, atol=1e-5)
