@@ -52,4 +52,5 @@ def table_share(student: Student) -> float:
 
 def _is_trimmable(text: TextInfo) -> bool:
     model = json.loads(text.tokenizer.read_text(encoding="utf-8")).get("model") or {}
-    return bool(model.get("type") == TRIMMABLE)
+    # old files do not say their type
+    return bool(model.get("type", TRIMMABLE if "max_input_chars_per_word" in model else "") == TRIMMABLE)

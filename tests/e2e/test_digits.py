@@ -56,10 +56,31 @@ def test_report_compares_teacher_student_and_artifact_on_the_same_samples(digits
     scopes = {(one.subject, one.scope) for one in report.measurements}
     assert scopes == {
         (subject, scope)
-        for subject in ("teachers (torch)", "student (torch)", "onnx fp32")
+        for subject in ("teachers (torch)", "teachers (onnx)", "student (torch)", "onnx fp32")
         for scope in ("compute", "end-to-end", "cold-start")
     }
     assert all(one.samples_ns for one in report.measurements)
+
+
+def test_the_headline_compares_teachers_and_student_in_one_runtime(digits_run: Finished) -> None:
+    report = read_report(digits_run.run / "report" / "report.json")
+    said = report.recommendation
+    assert "in ONNX Runtime CPU it is " in said
+    assert "times as fast as teachers (onnx) [" in said
+    assert "two runtimes" not in said
+    anatomies = {one.subject: one for one in report.anatomies}
+    assert list(anatomies) == ["teachers (torch)", "teachers (onnx)", "student (torch)", "onnx fp32"]
+    floors = [anatomies[name].roofline for name in ("teachers (onnx)", "onnx fp32")]
+    assert all(floor is not None for floor in floors)
+    assert floors[0].work.flops > floors[1].work.flops
+
+
+def test_the_exported_teachers_are_kept_once_and_shown_in_the_run(digits_run: Finished) -> None:
+    (kept,) = (digits_run.run.parent / "teachers").iterdir()
+    (link,) = (digits_run.run / "exported-teachers").iterdir()
+    assert link.resolve() == kept.resolve()
+    assert open_bundle(kept).manifest.main.artifacts[0].status == "verified"
+    assert not (digits_run.run / "teachers-export").exists()
 
 
 def test_bundle_holds_what_the_design_says(digits_run: Finished) -> None:

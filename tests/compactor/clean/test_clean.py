@@ -35,6 +35,14 @@ def make_stage(root: Path, name: str, *, days: float, size: int = 1000, done: bo
     return folder
 
 
+def make_teachers(root: Path, name: str, *, days: float, whole: bool = True) -> Path:
+    folder = RunFolders(root).teachers(DIGESTS[name])
+    folder.mkdir(parents=True)
+    (folder / ("manifest.json" if whole else "something")).write_bytes(b"{}")
+    set_age(folder, days)
+    return folder
+
+
 def make_run(
     root: Path, stamp: str, *, days: float, stages: tuple[Path, ...] = (), end: str = "done", size: int = 100
 ) -> Path:
@@ -344,3 +352,15 @@ def test_a_pool_is_counted_and_stays(tmp_path: Path, mark: str) -> None:
     assert (found.kind, found.path, found.size_bytes) == ("pool", tmp_path / "runs" / "mine" / "pool", 100)
     assert found.kept == "recipes may name it"
     assert gone(tmp_path / "runs", keep=1, older_than_days=0.0, max_size_bytes=1) == set()
+
+
+def test_exported_teachers_go_once_no_run_shows_them(runs: Path) -> None:
+    root = runs / "toy"
+    shown, lost = make_teachers(root, "d", days=10), make_teachers(root, "e", days=10)
+    make_teachers(root, "f", days=10, whole=False)  # carries no mark of ours
+    link_stage(root / "20330103-000000", shown.name, shown, kind="exported-teachers")
+    kinds = {item.path.name: item.kind for item in find_runs(runs, now_s=NOW)}
+    assert (kinds[shown.name], kinds[lost.name]) == ("teachers", "teachers")
+    assert DIGESTS["f"] not in kinds
+    assert gone(runs, keep=1) & set(DIGESTS.values()) == {lost.name}
+    assert gone(runs, max_size_bytes=0) & set(DIGESTS.values()) == {lost.name}
