@@ -32,4 +32,4 @@ def test_lines_are_relayed_and_the_rest_is_not_mixed_in(tmp_path, capfd):
     script = "echo result; echo progress >&2; kill -9 $$"
     assert run(["sh", "-c", script], tmp_path, dict(os.environ), relay=True) == (-9, "progress")
     captured = capfd.readouterr()
-    assert captured.out == ""
+    assert (captured.out, captured.err) == ("", "progress\n")
