@@ -29,9 +29,22 @@ def test_every_entry_of_the_tables_can_be_imported_first() -> None:
     from compactor.tasks import TASKS
     from compactor_exporters import EXPORTERS
     from compactor_runtimes.backends import RUNTIMES
+    from compactor_runtimes.elsewhere.target import SCHEMES
     from compactor_runtimes.predict.answers import CODECS
 
-    tables = (METHODS, TASKS, WRAPPERS, FAMILIES, SAMPLERS, TARGETS, MIXERS, DATASETS, EXPORTERS, CODECS)
+    tables = (
+        METHODS,
+        TASKS,
+        WRAPPERS,
+        FAMILIES,
+        SAMPLERS,
+        TARGETS,
+        MIXERS,
+        DATASETS,
+        EXPORTERS,
+        CODECS,
+        SCHEMES,
+    )
     entries = [
         *(
             entry

@@ -128,14 +128,15 @@ def run(command: Sequence[str], folder: Path, environment: dict[str, str], *, re
     said = process.stderr if relay else process.stdout  # venv tells some of its errors on standard output
     assert said is not None
     last = error = ""
-    for line in said:
-        text = line.decode("utf-8", "replace").strip()
-        if relay and text:
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
-        last = text or last
-        if text.lower().startswith("error: "):
-            error = text[len("error: ") :]
+    with said:
+        for line in said:
+            text = line.decode("utf-8", "replace").strip()
+            if relay and text:
+                sys.stderr.write(f"{text}\n")
+                sys.stderr.flush()
+            last = text or last
+            if text.lower().startswith("error: "):
+                error = text[len("error: ") :]
     return process.wait(), error or last
 
 
