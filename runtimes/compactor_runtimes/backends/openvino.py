@@ -238,7 +238,7 @@ def compile_model(
 
 def _computes_in(compiled: Any, precision: str) -> bool:
     """Whether an operator that does more than move data is in this type in the model as it was compiled."""
-    from compactor_runtimes.backends.openvino_operators import runtime_precisions
+    from compactor_runtimes.backends.openvino_precisions import runtime_precisions
 
     return precision in runtime_precisions(compiled, computing=True).values()
 

@@ -1,4 +1,4 @@
-"""OpenVINO's counters of performance, and what its compiled model says of number types."""
+"""OpenVINO's counters of performance, operator by operator."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.backends.openvino import OpenVinoRuntime, compile_model
+from compactor_runtimes.backends.openvino_precisions import runtime_precisions
 from compactor_runtimes.measure.anatomy import OperatorTime
-from compactor_runtimes.measure.operators import MOVERS, Operators, place
+from compactor_runtimes.measure.operators import Operators, place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_NO_TYPE = ("undef", "dynamic", "unspecified")
 
 
 def operators(
@@ -58,25 +57,3 @@ def operators(
 def operators_bf16(source: Path, feeds: "Mapping[str, NDArray[Any]]", **settings: Any) -> Operators:
     """Time each operator where floats are computed in bfloat16; see `operators`."""
     return operators(source, feeds, precision="bf16", **settings)
-
-
-def runtime_precisions(compiled: Any, *, computing: bool = False) -> dict[str, str]:
-    """Name of an operator of the compiled model -> the number type in which it computes, "" if unsaid.
-
-    `computing` leaves out what only moves data.
-    """
-    found = {}
-    for node in compiled.get_runtime_model().get_ordered_ops():
-        told = node.get_rt_info()
-        if computing and ("layerType" not in told or str(told["layerType"].value) in MOVERS):
-            continue
-        precision = str(told["runtimePrecision"].value) if "runtimePrecision" in told else ""
-        found[node.friendly_name] = _said(precision)
-    return found
-
-
-def _said(precision: str) -> str:
-    """As ONNX Runtime's are said: 8 bits are `i8`, signed or not."""
-    if precision in _NO_TYPE:
-        return ""
-    return "i8" if precision == "u8" else precision

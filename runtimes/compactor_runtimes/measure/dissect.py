@@ -13,13 +13,12 @@ import msgspec
 from compactor_runtimes.errors import MissingDependency, UnfitEnvironmentError
 from compactor_runtimes.measure.anatomy import Anatomy, MemoryPoint, MemoryStage, MemoryTrace, Split, Stage
 from compactor_runtimes.measure.measurement import Dissect, Dissection, Job, MemoryUse
-from compactor_runtimes.measure.memory import read_memory
+from compactor_runtimes.measure.memory import History, read_memory
 from compactor_runtimes.measure.queries import WARM_UP_QUERIES
 from compactor_runtimes.stats.slope import slope
 
 if TYPE_CHECKING:
     from compactor_runtimes.measure.subject import Feeds, Subject
-    from compactor_runtimes.measure.worker import History
 
 SOAK_EVERY_S = 0.1
 SPLIT_SECONDS = 2.0
@@ -27,7 +26,7 @@ PROFILED_RUNS = 20
 _STAGES: tuple[MemoryStage, ...] = ("start", "loaded", "steady")
 
 
-def dissect(subject: "Subject", job: Job, command: Dissect, history: "History") -> Dissection:
+def dissect(subject: "Subject", job: Job, command: Dissect, history: History) -> Dissection:
     """Answer one Dissect."""
     notes: list[str] = []
     split = None
@@ -71,7 +70,7 @@ def split_times(subject: "Subject", queries: int) -> Split:
     return Split(samples_ns=times)
 
 
-def soak(subject: "Subject", sizes: list[int], seconds: float, history: "History") -> MemoryTrace:
+def soak(subject: "Subject", sizes: list[int], seconds: float, history: History) -> MemoryTrace:
     """Answer queries of mixed sizes for a while and watch the memory; see `MemoryTrace`."""
     begin = history[0][0]
     points = [

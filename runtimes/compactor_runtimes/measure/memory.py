@@ -7,6 +7,8 @@ from pathlib import Path
 from compactor_runtimes.measure.measurement import MemoryUse
 
 PROC_SELF = Path("/proc/self")
+History = list[tuple[float, MemoryUse]]
+"""Memory at moments of the monotonic clock: at the start, with the runtime open, rehearsed."""
 
 
 def read_memory(folder: Path = PROC_SELF) -> MemoryUse:

@@ -22,19 +22,16 @@ from compactor_runtimes.measure.measurement import (
     Dissect,
     FirstAnswer,
     Job,
-    MemoryUse,
     Quit,
     ReadMemory,
     Ready,
     RunBlock,
     RunTrial,
 )
-from compactor_runtimes.measure.memory import read_memory
+from compactor_runtimes.measure.memory import History, read_memory
 from compactor_runtimes.measure.subject import Subject
 
 Send = Callable[[Answer], None]
-History = list[tuple[float, MemoryUse]]
-"""Memory at moments of the monotonic clock: at the start, with the runtime open, rehearsed."""
 SAID = "error: "
 """Begins the last line of stderr of a worker whose exit code is that of an error of ours."""
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from compactor_runtimes.backends import open_runtime, openvino, openvino_operators
+from compactor_runtimes.backends import open_runtime, openvino, openvino_precisions
 from compactor_runtimes.errors import IntegrityError, MissingDependency, UnfitEnvironmentError, UsageError
 
 
@@ -97,7 +97,7 @@ def test_bfloat16_that_would_be_something_else_is_refused(
 
     monkeypatch.setattr(openvino.Core, "get_property", lambda *given: capabilities)
     monkeypatch.setattr(openvino.Core, "compile_model", lambda *given: Compiled())
-    monkeypatch.setattr(openvino_operators, "runtime_precisions", lambda model, computing: types)
+    monkeypatch.setattr(openvino_precisions, "runtime_precisions", lambda model, computing: types)
     with pytest.raises(UnfitEnvironmentError, match=said):
         open_runtime("openvino-bf16", source)
 
