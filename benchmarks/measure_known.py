@@ -21,8 +21,9 @@ from compactor_runtimes.stats.percentiles import percentile, upper_rank
 from compactor_runtimes.stats.time_ratio import time_ratio, timing_of
 
 QUICK = Settings(scenarios=["single-stream"], profile="quick", cold_starts=0)
+STANDARD = Settings(scenarios=["single-stream"], profile="standard", cold_starts=0)
 MEDIAN_S, SIGMA = 0.004, 0.3
-UNITS, WORK_NS = 400, 20_000
+UNITS, WORK_NS = 200, 20_000
 TWO_SIDED = (0.5, 0.9)
 """Percentiles with a 99% interval from both sides; p99 has its 99% upper bound."""
 
@@ -46,7 +47,8 @@ def coverage(seed: int) -> dict[str, Any]:
 def slowdown(percent: int) -> dict[str, Any]:
     """Compare work with so much more of it, two processes in turn."""
     more = round(UNITS * (1 + percent / 100))
-    a, b = _measured([_candidate("works", "a", units=UNITS), _candidate("works", "b", units=more)])
+    pair = [_candidate("works", "a", units=UNITS), _candidate("works", "b", units=more)]
+    a, b = _measured(pair, STANDARD)
     ratio = time_ratio(timing_of(a.spread, a.session), timing_of(b.spread, b.session))
     return {
         "verdict": ratio.verdict,
@@ -128,7 +130,7 @@ def _candidate(kind: str, name: str = "known", **options: Any) -> Candidate:
     return fed_candidate(name, runtime, Path("nowhere"), Path("arrays"), ["x"], options=options)
 
 
-def _measured(candidates: list[Candidate]) -> list[Measurement]:
+def _measured(candidates: list[Candidate], settings: Settings = QUICK) -> list[Measurement]:
     from msgspec.structs import replace
     from safetensors.numpy import save_file
 
@@ -140,7 +142,7 @@ def _measured(candidates: list[Candidate]) -> list[Measurement]:
             for one in candidates
             if one.fed is not None
         ]
-        return measure(mine, [], QUICK).measurements
+        return measure(mine, [], settings).measurements
 
 
 def _truth_ns(q: float) -> float:

@@ -68,7 +68,7 @@ def profiled(name: str) -> dict[str, Any]:
             Wanted(runtimes=RUNTIMES),
             Settings(profile="quick", cold_starts=0, dissect=True),
             samples=raws,
-            again=2,
+            again=1,
             progress=lambda what, done, total: print(f"{name}: {done}/{total} {what}", file=sys.stderr),
         )
         same = _agreement(bundle, raws)

@@ -53,7 +53,7 @@ POLICIES = ("latency", "size", "memory", "accuracy")
     type=click.Choice(PROFILES),
     default="quick",
     show_default=True,
-    help="How long: about 1 s, 8 s, 40 s or 4 minutes a subject.",
+    help="How long: about 1 s, 6 s, 30 s or 4 minutes a subject.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each runtime; absent: its choice.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples in a batch of the offline scenario: 32.")

@@ -108,8 +108,9 @@ def _profile(
     )
 
 
-# A candidate's measuring time is about blocks x the sum of min_ms: 1 s, 5 s, 35 s and 4 minutes. From 8
-# blocks on two candidates are told apart at 99% (`stats/time_ratio.py`).
+# A candidate's measuring time is about blocks x the sum of min_ms, 1, 3, 9 and 200 s, and a tenth of a second
+# for each block and part between. From 8 blocks on two candidates are told apart at 99%
+# (`stats/time_ratio.py`).
 PROFILES: dict[ProfileName, Profile] = {
     "smoke": _profile(
         2,
@@ -127,18 +128,19 @@ PROFILES: dict[ProfileName, Profile] = {
         soak=2.0,
         trial=2.0,
     ),
-    "standard": _profile(  # 30 x 154 > 4603 license p99.9, 30 x 16 > 459 license p99
-        30,
+    # many short blocks: what wanders from block to block is what hides a small difference
+    "standard": _profile(  # 64 x 72 > 4603 license p99.9, 64 x 8 > 459 license p99
+        64,
         128,
-        [(154, 450, 1500), (16, 250, 1000), (1, 250, 1000), (1, 150, 750)],
+        [(72, 40, 750), (8, 25, 500), (1, 40, 500), (1, 30, 400)],
         cold=5,
         soak=10.0,
         trial=10.0,
     ),
     "long": _profile(  # license p99.9 of both scopes
-        30,
+        200,
         256,
-        [(154, 2000, 6000), (154, 2000, 6000), (4, 2000, 6000), (4, 2000, 6000)],
+        [(24, 250, 1000), (24, 250, 1000), (1, 250, 1000), (1, 250, 1000)],
         cold=10,
         soak=60.0,
         trial=60.0,

@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from types import TracebackType
 from typing import NamedTuple, Self
 
-WARM_UP_NS = 30_000_000
+WARM_UP_NS = 10_000_000
 WARM_UP_QUERIES = 2
 WINDOWS, WINDOW_NS, WINDOW_DRIFT = 3, 20_000_000, 0.05
 LONGEST_SETTLING_NS = 3_000_000_000

@@ -31,7 +31,7 @@ from compactor_runtimes.measure.progress import Steps
 from compactor_runtimes.measure.quiet import wait_until_quiet
 from compactor_runtimes.measure.validity import machine_reasons, sample_reasons, thread_reasons
 
-SETTLE_SECONDS = 0.05  # threads of ONNX Runtime spin for about 25 ms after their last call
+SETTLE_SECONDS = 0.03  # threads of ONNX Runtime spin for about 25 ms after their last call
 
 
 class Part(NamedTuple):
