@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import encoder_table, export_table, markdown, store_sizes
+from benchmarks import encoder_table, export_table, markdown, measure_table, store_sizes
 from benchmarks.results_file import Content, read_results
 from benchmarks.states import State, figure_states
 from benchmarks.suites import Suite, all_suites, suite_named
@@ -23,6 +23,7 @@ RUN_TABLES = {
     "label_store": store_sizes.table,
     "export": export_table.table,
     "encoder": encoder_table.table,
+    "measure": measure_table.table,
 }
 FIGURE = re.compile(r"(<!-- figure:(\w+)\.(\w+) -->)(.*?)(<!-- /figure -->)")
 TABLE = re.compile(r"(<!-- results:(\w+)((?:[ :][\w]+)*) -->\n)(.*?)(<!-- /results -->)", re.S)
