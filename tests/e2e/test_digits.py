@@ -68,8 +68,8 @@ def test_the_headline_compares_teachers_and_student_in_one_runtime(digits_run: F
     # other tests run beside this one, and of what is INVALID nothing would be claimed
     quiet = [replace(one, valid=True, reasons=[]) for one in report.measurements]
     said = recommend(replace(report, measurements=quiet))
-    assert "in ONNX Runtime CPU it is " in said
-    assert "times as fast as teachers (onnx) [" in said
+    headline = said.partition(" in ONNX Runtime CPU it is ")[2].partition("(median")[0]
+    assert "teachers (onnx)" in headline  # how much faster is the machine's affair
     assert "with teachers (torch) (medians, " in said  # beside it, and never alone
     anatomies = {one.subject: one for one in report.anatomies}
     assert list(anatomies) == ["teachers (torch)", "teachers (onnx)", "student (torch)", "onnx fp32"]
