@@ -37,6 +37,11 @@ class Bundle:
     path: Path
     manifest: Manifest
 
+    @property
+    def listed(self) -> list[str]:
+        """All that belongs to it: the manifest, and what that lists."""
+        return [MANIFEST, *dict.fromkeys(entry.path for entry in _entries(self.manifest))]
+
     def file(self, relative: str) -> Path:
         """Path of a listed file.
 

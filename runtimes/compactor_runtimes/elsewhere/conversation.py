@@ -56,7 +56,7 @@ class Conversation:
     ) -> None:
         """Say nothing yet."""
         self._errand, self._wheel, self._marker, self._note = errand, wheel, marker, note
-        self._wheels = errand.wheel_files()
+        self._wheels, self._bundles = errand.wheel_files(), errand.bundle_files()
         samples = [f"samples/{number}" for number in range(len(errand.samples))]
         self._job = {
             "bundles": [f"bundles/{number}" for number in range(len(errand.bundles))],
@@ -157,7 +157,7 @@ class Conversation:
         return [
             (f"own/{self._wheel.name}", self._wheel),
             *((f"wheels/{path.name}", path) for path in self._wheels),
-            *((f"bundles/{number}", path) for number, path in enumerate(self._errand.bundles)),
+            *self._bundles,
             *((f"samples/{number}", path) for number, path in enumerate(self._errand.samples)),
         ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compactor_runtimes.backends import choose_runtime, find_runtime
-from compactor_runtimes.bundle.open import Bundle, open_bundle
+from compactor_runtimes.bundle.open import Bundle, open_bundle, resolve_inside
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.profiling.samples import kind_of
 
@@ -49,6 +49,20 @@ class Errand:
         if not found:
             raise UsageError(f"--wheels {self.wheels}: no wheel found; fill it with: pip download -d DIR ...")
         return found
+
+    def bundle_files(self) -> list[tuple[str, Path]]:
+        """What goes there of the bundles, by its name there: what their manifests list and nothing beside.
+
+        A link in a bundle of somebody else would otherwise take a file of this machine along.
+
+        Raises:
+            UsageError, IntegrityError: a bundle does not exist or is damaged.
+        """
+        return [
+            (f"bundles/{number}/{name}", resolve_inside(path, name))
+            for number, path in enumerate(self.bundles)
+            for name in open_bundle(path).listed
+        ]
 
     def requirements(self) -> tuple[list[str], list[str]]:
         """What is installed there: extras of ours, and packages besides.

@@ -13,6 +13,7 @@ from compactor_runtimes.elsewhere.conversation import Conversation
 from compactor_runtimes.elsewhere.errand import Errand
 from compactor_runtimes.elsewhere.remote_command import remote_command
 from compactor_runtimes.errors import IntegrityError, UsageError
+from tests.runtimes.conftest import write_bundle
 
 MARKER = "compactor-test"
 
@@ -59,8 +60,7 @@ def profile(content, **fields):
 
 @pytest.fixture
 def errand(tmp_path):
-    (tmp_path / "a bundle").mkdir()
-    (tmp_path / "a bundle" / "file").write_text("content")
+    write_bundle(tmp_path / "a bundle")
     return Errand([tmp_path / "a bundle"], samples=[tmp_path / "own.whl"])
 
 
@@ -103,7 +103,7 @@ def test_a_profile_that_is_cut_is_a_lost_connection(tmp_path, errand):
 
 
 def test_a_file_that_cannot_be_read_here_is_named(tmp_path, errand):
-    missing = Errand([tmp_path / "missing"])
+    missing = Errand([], samples=[tmp_path / "missing"])
     with pytest.raises(UsageError, match="missing: cannot be read here: No such file"):
         Talk(tmp_path, missing, "cat > /dev/null").hold()
 

@@ -5,6 +5,7 @@ import pytest
 from compactor_runtimes.elsewhere.errand import Errand
 from compactor_runtimes.elsewhere.target import measure_there
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
+from tests.runtimes.conftest import write_bundle
 from tests.runtimes.text_bundles import write_text_bundle
 
 
@@ -44,3 +45,15 @@ def test_without_a_client_the_way_is_closed(bundle, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UnfitEnvironmentError, match="no program ssh found here"):
         measure_there("ssh://pi", Errand([bundle.path]))
+
+
+def test_what_a_manifest_does_not_list_stays_here_links_to_private_files_too(tmp_path):
+    bundle = write_bundle(tmp_path / "bundle")
+    (tmp_path / "secret").write_text("mine")
+    (bundle.path / "extra").symlink_to(tmp_path / "secret")
+    (bundle.path / "loop").symlink_to(bundle.path)
+    names = [name for name, _ in Errand([bundle.path]).bundle_files()]
+    assert names[0] == "bundles/0/manifest.json"
+    assert "bundles/0/artifacts/fp32.onnx" in names
+    assert not any("extra" in name or "loop" in name for name in names)
+    assert all(path.is_relative_to(bundle.path.resolve()) for _, path in Errand([bundle.path]).bundle_files())
