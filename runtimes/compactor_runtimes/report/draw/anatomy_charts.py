@@ -22,11 +22,12 @@ class Line:
 
 @dataclass(frozen=True)
 class RoofPoint:
-    """One graph under the roof: operations a byte, and operations a second that were reached."""
+    """One graph under the roof: operations a byte and a second that were reached, hollow if INVALID."""
 
     intensity: float
     flops_per_s: float
     series: int
+    hollow: bool = False
 
 
 def stacked(names: Sequence[str], parts: Sequence[Sequence[float]]) -> str:
@@ -81,7 +82,16 @@ def roofline(points: Sequence[RoofPoint], *, flops_per_s: float, bytes_per_s: fl
         axes.plot([low, knee, high], roof, color=COLOURS["muted"], linewidth=1.4)
         for point in points:
             colour = COLOURS[f"s{point.series % SERIES}"]
-            axes.scatter(point.intensity, point.flops_per_s, s=52, marker="D", color=colour, zorder=3)
+            face = COLOURS["bg"] if point.hollow else colour
+            axes.scatter(
+                point.intensity,
+                point.flops_per_s,
+                s=52,
+                marker="D",
+                facecolor=face,
+                edgecolor=colour,
+                zorder=3,
+            )
         axes.set_xlabel("operations a byte that must move (logarithmic)")
         axes.set_ylabel("operations a second (logarithmic)")
         return drawing.svg("roofline", "")

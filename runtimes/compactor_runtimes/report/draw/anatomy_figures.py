@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from compactor_runtimes.report.draw import anatomy_charts as charts
 from compactor_runtimes.report.draw.anatomy_charts import Line, RoofPoint
 from compactor_runtimes.report.draw.figures import LINE, MARKERS, Figure, Key
-from compactor_runtimes.report.draw.text_tables import Cell, Table
+from compactor_runtimes.report.draw.text_tables import INVALID, Cell, Table
 from compactor_runtimes.report.format import NO_VALUE, times
 from compactor_runtimes.stats.percentiles import format_ns
 from compactor_runtimes.units import scaled
@@ -35,7 +35,7 @@ def anatomy_table(anatomies: "Sequence[Anatomy]", measurements: "Sequence[Measur
     """One row a subject: what ran, the stages' medians, the floor and how far from it, memory."""
     headings = ["subject", "ran in", "on what was asked for", *STAGES, "floor", "above it", "memory"]
     table = Table(headings, [], frozenset({0, 1, 9}))
-    latencies = compute_medians(measurements)
+    latencies, invalid = compute_medians(measurements), invalid_medians(measurements)
     for one in anatomies:
         stages = stage_medians(one)
         floor = None if one.roofline is None else one.roofline.floor_ns
@@ -51,7 +51,7 @@ def anatomy_table(anatomies: "Sequence[Anatomy]", measurements: "Sequence[Measur
                     NO_VALUE if floor is None else format_ns(floor),
                     "" if one.roofline is None else one.roofline.bound,
                 ),
-                Cell(NO_VALUE if ratio is None else f"{times(ratio)}×", order=ratio),
+                _above(ratio, valid=one.subject not in invalid),
                 Cell(NO_VALUE if one.memory is None else memory_words(one.memory)),
             ]
         )
@@ -60,7 +60,8 @@ def anatomy_table(anatomies: "Sequence[Anatomy]", measurements: "Sequence[Measur
         0,
         "ran in: the number types in which operators computed, by their share. Stages are medians of one "
         "sample, end to end. The floor is the work of the graph at this machine's measured float32 peak, or "
-        "its bytes at the measured copy, whichever takes longer; above it: median compute over the floor.",
+        "its bytes at the measured copy, whichever takes longer; above it: median compute over the floor. "
+        f"* marks {INVALID}.",
     )
     return table
 
@@ -71,6 +72,15 @@ def compute_medians(measurements: "Sequence[Measurement]") -> dict[str, float]:
         one.subject: one.median_ns
         for one in measurements
         if (one.scope, one.scenario) == ("compute", "single-stream") and one.n
+    }
+
+
+def invalid_medians(measurements: "Sequence[Measurement]") -> set[str]:
+    """Subjects whose compute time of one sample is INVALID."""
+    return {
+        one.subject
+        for one in measurements
+        if (one.scope, one.scenario) == ("compute", "single-stream") and not one.valid
     }
 
 
@@ -100,8 +110,20 @@ def memory_words(trace: "MemoryTrace") -> str:
     if trace.slope is None or trace.slope_low is None or trace.slope_high is None:
         return ", ".join([*parts, "growth not known"])
     interval = f"[{_signed(trace.slope_low)}, {_signed(trace.slope_high)}] a query, {queries:,} queries"
-    grows = trace.slope_low > 0 and trace.slope > GROWS
-    return ", ".join([*parts, f"{'GROWS' if grows else 'does not grow'} {interval}"])
+    return ", ".join([*parts, f"{_growth(trace.slope, trace.slope_low, trace.slope_high)} {interval}"])
+
+
+def _growth(slope: float, low: float, high: float) -> str:
+    """In words: growth that matters is above GROWS, and what may be above it is not ruled out."""
+    if low > 0:
+        return "GROWS" if slope > GROWS else "grows little"
+    return "growth not ruled out" if high > GROWS else "does not grow"
+
+
+def _above(ratio: float | None, *, valid: bool) -> Cell:
+    if ratio is None:
+        return Cell(NO_VALUE)
+    return Cell(f"{times(ratio)}×{'' if valid else ' *'}", style="" if valid else "warn", order=ratio)
 
 
 def _stages(anatomies: "Sequence[Anatomy]") -> Figure | None:
@@ -122,7 +144,8 @@ def _stages(anatomies: "Sequence[Anatomy]") -> Figure | None:
 def _roofline(
     anatomies: "Sequence[Anatomy]", measurements: "Sequence[Measurement]", series: Mapping[str, int]
 ) -> Figure | None:
-    latencies, points, keys = compute_medians(measurements), [], []
+    latencies, invalid = compute_medians(measurements), invalid_medians(measurements)
+    points, keys = [], []
     peaks = None
     for one in anatomies:
         time = latencies.get(one.subject)
@@ -130,11 +153,17 @@ def _roofline(
             continue
         peaks, work = one.roofline.peaks, one.roofline.work
         points.append(
-            RoofPoint(work.flops / max(work.bytes, 1), work.flops * 1e9 / time, series[one.subject])
+            RoofPoint(
+                work.flops / max(work.bytes, 1),
+                work.flops * 1e9 / time,
+                series[one.subject],
+                hollow=one.subject in invalid,
+            )
         )
+        mark = " (INVALID)" if one.subject in invalid else ""
         above = times(time / one.roofline.floor_ns)
         keys.append(
-            Key(MARKERS["artifact"][1], series[one.subject], f"{one.subject}: {above} times its floor")
+            Key(MARKERS["artifact"][1], series[one.subject], f"{one.subject}: {above} times its floor{mark}")
         )
     if peaks is None:
         return None
@@ -143,6 +172,7 @@ def _roofline(
         f"The line is what this machine reached with {peaks.threads} threads: "
         f"{scaled(peaks.flops_per_s, 'FLOP/s')} in a float32 product, {scaled(peaks.bytes_per_s, 'B/s')} in "
         "a copy. One sample at a time; int8 and bf16 have higher peaks of their own, which were not measured."
+        + (" Hollow: INVALID." if any(point.hollow for point in points) else "")
     )
     return Figure("How far from the floor", svg, caption, keys)
 
@@ -183,9 +213,10 @@ def _operators(one: "Anatomy", series: Mapping[str, int]) -> Figure | None:
     shown, total = ordered[:MOST_OPERATORS], sum(each.ns for each in ordered)
     names = [f"{each.kind} {each.precision}".strip() + f" · {each.name}" for each in shown]
     rest = total - sum(each.ns for each in shown)
+    others = f", of which those not shown take {format_ns(rest)}" if len(ordered) > len(shown) else ""
     caption = (
-        f"The runtime's own profiler, {len(ordered)} operators, {format_ns(total)} in all, of which the "
-        f"others take {format_ns(rest)}. Timing an operator takes time itself: the sum is above a run's."
+        f"The runtime's own profiler, {len(ordered)} operator{'' if len(ordered) == 1 else 's'}, "
+        f"{format_ns(total)} in all{others}. Timing an operator takes time itself: the sum is above a run's."
     )
     svg = charts.bars(names, [each.ns for each in shown], series[one.subject])
     return Figure(f"Operators of {one.subject}", svg, caption)

@@ -269,11 +269,14 @@ def _short(text: str) -> str:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between low and high: the coarsest of three series that gives three, else the finest."""
+    """Round numbers between low and high: the coarsest of three series that gives three, else equal steps."""
     decades = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     found: list[float] = []
-    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8), [1 + 0.1 * step for step in range(90)]):
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         found = [step * decade for decade in decades for step in steps if low <= step * decade <= high]
         if len(found) >= 3:
-            break
-    return found[:: max(math.ceil(len(found) / 7), 1)]
+            return found[:: max(math.ceil(len(found) / 7), 1)]
+    rough = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(each * power for each in (1, 2, 5, 10) if each * power >= rough)
+    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]

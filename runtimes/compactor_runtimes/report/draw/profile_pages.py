@@ -22,6 +22,7 @@ from compactor_runtimes.report.draw.page import render_template
 from compactor_runtimes.report.draw.pages import Pages
 from compactor_runtimes.report.draw.profile_figures import profile_figures, series_of
 from compactor_runtimes.report.draw.profile_tables import (
+    golden_cell,
     machines_table,
     measured_of,
     pick,
@@ -141,16 +142,20 @@ def write_merged_pages(profiles: "Sequence[MachineProfile]", given: Sequence[str
     names = machine_names(profiles, given)
     table = machines_table(profiles, names)
     told = [
-        (name, recommendation_words(one), machine(one.environment))
+        (name, recommendation_words(one), machine(one.environment), invalid_reasons(one.measurements))
         for name, one in zip(names, profiles, strict=True)
     ]
-    invalid = invalid_reasons([one for profile in profiles for one in profile.measurements])
 
     def markdown(note: str) -> str:
         parts = ["# Machines side by side"]
-        parts += ["\n".join(f"- {markdown_text(name)}: {markdown_text(words)}" for name, words, _ in told)]
+        parts += ["\n".join(f"- {markdown_text(name)}: {markdown_text(words)}" for name, words, *_ in told)]
         parts += [markdown_table(table)]
-        parts += ["\n".join(f"- INVALID {markdown_text(one.line)}" for one in invalid)] if invalid else []
+        invalid = [
+            f"- INVALID on {markdown_text(name)}: {markdown_text(one.line)}"
+            for name, _, _, reasons in told
+            for one in reasons
+        ]
+        parts += ["\n".join(invalid)] if invalid else []
         parts += [f"_{markdown_text(note)}_"] if note else []
         return "\n\n".join(parts) + "\n"
 
@@ -158,7 +163,7 @@ def write_merged_pages(profiles: "Sequence[MachineProfile]", given: Sequence[str
         folder,
         (MERGED_MARKDOWN, MERGED_HTML),
         markdown,
-        lambda: render_template("machines.html.jinja", told=told, table=table, invalid=invalid),
+        lambda: render_template("machines.html.jinja", told=told, table=table),
     )
 
 
@@ -172,7 +177,9 @@ def recommendation_words(profile: "MachineProfile") -> str:
     """What to load and why, or that nothing can be recommended."""
     found = profile.recommendation
     if not found.subject:
-        return f"none: {found.why or 'nothing was measured'}"
+        measured = any(one.n for one in profile.measurements)
+        why = found.why or ("the profile holds no choice" if measured else "nothing was measured")
+        return f"none: {why}"
     batch = "" if found.batch is None else f" Where many samples wait, batches of {found.batch}."
     return f"load {found.subject} ({found.policy}): {found.why}.{batch}"
 
@@ -204,12 +211,12 @@ def _terminal_table(profile: "MachineProfile") -> Any:
         single, end = pick(found, "compute", "single-stream"), pick(found, "end-to-end", "single-stream")
         offline = [one for one in found if (one.scope, one.scenario) == ("compute", "offline")]
         best = max(offline, key=lambda one: one.images_per_s, default=None)
-        passed = all(check.passed for check in row.golden)
+        golden = golden_cell(row)
         ran = precisions(anatomies[row.name]) if row.name in anatomies else ""
         p99 = None if single is None else single.percentile(0.99)
         table.add_row(
             Text.assemble(row.name, (f"\nran in {ran}" if ran else "", "dim")),
-            Text("passed" if passed else "FAILED", style="green" if passed else "red"),
+            Text(golden.text, style={"good": "green", "bad": "red"}.get(golden.style, "dim")),
             _marked(single),
             NO_VALUE if p99 is None or p99.value_ns is None else format_ns(p99.value_ns),
             _marked(end),
@@ -245,7 +252,8 @@ def _star(text: str, one: "Measurement") -> tuple[str, str]:
 
 def _notes(profile: "MachineProfile") -> list[str]:
     drivers = dict.fromkeys(one.driver for one in profile.measurements if one.driver)
-    notes = [*profile.notes, f"load issued by {', '.join(drivers)}; profile {profile.settings.profile}"]
+    issued = f"load issued by {', '.join(drivers)}; " if drivers else ""
+    notes = [*profile.notes, f"{issued}profile {profile.settings.profile}"]
     notes += [
         f"{one.subject}: {memory_words(one.memory)}"
         for one in profile.anatomies

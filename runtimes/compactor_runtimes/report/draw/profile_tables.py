@@ -29,9 +29,7 @@ def pick(found: "Sequence[Measurement]", scope: str, scenario: str) -> "Measurem
 def subjects_table(profile: "MachineProfile") -> Table:
     """What each subject costs; one that was not run says why."""
     headings = ["subject", "golden cases", "median", "p90", "p99", "end to end", "samples/s", "start"]
-    table = Table(
-        [*headings, "peak RSS", "PSS", "CPU a query", "energy a query", "size"], [], frozenset({0, 1})
-    )
+    table = Table([*headings, "peak RSS", "CPU a query", "energy a query", "size"], [], frozenset({0, 1}))
     anatomies = {one.subject: one for one in profile.anatomies}
     for row in profile.subjects:
         found = measured_of(profile, row.name)
@@ -43,14 +41,16 @@ def subjects_table(profile: "MachineProfile") -> Table:
         table.rows.append(
             [
                 Cell(row.name, f"{who}, ran in {ran}" if who == "recommended" and ran else who),
-                _golden(row),
+                golden_cell(row),
                 _median(single),
                 *(_percentile(single, q) for q in (0.9, 0.99)),
                 _median(pick(found, "end-to-end", "single-stream")),
                 _throughput(best, "" if best is None else f"batch {best.batch}"),
                 _median(pick(found, "cold-start", "once")),
-                Cell(NO_VALUE if warm is None else scaled(warm.rss_bytes, "B")),
-                Cell(NO_VALUE if warm is None or warm.pss_bytes is None else scaled(warm.pss_bytes, "B")),
+                Cell(
+                    NO_VALUE if warm is None else scaled(warm.rss_bytes, "B"),
+                    "" if warm is None or warm.pss_bytes is None else f"PSS {scaled(warm.pss_bytes, 'B')}",
+                ),
                 Cell(_cpu(single)),
                 Cell(_energy(single)),
                 Cell(scaled(row.size_bytes, "B"), order=row.size_bytes),
@@ -149,7 +149,12 @@ def machines_table(profiles: "Sequence[MachineProfile]", names: Sequence[str]) -
                 )
                 continue
             parts = (
-                [] if offline is None else [f"{offline.images_per_s:,.0f}/s in batches of {offline.batch}"]
+                []
+                if offline is None
+                else [
+                    f"{offline.images_per_s:,.0f}/s{'' if offline.valid else ' *'} "
+                    f"in batches of {offline.batch}"
+                ]
             )
             parts += [scaled(single.pss_bytes or single.rss_bytes, "B"), f"n {single.n:,}"]
             parts += ["recommended there"] if profile.recommendation.subject == subject else []
@@ -162,7 +167,8 @@ def machines_table(profiles: "Sequence[MachineProfile]", names: Sequence[str]) -
     return table
 
 
-def _golden(row: "ProfileSubject") -> Cell:
+def golden_cell(row: "ProfileSubject") -> Cell:
+    """What the golden cases gave here; cases that were not run have not passed."""
     if not row.golden:
         return Cell("not run", style="dim")
     failed = [check for check in row.golden if not check.passed]

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from compactor_runtimes.bundle.manifest import Check
 from compactor_runtimes.measure.anatomy import (
     Anatomy,
     MemoryPoint,
@@ -22,6 +23,7 @@ from compactor_runtimes.measure.anatomy import (
 )
 from compactor_runtimes.measure.machine_profile import Recommendation
 from compactor_runtimes.measure.measurement import Bound, Settings
+from compactor_runtimes.report.draw.anatomy_figures import memory_words
 from compactor_runtimes.report.draw.profile_pages import (
     render_merged_terminal,
     render_profile_html,
@@ -146,6 +148,11 @@ def test_the_page_begins_with_what_to_load_and_has_every_part(rich):
     ):
         assert part in text
     assert "fp32 @ ort-cpu: 5.0 times its floor" in text  # 1 ms over 0.2 ms
+    assert "fp32 @ openvino: 10 times its floor (INVALID)" in text
+    assert "5.0× *" not in text
+    assert "10× *" in text
+    assert "1 operator, 700 µs in all. Timing" in text
+    assert "load issued by ;" not in text
     assert "does not grow [-100 B, +100 B] a query" in text
     assert "GROWS [+4.00 kB, +6.00 kB] a query" in text
     assert "fused @ openvino was not measured: runtime openvino does not open onnx fused" in text
@@ -176,6 +183,37 @@ def test_the_terminal_cuts_nothing_and_marks_what_is_invalid(rich, width):
     assert "fused @ openvino was not measured: " in text
 
 
+def test_golden_cases_that_were_not_run_have_not_passed(rich):
+    text = printed(render_profile_terminal(rich), 120)
+    assert "passed" not in text
+    assert "not run" in text
+    passed = replace(
+        rich.subjects[0],
+        golden=[Check(name="golden", passed=True, value=0.0, limit=1.0, n=1, detail="")],
+    )
+    assert "passed" in printed(render_profile_terminal(replace(rich, subjects=[passed])), 120)
+
+
+@pytest.mark.parametrize(
+    ("slope", "low", "high", "words"),
+    [
+        (5_000.0, 4_000.0, 6_000.0, "GROWS ["),
+        (500.0, 400.0, 600.0, "grows little ["),
+        (5.0, -100.0, 100.0, "does not grow ["),
+        (5.0, -100.0, 50_000.0, "growth not ruled out ["),
+    ],
+)
+def test_growth_is_named_as_far_as_its_interval_goes(slope, low, high, words):
+    trace = MemoryTrace(points=[], slope=slope, slope_low=low, slope_high=high)
+    assert memory_words(trace).startswith(words)
+
+
+def test_measurements_without_a_choice_are_not_called_unmeasured(rich):
+    undecided = replace(rich, recommendation=Recommendation(policy="latency", subject="", why=""))
+    assert "**none: the profile holds no choice**" in render_profile_markdown(undecided)
+    assert "none: nothing was measured" in render_profile_markdown(replace(undecided, measurements=[]))
+
+
 @pytest.mark.slow
 def test_a_profile_without_all_that_is_drawn_as_well(tmp_path):
     bare = profile(
@@ -204,5 +242,17 @@ def test_machines_stand_side_by_side_and_nothing_is_divided(rich, tmp_path):
     assert "9.00 ms" in text
     assert "not asked for" in text
     assert "nothing is divided" in text
+    markdown = (tmp_path / "machines.md").read_text()
+    assert "- INVALID on Toy CPU, 2 cores: 1 of 5 measurements: others used 50% of the CPU" in markdown
+    assert "INVALID on ssh://board" not in markdown
     assert "times as fast as" not in text
     assert "9.00 ms" in printed(render_merged_terminal([rich, other], ["a.json", "b.json"]), 120)
+
+
+def test_throughput_that_is_invalid_is_marked_beside_a_valid_time(rich):
+    measured = [
+        replace(one, valid=one.scenario != "offline", reasons=["toy"] if one.scenario == "offline" else [])
+        for one in rich.measurements
+    ]
+    text = printed(render_merged_terminal([replace(rich, measurements=measured)] * 2, ["a", "b"]), 120)
+    assert "1,000/s * in batches of 8" in " ".join(text.split())
