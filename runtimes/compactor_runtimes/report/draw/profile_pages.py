@@ -218,13 +218,15 @@ def _terminal_table(profile: "MachineProfile") -> Any:
             Text.assemble(row.name, (f"\nran in {ran}" if ran else "", "dim")),
             Text(golden.text, style={"good": "green", "bad": "red"}.get(golden.style, "dim")),
             _marked(single),
-            NO_VALUE if p99 is None or p99.value_ns is None else format_ns(p99.value_ns),
+            NO_VALUE
+            if single is None or p99 is None or p99.value_ns is None
+            else Text.assemble(_star(format_ns(p99.value_ns), single)),
             _marked(end),
             NO_VALUE
             if best is None
             else Text.assemble(_star(f"{best.images_per_s:,.0f}", best), (f"\nbatch {best.batch}", "dim")),
             _marked(pick(found, "cold-start", "once")),
-            scaled(found[0].pss_bytes or found[0].rss_bytes, "B"),
+            NO_VALUE if found[0].pss_bytes is None else scaled(found[0].pss_bytes, "B"),
         )
     return table
 

@@ -51,8 +51,8 @@ def subjects_table(profile: "MachineProfile") -> Table:
                     NO_VALUE if warm is None else scaled(warm.rss_bytes, "B"),
                     "" if warm is None or warm.pss_bytes is None else f"PSS {scaled(warm.pss_bytes, 'B')}",
                 ),
-                Cell(_cpu(single)),
-                Cell(_energy(single)),
+                _cpu(single),
+                _energy(single),
                 Cell(scaled(row.size_bytes, "B"), order=row.size_bytes),
             ]
         )
@@ -156,7 +156,7 @@ def machines_table(profiles: "Sequence[MachineProfile]", names: Sequence[str]) -
                     f"in batches of {offline.batch}"
                 ]
             )
-            parts += [scaled(single.pss_bytes or single.rss_bytes, "B"), f"n {single.n:,}"]
+            parts += [_memory(single), f"n {single.n:,}"]
             parts += ["recommended there"] if profile.recommendation.subject == subject else []
             cells.append(_number(format_ns(single.median_ns), single, ", ".join(parts)))
         table.rows.append(cells)
@@ -199,8 +199,17 @@ def _throughput(one: "Measurement | None", note: str) -> Cell:
     return _number(f"{one.images_per_s:,.0f}", one, note, order=one.images_per_s)
 
 
-def _cpu(one: "Measurement | None") -> str:
-    return NO_VALUE if one is None or not one.cpu_ns else format_ns(one.cpu_ns / one.n)
+def _memory(one: "Measurement") -> str:
+    """PSS, or the peak of RSS where the kernel does not tell: which of them is said."""
+    if one.pss_bytes is None:
+        return f"peak RSS {scaled(one.rss_bytes, 'B')}"
+    return f"PSS {scaled(one.pss_bytes, 'B')}"
+
+
+def _cpu(one: "Measurement | None") -> Cell:
+    if one is None or not one.cpu_ns:
+        return Cell(NO_VALUE, style="dim")
+    return _number(format_ns(one.cpu_ns / one.n), one, "", order=one.cpu_ns / one.n)
 
 
 def _number(text: str, one: "Measurement", note: str, order: float | None = None) -> Cell:
@@ -209,7 +218,7 @@ def _number(text: str, one: "Measurement", note: str, order: float | None = None
     return Cell(text if one.valid else f"{text} *", note, style, order)
 
 
-def _energy(one: "Measurement | None") -> str:
+def _energy(one: "Measurement | None") -> Cell:
     if one is None or one.energy_j is None:
-        return NOT_AVAILABLE
-    return f"{1000 * one.energy_j / one.n:.3g} mJ"
+        return Cell(NOT_AVAILABLE, style="dim")
+    return _number(f"{1000 * one.energy_j / one.n:.3g} mJ", one, "", order=one.energy_j / one.n)

@@ -183,6 +183,16 @@ def test_the_terminal_cuts_nothing_and_marks_what_is_invalid(rich, width):
     assert "fused @ openvino was not measured: " in text
 
 
+def test_p99_is_marked_where_the_time_is_invalid_and_rss_is_not_called_pss(rich):
+    slow = measurement(SLOW, "compute", "single-stream", [2_000_000] * 1000, valid=False, reasons=["noise"])
+    noisy = replace(rich, measurements=[replace(slow, pss_bytes=None, rss_bytes=123_000_000)])
+    text = printed(render_profile_terminal(noisy), 120)
+    line = next(one for one in text.splitlines() if one.startswith(SLOW))
+    assert line.count("2.00 ms *") == 2
+    assert "123 MB" not in text
+    assert "peak RSS 123 MB" in printed(render_merged_terminal([noisy, rich], ["a", "b"]), 120)
+
+
 def test_golden_cases_that_were_not_run_have_not_passed(rich):
     text = printed(render_profile_terminal(rich), 120)
     assert "passed" not in text
