@@ -11,12 +11,12 @@ from benchmarks.figures import Figure, Run, spread
 
 NAME = "measure"
 COMMAND = "python -m benchmarks.run measure"
-SESSIONS, ROUNDS, NEIGHBOURS = 40, 3, 3
+SESSIONS, ROUNDS, NEIGHBOURS, PAIRS = 40, 3, 3, 5
 THREADS, TOKENS = 2, 32
 SETTINGS = {
     "profile": "quick, 12 blocks a subject; slow-downs by standard, 64 blocks",
     "known": "compute of single samples, fresh processes",
-    "tools": f"{THREADS} threads, one sample at a time, tools and ours in turn",
+    "tools": f"{THREADS} threads, one sample at a time, {PAIRS} times ours and the tool in turn",
 }
 HARNESS = (
     "compactor_runtimes.measure.harness",
@@ -80,7 +80,7 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
     if part == "overhead":
         return measure_known.overhead(ROUNDS)
     if part in TOOLS:
-        return measure_tools.against(part, threads=THREADS, tokens=TOKENS)
+        return measure_tools.against(part, threads=THREADS, tokens=TOKENS, pairs=PAIRS)
     if part == "models":
         return measure_models.profiled(settings["model"])
     if part == "digits":
@@ -150,10 +150,14 @@ def _of_tools(by: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:
     told: dict[str, Figure] = {}
     for tool in TOOLS:
         if tool in by:
-            found = by[tool]
-            ours, other = (median(one[key] for one in found) for key in ("ours_ms", "tool_ms"))
-            about = f"medians of one sample, smaller over larger; ours {ours:.3g} ms, {tool} {other:.3g} ms"
-            ratios = [_like(one["ours_ms"], one["tool_ms"]) for one in found]
+            pairs = [pair for one in by[tool] for pair in one["pairs"]]
+            ours, other = (median(pair[key] for pair in pairs) for key in ("ours_ms", "tool_ms"))
+            about = f"one sample, median of {PAIRS} pairs in turn, smaller over larger; "
+            about += f"ours {ours:.3g} ms, {tool} {other:.3g} ms"
+            ratios = [
+                _like(median(pair["ours_ms"] / pair["tool_ms"] for pair in one["pairs"]), 1.0)
+                for one in by[tool]
+            ]
             told[f"median_vs_{tool}"] = spread(ratios, "", about, ">= 0.95", (tool,))
     if "ssh" in by:
         about = "median compute on ssh://localhost and here, smaller over larger"
