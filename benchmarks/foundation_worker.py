@@ -173,7 +173,7 @@ def predict() -> dict[str, Any]:
     from PIL import Image
 
     from compactor_runtimes.backends import open_runtime
-    from compactor_runtimes.predict.model import load
+    from compactor_runtimes.predict.loading import load
 
     with tempfile.TemporaryDirectory() as name:
         bundle = _bundle(Path(name))

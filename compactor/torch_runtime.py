@@ -14,8 +14,8 @@ from compactor.models.build import load_model_folder
 from compactor.models.student import Student
 from compactor.records import Batch
 from compactor.teachers import Teachers
-from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.backends.refusals import check_threads, closed, refused
+from compactor_runtimes.errors import UsageError, one_line
 from compactor_runtimes.files import write_whole
 from compactor_runtimes.report.format import CALLED_BY_TORCH
 

@@ -22,7 +22,7 @@ COMPUTES = {
     "pipeline": ("compactor.data.image_loader", WORKER, "benchmarks.peers.torchvision_pipeline"),
     "start": ("compactor",),
     "demo": ("compactor.run.pipeline", "compactor.methods.kd", "compactor.models.cifar"),
-    "predict": ("compactor_runtimes.predict.model", "compactor_runtimes.backends.ort", WORKER),
+    "predict": ("compactor_runtimes.predict.loading", "compactor_runtimes.backends.ort", WORKER),
     "export": ("compactor_exporters.onnx_fp32", "compactor.models.cifar", WORKER),
 }
 TIMED = ("trainer", "pipeline", "start", "demo", "predict")

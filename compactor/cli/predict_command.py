@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from compactor_runtimes.predict.answers import Answer
     from compactor_runtimes.predict.model import Model
 
-ONE_TRY = 64  # inputs that are answered together; after a bad one among them each is asked for itself
-
 
 @click.command("predict")
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -22,6 +20,20 @@ ONE_TRY = 64  # inputs that are answered together; after a bad one among them ea
 @click.option("--runtime", help="What computes it, as ort-cpu or openvino; absent: the artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
 @click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME",
+    help="Read image files of this format too: BMP, GIF, TIFF or PPM. May be given again.",
+)
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="What one input may be: bytes, pixels, side, characters, items, or seconds of a call.",
+)
 @click.option("--skip-bad", is_flag=True, help="Go on after an input that cannot be read; exit code 2 then.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all probabilities.")
 def command(
@@ -31,6 +43,8 @@ def command(
     runtime: str | None,
     threads: int | None,
     trust: bool,
+    formats: tuple[str, ...],
+    limits: tuple[str, ...],
     skip_bad: bool,
     as_json: bool,
 ) -> None:
@@ -44,6 +58,9 @@ def command(
     embedding model prints its vectors as JSON. A text of more tokens than the model takes is cut, and
     `truncated` ends its line.
 
+    Images are read as PNG, JPEG or WebP; others are asked for with --format, because every more reader is one
+    more that sees what others send. An input beyond --limit is refused before it takes memory or time.
+
     An input that cannot be read stops the command, which names it. With --skip-bad it is named on standard
     error (with --json as an entry with "error"), the others are answered, and the exit code is 2.
 
@@ -53,9 +70,18 @@ def command(
     compactor predict runs/clinc-intents/latest/bundle - < texts.txt
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json
-    from compactor_runtimes.predict.model import load
+    from compactor_runtimes.predict.limits import limits_from
+    from compactor_runtimes.predict.loading import load
 
-    with load(bundle, artifact=artifact, runtime=runtime, threads=threads, trust=trust) as model:
+    with load(
+        bundle,
+        artifact=artifact,
+        runtime=runtime,
+        threads=threads,
+        trust=trust,
+        limits=limits_from(limits),
+        formats=formats,
+    ) as model:
         takes, decode = model.takes, model.decode
         given = _with_lines(inputs) if takes == "text" else _with_files(inputs)
         answers = _answers(model, given, skip_bad=skip_bad)
@@ -84,33 +110,19 @@ def command(
 
 def _fields(model: "Model", answer: "Answer") -> dict[str, Any]:
     """All of an answer, and whether a text was cut; images have no length."""
-    return model.decode.fields(answer) | ({"truncated": answer.truncated} if model.takes == "text" else {})
+    said = answer.to_dict()
+    return said if model.takes == "text" else {name: one for name, one in said.items() if name != "truncated"}
 
 
 def _answers(model: "Model", given: list[str], *, skip_bad: bool) -> "list[Answer | str]":
     """Answer all inputs; with `skip_bad` a bad one's place holds what is wrong with it."""
-    if not skip_bad:
-        try:
-            return list(model.predict(given))
-        except InputError as error:
-            if len(given) == 1:
-                raise UsageError(error.reason) from error
-            raise
-    answers: list[Answer | str] = []
-    for start in range(0, len(given), ONE_TRY):
-        part = given[start : start + ONE_TRY]
-        try:
-            answers += model.predict(part)
-        except UsageError:
-            answers += [_answer_or_reason(model, one) for one in part]
-    return answers
-
-
-def _answer_or_reason(model: "Model", one: str) -> "Answer | str":
     try:
-        return model.predict(one)
-    except UsageError as error:
-        return str(error)
+        answers = model.predict(given, on_error="return" if skip_bad else "raise")
+    except InputError as error:
+        if len(given) == 1:
+            raise UsageError(error.reason) from error
+        raise
+    return [one.reason if isinstance(one, InputError) else one for one in answers]
 
 
 def _with_files(inputs: tuple[str, ...]) -> list[str]:
@@ -120,7 +132,7 @@ def _with_files(inputs: tuple[str, ...]) -> list[str]:
         UsageError: a folder without an image, or one that cannot be read.
     """
     from compactor.data.folder_contents import contents_of
-    from compactor_runtimes.predict.decode import READ
+    from compactor_runtimes.predict.image_formats import READ
 
     given: list[str] = []
     for one in inputs:

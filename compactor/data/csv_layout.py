@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.decode import SUFFIXES as IMAGES
+from compactor_runtimes.predict.image_formats import SUFFIXES as IMAGES
 from compactor_runtimes.utf8 import read_utf8, require_utf8_mark
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from compactor.data.spec import SPLIT_NAMES
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.decode import SUFFIXES
+from compactor_runtimes.predict.image_formats import SUFFIXES
 
 CLUTTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir")
 

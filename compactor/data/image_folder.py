@@ -18,7 +18,7 @@ from compactor.data.labels import Labels, read_classes, reading
 from compactor.data.spec import SPLIT_NAMES, SplitName
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.decode import READ
+from compactor_runtimes.predict.image_formats import READ
 
 LARGEST_HASHED_BYTES = 2 * 10**9
 

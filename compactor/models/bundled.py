@@ -25,7 +25,7 @@ from compactor_runtimes.bundle.manifest import (
 )
 from compactor_runtimes.bundle.open import Bundle, open_bundle
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.model import doubt_of_int8
+from compactor_runtimes.predict.loading import doubt_of_int8
 
 PIXEL_SCALE = 1 / 255  # of the pixels that all our image models take: float32 in [0, 1]
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from compactor.data.csv_layout import layout_of, rows_of
 from compactor.data.table_files import has_no_header, is_csv, no_header, tables_in
 from compactor_runtimes.errors import UsageError, needs_extra
-from compactor_runtimes.predict.decode import SUFFIXES
+from compactor_runtimes.predict.image_formats import SUFFIXES
 from compactor_runtimes.utf8 import read_utf8, require_utf8_mark
 
 PEEKED_ROWS = 1_000

@@ -16,7 +16,7 @@ from compactor.progress import Reporter, SilentReporter
 from compactor.tasks import Task, task_named
 from compactor_runtimes.bundle.open import Bundle, open_bundle
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.model import open_artifact
+from compactor_runtimes.predict.loading import open_artifact
 from compactor_runtimes.stats.metrics import Interval, agreement, mean_kl, wilson
 
 Evaluation = Literal["report", "select"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         MissingDependency,
         NumericGateError,
         PerformanceGateError,
+        TimeLimitError,
         UnfitEnvironmentError,
         UsageError,
     )
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from compactor_runtimes.predict.answers.slots import Tagging
     from compactor_runtimes.predict.answers.vector import Embedding
     from compactor_runtimes.predict.bio import Slot
-    from compactor_runtimes.predict.model import Model, load
+    from compactor_runtimes.predict.limits import Limits
+    from compactor_runtimes.predict.loading import load
+    from compactor_runtimes.predict.model import Model
 
 __all__ = [
     "AccuracyGateError",
@@ -42,6 +45,7 @@ __all__ = [
     "IntegrityError",
     "InterruptedRun",
     "LabelSet",
+    "Limits",
     "MissingDependency",
     "Model",
     "NumericGateError",
@@ -49,6 +53,7 @@ __all__ = [
     "Prediction",
     "Slot",
     "Tagging",
+    "TimeLimitError",
     "Understanding",
     "UnfitEnvironmentError",
     "UsageError",
@@ -58,10 +63,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    "load": "predict.model",
+    "load": "predict.loading",
     "Model": "predict.model",
     "Embedding": "predict.answers.vector",
     "LabelSet": "predict.answers.labels",
+    "Limits": "predict.limits",
     "Prediction": "predict.answers.classes",
     "Slot": "predict.bio",
     "Tagging": "predict.answers.slots",

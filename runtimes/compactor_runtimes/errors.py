@@ -6,6 +6,8 @@ A message is one sentence: the thing, what was found, what was expected, and the
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_LONGEST = 300
+
 
 class CompactorError(Exception):
     """Base of every error that is meant for the user; anything else that escapes is our bug (exit code 1)."""
@@ -44,6 +46,10 @@ class PerformanceGateError(CompactorError):
     """A latency, memory or size limit is exceeded."""
 
     exit_code = 5
+
+
+class TimeLimitError(PerformanceGateError, TimeoutError):
+    """A call took longer than it was given, or was cancelled."""
 
 
 class UnfitEnvironmentError(CompactorError):
@@ -90,3 +96,9 @@ def needs_extra(extra: str) -> Iterator[None]:
         if not package or package.startswith("compactor") or isinstance(error, MissingDependency):
             raise
         raise MissingDependency(package, extra) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Render another package's error on one line of a bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

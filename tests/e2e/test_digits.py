@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from compactor_runtimes.bundle.manifest import encode_manifest
 from compactor_runtimes.bundle.open import file_entry, open_bundle
-from compactor_runtimes.predict.model import load
+from compactor_runtimes.predict.loading import load
 from compactor_runtimes.report import read_report, recommend
 from tests.command_line import compactor
 from tests.conftest import DIGITS, Finished

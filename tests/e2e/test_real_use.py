@@ -11,7 +11,7 @@ from PIL import Image
 
 from compactor.run.pipeline import RunResult
 from compactor.run.seeds import aggregate
-from compactor_runtimes.predict.model import load
+from compactor_runtimes.predict.loading import load
 from compactor_runtimes.report import read_report
 from compactor_runtimes.stats.predictions import read_predictions, write_predictions
 from tests.command_line import compactor, fresh_compactor

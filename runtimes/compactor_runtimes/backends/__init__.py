@@ -4,7 +4,7 @@ Others pass a "module:attr" of theirs in the place of a name.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec import Struct
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class Runtime(Protocol):
-    """An opened graph: names of its inputs and outputs, and what really computes it (`provider`)."""
+    """An opened graph: names of its inputs and outputs, and what really computes it (`provider`).
+
+    One that knows them has `ports: Mapping[str, Port]` besides, by name, of inputs and outputs.
+    """
 
     inputs: list[str]
     outputs: list[str]
@@ -189,6 +192,7 @@ def open_files(
     runtime: str | None = None,
     threads: int | None = None,
     trust: bool = False,
+    read: Callable[[str], bytes] | None = None,
     **options: Any,
 ) -> Runtime:
     """Open an artifact's files with one of the runtimes that can.
@@ -196,6 +200,8 @@ def open_files(
     Args:
         artifact: the first of its files is opened, or the one that the runtime chooses for this machine.
         place: gives the path of a file by its name in the artifact.
+        read: gives the content of a file by its name in the artifact, which is then what is opened; None =
+            the runtime reads the disk.
         runtime: a name in `RUNTIMES`; None takes the artifact's default.
         threads: as in `open_runtime`.
         trust: whoever made the artifact is trusted with running code; without it no engine is opened.
@@ -209,6 +215,13 @@ def open_files(
     name = choose_runtime(artifact, runtime)
     entry = file_of(artifact, name, trust=trust)
     said = options_of(name, trust=trust)
+    if read is not None:
+        folder = PurePosixPath(entry.path).parent
+        files = [entry] if find_runtime(name).is_code else artifact.files
+        beside = [each.path for each in files if PurePosixPath(each.path).is_relative_to(folder)]
+        options["content"] = {
+            str(PurePosixPath(path).relative_to(folder)): read(path) for path in dict.fromkeys(beside)
+        }
     return open_runtime(name, place(entry.path), threads=threads, **said, **options)
 
 

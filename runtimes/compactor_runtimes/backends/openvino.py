@@ -15,12 +15,12 @@ from threading import Lock
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal
 
-from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
+from compactor_runtimes.backends.ports import Contents, Port, placed
+from compactor_runtimes.backends.refusals import check_threads, closed, refused
 from compactor_runtimes.cores import limited_cores
-from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra, one_line
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _IMPORTING = Lock()
@@ -39,7 +39,8 @@ class OpenVinoRuntime:
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         self.provider = f"OpenVINO {__version__.partition('-')[0]} on CPU"
         self.provider += "" if precision == "f32" else f" in {precision}"
-        self._ports = {name: _wanted(port) for name, port in zip(inputs, compiled.inputs, strict=True)}
+        ports = zip([*inputs, *outputs], [*compiled.inputs, *compiled.outputs], strict=True)
+        self.ports = {name: _port(port) for name, port in ports}
         self._request, self._source, self._lock = compiled.create_infer_request(), source, Lock()
 
     def run(self, feeds: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
@@ -93,45 +94,49 @@ class OpenVinoRuntime:
         """Drop the compiled model and its memory."""
         with self._lock:
             self._request = None
-            self._ports = {}
 
     def _check(self, feeds: "Mapping[str, NDArray[Any]]") -> None:
         """Rule 2."""
-        if set(feeds) != set(self._ports):
-            raise refused(self._source, feeds, f"inputs {', '.join(self._ports)} expected")
-        for name, (wanted, axes) in self._ports.items():
-            shape = feeds[name].shape
+        if set(feeds) != set(self.inputs):
+            raise refused(self._source, feeds, f"inputs {', '.join(self.inputs)} expected")
+        for name in self.inputs:
+            wanted, axes, shape = self.ports[name].dtype, self.ports[name].axes or [], feeds[name].shape
             fits = len(shape) == len(axes) and all(
                 axis in (None, size) for axis, size in zip(axes, shape, strict=True)
             )
             if not fits or feeds[name].dtype != wanted:
-                raise refused(self._source, feeds, f"{wanted.name}{_shape(axes)} expected for {name!r}")
+                raise refused(self._source, feeds, f"{wanted}{_shape(axes)} expected for {name!r}")
 
 
-def open_openvino(source: Path, *, threads: int | None = None) -> OpenVinoRuntime:
+def open_openvino(
+    source: Path, *, threads: int | None = None, content: Contents | None = None
+) -> OpenVinoRuntime:
     """Compile an ONNX file for the CPU.
 
     Args:
         source: the .onnx file; external data must lie beside it.
         threads: threads of one run; None leaves it to OpenVINO (one per core), or takes the usable cores
             where a quota or affinity leaves fewer than the machine has.
+        content: what `source` and its external data hold; None = it is read from the disk.
 
     Raises:
         IntegrityError: the file is missing or is not a model that OpenVINO can read.
         UnfitEnvironmentError: OpenVINO cannot compile it here, or would compute in less than float32.
         UsageError: `threads` is below 1 or absurd.
     """
-    compiled, inputs, outputs = compile_model(source, threads=threads)
+    compiled, inputs, outputs = compile_model(source, threads=threads, content=content)
     return OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)
 
 
-def open_openvino_bf16(source: Path, *, threads: int | None = None) -> OpenVinoRuntime:
+def open_openvino_bf16(
+    source: Path, *, threads: int | None = None, content: Contents | None = None
+) -> OpenVinoRuntime:
     """Compile an ONNX file for the CPU so that its floats are computed in bfloat16; see `open_openvino`.
 
     Raises:
         UnfitEnvironmentError: this CPU has no such instructions, or nothing of the graph would use them.
     """
-    compiled, inputs, outputs = compile_model(source, threads=threads, precision="bf16")
+    compiled, inputs, outputs = compile_model(source, threads=threads, precision="bf16", content=content)
     return OpenVinoRuntime(compiled, source, inputs=inputs, outputs=outputs)
 
 
@@ -167,7 +172,12 @@ def _probe() -> tuple[str, list[str]]:
 
 
 def compile_model(
-    source: Path, *, threads: int | None = None, precision: Literal["f32", "bf16"] = "f32", **more: Any
+    source: Path,
+    *,
+    threads: int | None = None,
+    precision: Literal["f32", "bf16"] = "f32",
+    content: Contents | None = None,
+    **more: Any,
 ) -> tuple[Any, list[str], list[str]]:
     """Compile an ONNX file as `open_openvino` does; `more` are further properties of OpenVINO.
 
@@ -179,6 +189,9 @@ def compile_model(
         from openvino.frontend import FrontEndManager
 
     check_threads(threads)
+    if content is not None:  # it reads graphs with external data from files alone
+        with placed(content) as folder:
+            return compile_model(folder / source.name, threads=threads, precision=precision, **more)
     if not source.is_file():
         raise IntegrityError(f"{source}: no such file; copy or export the model again")
     version = openvino.__version__.partition("-")[0]
@@ -258,10 +271,15 @@ def _no_telemetry() -> Iterator[None]:
                 sys.modules[_TELEMETRY] = before
 
 
-def _wanted(port: Any) -> "tuple[np.dtype[Any], list[int | None]]":
-    """Type and sizes that an input takes; None where any size will do."""
-    axes = [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
-    return port.element_type.to_dtype(), axes
+def _port(port: Any) -> Port:
+    """Type and sizes of an input or output; a type that numpy lacks keeps OpenVINO's name."""
+    shape, kind = port.partial_shape, port.element_type
+    known = shape.rank.is_static
+    axes = [axis.get_length() if axis.is_static else None for axis in shape] if known else None
+    try:
+        return Port(kind.to_dtype().name, axes)
+    except RuntimeError:
+        return Port(str(kind.get_type_name()), axes)
 
 
 def _shape(axes: list[int | None]) -> str:

@@ -3,21 +3,26 @@
 The CPU and CUDA are the same code; TF32 is off on CUDA, so that fp32 means fp32.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock, Timer
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from compactor_runtimes.backends.refusals import check_threads, closed, one_line, refused
+from compactor_runtimes.backends.ports import Contents, Port
+from compactor_runtimes.backends.refusals import check_threads, closed, refused
 from compactor_runtimes.cores import limited_cores
 from compactor_runtimes.errors import (
     IntegrityError,
     MissingDependency,
+    TimeLimitError,
     UnfitEnvironmentError,
     UsageError,
     needs_extra,
+    one_line,
 )
 from compactor_runtimes.files import writing
 
@@ -27,6 +32,8 @@ if TYPE_CHECKING:
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _PROVIDER_OPTIONS = {CUDA: {"use_tf32": "0"}}
 _NO_FALLBACK = "fallback to CPU EP has been explicitly disabled"
+_TYPES = {"float": "float32", "double": "float64"}  # its names of types that are not numpy's
+_NOWHERE = os.devnull  # a folder that cannot be: data beside a graph that were not given are not found
 _DEVICES = {CUDA: "cuda"}  # whose memory is not the CPU's
 _QUIET = 4  # log fatal errors only: all others come back as exceptions and must not be printed as well
 
@@ -36,13 +43,17 @@ class OrtRuntime:
 
     def __init__(self, session: Any, source: Path, refusals: tuple[type[Exception], ...]) -> None:
         """Wrap an open session; `refusals` are the exceptions by which it rejects feeds."""
-        self.inputs: list[str] = [port.name for port in session.get_inputs()]
-        self.outputs: list[str] = [port.name for port in session.get_outputs()]
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        self.inputs: list[str] = [port.name for port in inputs]
+        self.outputs: list[str] = [port.name for port in outputs]
+        self.ports = {port.name: _port(port) for port in (*inputs, *outputs)}
         self.provider: str = session.get_providers()[0]
         self._device = _DEVICES.get(self.provider)
         self._session = session
         self._source = source
         self._refusals = refusals
+        self._stops: set[Callable[[], None]] = set()
+        self._lock = Lock()
 
     def run(self, feeds: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
         """Compute every output.
@@ -56,6 +67,51 @@ class OrtRuntime:
             raise
         except self._refusals as error:
             raise refused(self._source, feeds, one_line(error)) from error
+
+    def run_within(self, feeds: "Mapping[str, NDArray[Any]]", seconds: float) -> "dict[str, NDArray[Any]]":
+        """Compute every output, or stop after `seconds`, or when `cancel` is called.
+
+        ONNX Runtime looks between operators, also within loops; an operator that has begun goes on.
+
+        Raises:
+            TimeLimitError: it was stopped.
+            UsageError: as in `run`.
+        """
+        from onnxruntime import RunOptions
+
+        options, stopped = RunOptions(), False
+        options.log_severity_level = _QUIET
+
+        def stop() -> None:
+            nonlocal stopped
+            stopped = options.terminate = True
+
+        timer = Timer(seconds, stop)
+        timer.daemon = True
+        with self._lock:
+            self._stops.add(stop)
+        timer.start()
+        try:
+            return dict(zip(self.outputs, self._session.run(None, feeds, options), strict=True))
+        except UsageError:
+            raise
+        except self._refusals as error:
+            if stopped:
+                raise TimeLimitError(
+                    f"{self._source.name}: stopped, {seconds:g} s allowed; give smaller inputs or more time"
+                ) from error
+            raise refused(self._source, feeds, one_line(error)) from error
+        finally:
+            timer.cancel()
+            with self._lock:
+                self._stops.discard(stop)
+
+    def cancel(self) -> None:
+        """Stop what `run_within` computes now, in whatever threads."""
+        with self._lock:
+            stops = list(self._stops)
+        for stop in stops:
+            stop()
 
     def timed_run(self, feeds: "Mapping[str, NDArray[Any]]") -> "tuple[dict[str, NDArray[Any]], int]":
         """Compute every output; nanoseconds of copying to and from a device are told beside them.
@@ -98,6 +154,13 @@ class OrtRuntime:
     def close(self) -> None:
         """Drop the session and its memory."""
         self._session = _Closed(self._source)
+
+
+def _port(port: Any) -> Port:
+    """Type and sizes as the graph says them; of an output that it says nothing of the shape is empty."""
+    kind = port.type.removeprefix("tensor(").removesuffix(")")
+    axes = [size if isinstance(size, int) else None for size in port.shape or []]
+    return Port(_TYPES.get(kind, kind), axes or None)
 
 
 class _Closed:
@@ -175,6 +238,7 @@ def open_session(
     optimization: Literal["all", "extended", "none"] = "all",
     spinning: bool = True,
     optimised: Path | None = None,
+    content: Contents | None = None,
 ) -> OrtRuntime:
     """Open an ONNX file; the session runs on `provider` or not at all.
 
@@ -186,6 +250,7 @@ def open_session(
         optimization: graph optimisation level; `extended` leaves the layout of values alone.
         spinning: threads wait for the next call by spinning, which is faster, but takes cores from others.
         optimised: where to write the graph as it was optimised for this machine; None writes none.
+        content: what `source` and its external data hold; None = it is read from the disk.
 
     Raises:
         IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
@@ -196,7 +261,7 @@ def open_session(
     if optimised is not None:
         options.optimized_model_filepath = str(optimised)
     with writing(optimised) if optimised is not None else nullcontext():
-        session = start_session(source, options, provider)
+        session = start_session(source, options, provider, content)
     return wrap(session, source, provider)
 
 
@@ -233,8 +298,10 @@ def session_options(
     return options
 
 
-def start_session(source: Path, options: Any, provider: str | None) -> Any:
+def start_session(source: Path, options: Any, provider: str | None, content: Contents | None = None) -> Any:
     """Read a file into a session on `provider`; None where the options name the devices themselves.
+
+    Of a `content` nothing is read from the disk, and external data that are not in it are refused.
 
     Raises:
         IntegrityError: the file is missing or is not a model that ONNX Runtime can read.
@@ -242,8 +309,16 @@ def start_session(source: Path, options: Any, provider: str | None) -> Any:
     """
     import onnxruntime as ort
 
-    if not source.is_file():
+    if content is None and not source.is_file():
         raise IntegrityError(f"{source}: no such file; copy or export the model again")
+    model: str | bytes = str(source)
+    if content is not None:
+        model = content[source.name]
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NOWHERE)
+        others = {name: held for name, held in content.items() if name != source.name}
+        if others:
+            held = list(others.values())
+            options.add_external_initializers_from_files_in_memory(list(others), held, list(map(len, held)))
     available = ort.get_available_providers()
     if provider is not None and provider not in available:
         raise UnfitEnvironmentError(
@@ -252,7 +327,7 @@ def start_session(source: Path, options: Any, provider: str | None) -> Any:
         )
     chosen = {} if provider is None else {"providers": [(provider, _PROVIDER_OPTIONS.get(provider, {}))]}
     try:
-        session = ort.InferenceSession(str(source), options, **chosen)
+        session = ort.InferenceSession(model, options, **chosen)
     except _unfit() as error:
         raise UnfitEnvironmentError(
             f"{source.name}: its provider failed to start ({one_line(error)}); "
@@ -285,7 +360,7 @@ def wrap(session: Any, source: Path, provider: str) -> OrtRuntime:
             f"{source.name}: asked for {provider}, the session runs on {found}; "
             "mend the driver or ask for the other"
         )
-    return OrtRuntime(session, source, (*failures(), ValueError))
+    return OrtRuntime(session, source, (*_state_errors(), ValueError, RuntimeError, TypeError))
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -295,6 +370,13 @@ def failures() -> tuple[type[Exception], ...]:
     return (state.Fail, state.InvalidArgument, state.RuntimeException)
 
 
+def _state_errors() -> tuple[type[Exception], ...]:
+    """All exceptions of ONNX Runtime's own; they have no common base."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(one for one in vars(state).values() if isinstance(one, type) and issubclass(one, Exception))
+
+
 def _unfit() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -302,6 +384,4 @@ def _unfit() -> tuple[type[Exception], ...]:
 
 
 def _unreadable() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (*failures(), state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented, state.NoModel)
+    return (*_state_errors(), RuntimeError, ValueError)

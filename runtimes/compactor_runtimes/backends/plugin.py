@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compactor_runtimes.backends.ort import OrtRuntime, failures, session_options, start_session, wrap
 from compactor_runtimes.backends.ort_operators import profile, to_operators
-from compactor_runtimes.backends.refusals import one_line
+from compactor_runtimes.backends.ports import Contents
 from compactor_runtimes.cores import limited_cores
-from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra, one_line
 from compactor_runtimes.measure.operators import Operators, place
 
 if TYPE_CHECKING:
@@ -74,7 +74,13 @@ PLUGINS = {
 
 
 def open_plugin(
-    name: str, source: Path, *, threads: int | None = None, device: str | None = None, **options: Any
+    name: str,
+    source: Path,
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    content: Contents | None = None,
+    **options: Any,
 ) -> OrtRuntime:
     """Open an ONNX file on a device of a plug-in provider.
 
@@ -83,6 +89,7 @@ def open_plugin(
         source: the .onnx file; external data must lie beside it.
         threads: threads within one operator, of a provider that computes on the CPU.
         device: "cpu", "gpu" or "npu"; None takes the first that the provider has in the order of its row.
+        content: what `source` and its external data hold; None = it is read from the disk.
         options: as in `ort.session_options`.
 
     Raises:
@@ -92,7 +99,7 @@ def open_plugin(
         UsageError: no such device or `threads`.
     """
     settings, provider = _settings(name, source, threads=threads, device=device, **options)
-    return wrap(start_session(source, settings, None), source, provider)
+    return wrap(start_session(source, settings, None, content), source, provider)
 
 
 def operators_of_plugin(

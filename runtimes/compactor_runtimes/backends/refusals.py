@@ -11,13 +11,16 @@ if TYPE_CHECKING:
 
 UNTRUSTED = "an engine is code and runs as such; pass trust=True (--trust) if you trust who built it"
 MOST_THREADS = 1024  # more than any machine has cores; some runtimes fall over far larger numbers
-_LONGEST = 300
 
 
-def refused(source: Path, feeds: "Mapping[str, NDArray[Any]]", why: str) -> UsageError:
+class FeedsRefused(UsageError):
+    """A graph does not take these feeds; whoever made them by a manifest's word knows whose fault it is."""
+
+
+def refused(source: Path, feeds: "Mapping[str, NDArray[Any]]", why: str) -> FeedsRefused:
     """Make the error of a graph that does not take these feeds."""
     given = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in feeds.items())
-    return UsageError(
+    return FeedsRefused(
         f"{source.name}: the graph refuses {given or 'no input'} ({why}); "
         "give the shapes and types that the bundle's manifest states"
     )
@@ -41,9 +44,3 @@ def check_threads(threads: int | None) -> None:
             f"threads: got {threads!r}, expected 1 or more, at most {MOST_THREADS}, or None for the "
             "runtime's own choice"
         )
-
-
-def one_line(error: Exception) -> str:
-    """Render another package's error in one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

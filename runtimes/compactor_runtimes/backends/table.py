@@ -10,7 +10,9 @@ class Backend(Struct, frozen=True):
     """One runtime: how it is opened, and what it opens.
 
     Attributes:
-        opener: "module:attr" of `(source: Path, *, threads: int | None, **options) -> Runtime`.
+        opener: "module:attr" of `(source: Path, *, threads: int | None, content: Contents | None, **options)
+            -> Runtime`; of a `content` it reads nothing from the disk, for what was checked must be what is
+            opened.
         probe: "module:attr" of `() -> str`, which says on what it would run here, or raises why it cannot.
         formats: formats of the artifacts that it opens.
         extra: the extra that brings its package.

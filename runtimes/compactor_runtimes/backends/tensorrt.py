@@ -10,6 +10,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.backends.gpu import Gpu, call, nvidia_gpu, open_cuda
+from compactor_runtimes.backends.ports import Contents
 from compactor_runtimes.backends.refusals import UNTRUSTED, closed, refused
 from compactor_runtimes.backends.tensorrt_product import (
     Messages,
@@ -156,14 +157,18 @@ class EngineRuntime:
         return address
 
 
-def open_tensorrt(source: Path, *, threads: int | None = None, trust: bool = False) -> EngineRuntime:
+def open_tensorrt(
+    source: Path, *, threads: int | None = None, trust: bool = False, content: Contents | None = None
+) -> EngineRuntime:
     """Open an engine of TensorRT; see `open_engine`."""
-    return open_engine(source, "tensorrt", threads=threads, trust=trust)
+    return open_engine(source, "tensorrt", threads=threads, trust=trust, content=content)
 
 
-def open_tensorrt_rtx(source: Path, *, threads: int | None = None, trust: bool = False) -> EngineRuntime:
+def open_tensorrt_rtx(
+    source: Path, *, threads: int | None = None, trust: bool = False, content: Contents | None = None
+) -> EngineRuntime:
     """Open an engine of TensorRT for RTX; see `open_engine`."""
-    return open_engine(source, "tensorrt-rtx", threads=threads, trust=trust)
+    return open_engine(source, "tensorrt-rtx", threads=threads, trust=trust, content=content)
 
 
 def probe_tensorrt() -> str:
@@ -182,8 +187,12 @@ def _probe(format: str) -> str:
     return f"{trt.__name__} {trt.__version__} on {gpu.name} ({gpu.compute})"
 
 
-def open_engine(source: Path, format: str, *, threads: int | None, trust: bool) -> EngineRuntime:
+def open_engine(
+    source: Path, format: str, *, threads: int | None, trust: bool, content: Contents | None = None
+) -> EngineRuntime:
     """Open the engine file `source` with the product of `format` on the first GPU.
+
+    Of a `content` nothing is read from the disk.
 
     Raises:
         UsageError: without `trust`, or with `threads`, of which an engine has none.
@@ -195,7 +204,7 @@ def open_engine(source: Path, format: str, *, threads: int | None, trust: bool) 
         raise UsageError(f"{source.name}: {UNTRUSTED}")
     if threads is not None:
         raise UsageError(f"threads: got {threads}, expected None, because an engine runs on the GPU")
-    if not source.is_file():
+    if content is None and not source.is_file():
         raise IntegrityError(f"{source}: no such file; copy or export the engine again")
     trt = open_product(format)
     try:
@@ -203,7 +212,8 @@ def open_engine(source: Path, format: str, *, threads: int | None, trust: bool) 
     except UnfitEnvironmentError as error:
         raise UnfitEnvironmentError(f"{source.name}: {error}") from error
     messages = listen(trt)
-    engine = with_quiet_logger(trt, "Runtime").deserialize_cuda_engine(source.read_bytes())
+    held = source.read_bytes() if content is None else content[source.name]
+    engine = with_quiet_logger(trt, "Runtime").deserialize_cuda_engine(held)
     if engine is None:
         raise UnfitEnvironmentError(
             f"{source.name}: {trt.__name__} {trt.__version__} cannot open it on {gpu.name} ({gpu.compute}): "

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from compactor_runtimes.errors import IntegrityError
+from compactor_runtimes.errors import IntegrityError, one_line
 
 # 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 what rejects an answer, where
 # slots end, the step `cover` and any number of labels (`sigmoid`); all are read
@@ -21,6 +21,16 @@ _READABLE = (1, 2, 3, 4)
 Status = Literal["verified", "overridden", "not-run", "rejected"]
 Target = Literal["ort-cpu", "trt", "trt-rtx", "web"]
 
+# fmt: off
+NumberType = Literal[
+    "float16", "float32", "float64", "bfloat16", "bool",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+]
+# fmt: on
+Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Side = Annotated[int, Meta(ge=1, le=2**16)]
+"""Of an image, in pixels."""
+
 
 class Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all records here: frozen, keyword-only, strict about unknown keys."""
@@ -29,19 +39,19 @@ class Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class FileEntry(Record, frozen=True):
     """One file of the bundle: POSIX path relative to the bundle, digest and size."""
 
-    path: str
-    sha256: str
-    bytes: int
+    path: Annotated[str, Meta(max_length=1024)]
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Meta(ge=0)]
 
 
 class InputPort(Record, frozen=True):
     """A graph input; `axes` names a dynamic axis and gives a fixed one as int; min/max bound each."""
 
     name: str
-    dtype: str
-    axes: list[str | int]
-    min: list[int]
-    max: list[int]
+    dtype: NumberType
+    axes: Annotated[list[str | Size], Meta(min_length=1)]
+    min: list[Size]
+    max: list[Size]
     role: Literal["image", "tokens", "mask", "state"]
 
 
@@ -49,8 +59,8 @@ class OutputPort(Record, frozen=True):
     """A graph output; `labels` is the key of the label list in `Manifest.labels`, absent for embeddings."""
 
     name: str
-    dtype: str
-    axes: list[str | int]
+    dtype: NumberType
+    axes: Annotated[list[str | Size], Meta(min_length=1)]
     role: Literal["logits", "embedding", "state"]
     labels: str | None = None
 
@@ -147,7 +157,7 @@ class Artifact(Record, frozen=True):
     files: list[FileEntry]
     status: Status
     checks: list[Check] = []
-    limits: dict[str, float] = {}
+    limits: dict[str, Annotated[float, Meta(ge=0, le=1e6)]] = {}
     reason: str = ""
     made: dict[str, Any] = {}
     errors: dict[str, OutputErrors] = {}
@@ -180,7 +190,7 @@ class DecodeImage(Record, frozen=True, tag="decode-image"):
 class Resize(Record, frozen=True, tag="resize"):
     """Resize so that the short side is `size` (keep aspect) or to exactly `size` x `size`."""
 
-    size: int
+    size: Side
     kind: Literal["short-side", "exact"] = "short-side"
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
@@ -188,22 +198,22 @@ class Resize(Record, frozen=True, tag="resize"):
 class Cover(Record, frozen=True, tag="cover"):
     """Resize, keeping the aspect, to the smallest image that covers height x width."""
 
-    height: Annotated[int, Meta(ge=1)]
-    width: Annotated[int, Meta(ge=1)]
+    height: Side
+    width: Side
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
 
 class CenterCrop(Record, frozen=True, tag="center-crop"):
     """Cut the central height x width."""
 
-    height: int
-    width: int
+    height: Side
+    width: Side
 
 
 class ToFloat(Record, frozen=True, tag="to-float"):
     """uint8 [H, W, C] -> float32 [C, H, W] times `scale`; mean and std are inside the graph."""
 
-    scale: float = 1 / 255
+    scale: Annotated[float, Meta(gt=0, le=1)] = 1 / 255
 
 
 ImageStep = DecodeImage | Resize | Cover | CenterCrop | ToFloat
@@ -225,8 +235,8 @@ class TextPre(Record, frozen=True, tag="text"):
     """
 
     tokenizer: str
-    max_tokens: int
-    pad_id: int
+    max_tokens: Annotated[int, Meta(ge=1, le=2**20)]
+    pad_id: Annotated[int, Meta(ge=0, le=2**31 - 1)]
     ids: str = "input_ids"
     mask: str = "attention_mask"
     version: Literal[1] = 1
@@ -337,8 +347,10 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     try:
         raw = msgspec.json.decode(text)
         version = raw.get("schema_version")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise IntegrityError(f"{where}: is not a bundle manifest ({error}); copy the bundle again") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, RecursionError) as error:
+        raise IntegrityError(
+            f"{where}: is not a bundle manifest ({one_line(error)}); copy the bundle again"
+        ) from error
     if version not in _READABLE:
         raise IntegrityError(
             f"{where}: schema version {version!r} found, this release reads "
@@ -350,7 +362,9 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     try:
         manifest = msgspec.convert(raw, Manifest)
     except msgspec.ValidationError as error:
-        raise IntegrityError(f"{where}: {error}; the manifest is damaged, copy the bundle again") from error
+        raise IntegrityError(
+            f"{where}: {one_line(error)}; the manifest is damaged, copy the bundle again"
+        ) from error
     if set(manifest.components) != {"main"}:
         raise IntegrityError(
             f"{where}: components {sorted(manifest.components)} found, schema {version} allows 'main' alone"

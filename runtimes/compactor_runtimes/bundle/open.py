@@ -1,33 +1,27 @@
 """Open a bundle folder: every listed file lies inside it and is what the manifest says, or it does not open.
 
+1. A file is read once: the bytes that were hashed are the bytes that are used (`Bundle.read`).
+2. Every number of the manifest that something is made of is checked here, or against the graph when it opens.
+
 Hashes detect damage, not an attacker, who could change the manifest as well.
 """
 
 import hashlib
-from collections.abc import Container, Iterator
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from compactor_runtimes.bundle.manifest import (
-    BioPost,
-    EmbeddingPost,
-    FileEntry,
-    GoldenCase,
-    ImagePre,
-    InputPort,
-    Manifest,
-    OutputPort,
-    SigmoidPost,
-    SoftmaxPost,
-    TextPre,
-    decode_manifest,
-)
-from compactor_runtimes.errors import IntegrityError, UsageError
-from compactor_runtimes.predict.bio import is_bio
+from compactor_runtimes.bundle.check import check_manifest
+from compactor_runtimes.bundle.manifest import FileEntry, GoldenCase, Manifest, decode_manifest
+from compactor_runtimes.errors import IntegrityError, UsageError, one_line
+from compactor_runtimes.predict.limits import shown_path
 
 MANIFEST = "manifest.json"
+MOST_JSON = 64 << 20  # bytes of a manifest
 
 
 @dataclass(frozen=True)
@@ -48,46 +42,72 @@ class Bundle:
         Raises:
             IntegrityError: the manifest lists no such file.
         """
-        if not any(entry.path == relative for entry in _entries(self.manifest)):
-            raise IntegrityError(
-                f"{self.path / MANIFEST}: lists no file {relative!r}; export the bundle again"
-            )
-        return self.path / relative
+        return self.path / self._entry(relative).path
+
+    def read(self, relative: str) -> bytes:
+        """Read a listed file, and check what was read (rule 1).
+
+        Raises:
+            IntegrityError: the manifest lists no such file, or it is not what the manifest says.
+        """
+        return _checked(self.path, self._entry(relative))
+
+    def _entry(self, relative: str) -> FileEntry:
+        for entry in _entries(self.manifest):
+            if entry.path == relative:
+                return entry
+        raise IntegrityError(f"{self.path / MANIFEST}: lists no file {relative!r}; export the bundle again")
 
 
-def open_bundle(path: str | Path) -> Bundle:
+def open_bundle(path: str | Path, *, check: bool = True) -> Bundle:
     """Read the manifest of the folder `path` and check every file and reference in it.
+
+    Args:
+        path: the bundle's folder.
+        check: whether files are read now; else they are looked for, and each is checked when it is read.
 
     Raises:
         UsageError: `path` is not a folder.
         IntegrityError: no manifest or one of another version; a listed file that is missing, damaged or
             outside the folder; a reference to something that the manifest does not list.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"bundle: got {type(path).__name__}, expected the path of its folder")
     root = Path(path)
-    if not root.is_dir():
-        found = "is a file" if root.exists() else "does not exist"
-        raise UsageError(
-            f"{root}: {found}; give a bundle, that is a folder with a {MANIFEST} as the exporter writes it"
-        )
-    manifest_path = resolve_inside(root, MANIFEST)
-    if not manifest_path.is_file():
-        raise IntegrityError(
-            f"{root}: holds no {MANIFEST}, which is written last, so this is no complete bundle; "
-            "copy the bundle again or finish the export"
-        )
-    manifest = decode_manifest(manifest_path.read_bytes(), where=str(root / MANIFEST))
+    with _reading(root):
+        if not root.is_dir():
+            found = "is a file" if root.exists() else "does not exist"
+            raise UsageError(
+                f"{shown_path(root)}: {found}; give a bundle, that is a folder with a {MANIFEST} as the "
+                "exporter writes it"
+            )
+        manifest_path = resolve_inside(root, MANIFEST)
+        if not manifest_path.is_file():
+            raise IntegrityError(
+                f"{root}: holds no {MANIFEST}, which is written last, so this is no complete bundle; "
+                "copy the bundle again or finish the export"
+            )
+        with manifest_path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(size, MOST_JSON) + 1)
+    where = str(root / MANIFEST)
+    if len(content) > MOST_JSON:
+        raise IntegrityError(f"{where}: has over {MOST_JSON:,} bytes; get the bundle again from its source")
+    manifest = decode_manifest(content, where=where)
     seen: dict[str, FileEntry] = {}
     for entry in _entries(manifest):
         if seen.setdefault(entry.path, entry) != entry:
-            raise IntegrityError(
-                f"{root / MANIFEST}: lists {entry.path!r} twice with different digests; export again"
-            )
-    for entry in seen.values():
-        _check_file(root, entry)
-    _check_references(manifest, where=str(root / MANIFEST))
+            raise IntegrityError(f"{where}: lists {entry.path!r} twice with different digests; export again")
+    check_manifest(manifest, where=where)
     bundle = Bundle(root, manifest)
+    for entry in seen.values():
+        if check:
+            _hash_file(root, entry)
+        else:
+            _place(root, entry)
     bundle.file(manifest.golden.tensors)
-    read_cases(bundle)
+    if check:
+        read_cases(bundle)
     return bundle
 
 
@@ -97,12 +117,13 @@ def read_cases(bundle: Bundle) -> list[GoldenCase]:
     Raises:
         IntegrityError: it is damaged or empty, repeats an id, or names a raw file that is not listed.
     """
-    path = bundle.file(bundle.manifest.golden.cases)
+    name = bundle.manifest.golden.cases
+    path = bundle.file(name)
     try:
-        cases = msgspec.json.decode(path.read_bytes(), type=list[GoldenCase])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        cases = msgspec.json.decode(bundle.read(name), type=list[GoldenCase])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IntegrityError(
-            f"{path}: is not a list of golden cases ({error}); export the bundle again"
+            f"{path}: is not a list of golden cases ({one_line(error)}); export the bundle again"
         ) from error
     if not cases:
         raise IntegrityError(f"{path}: holds no golden case, at least one expected; export the bundle again")
@@ -160,19 +181,53 @@ def resolve_inside(root: Path, relative: str) -> Path:
     return resolved
 
 
-def _check_file(root: Path, entry: FileEntry) -> None:
-    path, shown = resolve_inside(root, entry.path), root / entry.path
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file into one sentence."""
     try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, UsageError | TimeoutError):
+            raise
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise IntegrityError(
+            f"{shown_path(path)}: cannot be read ({why}); copy the bundle again, readable for this user"
+        ) from error
+
+
+def _place(root: Path, entry: FileEntry) -> Path:
+    """Where a listed file lies, which has the size that is listed."""
+    path, shown = resolve_inside(root, entry.path), root / entry.path
+    with _reading(shown):
         if not path.is_file():  # before it is opened: a pipe would block for ever
             raise IntegrityError(f"{shown}: listed in the manifest but missing; copy the bundle again")
-        size = path.stat().st_size
-        if size != entry.bytes:
-            raise IntegrityError(
-                f"{shown}: {size} bytes found, {entry.bytes} expected; copy the bundle again"
-            )
+        _check_size(path.stat().st_size, entry, shown)
+    return path
+
+
+def _checked(root: Path, entry: FileEntry) -> bytes:
+    """A listed file's bytes, which are those that were hashed."""
+    path, shown = _place(root, entry), root / entry.path
+    with _reading(shown), path.open("rb") as file:
+        content = file.read(entry.bytes + 1)
+    _check_size(len(content), entry, shown)
+    _check_digest(hashlib.sha256(content).hexdigest(), entry, shown)
+    return content
+
+
+def _hash_file(root: Path, entry: FileEntry) -> None:
+    path, shown = _place(root, entry), root / entry.path
+    with _reading(shown):
         digest = _sha256(path)
-    except OSError as error:
-        raise IntegrityError(f"{shown}: cannot be read ({error}); copy the bundle again") from error
+    _check_digest(digest, entry, shown)
+
+
+def _check_size(size: int, entry: FileEntry, shown: Path) -> None:
+    if size != entry.bytes:
+        raise IntegrityError(f"{shown}: {size} bytes found, {entry.bytes} expected; copy the bundle again")
+
+
+def _check_digest(digest: str, entry: FileEntry, shown: Path) -> None:
     if digest != entry.sha256:
         raise IntegrityError(
             f"{shown}: damaged, sha256 {digest[:12]}... found, {entry.sha256[:12]}... expected; "
@@ -183,96 +238,3 @@ def _check_file(root: Path, entry: FileEntry) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check_references(manifest: Manifest, *, where: str) -> None:
-    """Check that what the records of the manifest say of each other holds."""
-    main = manifest.main
-
-    def need(name: str, known: Container[str], what: str) -> None:
-        if name not in known:
-            raise IntegrityError(f"{where}: {what} {name!r} is not in the manifest; export the bundle again")
-
-    need(manifest.default_artifact, [artifact.name for artifact in main.artifacts], "default artifact")
-    inputs = {port.name: port for port in main.inputs}
-    for pre in manifest.pre:
-        if isinstance(pre, ImagePre):
-            need(pre.input, inputs, "pre-processed input")
-            continue
-        need(pre.tokenizer, [entry.path for entry in manifest.files], "tokenizer file")
-        for name in (pre.ids, pre.mask):
-            need(name, inputs, "pre-processed input")
-            _check_text_port(inputs[name], pre, where=where)
-    outputs = [port.name for port in main.outputs]
-    for post in manifest.post:
-        need(post.output, outputs, "post-processed output")
-        if not isinstance(post, EmbeddingPost):
-            need(post.labels, manifest.labels, "label list")
-    for port in main.outputs:
-        if port.labels is not None:
-            need(port.labels, manifest.labels, "label list")
-            _check_width(port, len(manifest.labels[port.labels]), where=where)
-    _check_rejected(manifest, where=where)
-    _check_thresholds(manifest, where=where)
-    _check_slots(manifest, where=where)
-
-
-def _check_rejected(manifest: Manifest, *, where: str) -> None:
-    """Check that a label which rejects an answer can be answered."""
-    for post in manifest.post:
-        if not isinstance(post, SoftmaxPost) or post.reject_label is None:
-            continue
-        if post.reject_label not in manifest.labels[post.labels]:
-            raise IntegrityError(
-                f"{where}: rejected label {post.reject_label!r} is none of the labels {post.labels!r}; "
-                "export the bundle again"
-            )
-
-
-def _check_thresholds(manifest: Manifest, *, where: str) -> None:
-    """Check that each label has a threshold where any has one."""
-    for post in manifest.post:
-        if isinstance(post, SigmoidPost) and post.thresholds:
-            known = manifest.labels[post.labels]
-            if len(post.thresholds) != len(known):
-                raise IntegrityError(
-                    f"{where}: {len(post.thresholds)} thresholds found for the {len(known)} labels "
-                    f"{post.labels!r}, expected one each; export the bundle again"
-                )
-
-
-def _check_width(port: OutputPort, labels: int, *, where: str) -> None:
-    width = port.axes[-1]
-    if isinstance(width, int) and width != labels:
-        raise IntegrityError(
-            f"{where}: output {port.name!r} has {width} classes, its label list {port.labels!r} {labels}; "
-            "export the bundle again"
-        )
-
-
-def _check_slots(manifest: Manifest, *, where: str) -> None:
-    """Check that slots can be read wherever they are decoded: of the tokens of a text, with BIO labels."""
-    axes = {port.name: port.axes for port in manifest.main.outputs}
-    for post in manifest.post:
-        if not isinstance(post, BioPost):
-            continue
-        wrong = [label for label in manifest.labels[post.labels] if not is_bio(label)]
-        if wrong:
-            raise IntegrityError(
-                f"{where}: labels {post.labels!r} of slots hold {wrong[:3]}, expected O, B-... and I-...; "
-                "export the bundle again"
-            )
-        if len(axes[post.output]) != 3 or not any(isinstance(pre, TextPre) for pre in manifest.pre):
-            raise IntegrityError(
-                f"{where}: slots are decoded of {post.output!r} with axes {axes[post.output]}, expected the "
-                "batch, tokens and labels of a text; export the bundle again"
-            )
-
-
-def _check_text_port(port: InputPort, pre: TextPre, *, where: str) -> None:
-    """Check that an input takes every batch of texts that `pre` makes."""
-    if len(port.axes) != 2 or not isinstance(port.axes[1], str) or port.max[1] < pre.max_tokens:
-        raise IntegrityError(
-            f"{where}: input {port.name!r} has axes {port.axes} up to {port.max}, texts of up to "
-            f"{pre.max_tokens} tokens need a named second axis that long; export the bundle again"
-        )

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from math import nan
 from pathlib import Path
 
+import numpy as np
+
 from compactor_runtimes.backends import Runtime
 from compactor_runtimes.bundle.manifest import (
     Artifact,
@@ -26,6 +28,8 @@ from compactor_runtimes.golden.batches import check_batches
 from compactor_runtimes.golden.decoded import check_decoding
 from compactor_runtimes.golden.findings import Case, Finding, Row, attempt, compare, summarise, worst
 from compactor_runtimes.predict.images import feeds_from
+
+MOST_OF_RANGE = 4  # an artifact that is off by so much of its largest value is another model
 
 
 def check_preprocessing(pre: Pre, assets: Path, raws: list[Path], cases: Sequence[Case]) -> Row:
@@ -56,12 +60,12 @@ def check_preprocessing(pre: Pre, assets: Path, raws: list[Path], cases: Sequenc
 
 
 def check_artifact(runtime: Runtime, manifest: Manifest, artifact: Artifact, cases: list[Case]) -> list[Row]:
-    """Rules 2 and 3 for one opened artifact."""
+    """Rules 2 and 3 for one opened artifact; a limit that nothing could exceed fails."""
     rows = []
     singles = [attempt(runtime, each.feeds) for each in cases]
     for port in manifest.main.outputs:
         limit = artifact.limits[port.name]
-        findings = []
+        findings = [each for each in [_meaning(limit, cases, port.name)] if not each.passed]
         for each, ran in zip(cases, singles, strict=True):
             what = f"case {each.case.id!r}, output {port.name!r}"
             if isinstance(ran, UsageError):
@@ -71,6 +75,13 @@ def check_artifact(runtime: Runtime, manifest: Manifest, artifact: Artifact, cas
         rows.append(summarise(artifact.name, f"output {port.name}", findings))
     rows += check_batches(runtime, manifest, artifact, cases)
     return rows + check_decoding(singles, manifest, artifact, cases)
+
+
+def _meaning(limit: float, cases: Sequence[Case], output: str) -> Finding:
+    """Whether the limit of an output could be exceeded at all by what lies in its range."""
+    largest = max(float(np.abs(each.outputs[output]).max(initial=0.0)) for each in cases)
+    detail = f"limit {limit:.3g} of output {output!r} found, of values up to {largest:.3g} it proves nothing"
+    return Finding(limit <= MOST_OF_RANGE * largest, 0.0, limit, detail)
 
 
 def _preprocessing_limit(pre: Pre) -> float:

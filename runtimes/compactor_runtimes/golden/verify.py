@@ -6,7 +6,7 @@ The checks themselves are in `checks.py`.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -29,12 +29,14 @@ from compactor_runtimes.errors import (
     UnfitEnvironmentError,
     UsageError,
     needs_extra,
+    one_line,
 )
 from compactor_runtimes.golden.checks import check_artifact, check_preprocessing
 from compactor_runtimes.golden.findings import Case, Row
+from compactor_runtimes.golden.served import check_served
 from compactor_runtimes.predict.answering import words_from
 from compactor_runtimes.predict.answers import open_codec
-from compactor_runtimes.predict.model import open_artifact
+from compactor_runtimes.predict.loading import open_artifact
 from compactor_runtimes.predict.text import Words
 
 if TYPE_CHECKING:
@@ -132,10 +134,7 @@ def verify_bundle(
             f"not run: {', '.join(not_run) or 'none'}; verify it on the machine it is meant for"
         )
     cases = read_golden(bundle)
-    rows = []
-    for pre in manifest.pre:
-        raws = [bundle.file(each.case.raw) for each in cases]
-        rows.append(check_preprocessing(pre, bundle.path, raws, cases))
+    rows = _of_preprocessing(bundle, cases)
     unfit: dict[str, UnfitEnvironmentError] = {}
     for artifact in runnable:
         _need_limits(bundle, artifact)
@@ -146,6 +145,7 @@ def verify_bundle(
             continue
         with closing(opened):
             rows += check_artifact(opened, manifest, artifact, cases)
+            rows += check_served(bundle, artifact, opened, cases)
     if len(unfit) == len(runnable):
         raise unfit[runnable[0].name]
     known = {each.name: _why_not(each, runtime) for each in others}
@@ -157,6 +157,11 @@ def verify_bundle(
         not_run=[each.name for each in manifest.main.artifacts if each.name in reasons],
         reasons={name: reason for name, reason in reasons.items() if reason},
     )
+
+
+def _of_preprocessing(bundle: Bundle, cases: list[Case]) -> list[Row]:
+    raws = [bundle.file(each.case.raw) for each in cases]
+    return [check_preprocessing(pre, bundle.path, raws, cases) for pre in bundle.manifest.pre]
 
 
 def _open(
@@ -185,6 +190,28 @@ def _need_limits(bundle: Bundle, artifact: Artifact) -> None:
             )
 
 
+def check_here(bundle: Bundle, artifact: Artifact, runtime: Runtime) -> None:
+    """Run a bundle's golden cases through one artifact that is open.
+
+    Raises:
+        NumericGateError: one does not pass.
+        IntegrityError: golden cases that are damaged, or no limit for an output.
+    """
+    _need_limits(bundle, artifact)
+    cases = read_golden(bundle)
+    rows = _of_preprocessing(bundle, cases) + check_artifact(runtime, bundle.manifest, artifact, cases)
+    found = Verification(bundle=str(bundle.path), name=bundle.manifest.name, rows=rows)
+    found.raise_for_gate()
+
+
+class Expected(NamedTuple):
+    """An array of a golden case: its port, numpy's name of its type, and its number of axes."""
+
+    name: str
+    dtype: str
+    rank: int
+
+
 def read_golden(bundle: Bundle) -> list[Case]:
     """Read the golden cases with their arrays.
 
@@ -193,26 +220,39 @@ def read_golden(bundle: Bundle) -> list[Case]:
     """
     with needs_extra("ort"):
         from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
     path = bundle.file(bundle.manifest.golden.tensors)
+    content = bundle.read(bundle.manifest.golden.tensors)
     try:
-        tensors: Arrays = load_file(path)
-    except SafetensorError as error:
-        raise IntegrityError(f"{path}: is not a safetensors file ({error}); export it again") from error
+        tensors: Arrays = load(content)
+    except (SafetensorError, KeyError, AttributeError, TypeError, ValueError) as error:
+        # it raises these for types that numpy lacks
+        raise IntegrityError(
+            f"{path}: is not a safetensors file of numbers ({one_line(error)}); export it again"
+        ) from error
 
-    def pick(keys: Mapping[str, str], names: list[str], what: str) -> "Arrays":
-        for name in names:
-            shape = tensors[keys[name]].shape if keys.get(name) in tensors else None
-            if shape is None or shape[:1] != (1,):
-                found = "no array" if shape is None else f"shape {list(shape)}"
+    def pick(keys: Mapping[str, str], ports: Sequence[Expected], what: str) -> "Arrays":
+        for port in ports:
+            values = tensors.get(keys.get(port.name, ""))
+            if values is None or len(values.shape) != port.rank or values.shape[0] != 1:
+                found = "no array" if values is None else f"shape {list(values.shape)}"
                 raise IntegrityError(
-                    f"{path}: {found} found for {name!r} of {what}, [1, ...] expected; export it again"
+                    f"{path}: {found} found for {port.name!r} of {what}, [1, ...] of {port.rank} axes "
+                    "expected; export it again"
                 )
-        return {name: tensors[keys[name]] for name in names}
+            if values.dtype != port.dtype:
+                raise IntegrityError(
+                    f"{path}: {values.dtype} found for {port.name!r} of {what}, {port.dtype} expected; "
+                    "export it again"
+                )
+        return {port.name: tensors[keys[port.name]] for port in ports}
 
     main = bundle.manifest.main
-    inputs, outputs = [port.name for port in main.inputs], [port.name for port in main.outputs]
+    inputs, outputs = (
+        [Expected(port.name, port.dtype, len(port.axes)) for port in ports]
+        for ports in (main.inputs, main.outputs)
+    )
     to_words = words_from(bundle.manifest.pre, bundle.manifest.post, bundle.path)
     codecs = [open_codec(post, bundle.manifest.labels) for post in bundle.manifest.post]
     cases = []
@@ -220,7 +260,7 @@ def read_golden(bundle: Bundle) -> list[Case]:
         what = f"golden case {case.id!r}"
 
         def array(key: str, what: str = what) -> "NDArray[Any]":
-            return pick({"the vector": key}, ["the vector"], what)["the vector"]
+            return pick({"the vector": key}, [Expected("the vector", "float32", 2)], what)["the vector"]
 
         try:
             decoded = [codec.read(case.decoded, array) for codec in codecs]

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
 
-from compactor_runtimes.bundle.manifest import Post, Pre, TextPre
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.bundle.manifest import InputPort, Post, Pre, TextPre
+from compactor_runtimes.errors import InputError, UsageError
 from compactor_runtimes.predict.answers import Answers, Decode, reads_words
-from compactor_runtimes.predict.text import TextPipeline, Tokens, Words, read_texts
+from compactor_runtimes.predict.images import ImagePipeline
+from compactor_runtimes.predict.text import TextPipeline, Tokens, Words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,10 +21,101 @@ Feeds: TypeAlias = "Callable[[Sequence[Any]], Arrays]"
 Run: TypeAlias = "Callable[[Arrays], Arrays]"
 
 
+class Steps(Protocol):
+    """The way of raw samples to a graph and back in steps, so that many may be sorted in between."""
+
+    def prepare(self, raws: Sequence[Any]) -> list[Any]:
+        """Read and check each raw sample.
+
+        Raises:
+            InputError: one that cannot be used, by its place among them.
+        """
+
+    def size(self, item: Any) -> Any:
+        """What prepared samples of one batch should have in common."""
+
+    def feed(self, items: Sequence[Any]) -> "Arrays":
+        """Make one batch of prepared samples."""
+
+    def answers(self, outputs: "Arrays", items: Sequence[Any]) -> Answers:
+        """Decode what the graph gave of them."""
+
+
+class TextSteps:
+    """Steps of texts. Slots lie in characters, so words go past the graph to a decoder that reads them."""
+
+    def __init__(self, pipeline: TextPipeline, decode: Decode) -> None:
+        """Bind the tokenizer and the decoder."""
+        self._pipeline, self._decode = pipeline, decode
+
+    def prepare(self, raws: Sequence[Any]) -> "list[Tokens | Words]":
+        """Read and encode; see `Steps`."""
+        texts = self._pipeline.read(raws)
+        if self._decode.reads_words:
+            return list(self._pipeline.encode_words(texts))
+        return list(self._pipeline.encode_tokens(texts))
+
+    def size(self, item: "Tokens | Words") -> int:
+        """Tokens: a batch is padded to its longest."""
+        return len(item.ids)
+
+    def feed(self, items: "Sequence[Tokens | Words]") -> "Arrays":
+        """Pad to the longest."""
+        return dict(self._pipeline.pad([each.ids for each in items]))
+
+    def answers(self, outputs: "Arrays", items: "Sequence[Any]") -> Answers:
+        """Decode, and say of an answer whether its text was cut."""
+        found = self._decode(outputs, items) if self._decode.reads_words else self._decode(outputs)
+        pairs = zip(found, items, strict=True)
+        marked: Any = [replace(one, truncated=True) if text.truncated else one for one, text in pairs]
+        answers: Answers = marked
+        return answers
+
+
+class ImageSteps:
+    """Steps of images, of which the graph may take some sizes and not others."""
+
+    def __init__(self, pipeline: ImagePipeline, decode: Decode, port: InputPort) -> None:
+        """Bind the pipeline, the decoder and the sizes [C, H, W] that the graph takes."""
+        self._pipeline, self._decode = pipeline, decode
+        self._low, self._high = tuple(port.min[1:]), tuple(port.max[1:])
+
+    def prepare(self, raws: Sequence[Any]) -> list[Any]:
+        """Decode, resize and crop; see `Steps`."""
+        found = self._pipeline.prepare(raws)
+        for index, pixels in enumerate(found):
+            height, width, channels = pixels.shape
+            size = channels, height, width
+            if not all(
+                low <= one <= high for one, low, high in zip(size, self._low, self._high, strict=True)
+            ):
+                raise InputError(
+                    index,
+                    f"image: [C, H, W] = {list(size)} found after preprocessing, {self._expected()} expected "
+                    "by the graph; give images of that size",
+                )
+        return found
+
+    def size(self, item: Any) -> Any:
+        """Height and width, which a batch has in common."""
+        return item.shape
+
+    def feed(self, items: Sequence[Any]) -> "Arrays":
+        """Stack to float32 [B, C, H, W]."""
+        return {self._pipeline.input: self._pipeline.stack(items)}
+
+    def answers(self, outputs: "Arrays", items: Sequence[Any]) -> Answers:
+        """Decode."""
+        return self._decode(outputs)
+
+    def _expected(self) -> str:
+        """Render the bounds of axes: [3, 32, 32..64]."""
+        bounds = zip(self._low, self._high, strict=True)
+        return "[" + ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in bounds) + "]"
+
+
 def answers_from(feeds: Feeds, decode: Decode) -> Callable[[Sequence[Any], Run], Answers]:
     """Return the function from raw samples and a graph's `run` to one answer a sample.
-
-    Slots lie in characters, so there the words of the texts go past the graph to the decoder.
 
     Args:
         feeds: from raw samples to graph inputs; the `TextPipeline` itself where slots are decoded.
@@ -38,25 +130,13 @@ def answers_from(feeds: Feeds, decode: Decode) -> Callable[[Sequence[Any], Run],
                 "post: bio finds slots in texts, expected one text entry in pre; export it again"
             )
         return lambda raws, run: decode(run(feeds(raws)))
-    pipeline = feeds
+    steps = TextSteps(feeds, decode)
 
-    def of_words(raws: Sequence[Any], run: Run) -> Answers:
-        words = pipeline.encode_words(read_texts(raws))
-        return _marked(decode(run(pipeline.pad([each.ids for each in words])), words), words)
+    def answers(raws: Sequence[Any], run: Run) -> Answers:
+        items = steps.prepare(raws)
+        return steps.answers(run(steps.feed(items)), items)
 
-    def of_texts(raws: Sequence[Any], run: Run) -> Answers:
-        tokens = pipeline.encode_tokens(read_texts(raws))
-        return _marked(decode(run(pipeline.pad([each.ids for each in tokens]))), tokens)
-
-    return of_words if decode.reads_words else of_texts
-
-
-def _marked(answers: Any, texts: "Sequence[Tokens | Words]") -> Answers:
-    """Say of an answer whether its text was cut."""
-    pairs = zip(answers, texts, strict=True)
-    marked: Any = [replace(one, truncated=True) if text.truncated else one for one, text in pairs]
-    found: Answers = marked
-    return found
+    return answers
 
 
 def words_from(
@@ -73,4 +153,4 @@ def words_from(
     if not texts or not reads_words(post):
         return lambda raws: []
     pipeline = TextPipeline(texts[0], assets)
-    return lambda raws: pipeline.encode_words(read_texts(raws))
+    return lambda raws: pipeline.encode_words(pipeline.read(raws))

@@ -1,141 +1,38 @@
-"""Load one artifact of a bundle and predict from raw images or texts, with little Python before the graph."""
+"""Predict with one artifact of a bundle, from raw images or texts; opening it is `loading.py`.
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+1. Many inputs are answered in parts of the graph's largest batch; texts are sorted by length within a window,
+   because a batch is padded to its longest, and images of one size go together. Answers keep the order.
+2. What a graph refuses of feeds that were made as the manifest says is the bundle's fault, not the caller's.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from compactor_runtimes.backends import Runtime, find_runtime, is_code, open_files
-from compactor_runtimes.bundle.manifest import Artifact, ImagePre, InputPort, OutputPort, TextPre
-from compactor_runtimes.bundle.open import Bundle, open_bundle
+from compactor_runtimes.backends import Runtime
+from compactor_runtimes.backends.refusals import FeedsRefused
+from compactor_runtimes.bundle.manifest import Artifact, ImagePre, OutputPort, TextPre
+from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import InputError, IntegrityError, UsageError
-from compactor_runtimes.predict.answering import Feeds, answers_from
+from compactor_runtimes.predict.answering import ImageSteps, Steps, TextSteps
 from compactor_runtimes.predict.answers import Answer, Answers, decoder_from
 from compactor_runtimes.predict.decode import Raw
 from compactor_runtimes.predict.images import ImagePipeline
+from compactor_runtimes.predict.limits import Limits
 from compactor_runtimes.predict.text import TextPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
 
+    Arrays = dict[str, NDArray[Any]]
 
-def load(
-    path: str | Path,
-    *,
-    artifact: str | None = None,
-    runtime: str | None = None,
-    threads: int | None = None,
-    trust: bool = False,
-    profile: str | Path | None = None,
-) -> "Model":
-    """Open a bundle and one of its verified artifacts.
-
-    Warns with UserWarning where int8 was judged on a CPU whose 8-bit sums differ from this one's, and where
-    the profile is of another machine.
-
-    Args:
-        path: the bundle's folder.
-        artifact: name of the artifact; None takes the profile's, or the bundle's default.
-        runtime: what computes it, a name in `compactor_runtimes.backends.RUNTIMES`; None takes the profile's,
-            or the artifact's default.
-        threads: threads within one operator; None takes the profile's, or leaves it to the runtime.
-        trust: whoever made the bundle is trusted with running code, which an engine is. An engine that was
-            built but not run, because its GPU was not there, may then be loaded by its name.
-        profile: a file that `compactor measure` wrote of this bundle on this machine; what it recommends is
-            loaded, as far as nothing else is said.
-
-    Raises:
-        UsageError: no such folder, no verified artifact of that name, no such runtime or one that cannot
-            open the artifact, an engine without `trust`, `threads` that the runtime does not take, or a
-            profile that does not recommend this bundle.
-        IntegrityError: the bundle or the profile is damaged.
-        MissingDependency: the package behind the runtime is not installed.
-        UnfitEnvironmentError: this machine cannot run the artifact.
-    """
-    if runtime is not None:
-        find_runtime(runtime)  # a slip in the name is said before all else
-    bundle = open_bundle(path)
-    options: dict[str, Any] = {}
-    if profile is not None:
-        from compactor_runtimes.profiling.recommended import recommended
-
-        advice = recommended(bundle, Path(profile))
-        for each in advice.doubts:
-            warnings.warn(each, stacklevel=2)
-        if artifact in (None, advice.artifact) and runtime in (None, advice.runtime):
-            artifact, runtime = advice.artifact, advice.runtime
-            threads = advice.threads if threads is None else threads
-            options = advice.options
-    wanted = artifact if artifact is not None else bundle.manifest.default_artifact
-    for candidate in bundle.manifest.main.artifacts:
-        engine = is_code(candidate) and candidate.status == "not-run" and candidate.files
-        if candidate.name == wanted and (candidate.ships or engine):
-            doubt = doubt_of_int8(bundle, candidate)
-            if doubt is not None:
-                warnings.warn(doubt, stacklevel=2)
-            opened = open_artifact(
-                bundle, candidate, runtime=runtime, threads=threads, trust=trust, **options
-            )
-            return Model(bundle, candidate, opened)
-    listed = ", ".join(f"{each.name} ({each.status})" for each in bundle.manifest.main.artifacts)
-    raise UsageError(f"{bundle.path}: no verified artifact {wanted!r}; choose a verified one of: {listed}")
-
-
-def open_artifact(
-    bundle: Bundle,
-    artifact: Artifact,
-    *,
-    runtime: str | None = None,
-    threads: int | None = None,
-    trust: bool = False,
-    **options: Any,
-) -> Runtime:
-    """Open an artifact of a bundle with `runtime`, or with its default; see `backends.open_files`.
-
-    Raises:
-        UsageError: no such runtime, one that cannot open the artifact, or an engine without `trust`.
-        UnfitEnvironmentError: this machine cannot run the artifact.
-        IntegrityError: the artifact has no file, or its graph has other ports than the manifest says.
-    """
-    opened = open_files(artifact, bundle.file, runtime=runtime, threads=threads, trust=trust, **options)
-    main = bundle.manifest.main
-    for what, found, ports in (
-        ("inputs", opened.inputs, main.inputs),
-        ("outputs", opened.outputs, main.outputs),
-    ):
-        expected = sorted(port.name for port in ports)
-        if sorted(found) != expected:
-            opened.close()
-            raise IntegrityError(
-                f"{bundle.path}: artifact {artifact.name!r} has {what} {sorted(found)}, the manifest says "
-                f"{expected}; export it again"
-            )
-    return opened
-
-
-def doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:
-    """Say that an int8 artifact was judged on other instructions than this CPU's; None where they are alike.
-
-    Without 8-bit dot products sums may saturate. Where nothing is known of a CPU nothing is said.
-    """
-    if artifact.spec.precision != "int8" or not artifact.isa:
-        return None
-    from compactor_runtimes.environment import has_int8_dot, isa_flags  # a quarter of the time to import
-
-    here = isa_flags()
-    if not here or has_int8_dot(here) == has_int8_dot(artifact.isa):
-        return None
-    there, now = ("with", "none") if has_int8_dot(artifact.isa) else ("without", "them")
-    return (
-        f"{bundle.path}: artifact {artifact.name!r} was verified on a CPU {there} 8-bit dot products "
-        f"({' '.join(artifact.isa)}), this one has {now} ({' '.join(here)}), so its answers may differ; run "
-        f"`compactor verify {bundle.path}` here"
-    )
+WINDOW = 2048  # texts that are sorted together; images are decoded batch by batch
+OnError = Literal["raise", "return"]
 
 
 class Model:
@@ -146,10 +43,26 @@ class Model:
         labels: class names in the order of the logits (of a model of intents and slots: the intents); empty
             for an embedding model.
         decode: turns outputs into answers, and says what to print of one.
+        limits: what one input may be.
     """
 
-    def __init__(self, bundle: Bundle, artifact: Artifact, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        artifact: Artifact,
+        runtime: Runtime,
+        *,
+        limits: Limits | None = None,
+        again: "Callable[[], Model] | None" = None,
+    ) -> None:
         """Bind preprocessing, graph and decoding, so that a call looks nothing up.
+
+        Args:
+            bundle: the bundle.
+            artifact: one of its artifacts.
+            runtime: which opened it.
+            limits: what one input may be; None takes the defaults.
+            again: loads the same model in another process; None = it cannot be pickled.
 
         Raises:
             UsageError: the bundle is not one image or text with an answer, or takes no batch of one.
@@ -162,7 +75,7 @@ class Model:
             raise UsageError(
                 f"{bundle.path}: {len(inputs)} inputs and {len(manifest.pre)} pre entries found, one each "
                 "expected by predict() (of a text: ids and mask); run the graph with "
-                "compactor_runtimes.predict.model.open_artifact"
+                "compactor_runtimes.predict.loading.open_artifact"
             )
         ports = {port.name: port for port in inputs}
         port = ports[fed[0]]
@@ -175,30 +88,35 @@ class Model:
         self.artifact = artifact
         self.takes: Literal["image", "text"] = "text" if isinstance(pre, TextPre) else "image"
         self.labels = self.decode.labels
-        self._runtime = runtime
-        self._run = runtime.run
-        self._feeds: Feeds
+        self.limits = Limits() if limits is None else limits
+        self._runtime, self._again = runtime, again
+        self._steps: Steps
         if isinstance(pre, ImagePre):
-            self._feeds, self._sample_axes = _image_feeds(pre, port), 3
+            self._steps, self._sample_axes = ImageSteps(ImagePipeline(pre, self.limits), self.decode, port), 3
         elif isinstance(pre, TextPre):
-            self._feeds, self._sample_axes = TextPipeline(pre, bundle.path), 0
-        self._answer = answers_from(self._feeds, self.decode)
+            pipeline = TextPipeline(pre, bundle.path, self.limits, bundle.read(pre.tokenizer))
+            self._steps, self._sample_axes = TextSteps(pipeline, self.decode), 0
         self._output = next(each for each in manifest.main.outputs if each.name == first.output)
         self._max_batch = min(each.max[0] for each in inputs)
+        self._window = WINDOW if self.takes == "text" else self._max_batch
 
     @overload
-    def predict(self, inputs: "str | Path | bytes | PILImage") -> Answer: ...
+    def predict(self, inputs: "str | Path | bytes | PILImage", *, on_error: OnError = ...) -> Answer: ...
     @overload
-    def predict(self, inputs: "list[Any] | tuple[Any, ...]") -> Answers: ...
+    def predict(self, inputs: "list[Any] | tuple[Any, ...]", *, on_error: OnError = ...) -> Answers: ...
     @overload
-    def predict(self, inputs: "NDArray[Any]") -> "Answer | Answers": ...
-    def predict(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "Answer | Answers":
+    def predict(self, inputs: "NDArray[Any]", *, on_error: OnError = ...) -> "Answer | Answers": ...
+    @overload
+    def predict(self, inputs: Iterator[Any], *, on_error: OnError = ...) -> Iterator[Answer]: ...
+    def predict(self, inputs: Any, *, on_error: OnError = "raise") -> Any:
         """Answer for one image or text, or give a list for a list, a tuple or an array of several.
 
         Args:
-            inputs: For an image model: a path, the bytes of a file, a PIL image or a uint8 array [H, W, C];
-                several may be one array [B, H, W, C]. For a text model: a str, which is the text itself,
-                UTF-8 bytes, or the Path of a text file; a text of more tokens than the model takes is cut.
+            inputs: For an image model: a path, the bytes of a file, an open file, a PIL image or a uint8
+                array [H, W, C]; several may be one array [B, H, W, C]. For a text model: a str, which is the
+                text itself, UTF-8 bytes, the Path of a text file, or an open file; a text of more tokens than
+                the model takes is cut. A generator of inputs gives a generator of answers.
+            on_error: "return" puts an InputError in the place of the answer for an input that cannot be used.
 
         Returns:
             A `Prediction` for each input, a `LabelSet` where any number of labels may be true, an `Embedding`
@@ -206,20 +124,31 @@ class Model:
             intent an `Understanding`.
 
         Raises:
-            UsageError: an input that cannot be read (of several an InputError, which has its index), or an
-                image of a size that the graph does not take.
+            UsageError: an input that cannot be read or is beyond the limits (of several an InputError, which
+                has its index), or an image of a size that the graph does not take.
+            IntegrityError: the graph fails, or gives what is no answer.
+            TimeLimitError: the graph took longer than `limits.seconds`.
         """
+        if on_error not in ("raise", "return"):
+            raise UsageError(f"on_error: got {on_error!r}, expected 'raise' or 'return'")
+        if isinstance(inputs, Iterator) and not hasattr(inputs, "read"):
+            return self._stream(inputs, on_error)
         if not self._is_batch(inputs):
-            with _counted_from(None):
-                return self._answer([inputs], self._run)[0]
-        parts = self._parts(inputs)
-        if len(parts) == 1:
-            with _counted_from(0):
-                return self._answer(parts[0], self._run)
+            try:
+                items = self._steps.prepare([inputs])
+            except InputError as error:
+                if on_error == "return":
+                    return InputError(0, error.reason)
+                raise UsageError(error.reason) from error
+            return self._steps.answers(self._run(self._steps.feed(items)), items)[0]
+        if len(inputs) > self.limits.items:
+            raise UsageError(
+                f"inputs: {len(inputs):,} found, at most {self.limits.items:,} expected in a call; give a "
+                "generator, or raise limits.items"
+            )
         answers: list[Any] = []
-        for part in parts:  # each is decoded by itself: it has a padding of its own
-            with _counted_from(len(answers)):
-                answers += self._answer(part, self._run)
+        for start in range(0, len(inputs), self._window):
+            answers += self._answer(inputs[start : start + self._window], start, on_error)
         return answers
 
     def logits(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "NDArray[Any]":
@@ -238,7 +167,7 @@ class Model:
             )
         return self.outputs(inputs)[self._output.name]
 
-    def outputs(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "dict[str, NDArray[Any]]":
+    def outputs(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "Arrays":
         """Compute all raw outputs [B, ...] by name, B = 1 for a single input.
 
         A long list runs in parts of the graph's largest batch. Where parts of texts have different lengths,
@@ -248,10 +177,11 @@ class Model:
             UsageError: see `predict`.
         """
         several = self._is_batch(inputs)
+        raws: Any = inputs if several else [inputs]
         parts = []
-        for number, part in enumerate(self._parts(inputs) if several else [[inputs]]):
-            with _counted_from(number * self._max_batch if several else None):
-                parts.append(self._run(self._feeds(part)))
+        for start in range(0, len(raws), self._max_batch):
+            items = self._prepared(raws[start : start + self._max_batch], start if several else None)
+            parts.append(self._run(self._steps.feed(items)))
         if len(parts) == 1:
             return parts[0]
         manifest = self.bundle.manifest
@@ -259,6 +189,28 @@ class Model:
         if not parts:
             return {port.name: _nothing(port, manifest.labels) for port in ports}
         return {port.name: _joined([part[port.name] for part in parts]) for port in ports}
+
+    def warm_up(self, batch: int = 1) -> None:
+        """Run the graph once on zeros, so that the first answer does not wait for what is made then.
+
+        Raises:
+            UsageError: a batch that the graph does not take.
+        """
+        import numpy as np
+
+        if not 1 <= batch <= self._max_batch:
+            raise UsageError(f"batch: got {batch}, expected 1 to {self._max_batch}")
+        ports = self.bundle.manifest.main.inputs
+        self._run({port.name: np.zeros([batch, *port.min[1:]], port.dtype) for port in ports})
+
+    def cancel(self) -> None:
+        """Stop the calls that are running, which then raise TimeLimitError.
+
+        Only where `limits.seconds` is given: a call without a limit of time cannot be reached.
+        """
+        stop = getattr(self._runtime, "cancel", None)
+        if stop is not None:
+            stop()
 
     def close(self) -> None:
         """Release the runtime; predicting afterwards is a UsageError."""
@@ -274,25 +226,88 @@ class Model:
         """Close the model."""
         self.close()
 
-    def _parts(self, raws: Any) -> "list[Sequence[Any]]":
-        """Cut several inputs into parts of the graph's largest batch."""
-        size = self._max_batch
-        return [raws[start : start + size] for start in range(0, len(raws), size)]
+    def __repr__(self) -> str:
+        """Name the bundle, what computes it, and where it lies."""
+        name = self.bundle.manifest.name
+        return f"<Model {name!r}: {self.artifact.name} on {self._runtime.provider}, from {self.bundle.path}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by path: the other process loads the same bundle again.
+
+        Raises:
+            UsageError: it was not made by `load`.
+        """
+        if self._again is None:
+            raise UsageError(f"{self!r}: was not made by load(), so it cannot be pickled")
+        return self._again, ()
+
+    def _stream(self, inputs: Iterable[Any], on_error: OnError) -> Iterator[Any]:
+        """Answer window by window, as they come."""
+        given, start = iter(inputs), 0
+        while raws := list(islice(given, self._window)):
+            yield from self._answer(raws, start, on_error)
+            start += len(raws)
+
+    def _answer(self, raws: Sequence[Any], start: int, on_error: OnError) -> list[Any]:
+        """Rule 1, of inputs of which `start` came before."""
+        answers: list[Any] = [None] * len(raws)
+        if on_error == "raise":
+            items, places = self._prepared(raws, start), list(range(len(raws)))
+        else:
+            items, places = [], []
+            for place, raw in enumerate(raws):
+                try:
+                    items += self._prepared([raw], start + place)
+                    places.append(place)
+                except InputError as error:
+                    answers[place] = error
+        sizes = [self._steps.size(item) for item in items]
+        order = sorted(range(len(items)), key=sizes.__getitem__)
+        for part in self._parts(order, sizes):
+            chosen = [items[one] for one in part]
+            found = self._steps.answers(self._run(self._steps.feed(chosen)), chosen)
+            for one, answer in zip(part, found, strict=True):
+                answers[places[one]] = answer
+        return answers
+
+    def _prepared(self, raws: Sequence[Any], start: int | None) -> list[Any]:
+        """Read inputs of which `start` came before; None = it is alone, and has no number."""
+        try:
+            return self._steps.prepare(raws)
+        except InputError as error:
+            if start is None:
+                raise UsageError(error.reason) from error
+            raise InputError(start + error.index, error.reason) from error
+
+    def _parts(self, order: list[int], sizes: list[Any]) -> Iterator[list[int]]:
+        """Cut into batches; images of two sizes never share one."""
+        part: list[int] = []
+        for one in order:
+            apart = self.takes == "image" and bool(part) and sizes[part[0]] != sizes[one]
+            if len(part) == self._max_batch or apart:
+                yield part
+                part = []
+            part.append(one)
+        if part:
+            yield part
+
+    def _run(self, feeds: "Arrays") -> "Arrays":
+        """Rule 2."""
+        try:
+            if self.limits.seconds is None:
+                return self._runtime.run(feeds)
+            within: Any = self._runtime
+            found: Arrays = within.run_within(feeds, self.limits.seconds)
+            return found
+        except FeedsRefused as error:
+            raise IntegrityError(
+                f"{self.bundle.path}: artifact {self.artifact.name!r} fails on what the manifest says it "
+                f"takes ({error}); export the bundle again"
+            ) from error
 
     def _is_batch(self, inputs: Any) -> bool:
         """A list, a tuple, or an array with more axes than one sample has."""
         return isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) > self._sample_axes
-
-
-@contextmanager
-def _counted_from(first: int | None) -> Iterator[None]:
-    """Number a bad input among all, of which `first` came before this part; None = it is alone."""
-    try:
-        yield
-    except InputError as error:
-        if first is None:
-            raise UsageError(error.reason) from error
-        raise InputError(first + error.index, error.reason) from error
 
 
 def _nothing(port: OutputPort, labels: "Mapping[str, list[str]]") -> "NDArray[Any]":
@@ -319,26 +334,3 @@ def _joined(parts: "list[NDArray[Any]]") -> "NDArray[Any]":
         joined[(rows, *(slice(size) for size in part.shape[1:]))] = part
         start += len(part)
     return joined
-
-
-def _image_feeds(pre: ImagePre, port: InputPort) -> Feeds:
-    """Return the function from raw images to the graph's input, which refuses sizes that `port` excludes."""
-    pipeline, name = ImagePipeline(pre), port.name
-    lows, highs = tuple(port.min[1:]), tuple(port.max[1:])
-
-    def feeds(raws: "Sequence[Any]") -> "dict[str, NDArray[Any]]":
-        batch = pipeline(raws)
-        for found, low, high in zip(batch.shape[1:], lows, highs, strict=True):
-            if not low <= found <= high:
-                raise UsageError(
-                    f"image: [C, H, W] = {list(batch.shape[1:])} found after preprocessing, "
-                    f"{_range(lows, highs)} expected by the graph; give images of that size"
-                )
-        return {name: batch}
-
-    return feeds
-
-
-def _range(low: tuple[int, ...], high: tuple[int, ...]) -> str:
-    """Render the bounds of axes: [3, 32, 32..64]."""
-    return "[" + ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in zip(low, high, strict=True)) + "]"

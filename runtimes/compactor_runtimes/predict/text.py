@@ -1,15 +1,23 @@
 """Turn raw texts into the token ids and the mask that a graph expects, on numpy and tokenizers alone.
 
 Training reads its texts through the same class, so a model is served exactly the ids it was trained on.
+
+1. Of a text far longer than the model takes only a beginning is tokenised that gives tokens enough; it ends
+   between words where it can, and grows until it suffices or `limits.characters` are reached.
+2. The library's own failures (a bare Exception; a panic of its Rust code) come from a tokenizer that is none,
+   or from one that cannot digest a text: both are told, and neither escapes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compactor_runtimes.bundle.manifest import TextPre
-from compactor_runtimes.errors import InputError, IntegrityError, UsageError, needs_extra
+from compactor_runtimes.errors import InputError, IntegrityError, UsageError, needs_extra, one_line
 from compactor_runtimes.predict.bio import first_tokens, word_bounds
+from compactor_runtimes.predict.limits import OF_DATA, Limits, content_of, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
+
+_CHARACTERS_A_TOKEN = 64  # of which a beginning is tried first; of real texts four or five give a token
+_PANIC = "PanicException"  # of pyo3, no Exception, and not importable
 
 
 class Tokens(NamedTuple):
@@ -42,12 +53,16 @@ class Words(NamedTuple):
 class TextPipeline:
     """The text preprocessing that a manifest declares, as a function on raw texts; threads may share it."""
 
-    def __init__(self, pre: TextPre, assets: Path) -> None:
+    def __init__(
+        self, pre: TextPre, assets: Path, limits: Limits = OF_DATA, content: bytes | None = None
+    ) -> None:
         """Read the tokenizer; its file's own cutting and padding are switched off, `pre` alone decides.
 
         Args:
             pre: what the manifest declares.
             assets: the folder that `pre.tokenizer` is relative to (a bundle's, or one laid out like it).
+            limits: how long a text may be.
+            content: the tokenizer's file where it was read before; None = it is read here.
 
         Raises:
             IntegrityError: the tokenizer is missing, or no file of the tokenizers library.
@@ -56,8 +71,9 @@ class TextPipeline:
         """
         path = assets / pre.tokenizer
         self.inputs = (pre.ids, pre.mask)
-        self._pre = pre
-        self._tokenizer = read_tokenizer(path)
+        self._pre, self._limits, self._path = pre, limits, path
+        self._tokenizer = read_tokenizer(path) if content is None else tokenizer_from(content, path)
+        self._enough = min(_CHARACTERS_A_TOKEN * pre.max_tokens, limits.characters)
         special = self._tokenizer.num_special_tokens_to_add(is_pair=False)
         if pre.max_tokens <= special:  # the library would leave all texts uncut, without a word
             raise UsageError(
@@ -82,7 +98,7 @@ class TextPipeline:
             UsageError: see `encode`.
         """
         found = self._encoded(texts, self._tokenizer.encode_batch_fast)
-        return [Tokens(_ids(text, each), bool(each.overflowing)) for text, each in found]
+        return [Tokens(_ids(each, text, index), cut) for index, (text, each, cut) in enumerate(found)]
 
     def encode_words(self, texts: Sequence[str]) -> list[Words]:
         """Encode as `encode` does, and say where the words of each text are and which token begins each.
@@ -92,26 +108,57 @@ class TextPipeline:
         """
         found = []
         # the fast one leaves offsets out
-        for text, each in self._encoded(texts, self._tokenizer.encode_batch):
-            bounds = word_bounds(text)
+        encoded = self._encoded(texts, self._tokenizer.encode_batch)
+        for index, (text, each, cut) in enumerate(encoded):
+            seen = text[: self._limits.characters]
+            bounds = word_bounds(seen)
             first = first_tokens(bounds, each.offsets)
-            found.append(Words(_ids(text, each), bounds, first, text, bool(each.overflowing)))
+            found.append(Words(_ids(each, text, index), bounds, first, seen, cut))
         return found
 
     def _encoded(
         self, texts: Sequence[str], encode_batch: "Callable[[list[str]], list[Encoding]]"
-    ) -> "zip[tuple[str, Encoding]]":
+    ) -> "list[tuple[str, Encoding, bool]]":
+        """Each text with its encoding and whether it was cut."""
+        with self._library(texts):
+            if all(isinstance(text, str) and len(text) <= self._enough for text in texts):
+                if len(texts) == 1:  # starting the library's threads costs more than one text
+                    found = [self._tokenizer.encode(texts[0])]
+                else:
+                    found = encode_batch(list(texts))
+                return [(text, each, bool(each.overflowing)) for text, each in zip(texts, found, strict=True)]
+            return [(text, *self._encoded_long(text)) for text in texts]
+
+    def _encoded_long(self, text: str) -> "tuple[Encoding, bool]":
+        """Rule 1."""
+        size = self._enough
+        while True:
+            part = _beginning(text, min(size, self._limits.characters))
+            found = self._tokenizer.encode(part)
+            if found.overflowing or len(part) == len(text) or size >= self._limits.characters:
+                return found, bool(found.overflowing) or len(part) < len(text)
+            size *= 4
+
+    @contextmanager
+    def _library(self, texts: Sequence[str]) -> Iterator[None]:
+        """Rule 2."""
         try:
-            if len(texts) == 1:  # starting the library's threads costs more than one text
-                found = [self._tokenizer.encode(texts[0])]
-            else:
-                found = encode_batch(list(texts))
-        except TypeError as error:  # also a lone surrogate, which no UTF-8 has
-            kinds = ", ".join(sorted({type(text).__name__ for text in texts}))
-            raise UsageError(
-                f"texts: the tokenizer takes none of these ({error}), got {kinds}; give valid str objects"
-            ) from error
-        return zip(texts, found, strict=True)
+            yield
+        except (TypeError, UnicodeEncodeError) as error:
+            for index, text in enumerate(texts):
+                if why := _no_text(text):
+                    raise InputError(index, f"text: {why}, expected a str of whole characters") from error
+            raise
+        except BaseException as error:
+            if type(error) is not Exception and type(error).__name__ != _PANIC:
+                raise
+            raise self._indigestible(error) from error
+
+    def _indigestible(self, error: BaseException) -> IntegrityError:
+        return IntegrityError(
+            f"{self._path}: the tokenizer fails on a text ({one_line(error)}); export the bundle again with "
+            "a tokenizer that takes any text"
+        )
 
     def pad(self, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
         """Pad ids on the right to the longest: {ids: int64 [B, L], mask: int64 [B, L] of ones and zeros}."""
@@ -123,7 +170,11 @@ class TextPipeline:
         Raises:
             UsageError: no text, an unreadable one, or one without a token.
         """
-        return self.pad(self.encode(read_texts(raws)))
+        return self.pad(self.encode(self.read(raws)))
+
+    def read(self, raws: Sequence[Any]) -> list[str]:
+        """Return raw texts as str, within the limits; see `read_texts`."""
+        return read_texts(raws, self._limits)
 
 
 def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
@@ -138,7 +189,7 @@ def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str
     return {pre.ids: ids, pre.mask: mask}
 
 
-def read_texts(raws: Sequence[Any]) -> list[str]:
+def read_texts(raws: Sequence[Any], limits: Limits = OF_DATA) -> list[str]:
     """Return raw texts as str; see `read_text`.
 
     Raises:
@@ -147,44 +198,68 @@ def read_texts(raws: Sequence[Any]) -> list[str]:
     """
     if not len(raws):
         raise UsageError("texts: got none, expected at least one")
-    return [raw if isinstance(raw, str) else _numbered(raw, index) for index, raw in enumerate(raws)]
+    return [raw if isinstance(raw, str) else _numbered(raw, index, limits) for index, raw in enumerate(raws)]
 
 
-def _numbered(raw: Any, index: int) -> str:
+def _numbered(raw: Any, index: int, limits: Limits) -> str:
     try:
-        return read_text(raw)
+        return read_text(raw, limits)
     except UsageError as error:
         raise InputError(index, str(error)) from error
 
 
-def read_text(raw: Any) -> str:
-    """Return a raw text: a str as it is, UTF-8 bytes, or the path (Path, not str) of a UTF-8 file.
+def read_text(raw: Any, limits: Limits = OF_DATA) -> str:
+    """Return a raw text: a str as it is, UTF-8 bytes, the Path (no str) of a UTF-8 file, or an open one.
 
     One newline at the end of bytes or a file is dropped: editors put it there.
 
     Raises:
-        UsageError: an unreadable file, other bytes than UTF-8, or no text at all.
+        UsageError: an unreadable file, other bytes than UTF-8, too many of them, or no text at all.
     """
     if isinstance(raw, str):
         return raw
-    shown = str(raw) if isinstance(raw, Path) else "the given bytes"
-    if not isinstance(raw, Path | bytes):
-        raise UsageError(f"text: got {type(raw).__name__}, expected a str, UTF-8 bytes or a Path")
+    if not (isinstance(raw, PathLike | bytes | bytearray | memoryview) or hasattr(raw, "read")):
+        raise UsageError(
+            f"text: got {type(raw).__name__}, expected a str, UTF-8 bytes, a Path or an open file"
+        )
+    shown = shown_path(raw) if isinstance(raw, PathLike) else "the given bytes"
+    content = content_of(raw, limits.bytes, shown)
     try:
-        content = raw if isinstance(raw, bytes) else raw.read_bytes()
         text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise UsageError(
             f"{shown}: cannot be read as UTF-8 text ({error}); give a whole text file"
         ) from error
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _ids(text: str, encoding: "Encoding") -> "NDArray[np.int64]":
+def _no_text(text: Any) -> str:
+    """What is wrong with something that the library does not take for a text; "" where nothing is."""
+    if not isinstance(text, str):
+        return f"got {type(text).__name__}"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return f"holds half a surrogate pair ({one_line(error)})"
+    return ""
+
+
+def _beginning(text: str, size: int) -> str:
+    """The first `size` characters, without a word that the end would cut, unless that is most of it."""
+    if len(text) <= size:
+        return text
+    part = text[:size]
+    if text[size].isspace():
+        return part
+    whole = part if part[-1].isspace() else part[: size - len(part.rsplit(None, 1)[-1])]
+    return whole if len(whole) > size // 2 else part
+
+
+def _ids(encoding: "Encoding", text: str, index: int) -> "NDArray[np.int64]":
     import numpy as np
 
     if not encoding.ids:
-        raise UsageError(f"text {text[:40]!r}: gives no token, expected at least one; leave it out")
+        raise InputError(index, f"text {text[:40]!r}: gives no token, expected at least one; leave it out")
     return np.array(encoding.ids, np.int64)
 
 
@@ -196,16 +271,31 @@ def read_tokenizer(path: Path) -> "Tokenizer":
         MissingDependency: the extra `text` is not installed.
     """
     with needs_extra("text"):
+        pass
+
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise IntegrityError(f"{path}: cannot be read as a tokenizer ({error}); copy it again") from error
+    return tokenizer_from(content, path)
+
+
+def tokenizer_from(content: bytes, path: Path) -> "Tokenizer":
+    """Make a tokenizer of a file's content; `path` is where that lies.
+
+    Raises:
+        IntegrityError: it is no file of the tokenizers library.
+        MissingDependency: the extra `text` is not installed.
+    """
+    with needs_extra("text"):
         from tokenizers import Tokenizer
 
     try:
-        content = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise IntegrityError(f"{path}: cannot be read as a tokenizer ({error}); copy it again") from error
-    try:
-        return Tokenizer.from_str(content)
-    except Exception as error:  # the library raises nothing narrower
+        return Tokenizer.from_str(content.decode("utf-8"))
+    except BaseException as error:  # rule 2: the library raises nothing narrower
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         raise IntegrityError(
-            f"{path}: the tokenizers library cannot read it ({error}); expected a tokenizer.json as it "
-            "writes them, copy it again"
+            f"{path}: the tokenizers library cannot read it ({one_line(error)}); expected a tokenizer.json "
+            "as it writes them, copy it again"
         ) from error

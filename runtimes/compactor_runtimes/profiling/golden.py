@@ -11,7 +11,8 @@ from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import MissingDependency
 from compactor_runtimes.golden.checks import check_artifact, check_preprocessing
 from compactor_runtimes.golden.findings import Case, Row
-from compactor_runtimes.predict.model import Model, open_artifact
+from compactor_runtimes.predict.loading import open_artifact
+from compactor_runtimes.predict.model import Model
 from compactor_runtimes.stats.metrics import lower_bound_one_sided, samples_needed
 
 if TYPE_CHECKING:
@@ -60,10 +61,11 @@ def agreement_check(
         opened: Runtime = open_artifact(bundle, artifact, runtime=each, threads=threads)
         with Model(bundle, artifact, opened) as model:
             answers.append([model.predict(raw) for raw in raws])
-            fields = model.decode.fields
     vectors = any(isinstance(post, EmbeddingPost) for post in bundle.manifest.post)
     same = [
-        _cosine(a.vector, b.vector) >= SAME_DIRECTION if vectors else _words(fields(a)) == _words(fields(b))
+        _cosine(a.vector, b.vector) >= SAME_DIRECTION
+        if vectors
+        else _words(a.to_dict()) == _words(b.to_dict())
         for a, b in zip(*answers, strict=True)
     ]
     k, n = sum(same), len(same)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.decode import FORMATS, count_frames, decode_image, upright_size
+from compactor_runtimes.predict.decode import count_frames, decode_image, upright_size
+from compactor_runtimes.predict.image_formats import FORMATS
 
 # 2 x 3 pixels, RGB, every value different
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 10

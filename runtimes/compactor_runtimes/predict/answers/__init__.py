@@ -72,9 +72,6 @@ class Decode(Protocol):
     def cells(self, answer: Any) -> list[str]:
         """What is printed of an answer on a line."""
 
-    def fields(self, answer: Any) -> dict[str, Any]:
-        """An answer as plain data."""
-
 
 class Codec(Decode, Protocol):
     """The kind of answer that one entry of a manifest's `post` declares, read of the output `output`."""

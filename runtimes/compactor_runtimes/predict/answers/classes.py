@@ -10,6 +10,7 @@ from msgspec import Struct
 from compactor_runtimes.bundle.manifest import SoftmaxPost
 from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.golden.findings import Allowed, Finding
+from compactor_runtimes.predict.answers.record import Record, Scored, top, without_names
 from compactor_runtimes.stats.softmax import softmax
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
-class Prediction(Struct, frozen=True, eq=False):
+class Prediction(Record, frozen=True, eq=False):
     """The most probable class of one input, and the probabilities float32 [C] of all.
 
     `rejected` says that it should not be acted on: its confidence lies below the bundle's threshold, or it is
     the class that means "none of these". `truncated` says that a text was cut to the tokens that the model
-    takes. Compared by identity, because arrays have no single truth value.
+    takes. `names` are those of all classes.
     """
 
     label: str
@@ -37,6 +38,15 @@ class Prediction(Struct, frozen=True, eq=False):
     probabilities: "NDArray[np.float32]"
     rejected: bool = False
     truncated: bool = False
+    names: list[str] = []
+
+    def top(self, k: int = 5, threshold: float = 0.0) -> list[Scored]:
+        """The `k` most probable classes whose probability reaches `threshold`, the most probable first."""
+        return top(self.probabilities, self.names, k, threshold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data, but for the names of all classes, which are the model's labels."""
+        return without_names(super().to_dict())
 
 
 class StoredClass(Struct, frozen=True, omit_defaults=True):
@@ -71,7 +81,8 @@ class ClassCodec:
         for row in softmax(logits):
             index = int(row.argmax())
             label, confidence = labels[index], float(row[index])
-            predictions.append(Prediction(label, index, confidence, row, self._rejects(label, confidence)))
+            rejected = self._rejects(label, confidence)
+            predictions.append(Prediction(label, index, confidence, row, rejected, names=labels))
         return predictions
 
     def _rejects(self, label: str, confidence: float) -> bool:
@@ -143,22 +154,12 @@ class ClassCodec:
         """Label and confidence, and whether it is rejected."""
         return [answer.label, f"{answer.confidence:.4f}", *(["rejected"] if answer.rejected else [])]
 
-    def fields(self, answer: Prediction) -> dict[str, Any]:
-        """Everything, with all probabilities."""
-        return {
-            "label": answer.label,
-            "index": answer.index,
-            "confidence": answer.confidence,
-            "rejected": answer.rejected,
-            "probabilities": answer.probabilities.tolist(),
-        }
-
 
 def logits_of(outputs: "Arrays", output: str, labels: Sequence[str]) -> "NDArray[Any]":
     """The logits [B, C] of an output, one for each label.
 
     Raises:
-        IntegrityError: C is not the number of labels.
+        IntegrityError: C is not the number of labels, or a number is none.
     """
     logits = outputs[output]
     if logits.ndim != 2 or logits.shape[1] != len(labels):
@@ -166,7 +167,22 @@ def logits_of(outputs: "Arrays", output: str, labels: Sequence[str]) -> "NDArray
             f"output {output!r}: shape {logits.shape} found, [B, {len(labels)}] expected "
             "by the label list; export the bundle again"
         )
-    return logits
+    return finite(logits, output)
+
+
+def finite(values: "NDArray[Any]", output: str) -> "NDArray[Any]":
+    """The numbers themselves; a label of NaN would be an answer like any other.
+
+    Raises:
+        IntegrityError: NaN or infinity.
+    """
+    import numpy as np
+
+    if not np.isfinite(values).all():
+        raise IntegrityError(
+            f"output {output!r}: NaN or infinity found, which is no answer; export the bundle again"
+        )
+    return values
 
 
 def _told(answer: Prediction | StoredClass) -> str:

@@ -40,7 +40,13 @@ class IntentSlotCodec:
         """
         return [
             Understanding(
-                one.label, one.index, one.confidence, one.probabilities, one.rejected, slots=tagged.slots
+                one.label,
+                one.index,
+                one.confidence,
+                one.probabilities,
+                one.rejected,
+                names=one.names,
+                slots=tagged.slots,
             )
             for one, tagged in zip(self._intent(outputs), self._tagger(outputs, words), strict=True)
         ]
@@ -58,7 +64,3 @@ class IntentSlotCodec:
     def cells(self, answer: Understanding) -> list[str]:
         """The intent, then each slot."""
         return self._intent.cells(answer) + self._tagger.cells(Tagging(answer.slots))
-
-    def fields(self, answer: Understanding) -> dict[str, Any]:
-        """All of both."""
-        return self._intent.fields(answer) | self._tagger.fields(Tagging(answer.slots))

@@ -10,6 +10,7 @@ from msgspec import Struct
 from compactor_runtimes.bundle.manifest import SigmoidPost
 from compactor_runtimes.golden.findings import Allowed, Finding
 from compactor_runtimes.predict.answers.classes import logits_of
+from compactor_runtimes.predict.answers.record import Record, Scored, top, without_names
 from compactor_runtimes.stats.multi_label import THRESHOLD
 from compactor_runtimes.stats.sigmoid import sigmoid
 
@@ -27,12 +28,12 @@ ROUNDING = 1e-6  # of a stored probability that is computed once more
 SHOWN = 3  # labels in the sentence of a check
 
 
-class LabelSet(Struct, frozen=True, eq=False):
+class LabelSet(Record, frozen=True, eq=False):
     """The labels of one input whose probability reaches their threshold, and the probabilities of all.
 
     `labels`, `indices` and `confidences` belong together, the most probable first; all are empty where no
     label reaches its threshold. `probabilities` float32 [C] are those of all labels, each by itself: they do
-    not sum to 1. `truncated` and comparing are as in `Prediction`.
+    not sum to 1, and `names` are their names. `truncated` is as in `Prediction`.
     """
 
     labels: list[str]
@@ -40,6 +41,15 @@ class LabelSet(Struct, frozen=True, eq=False):
     confidences: list[float]
     probabilities: "NDArray[np.float32]"
     truncated: bool = False
+    names: list[str] = []
+
+    def top(self, k: int = 5, threshold: float = 0.0) -> list[Scored]:
+        """The `k` most probable labels whose probability reaches `threshold`, the most probable first."""
+        return top(self.probabilities, self.names, k, threshold)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data, but for the names of all labels, which are the model's."""
+        return without_names(super().to_dict())
 
 
 class StoredLabels(Struct, frozen=True):
@@ -75,7 +85,7 @@ class LabelsCodec:
         for row in sigmoid(logits):
             found = [int(one) for one in (-row).argsort(kind="stable") if row[one] >= self.thresholds[one]]
             names = [labels[one] for one in found]
-            answers.append(LabelSet(names, found, [float(row[one]) for one in found], row))
+            answers.append(LabelSet(names, found, [float(row[one]) for one in found], row, names=self.labels))
         return answers
 
     def keep(self, answer: LabelSet, case: str) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
@@ -150,15 +160,6 @@ class LabelsCodec:
         """Each label with its probability; a dash where there is none."""
         pairs = zip(answer.labels, answer.confidences, strict=True)
         return [f"{label} {confidence:.4f}" for label, confidence in pairs] or ["-"]
-
-    def fields(self, answer: LabelSet) -> dict[str, Any]:
-        """Everything, with all probabilities."""
-        return {
-            "labels": answer.labels,
-            "indices": answer.indices,
-            "confidences": answer.confidences,
-            "probabilities": answer.probabilities.tolist(),
-        }
 
 
 def _told(answer: LabelSet | StoredLabels) -> str:

@@ -9,7 +9,8 @@ from msgspec import Struct
 from compactor_runtimes.bundle.manifest import BioPost
 from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.golden.findings import Allowed, Finding
-from compactor_runtimes.predict.answers.classes import probability_limit
+from compactor_runtimes.predict.answers.classes import finite, probability_limit
+from compactor_runtimes.predict.answers.record import Record
 from compactor_runtimes.predict.bio import OUTSIDE, Slot, slots
 from compactor_runtimes.stats.softmax import softmax
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
-class Tagging(Struct, frozen=True):
+class Tagging(Record, frozen=True, eq=True):
     """The slots of one text, in order; `truncated` is as in `Prediction`."""
 
     slots: list[Slot]
@@ -64,7 +65,7 @@ class SlotCodec:
             )
         chosen, rows = _word_rows(logits, words)
         labels = [OUTSIDE if index < 0 else self.labels[index] for index in chosen.tolist()]
-        confidences = softmax(rows).max(axis=-1).tolist()
+        confidences = softmax(finite(rows, self.output)).max(axis=-1).tolist()
         found, start = [], 0
         for each in words:
             end = start + len(each.bounds)
@@ -136,10 +137,6 @@ class SlotCodec:
     def cells(self, answer: Tagging) -> list[str]:
         """Each slot as name[start:end]=value."""
         return [f"{one.name}[{one.start}:{one.end}]={' '.join(one.value.split())}" for one in answer.slots]
-
-    def fields(self, answer: Tagging) -> dict[str, Any]:
-        """All slots."""
-        return {"slots": msgspec.to_builtins(answer.slots)}
 
 
 def word_classes(logits: "NDArray[Any]", words: "Words") -> "NDArray[np.int64]":

@@ -9,6 +9,8 @@ from msgspec import Struct
 from compactor_runtimes.bundle.manifest import EmbeddingPost
 from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.golden.findings import Allowed, Finding, compare
+from compactor_runtimes.predict.answers.classes import finite
+from compactor_runtimes.predict.answers.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +23,15 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
-class Embedding(Struct, frozen=True, eq=False):
-    """The vector float32 [D] of one input; `truncated` and comparing are as in `Prediction`."""
+class Embedding(Record, frozen=True, eq=False):
+    """The vector float32 [D] of one input; `truncated` is as in `Prediction`."""
 
     vector: "NDArray[np.float32]"
     truncated: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {"embedding": self.vector.tolist(), "truncated": self.truncated}
 
 
 class StoredVector(Struct, frozen=True):
@@ -53,17 +59,17 @@ class VectorCodec:
         """Decode [B, D] to B embeddings; a vector of zeros stays one.
 
         Raises:
-            IntegrityError: not two axes.
+            IntegrityError: not two axes, no number at all, or one that is none.
         """
         import numpy as np
 
         values = outputs[self.output]
-        if values.ndim != 2:
+        if values.ndim != 2 or not values.shape[1]:
             raise IntegrityError(
                 f"output {self.output!r}: shape {values.shape} found, [B, D] expected of an embedding; "
                 "export the bundle again"
             )
-        vectors = values.astype(np.float32, copy=False)
+        vectors = finite(values, self.output).astype(np.float32, copy=False)
         if self.normalize:
             lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
             vectors = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
@@ -110,7 +116,3 @@ class VectorCodec:
     def cells(self, answer: Embedding) -> list[str]:
         """Its numbers are too many for a line."""
         return [self.say(answer)]
-
-    def fields(self, answer: Embedding) -> dict[str, Any]:
-        """All numbers."""
-        return {"embedding": answer.vector.tolist()}
