@@ -16,7 +16,8 @@ from compactor.data.image_folder import LARGEST_HASHED_BYTES
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.table_source import TableSource
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.decode import count_frames, upright_size
+from compactor_runtimes.predict.decode import count_frames, format_of, upright_size
+from compactor_runtimes.predict.image_formats import SERVED, in_words
 
 LOOKED_AT = 200  # images whose size is read
 
@@ -31,12 +32,13 @@ def look_at_images(sources: Mapping[SplitName, Source], spec: DataSpec) -> tuple
     """
     seen: list[tuple[int, int]] = []
     broken: list[str] = []
-    moving = 0
+    moving, formats = 0, Counter[str]()
     for source in sources.values():
         for _, raw in _some_items(source, LOOKED_AT // len(sources)):
             try:
                 seen.append(upright_size(raw))
                 moving += count_frames(raw) > 1
+                formats[format_of(raw)] += 1
             except UsageError as error:
                 broken.append(str(error))
     if not seen:
@@ -52,6 +54,11 @@ def look_at_images(sources: Mapping[SplitName, Source], spec: DataSpec) -> tuple
         problems.append(
             f"{len(broken)} of the {looked_at} images looked at cannot be read, and a run stops at the "
             f"first: {broken[0]}"
+        )
+    for kind in sorted(set(formats) - set(SERVED)):
+        problems.append(
+            f"{formats[kind]} of the {looked_at} images looked at are {in_words((kind,))}: training reads them, a "
+            f"bundle only where it is asked to (load(..., formats=[{kind!r}]), --format {kind})"
         )
     if moving:
         problems.append(

@@ -7,10 +7,8 @@
 """
 
 from collections.abc import Sequence
-from math import nan
+from math import isfinite, nan
 from pathlib import Path
-
-import numpy as np
 
 from compactor_runtimes.backends import Runtime
 from compactor_runtimes.bundle.manifest import (
@@ -79,9 +77,11 @@ def check_artifact(runtime: Runtime, manifest: Manifest, artifact: Artifact, cas
 
 def _meaning(limit: float, cases: Sequence[Case], output: str) -> Finding:
     """Whether the limit of an output could be exceeded at all by what lies in its range."""
+    import numpy as np
+
     largest = max(float(np.abs(each.outputs[output]).max(initial=0.0)) for each in cases)
     detail = f"limit {limit:.3g} of output {output!r} found, of values up to {largest:.3g} it proves nothing"
-    return Finding(limit <= MOST_OF_RANGE * largest, 0.0, limit, detail)
+    return Finding(not isfinite(largest) or limit <= MOST_OF_RANGE * largest, 0.0, limit, detail)
 
 
 def _preprocessing_limit(pre: Pre) -> float:

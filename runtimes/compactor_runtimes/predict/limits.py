@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UsageError, one_line
 from compactor_runtimes.predict.image_formats import FORMATS, SERVED
 from compactor_runtimes.tables import nearest
 
@@ -115,7 +115,7 @@ def content_of(raw: Any, limit: int, shown: str) -> bytes:
     try:
         state = os.stat(raw)
         if not stat.S_ISREG(state.st_mode):
-            raise UsageError(f"{shown}: is no file; give one")
+            raise UsageError(f"{shown}: cannot be read (it is no file); give a whole file")
         _check_bytes(state.st_size, limit, shown)
         with Path(raw).open("rb") as file:
             content = file.read(state.st_size + 1)  # a file that grows is found out below
@@ -133,12 +133,21 @@ def content_of(raw: Any, limit: int, shown: str) -> bytes:
 def _drained(file: Any, limit: int, shown: str) -> bytes:
     """Read an open file to its end, or to the limit."""
     held = bytearray()
-    while part := file.read(_PART):
+    while part := _part_of(file, shown):
         if not isinstance(part, bytes):
             raise UsageError(f"{shown}: its read() gives {type(part).__name__}; open it in mode 'rb'")
         held += part
         _check_bytes(len(held), limit, shown)
     return bytes(held)
+
+
+def _part_of(file: Any, shown: str) -> Any:
+    try:
+        return file.read(_PART)
+    except TimeoutError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{shown}: cannot be read ({one_line(error)}); give a whole file") from error
 
 
 def shown_path(path: object) -> str:

@@ -140,7 +140,7 @@ class Model:
                 if on_error == "return":
                     return InputError(0, error.reason)
                 raise UsageError(error.reason) from error
-            return self._steps.answers(self._run(self._steps.feed(items)), items)[0]
+            return self._answers(items)[0]
         if len(inputs) > self.limits.items:
             raise UsageError(
                 f"inputs: {len(inputs):,} found, at most {self.limits.items:,} expected in a call; give a "
@@ -265,10 +265,20 @@ class Model:
         order = sorted(range(len(items)), key=sizes.__getitem__)
         for part in self._parts(order, sizes):
             chosen = [items[one] for one in part]
-            found = self._steps.answers(self._run(self._steps.feed(chosen)), chosen)
+            found = self._answers(chosen)
             for one, answer in zip(part, found, strict=True):
                 answers[places[one]] = answer
         return answers
+
+    def _answers(self, items: list[Any]) -> Answers:
+        """Run the graph on one batch of prepared inputs, and decode what it gives."""
+        found = self._steps.answers(self._run(self._steps.feed(items)), items)
+        if len(found) != len(items):
+            raise IntegrityError(
+                f"{self.bundle.path}: artifact {self.artifact.name!r} gives {len(found)} answers to a batch of "
+                f"{len(items)}; export the bundle again"
+            )
+        return found
 
     def _prepared(self, raws: Sequence[Any], start: int | None) -> list[Any]:
         """Read inputs of which `start` came before; None = it is alone, and has no number."""

@@ -61,6 +61,7 @@ def test_a_good_bundle_passes_every_check(bundle):
         ("fp32", "output logits", 2, 1e-4),
         ("fp32", "output logits, batched", 2, 1e-4),
         ("fp32", "decoding of logits", 2, 1e-3),
+        ("fp32", "served", 2, 0.0),
     ]
     assert result.rows[0].value == 0.0
     assert 0 <= result.rows[1].value < 1e-5
@@ -97,7 +98,9 @@ def test_a_changed_golden_image_behind_a_changed_hash_is_found(bundle):
 def test_an_unreadable_golden_image_fails_its_check(bundle):
     (bundle.path / "golden/case-0.png").write_bytes(b"nothing")
     bundle.rehash()
-    assert "cannot be read as an image" in failed(bundle)["preprocessing of pixel_values"].detail
+    rows = failed(bundle)
+    assert set(rows) == {"preprocessing of pixel_values", "served"}
+    assert all("cannot be read as an image" in row.detail for row in rows.values())
 
 
 def test_wrong_preprocessing_is_found(bundle):
@@ -195,10 +198,10 @@ def test_values_that_are_not_finite_fail_whatever_the_limit(bundle, make_classif
     weight = np.repeat(np.eye(3, dtype=np.float32), 16, axis=0)
     weight[0, 0] = np.nan
     onnx.save(make_classifier(weight), bundle.path / "artifacts/fp32.onnx")
-    bundle.replace_artifact(limits={"logits": 1e30})
+    bundle.replace_artifact(limits={"logits": 1e5})
     bundle.rehash()
     rows = failed(bundle)
-    assert set(rows) == {"output logits", "output logits, batched", "decoding of logits"}
+    assert set(rows) == {"output logits", "output logits, batched", "decoding of logits", "served"}
     assert all(row.value is None and "NaN or infinity" in row.detail for row in rows.values())
 
 
@@ -206,7 +209,7 @@ def test_a_frozen_batch_axis_is_found_and_said(bundle, make_classifier):
     onnx.save(make_classifier(frozen=True), bundle.path / "artifacts/fp32.onnx")
     bundle.rehash()
     rows = failed(bundle)
-    assert set(rows) == {"output logits, batched"}
+    assert set(rows) == {"output logits, batched", "served"}
     assert (
         "in a batch of 2: refused, so the declared dynamic batch axis is frozen"
         in rows["output logits, batched"].detail
@@ -221,7 +224,8 @@ def test_a_graph_that_answers_for_one_sample_of_a_batch_is_found(bundle, make_cl
     onnx.save(model, bundle.path / "artifacts/fp32.onnx")
     bundle.rehash()
     rows = failed(bundle)
-    assert set(rows) == {"output logits, batched"}
+    assert set(rows) == {"output logits, batched", "served"}
+    assert "gives 1 answers to a batch of 2" in rows["served"].detail
     assert "shape (1, 3) found, so the batch axis is frozen" in rows["output logits, batched"].detail
 
 

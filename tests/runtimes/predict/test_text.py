@@ -133,7 +133,7 @@ def test_several_raw_texts_are_read_and_none_is_refused(tmp_path):
         ([], "got none"),
         ([3], "got int, expected a str"),
         ([b"\xff"], "the given bytes: cannot be read as UTF-8"),
-        (["\ud800"], "takes none of these"),
+        (["\ud800"], "half a surrogate pair"),
     ],
 )
 def test_what_is_no_text_is_refused(assets, raws, words):
