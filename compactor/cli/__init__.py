@@ -31,6 +31,7 @@ COMMANDS = (
     "store",
     "pool",
     "verify",
+    "sign",
     "predict",
     "inspect",
     "measure",

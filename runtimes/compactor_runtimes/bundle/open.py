@@ -8,7 +8,7 @@ Hashes detect damage, not an attacker, who could change the manifest as well.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ import msgspec
 
 from compactor_runtimes.bundle.check import check_manifest
 from compactor_runtimes.bundle.manifest import FileEntry, GoldenCase, Manifest, decode_manifest
+from compactor_runtimes.bundle.signature import SIGNATURE, check_signature
 from compactor_runtimes.errors import IntegrityError, UsageError, one_line
 from compactor_runtimes.predict.limits import shown_path
 
@@ -59,17 +60,19 @@ class Bundle:
         raise IntegrityError(f"{self.path / MANIFEST}: lists no file {relative!r}; export the bundle again")
 
 
-def open_bundle(path: str | Path, *, check: bool = True) -> Bundle:
+def open_bundle(path: str | Path, *, check: bool = True, trusted_keys: Sequence[str | Path] = ()) -> Bundle:
     """Read the manifest of the folder `path` and check every file and reference in it.
 
     Args:
         path: the bundle's folder.
         check: whether files are read now; else they are looked for, and each is checked when it is read.
+        trusted_keys: public keys (PEM), one of which must have signed the bundle; none = nobody is asked.
 
     Raises:
         UsageError: `path` is not a folder.
         IntegrityError: no manifest or one of another version; a listed file that is missing, damaged or
-            outside the folder; a reference to something that the manifest does not list.
+            outside the folder; a reference to something that the manifest does not list; or nobody whom
+            `trusted_keys` name signed it.
     """
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"bundle: got {type(path).__name__}, expected the path of its folder")
@@ -93,6 +96,9 @@ def open_bundle(path: str | Path, *, check: bool = True) -> Bundle:
     where = str(root / MANIFEST)
     if len(content) > MOST_JSON:
         raise IntegrityError(f"{where}: has over {MOST_JSON:,} bytes; get the bundle again from its source")
+    if trusted_keys:
+        keys = [Path(key) for key in trusted_keys]
+        check_signature(content, resolve_inside(root, SIGNATURE), keys=keys, shown=str(root))
     manifest = decode_manifest(content, where=where)
     seen: dict[str, FileEntry] = {}
     for entry in _entries(manifest):

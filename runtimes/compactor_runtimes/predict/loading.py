@@ -36,6 +36,7 @@ def load(
     verify: bool = False,
     limits: Limits | None = None,
     formats: Sequence[str] = (),
+    trusted_keys: Sequence[str | Path] = (),
     profile: str | Path | None = None,
 ) -> Model:
     """Open a bundle and one of its verified artifacts.
@@ -57,6 +58,7 @@ def load(
         verify: whether to read every file of the bundle and re-run the golden cases of what is loaded.
         limits: what one input may be, and how long a call may take; None takes the defaults.
         formats: of image files to read besides those of the limits, by PIL's names, such as "BMP".
+        trusted_keys: public keys (PEM); a bundle that none of them signed is refused.
         profile: a file that `compactor measure` wrote of this bundle on this machine; what it recommends is
             loaded, as far as nothing else is said.
 
@@ -73,7 +75,7 @@ def load(
         find_runtime(str(runtime))  # a slip in the name is said before all else
     check_threads(threads)
     limits = with_formats(Limits() if limits is None else limits, formats)
-    bundle = open_bundle(path, check=verify)
+    bundle = open_bundle(path, check=verify, trusted_keys=trusted_keys)
     again = partial(
         load,
         Path(path).absolute(),
@@ -82,6 +84,7 @@ def load(
         threads=threads,
         trust=trust,
         limits=limits,
+        trusted_keys=[Path(key).absolute() for key in trusted_keys],
         profile=None if profile is None else Path(profile).absolute(),
     )
     wanted = _Wanted(artifact, runtime, threads, {})
