@@ -33,7 +33,8 @@ def fuzz(kind: Kind, first: int, count: int, *, workers: int = 2) -> dict[str, A
         ]
         found: SimpleQueue[dict[str, Any]] = SimpleQueue()
         threads = [
-            Thread(target=_drive, args=(kind, folder, cases[number::workers], found)) for number in range(workers)
+            Thread(target=_drive, args=(kind, folder, cases[number::workers], found))
+            for number in range(workers)
         ]
         for thread in threads:
             thread.start()
@@ -46,7 +47,7 @@ def fuzz(kind: Kind, first: int, count: int, *, workers: int = 2) -> dict[str, A
         "outcomes": dict(Counter(one["outcome"] for one in told)),
         "loaded": sum(bool(one.get("loaded")) for one in told),
         "bad": [
-            f"{one['outcome']}: seed {one['seed']}, {one['bundle']}, {one.get('what', '?')}: {one.get('error', '')}"
+            " ".join(str(one.get(key, "")) for key in ("outcome", "seed", "bundle", "what", "error"))
             for one in islice(sorted(bad, key=lambda one: one["seed"]), SHOWN)
         ],
         "largest_bytes": max((one.get("bytes", 0) for one in told), default=0),
@@ -71,8 +72,10 @@ def whole_bundles(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("whole-"))
 
 
-def _drive(kind: Kind, folder: Path, cases: list[dict[str, Any]], found: "SimpleQueue[dict[str, Any]]") -> None:
-    """Answer cases one after the other; one that ends its process is told as such, and the next gets a new one."""
+def _drive(
+    kind: Kind, folder: Path, cases: list[dict[str, Any]], found: "SimpleQueue[dict[str, Any]]"
+) -> None:
+    """Answer cases in turn; one that ends its process is told as such, and the next gets a new process."""
     rest = list(cases)
     while rest:
         with _Child(kind, folder) as child:

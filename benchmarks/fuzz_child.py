@@ -74,7 +74,9 @@ class BundleCases:
         self._folder = folder
         self._work = folder / f"work-{os.getpid()}"
         self._whole = {
-            path.name: self._answers(path) for path in sorted(folder.iterdir()) if path.name.startswith("whole-")
+            path.name: self._answers(path)
+            for path in sorted(folder.iterdir())
+            if path.name.startswith("whole-")
         }
 
     def run(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +138,11 @@ def _image(seed: int) -> Any:
 
 _GIVEN: dict[str, list[Any]] = {
     "image": [lambda: _image(1), lambda: _image(2)],
-    "text": [lambda: "turn on the light music", lambda: "off", lambda: "music the light off on turn turn turn"],
+    "text": [
+        lambda: "turn on the light music",
+        lambda: "off",
+        lambda: "music the light off on turn turn turn",
+    ],
 }
 
 

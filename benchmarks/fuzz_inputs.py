@@ -1,4 +1,4 @@
-"""Hostile inputs, made from a seed: images and texts as files, bytes and objects that no friend would send."""
+"""Hostile inputs, made from a seed: images and texts as files, bytes and objects that no friend sends."""
 
 import io
 import os
@@ -93,7 +93,9 @@ def _png(width: int, height: int, rows: bytes, colour: int = 2, depth: int = 8, 
 
 def _claims(chance: random.Random) -> tuple[str, Any]:
     """A small file that says that it is a large image."""
-    width, height = (chance.choice([0, 1, 4096, 5000, 13_000, 65_535, 2**31 - 1, 2**32 - 1]) for _ in range(2))
+    width, height = (
+        chance.choice([0, 1, 4096, 5000, 13_000, 65_535, 2**31 - 1, 2**32 - 1]) for _ in range(2)
+    )
     colour, depth = chance.choice([(0, 1), (0, 16), (2, 8), (2, 16), (3, 8), (6, 8), (9, 3)])
     rows = zlib.compress(bytes(chance.choice([0, 100, 10_000_000])))
     return f"PNG of {width} x {height}", _png(width, height, rows, colour, depth, chance.randrange(2))
@@ -115,13 +117,17 @@ def _many_scans(chance: random.Random) -> tuple[str, Any]:
     Image.effect_noise((64, 64), 50).save(stream, "JPEG", progressive=True)
     content = stream.getvalue()
     last = content.rindex(b"\xff\xda")
-    return "JPEG of many scans", content[:last] + content[last:-2] * chance.choice([5, 500, 5000]) + b"\xff\xd9"
+    return "JPEG of many scans", content[:last] + content[last:-2] * chance.choice(
+        [5, 500, 5000]
+    ) + b"\xff\xd9"
 
 
 def _pil(chance: random.Random) -> tuple[str, Any]:
     from PIL import Image
 
-    mode = chance.choice(["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "I;16"])
+    mode = chance.choice(
+        ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "I;16"]
+    )
     size = chance.choice([(0, 5), (5, 0), (1, 1), (4, 4), (300, 2), (9000, 9000), (70_000, 1)])
     if size == (9000, 9000) and mode in ("I", "F"):
         size = (4, 4)
@@ -131,14 +137,43 @@ def _pil(chance: random.Random) -> tuple[str, Any]:
 def _array(chance: random.Random) -> tuple[str, Any]:
     import numpy as np
 
-    shape = chance.choice([(), (0,), (4, 4), (4, 4, 3), (3, 4, 4), (4, 4, 4), (0, 4, 3), (2, 4, 4, 3), (1, 1, 1, 1, 1), (70_000, 2, 3)])
-    kind = chance.choice(["uint8", "int8", "float32", "float64", "bool", "complex64", "U3", "object", "int64"])
+    shape = chance.choice(
+        [
+            (),
+            (0,),
+            (4, 4),
+            (4, 4, 3),
+            (3, 4, 4),
+            (4, 4, 4),
+            (0, 4, 3),
+            (2, 4, 4, 3),
+            (1, 1, 1, 1, 1),
+            (70_000, 2, 3),
+        ]
+    )
+    kind = chance.choice(
+        ["uint8", "int8", "float32", "float64", "bool", "complex64", "U3", "object", "int64"]
+    )
     return f"array {kind} {shape}", np.zeros(shape, kind)
 
 
 def _text(chance: random.Random) -> tuple[str, Any]:
-    alphabet = chance.choice(["ab \n", "\u0301\u0300e", "🤖👩‍👩‍👧", "\0\x01\x7f", "ﷺ", "\ud800\udfff", "漢字かな", "\u202e\u200b\ufeff", " \t\r\n"])
-    return f"text of {alphabet[:3]!r}", "".join(chance.choice(alphabet) for _ in range(chance.choice([0, 1, 5, 300, 5000])))
+    alphabet = chance.choice(
+        [
+            "ab \n",
+            "\u0301\u0300e",
+            "🤖👩‍👩‍👧",
+            "\0\x01\x7f",
+            "ﷺ",
+            "\ud800\udfff",
+            "漢字かな",
+            "\u202e\u200b\ufeff",
+            " \t\r\n",
+        ]
+    )
+    return f"text of {alphabet[:3]!r}", "".join(
+        chance.choice(alphabet) for _ in range(chance.choice([0, 1, 5, 300, 5000]))
+    )
 
 
 def _words(chance: random.Random) -> tuple[str, Any]:
@@ -152,7 +187,9 @@ def _long(chance: random.Random) -> tuple[str, Any]:
 
 
 def _bytes(chance: random.Random) -> tuple[str, Any]:
-    return "bytes", chance.choice([b"", b"\xff", b"\xef\xbb\xbfon", b"on\n", b"\xc3", b"turn\0on", chance.randbytes(50)])
+    return "bytes", chance.choice(
+        [b"", b"\xff", b"\xef\xbb\xbfon", b"on\n", b"\xc3", b"turn\0on", chance.randbytes(50)]
+    )
 
 
 def _thing(chance: random.Random) -> tuple[str, Any]:
@@ -160,7 +197,29 @@ def _thing(chance: random.Random) -> tuple[str, Any]:
         def read(self, size: int = -1) -> bytes:
             raise OSError(5, "no such luck")
 
-    things = [None, 7, 1.5, True, object(), {"a": 1}, {1}, "", " ", (), [], range(3), int, Broken(), io.StringIO("on"), memoryview(b"on"), len, "x" * 5000, [[]], [None, None], ("on", None)]
+    things = [
+        None,
+        7,
+        1.5,
+        True,
+        object(),
+        {"a": 1},
+        {1},
+        "",
+        " ",
+        (),
+        [],
+        range(3),
+        int,
+        Broken(),
+        io.StringIO("on"),
+        memoryview(b"on"),
+        len,
+        "x" * 5000,
+        [[]],
+        [None, None],
+        ("on", None),
+    ]
     raw = chance.choice(things)
     return f"a {type(raw).__name__}", raw
 

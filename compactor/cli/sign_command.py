@@ -19,8 +19,8 @@ import click
 def command(bundle: Path, key: Path, password_file: Path | None) -> None:
     """Sign a bundle, so that `load(..., trusted_keys=[...])` takes it and refuses all others.
 
-    Every file is checked first. What is signed is the manifest, which holds the digest of every file, with
-    OpenSSF's model-signing; the signature lies beside it. Nothing is sent anywhere. A pair of keys is made by:
+    Every file is checked first. The manifest, which holds the digest of every file, is signed with OpenSSF's
+    model-signing; the signature lies beside it. Nothing is sent anywhere. A pair of keys is made by:
 
     \b
     openssl ecparam -name prime256v1 -genkey -noout -out key.pem

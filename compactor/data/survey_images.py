@@ -57,8 +57,8 @@ def look_at_images(sources: Mapping[SplitName, Source], spec: DataSpec) -> tuple
         )
     for kind in sorted(set(formats) - set(SERVED)):
         problems.append(
-            f"{formats[kind]} of the {looked_at} images looked at are {in_words((kind,))}: training reads them, a "
-            f"bundle only where it is asked to (load(..., formats=[{kind!r}]), --format {kind})"
+            f"{formats[kind]} of the {looked_at} images looked at are {in_words((kind,))}: training reads "
+            f"them, a bundle only where it is asked to (load(..., formats=[{kind!r}]), --format {kind})"
         )
     if moving:
         problems.append(

@@ -77,25 +77,7 @@ def open_bundle(path: str | Path, *, check: bool = True, trusted_keys: Sequence[
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"bundle: got {type(path).__name__}, expected the path of its folder")
     root = Path(path)
-    with _reading(root):
-        if not root.is_dir():
-            found = "is a file" if root.exists() else "does not exist"
-            raise UsageError(
-                f"{shown_path(root)}: {found}; give a bundle, that is a folder with a {MANIFEST} as the "
-                "exporter writes it"
-            )
-        manifest_path = resolve_inside(root, MANIFEST)
-        if not manifest_path.is_file():
-            raise IntegrityError(
-                f"{root}: holds no {MANIFEST}, which is written last, so this is no complete bundle; "
-                "copy the bundle again or finish the export"
-            )
-        with manifest_path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            content = file.read(min(size, MOST_JSON) + 1)
-    where = str(root / MANIFEST)
-    if len(content) > MOST_JSON:
-        raise IntegrityError(f"{where}: has over {MOST_JSON:,} bytes; get the bundle again from its source")
+    content, where = _manifest_bytes(root), str(root / MANIFEST)
     if trusted_keys:
         keys = [Path(key) for key in trusted_keys]
         check_signature(content, resolve_inside(root, SIGNATURE), keys=keys, shown=str(root))
@@ -115,6 +97,29 @@ def open_bundle(path: str | Path, *, check: bool = True, trusted_keys: Sequence[
     if check:
         read_cases(bundle)
     return bundle
+
+
+def _manifest_bytes(root: Path) -> bytes:
+    with _reading(root):
+        if not root.is_dir():
+            found = "is a file" if root.exists() else "does not exist"
+            raise UsageError(
+                f"{shown_path(root)}: {found}; give a bundle, that is a folder with a {MANIFEST} as the "
+                "exporter writes it"
+            )
+        manifest_path = resolve_inside(root, MANIFEST)
+        if not manifest_path.is_file():
+            raise IntegrityError(
+                f"{root}: holds no {MANIFEST}, which is written last, so this is no complete bundle; "
+                "copy the bundle again or finish the export"
+            )
+        with manifest_path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(min(size, MOST_JSON) + 1)
+    if len(content) > MOST_JSON:
+        where = root / MANIFEST
+        raise IntegrityError(f"{where}: has over {MOST_JSON:,} bytes; get the bundle again from its source")
+    return content
 
 
 def read_cases(bundle: Bundle) -> list[GoldenCase]:

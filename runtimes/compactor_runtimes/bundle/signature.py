@@ -1,13 +1,13 @@
 """Who made a bundle: a signature of its manifest, which holds the digest of every file.
 
-Written and read by OpenSSF's model-signing with keys that lie on the disk: nothing is asked of a network. The
-signature is a Sigstore bundle over a folder that holds `manifest.json` alone; the bytes that were verified are
-those that are parsed.
+Written and read by OpenSSF's model-signing with keys that lie on the disk: no network is asked. It
+signs a folder that holds `manifest.json` alone; the bytes that were verified are those that are parsed.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from compactor_runtimes.errors import IntegrityError, UsageError, needs_extra, one_line
 from compactor_runtimes.files import write_whole, writing
@@ -31,24 +31,21 @@ def sign(content: bytes, target: Path, *, key: Path, password: str | None = None
         MissingDependency: the extra `sign` is not installed.
     """
     with needs_extra("sign"):
-        from model_signing._signing.sign_ec_key import Signer
-        from model_signing._signing.signing import Payload
-        from model_signing.hashing import Config
+        from model_signing import signing
 
+    config: Any = signing.Config
     try:
-        signer = Signer(key, password)
+        signer = config().use_elliptic_key_signer(private_key=key, password=password)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
-            f"{key}: cannot be read as a private key ({one_line(error)}); expected one on an elliptic curve in "
-            "PEM, and its password if it has one"
+            f"{key}: cannot be read as a private key ({one_line(error)}); expected one on an elliptic curve "
+            "in PEM, and its password if it has one"
         ) from error
     with TemporaryDirectory(prefix="compactor-") as name:
-        folder = Path(name) / "signed"
+        folder, written = Path(name) / "signed", Path(name) / SIGNATURE
         _lay_out(folder, content)
-        signature = signer.sign(Payload(Config().hash(folder)))
-        written = Path(name) / SIGNATURE
         with writing(written):
-            signature.write(written)
+            signer.sign(folder, written)
         write_whole(target, written.read_bytes())
 
 
@@ -67,12 +64,13 @@ def check_signature(content: bytes, signature: Path, *, keys: Sequence[Path], sh
         MissingDependency: the extra `sign` is not installed.
     """
     with needs_extra("sign"):
-        from model_signing.verifying import Config
+        from model_signing import verifying
 
+    config: Any = verifying.Config
     if not signature.is_file() or signature.stat().st_size > MOST_BYTES:
         raise IntegrityError(
-            f"{shown}: is not signed (no {SIGNATURE}), and trusted keys were given; get a signed one, or load it "
-            "without keys"
+            f"{shown}: is not signed (no {SIGNATURE}), and trusted keys were given; get a signed one, or "
+            "load it without keys"
         )
     reasons = []
     with TemporaryDirectory(prefix="compactor-") as name:
@@ -82,7 +80,7 @@ def check_signature(content: bytes, signature: Path, *, keys: Sequence[Path], sh
             held.write_bytes(signature.read_bytes())
         for key in keys:
             try:
-                verifier = Config().use_elliptic_key_verifier(public_key=key)
+                verifier = config().use_elliptic_key_verifier(public_key=key)
             except (OSError, ValueError, TypeError) as error:
                 raise UsageError(
                     f"{key}: cannot be read as a public key ({one_line(error)}); expected one in PEM"
@@ -90,12 +88,12 @@ def check_signature(content: bytes, signature: Path, *, keys: Sequence[Path], sh
             try:
                 verifier.verify(folder, held)
             except Exception as error:  # the library has no narrower word for a signature that is not good
-                reasons.append(f"{key.name}: {one_line(error)}")
+                reasons.append(f"{key.name}: {one_line(error).partition(': [')[0]}")
             else:
                 return
     raise IntegrityError(
-        f"{shown}: its signature is of none of the trusted keys ({'; '.join(reasons)}); do not use this bundle, "
-        "or add the key of whoever signed it"
+        f"{shown}: its signature is of none of the trusted keys ({'; '.join(reasons)}); do not use "
+        "this bundle, or add the key of whoever signed it"
     )
 
 

@@ -275,8 +275,8 @@ class Model:
         found = self._steps.answers(self._run(self._steps.feed(items)), items)
         if len(found) != len(items):
             raise IntegrityError(
-                f"{self.bundle.path}: artifact {self.artifact.name!r} gives {len(found)} answers to a batch of "
-                f"{len(items)}; export the bundle again"
+                f"{self.bundle.path}: artifact {self.artifact.name!r} gives {len(found)} answers to a "
+                f"batch of {len(items)}; export the bundle again"
             )
         return found
 

@@ -72,7 +72,9 @@ def test_bounds_of_a_dynamic_size_are_shown(bundle):
         bundle.manifest.main.inputs[0], axes=["batch", 3, "height", 4], min=[1, 3, 2, 4], max=[8, 3, 6, 4]
     )
     bundle.replace_main(inputs=[port])
-    with pytest.raises(IntegrityError, match=r"axes any, 3, 4, 4, the manifest says float32 with .*'height', 4\]"):
+    with pytest.raises(
+        IntegrityError, match=r"axes any, 3, 4, 4, the manifest says float32 with .*'height', 4\]"
+    ):
         load(bundle.path)
     graph = onnx.load(bundle.path / "artifacts/fp32.onnx")
     graph.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
