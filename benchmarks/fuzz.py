@@ -57,7 +57,18 @@ def fuzz(kind: Kind, first: int, count: int, *, workers: int = 2) -> dict[str, A
 
 def whole_bundles(folder: Path) -> list[str]:
     """Write the bundles that are changed: images with and without resizing, texts of each kind of answer."""
-    from compactor_runtimes.bundle.manifest import CenterCrop, Cover, DecodeImage, Resize, ToFloat
+    from msgspec.structs import replace
+
+    from compactor_runtimes.bundle.manifest import (
+        SCHEMA_VERSION,
+        CenterCrop,
+        Cover,
+        DecodeImage,
+        Resize,
+        ToFloat,
+        decode_manifest,
+        encode_manifest,
+    )
     from tests.runtimes.conftest import write_bundle
     from tests.runtimes.slot_bundles import write_slot_bundle
     from tests.runtimes.text_bundles import write_text_bundle
@@ -69,6 +80,9 @@ def whole_bundles(folder: Path) -> list[str]:
     write_text_bundle(folder / "whole-text")
     write_text_bundle(folder / "whole-vector", embedding=True)
     write_slot_bundle(folder / "whole-slots")
+    for path in folder.glob("whole-*/manifest.json"):
+        manifest = decode_manifest(path.read_bytes(), where=str(path))
+        path.write_bytes(encode_manifest(replace(manifest, schema_version=SCHEMA_VERSION)))
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("whole-"))
 
 

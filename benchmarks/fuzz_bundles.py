@@ -64,6 +64,8 @@ def change(folder: Path, chance: random.Random) -> str:
 def hash_again(folder: Path) -> None:
     """Write the digests and sizes that files have now into the manifest, as far as that can be read."""
     path = folder / "manifest.json"
+    if not path.is_file():
+        return
     try:
         manifest = json.loads(path.read_bytes())
         entries = list(_entries(manifest))
@@ -78,6 +80,14 @@ def hash_again(folder: Path) -> None:
         except (TypeError, ValueError, KeyError, OSError):
             continue
     try:
+        if isinstance(manifest, dict):
+            import msgspec
+
+            from compactor_runtimes.bundle.manifest import digest_of_manifest
+
+            manifest = msgspec.json.decode(json.dumps(manifest))
+            manifest.pop("digest", None)
+            manifest["digest"] = digest_of_manifest(manifest)
         path.write_text(json.dumps(manifest))
     except (ValueError, RecursionError):
         return

@@ -42,6 +42,7 @@ def image(chance: random.Random, kind: str) -> bytes:
     from PIL import Image
 
     size = chance.choice(SIZES[:8]), chance.choice(SIZES[:8])
+    size = (16, 16) if kind == "ICO" else size
     mode = {"JPEG": chance.choice(["RGB", "L", "CMYK"]), "WEBP": chance.choice(["RGB", "RGBA"])}.get(
         kind, chance.choice(["RGB", "L"])
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LONGEST = 300
+_LONGEST_SENTENCE = 2000
 
 
 class CompactorError(Exception):
@@ -74,6 +75,11 @@ class IntegrityError(CompactorError):
     """A file is damaged, missing, or points outside its folder."""
 
     exit_code = 7
+
+    def __init__(self, message: str) -> None:
+        """Keep the sentence on one line and of a bounded length, whatever a stranger's file made of it."""
+        text = " ".join(message.split())
+        super().__init__(text if len(text) <= _LONGEST_SENTENCE else f"{text[:_LONGEST_SENTENCE]}...")
 
 
 class InterruptedRun(CompactorError):

@@ -5,6 +5,7 @@ Reading and checking of a bundle on disk is `open.py`; what the records mean is 
 
 from contextlib import suppress
 from functools import reduce
+from hashlib import sha256
 from operator import getitem
 from typing import Annotated, Any, Literal
 
@@ -14,9 +15,10 @@ from msgspec import Meta, Struct
 from compactor_runtimes.errors import IntegrityError, one_line
 
 # 2 added how an artifact was made, its errors and overrides, 3 its runtimes, 4 what rejects an answer, where
-# slots end, the step `cover` and any number of labels (`sigmoid`); all are read
-SCHEMA_VERSION = 4
-_READABLE = (1, 2, 3, 4)
+# slots end, the step `cover` and any number of labels (`sigmoid`), 5 its own digest; all are read
+SCHEMA_VERSION = 5
+_READABLE = (1, 2, 3, 4, 5)
+_WITH_DIGEST = 5
 
 Status = Literal["verified", "overridden", "not-run", "rejected"]
 Target = Literal["ort-cpu", "trt", "trt-rtx", "web"]
@@ -303,7 +305,11 @@ class Golden(Record, frozen=True):
 
 
 class Manifest(Record, frozen=True):
-    """Everything a process without torch needs to run, check and explain the bundle."""
+    """Everything a process without torch needs to run, check and explain the bundle.
+
+    In the file there is a `digest` besides: all that damage can hit has one here, and so has the manifest. It
+    is the SHA-256 of the rest as compact JSON.
+    """
 
     schema_version: int
     task: str
@@ -357,6 +363,8 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
             f"{_READABLE[0]} to {_READABLE[-1]}; "
             "use the compactor-toolkit release that wrote the bundle, or export again"
         )
+    if version >= _WITH_DIGEST and raw.pop("digest", "") != digest_of_manifest(raw):
+        raise IntegrityError(f"{where}: damaged, it is not what its own digest says; copy the bundle again")
     if version == 1:
         drop_parents(raw, "components", "main", "artifacts")
     try:
@@ -385,5 +393,13 @@ def drop_parents(raw: Any, *path: str) -> None:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Render the manifest as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
+    """Render the manifest with its digest as indented JSON."""
+    raw = msgspec.to_builtins(manifest)
+    if manifest.schema_version >= _WITH_DIGEST:
+        raw["digest"] = digest_of_manifest(raw)
+    return msgspec.json.format(msgspec.json.encode(raw), indent=1) + b"\n"
+
+
+def digest_of_manifest(raw: dict[str, Any]) -> str:
+    """SHA-256 of a manifest as plain data, without its own digest."""
+    return sha256(msgspec.json.encode(raw)).hexdigest()

@@ -108,7 +108,20 @@ def test_what_rejects_an_answer_is_checked(bundle, entry, message):
         open_bundle(bundle.path)
 
 
-@pytest.mark.parametrize("version", [0, 5, "2", None])
+def test_a_changed_letter_of_the_manifest_itself_is_found(bundle):
+    bundle.replace(schema_version=SCHEMA_VERSION)
+    path = bundle.path / "manifest.json"
+    whole = path.read_text()
+    assert open_bundle(bundle.path).manifest == bundle.manifest
+    path.write_text(json.dumps(json.loads(whole)))  # another layout is no damage
+    assert open_bundle(bundle.path).manifest == bundle.manifest
+    for old, new in (('"red"', '"rod"'), ("fp32.onnx", "fp33.onnx"), ('"digest":', '"digests":')):
+        path.write_text(whole.replace(old, new, 1))
+        with pytest.raises(IntegrityError, match="damaged, it is not what its own digest says"):
+            open_bundle(bundle.path, check=False)
+
+
+@pytest.mark.parametrize("version", [0, 6, "2", None])
 def test_other_versions_are_refused_by_name(bundle, version):
     written = json.loads((bundle.path / "manifest.json").read_text()) | {"schema_version": version}
     with pytest.raises(IntegrityError, match=f"here: schema version {version!r} found"):

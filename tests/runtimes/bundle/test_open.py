@@ -117,8 +117,8 @@ def test_what_is_no_bundle_is_said_to_be_none(bundle, tmp_path):
 
 
 def test_another_schema_version_is_refused_by_name(bundle):
-    bundle.replace(schema_version=5)
-    with pytest.raises(IntegrityError, match="schema version 5 found, this release reads 1 to 4"):
+    bundle.replace(schema_version=6)
+    with pytest.raises(IntegrityError, match="schema version 6 found, this release reads 1 to 5"):
         open_bundle(bundle.path)
 
 
