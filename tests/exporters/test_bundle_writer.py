@@ -18,7 +18,7 @@ from compactor_exporters.bundle_writer import BundleContents, write_bundle
 from compactor_exporters.verify.artifact import verify_against, verify_artifact
 from compactor_exporters.verify.reference import Reference
 from compactor_runtimes import load, open_bundle, verify_bundle
-from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec
+from compactor_runtimes.bundle.manifest import Artifact, Check, ExportSpec, digest_of_manifest
 from compactor_runtimes.bundle.open import file_entry
 from compactor_runtimes.errors import AccuracyGateError, IntegrityError, NumericGateError, UsageError
 from tests.file_modes import EXPECTED, modes, umask
@@ -127,6 +127,8 @@ def test_the_runtime_finds_a_changed_weight_behind_fresh_hashes(contents, tmp_pa
     manifest = json.loads((folder / "manifest.json").read_text())
     entry = file_entry(folder, "artifacts/fp32.onnx")
     manifest["components"]["main"]["artifacts"][0]["files"] = [msgspec.to_builtins(entry)]
+    del manifest["digest"]
+    manifest["digest"] = digest_of_manifest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(NumericGateError):
         verify_bundle(folder).raise_for_gate()
@@ -207,7 +209,7 @@ def test_a_bundle_of_float32_and_float16_verifies(reduced, tmp_path):
     verification = verify_bundle(folder)
     assert verification, verification.rows
     rows = {row.check: row for row in verification.rows if row.artifact == "fp16"}
-    assert set(rows) == {"output logits", "output logits, batched", "decoding of logits"}
+    assert set(rows) == {"output logits", "output logits, batched", "decoding of logits", "served"}
     assert rows["output logits"].limit == half.limits["logits"]
     assert 0 < rows["output logits"].value <= half.limits["logits"] / 2
     assert rows["decoding of logits"].limit == 0.05

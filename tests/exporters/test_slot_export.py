@@ -169,8 +169,8 @@ def test_the_bundle_verifies_and_answers_as_the_student_does(made, bundle):
     source = made[0]
     verification = verify_bundle(bundle, threads=1)
     assert verification, [row for row in verification.rows if not row.passed]
-    # preprocessing, and for each artifact two outputs, both batched, and both decoded
-    assert len(verification.rows) == 1 + 6 * len(SPECS)
+    # preprocessing, and for each artifact two outputs, both batched, both decoded, and served
+    assert len(verification.rows) == 1 + 7 * len(SPECS)
     encoded = TextPipeline(PRE, bundle).encode_words(TEXTS)
     with load(bundle, threads=1) as model:
         found = model.predict(TEXTS)

@@ -186,7 +186,7 @@ def test_a_bundle_of_texts_verifies_and_predicts_with_its_own_tokenizer(
     assert (bundle / "golden/case-000.txt").read_text() == "w1 w2 w3\n"
     verification = verify_bundle(bundle, threads=1)
     assert verification, verification.rows
-    assert len(verification.rows) == 4
+    assert len(verification.rows) == 5
     with torch.no_grad():
         expected = source.module(*(torch.from_numpy(feeds[port.name]) for port in source.inputs)).numpy()
     readme = (bundle / "README.md").read_text()

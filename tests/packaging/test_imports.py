@@ -20,6 +20,7 @@ BASE = {"numpy", "click", "rich", "msgspec", "yaml"}
 # import name -> distribution, where they differ
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "model_signing": "model-signing",
     "sklearn": "scikit-learn",
     "mlperf_loadgen": "mlcommons-loadgen",
     "onnx_ir": "onnx-ir",
@@ -166,7 +167,7 @@ ALLOWED = {
     "compactor": ["train", "vision", "bench", "report", "pool"],
     "compactor_exporters": ["export", "image"],
     "compactor_runtimes": [
-        *("image", "text", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"),
+        *("image", "text", "sign", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"),
         *("ort-ep-openvino", "ort-ep-tensorrt-rtx", "ort-ep-webgpu"),
     ],
 }
