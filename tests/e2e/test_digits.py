@@ -16,6 +16,7 @@ from compactor_runtimes.predict.loading import load
 from compactor_runtimes.report import read_report, recommend
 from tests.command_line import compactor
 from tests.conftest import DIGITS, Finished
+from tests.manifests import write_raw
 
 
 def test_the_run_says_where_things_lie_and_what_to_do_next(digits_run: Finished) -> None:
@@ -213,6 +214,8 @@ def test_a_wrong_preprocessing_is_exit_code_3(copy: Path) -> None:
     text = (copy / "manifest.json").read_text()
     assert text.count("0.00392") == 1
     (copy / "manifest.json").write_text(text.replace("0.00392", "0.00492"))
+    assert compactor("verify", str(copy), cwd=copy.parent).returncode == 7
+    write_raw(copy / "manifest.json", json.loads((copy / "manifest.json").read_text()))
     assert compactor("verify", str(copy), cwd=copy.parent).returncode == 3
 
 

@@ -36,13 +36,16 @@ def test_a_folder_is_its_images_in_order_at_any_depth(bundle, photos):
     (photos / "more").mkdir()
     Image.new("RGB", (4, 4), BLUE).save(photos / "more" / "a.gif")
     (photos / "readme.txt").touch()
-    result = run(bundle, str(photos), str(photos / "00.png"))
+    refused = run(bundle, str(photos))
+    assert isinstance(refused.exception, InputError)
+    assert "it is GIF, which is read where it is asked for" in str(refused.exception)
+    result = run(bundle, str(photos), str(photos / "00.png"), "--format", "gif")
     assert result.exit_code == 0
     rows = [line.split("\t")[:2] for line in result.stdout.splitlines()]
     expected = [[str(photos / f"{n:02}.png"), ("red", "green", "blue")[n % 3]] for n in range(12)]
     assert rows == [*expected, [str(photos / "more" / "a.gif"), "blue"], [str(photos / "00.png"), "red"]]
     assert result.stderr == f"{photos}: 13 images, 1 other files left out\n"
-    found = json.loads(run(bundle, str(photos), "--json").stdout)
+    found = json.loads(run(bundle, str(photos), "--json", "--format", "GIF").stdout)
     assert [one["image"] for one in found] == [row[0] for row in rows[:-1]]
 
 

@@ -40,6 +40,7 @@ from compactor_runtimes.measure.measurement import Candidate
 from tests import toys
 from tests.compactor import text_toys
 from tests.made_once import made_once
+from tests.manifests import write_raw
 from tests.runtimes.slot_bundles import write_slot_bundle
 
 NAMES = [f"class {number}" for number in range(10)]
@@ -74,7 +75,7 @@ def edited(source: Path, target: Path, change: Callable[[dict[str, Any], Path], 
     shutil.copytree(source, target)
     manifest = json.loads((target / "manifest.json").read_text())
     change(manifest, target)
-    (target / "manifest.json").write_text(json.dumps(manifest))
+    write_raw(target / "manifest.json", manifest)
     return target
 
 
