@@ -17,7 +17,7 @@ def make_input(takes: str, chance: random.Random, folder: Path) -> tuple[str, An
     """One input in words, and itself."""
     folder.mkdir(exist_ok=True)
     table: list[Callable[[random.Random], tuple[str, Any]]] = (
-        [_damaged, _damaged, _damaged, _claims, _narrow, _pil, _array, _many_scans]
+        [_damaged, _damaged, _damaged, _claims, _large, _narrow, _pil, _array, _many_scans]
         if takes == "image"
         else [_text, _text, _long, _bytes, _words]
     )
@@ -100,6 +100,21 @@ def _claims(chance: random.Random) -> tuple[str, Any]:
     colour, depth = chance.choice([(0, 1), (0, 16), (2, 8), (2, 16), (3, 8), (6, 8), (9, 3)])
     rows = zlib.compress(bytes(chance.choice([0, 100, 10_000_000])))
     return f"PNG of {width} x {height}", _png(width, height, rows, colour, depth, chance.randrange(2))
+
+
+def _large(chance: random.Random) -> tuple[str, Any]:
+    """A whole image, as large as the limits let through; one in thirty, for it takes long."""
+    from PIL import Image
+
+    if chance.random() < 0.97:
+        return _claims(chance)
+    kind, mode = chance.choice([("PNG", "RGBA"), ("JPEG", "CMYK"), ("JPEG", "RGB"), ("WEBP", "RGBA")])
+    stream = io.BytesIO()
+    options: dict[str, Any] = {"JPEG": {"progressive": True}, "PNG": {"compress_level": 1}}.get(
+        kind, {"method": 0}
+    )
+    Image.new(mode, (4096, 4096)).save(stream, kind, exif=_exif(chance), **options)
+    return f"{kind} {mode} of 4096 x 4096", stream.getvalue()
 
 
 def _narrow(chance: random.Random) -> tuple[str, Any]:

@@ -19,6 +19,7 @@ SUITES = {
     "inputs": ("inputs",),
     "exportable": ("timm_exportable",),
     "measure": ("measure",),
+    "embed": ("embed",),
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes

@@ -8,8 +8,7 @@ Training reads its texts through the same class, so a model is served exactly th
    or from one that cannot digest a text: both are told, and neither escapes.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -120,7 +119,7 @@ class TextPipeline:
         self, texts: Sequence[str], encode_batch: "Callable[[list[str]], list[Encoding]]"
     ) -> "list[tuple[str, Encoding, bool]]":
         """Each text with its encoding and whether it was cut."""
-        with self._library(texts):
+        try:
             if all(isinstance(text, str) and len(text) <= self._enough for text in texts):
                 if len(texts) == 1:  # starting the library's threads costs more than one text
                     found = [self._tokenizer.encode(texts[0])]
@@ -128,6 +127,18 @@ class TextPipeline:
                     found = encode_batch(list(texts))
                 return [(text, each, bool(each.overflowing)) for text, each in zip(texts, found, strict=True)]
             return [(text, *self._encoded_long(text)) for text in texts]
+        except (TypeError, UnicodeEncodeError) as error:
+            for index, text in enumerate(texts):
+                if why := _no_text(text):
+                    raise InputError(index, f"text: {why}, expected a str of whole characters") from error
+            raise
+        except BaseException as error:  # rule 2
+            if type(error) is not Exception and type(error).__name__ != _PANIC:
+                raise
+            raise IntegrityError(
+                f"{self._path}: the tokenizer fails on a text ({one_line(error)}); export the bundle again with "
+                "a tokenizer that takes any text"
+            ) from error
 
     def _encoded_long(self, text: str) -> "tuple[Encoding, bool]":
         """Rule 1."""
@@ -138,27 +149,6 @@ class TextPipeline:
             if found.overflowing or len(part) == len(text) or size >= self._limits.characters:
                 return found, bool(found.overflowing) or len(part) < len(text)
             size *= 4
-
-    @contextmanager
-    def _library(self, texts: Sequence[str]) -> Iterator[None]:
-        """Rule 2."""
-        try:
-            yield
-        except (TypeError, UnicodeEncodeError) as error:
-            for index, text in enumerate(texts):
-                if why := _no_text(text):
-                    raise InputError(index, f"text: {why}, expected a str of whole characters") from error
-            raise
-        except BaseException as error:
-            if type(error) is not Exception and type(error).__name__ != _PANIC:
-                raise
-            raise self._indigestible(error) from error
-
-    def _indigestible(self, error: BaseException) -> IntegrityError:
-        return IntegrityError(
-            f"{self._path}: the tokenizer fails on a text ({one_line(error)}); export the bundle again with "
-            "a tokenizer that takes any text"
-        )
 
     def pad(self, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
         """Pad ids on the right to the longest: {ids: int64 [B, L], mask: int64 [B, L] of ones and zeros}."""
@@ -181,6 +171,8 @@ def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str
     """Pad as `TextPipeline.pad` does; no tokenizer is needed for that."""
     import numpy as np
 
+    if len(encoded) == 1:
+        return {pre.ids: encoded[0][None], pre.mask: np.ones((1, len(encoded[0])), np.int64)}
     shape = len(encoded), max(map(len, encoded))
     ids, mask = np.full(shape, pre.pad_id, np.int64), np.zeros(shape, np.int64)
     for row, each in enumerate(encoded):
