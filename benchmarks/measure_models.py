@@ -107,14 +107,14 @@ def _agreement(bundle: Path, raws: list[Path]) -> dict[tuple[str, str], float]:
     """Share of samples that each subject answers like fp32 in ONNX Runtime, which is the student to 1e-5."""
     import numpy as np
 
-    from compactor_runtimes import load
+    from compactor_runtimes import load, open_bundle
 
     answers: dict[tuple[str, str], Any] = {}
     contents = [path.read_bytes() for path in raws]
-    for artifact in ("fp32", "int8-static"):
-        for runtime in RUNTIMES:
-            with load(bundle, artifact=artifact, runtime=runtime) as model:
-                answers[artifact, runtime] = [model.logits(one)[0] for one in contents]
+    for artifact in open_bundle(bundle).manifest.main.artifacts:
+        for runtime in RUNTIMES if artifact.ships else ():
+            with load(bundle, artifact=artifact.name, runtime=runtime) as model:
+                answers[artifact.name, runtime] = [model.logits(one)[0] for one in contents]
     reference = answers["fp32", "ort-cpu"]
     embeds = not model.labels
 
