@@ -81,20 +81,26 @@ class ImageSteps:
         self._low, self._high = tuple(port.min[1:]), tuple(port.max[1:])
 
     def prepare(self, raws: Sequence[Any]) -> list[Any]:
-        """Decode, resize and crop; see `Steps`."""
-        found = self._pipeline.prepare(raws)
-        for index, pixels in enumerate(found):
-            height, width, channels = pixels.shape
-            size = channels, height, width
-            if not all(
-                low <= one <= high for one, low, high in zip(size, self._low, self._high, strict=True)
-            ):
-                raise InputError(
-                    index,
-                    f"image: [C, H, W] = {list(size)} found after preprocessing, {self._expected()} expected "
-                    "by the graph; give images of that size",
-                )
+        """Decode, resize and crop; see `Steps`. One that the graph does not take is dropped before the next."""
+        if not len(raws):
+            raise UsageError("images: got none, expected at least one")
+        found = []
+        for index, raw in enumerate(raws):
+            try:
+                found.append(self._checked(self._pipeline.to_uint8(raw)))
+            except UsageError as error:
+                raise InputError(index, str(error)) from error
         return found
+
+    def _checked(self, pixels: Any) -> Any:
+        height, width, channels = pixels.shape
+        size = channels, height, width
+        if not all(low <= one <= high for one, low, high in zip(size, self._low, self._high, strict=True)):
+            raise UsageError(
+                f"image: [C, H, W] = {list(size)} found after preprocessing, {self._expected()} expected "
+                "by the graph; give images of that size"
+            )
+        return pixels
 
     def size(self, item: Any) -> Any:
         """Height and width, which a batch has in common."""

@@ -136,8 +136,8 @@ class TextPipeline:
             if type(error) is not Exception and type(error).__name__ != _PANIC:
                 raise
             raise IntegrityError(
-                f"{self._path}: the tokenizer fails on a text ({one_line(error)}); export the bundle again with "
-                "a tokenizer that takes any text"
+                f"{self._path}: the tokenizer fails on a text ({one_line(error)}); export the bundle again "
+                "with a tokenizer that takes any text"
             ) from error
 
     def _encoded_long(self, text: str) -> "tuple[Encoding, bool]":
