@@ -42,6 +42,7 @@ def fuzz(kind: Kind, first: int, count: int, *, workers: int = 2) -> dict[str, A
             thread.join()
     told = list(_drain(found))
     bad = [one for one in told if one["outcome"] not in ("answered", "typed")]
+    largest = max(told, key=lambda one: one.get("bytes", 0))
     return {
         "cases": len(told),
         "outcomes": dict(Counter(one["outcome"] for one in told)),
@@ -50,7 +51,8 @@ def fuzz(kind: Kind, first: int, count: int, *, workers: int = 2) -> dict[str, A
             " ".join(str(one.get(key, "")) for key in ("outcome", "seed", "bundle", "what", "error"))
             for one in islice(sorted(bad, key=lambda one: one["seed"]), SHOWN)
         ],
-        "largest_bytes": max((one.get("bytes", 0) for one in told), default=0),
+        "largest_bytes": largest.get("bytes", 0),
+        "largest": " ".join(str(largest.get(key, "")) for key in ("seed", "bundle", "what")),
         "slowest_s": max((one.get("seconds", 0.0) for one in told), default=0.0),
     }
 

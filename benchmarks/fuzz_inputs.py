@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "ICO", "TGA", "PDF", "EPS")
+SQUARE = (3741, 3741)  # as large as the default limits let through
 SIZES = (1, 1, 2, 3, 7, 4, 31, 300, 3000, 5000)
 
 
@@ -113,8 +114,8 @@ def _large(chance: random.Random) -> tuple[str, Any]:
     options: dict[str, Any] = {"JPEG": {"progressive": True}, "PNG": {"compress_level": 1}}.get(
         kind, {"method": 0}
     )
-    Image.new(mode, (4096, 4096)).save(stream, kind, exif=_exif(chance), **options)
-    return f"{kind} {mode} of 4096 x 4096", stream.getvalue()
+    Image.new(mode, SQUARE).save(stream, kind, exif=_exif(chance), **options)
+    return f"{kind} {mode} of 3741 x 3741", stream.getvalue()
 
 
 def _narrow(chance: random.Random) -> tuple[str, Any]:

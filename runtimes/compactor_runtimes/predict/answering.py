@@ -81,7 +81,7 @@ class ImageSteps:
         self._low, self._high = tuple(port.min[1:]), tuple(port.max[1:])
 
     def prepare(self, raws: Sequence[Any]) -> list[Any]:
-        """Decode, resize and crop; see `Steps`. One that the graph does not take is dropped before the next."""
+        """Decode, resize and crop; see `Steps`. One that the graph does not take is dropped at once."""
         if not len(raws):
             raise UsageError("images: got none, expected at least one")
         found = []

@@ -37,7 +37,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """
 
     bytes: int = 64 << 20
-    pixels: int = 1 << 24
+    pixels: int = 14_000_000
     side: int = 1 << 16
     characters: int = 1 << 18
     items: int = 100_000

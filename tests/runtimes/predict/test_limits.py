@@ -124,7 +124,7 @@ def test_other_formats_are_read_where_they_are_asked_for(bundle):
 STEPS = [DecodeImage(), Resize(size=224), CenterCrop(height=224, width=224)]
 
 
-@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (60_000, 1), (1, 65_536), (65_536, 256)])
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (60_000, 1), (1, 65_536), (65_536, 200)])
 @pytest.mark.parametrize(
     "steps", [STEPS, [DecodeImage(), Cover(height=224, width=200), CenterCrop(height=224, width=200)]]
 )
@@ -189,11 +189,11 @@ def largest(kind):
     exif[0x0112] = 6
     if kind == "WEBP":
         return encoded(
-            Image.new("RGBA", (4096, 4096), (9, 9, 9, 9)), kind, lossless=True, method=0, exif=exif
+            Image.new("RGBA", (3741, 3741), (9, 9, 9, 9)), kind, lossless=True, method=0, exif=exif
         )
     if kind == "JPEG":
-        return encoded(Image.new("CMYK", (4096, 4096)), kind, progressive=True, exif=exif)
-    return encoded(Image.new("RGBA", (4096, 4096)), kind, compress_level=1, exif=exif)
+        return encoded(Image.new("CMYK", (3741, 3741)), kind, progressive=True, exif=exif)
+    return encoded(Image.new("RGBA", (3741, 3741)), kind, compress_level=1, exif=exif)
 
 
 @pytest.mark.slow
