@@ -86,10 +86,8 @@ def read_request(
         raise UsageError(
             f'request: no inference request ({one_line(error)}); send JSON with "inputs"'
         ) from error
-    for parameters in (
-        request.parameters,
-        *(each.parameters for each in [*request.inputs, *request.outputs]),
-    ):
+    parts: list[_Request | _Input | _Output] = [request, *request.inputs, *request.outputs]
+    for parameters in (each.parameters for each in parts):
         for name in _UNKNOWN:
             if parameters.get(name):
                 raise UsageError(f"parameter {name!r}: is not supported here; leave it out")

@@ -155,7 +155,8 @@ def elements_from_bytes(name: str, data: memoryview, count: int) -> list[bytes]:
     Raises:
         UsageError: not `count` elements, or a length that is not that of what follows.
     """
-    found, at = [], 0
+    found: list[bytes] = []
+    at = 0
     while at < len(data) and len(found) <= count:
         start = at + _LENGTH
         length = int.from_bytes(data[at:start], "little")
