@@ -108,9 +108,6 @@ class Guard:
             raise Refusal(
                 408, f"body: did not arrive within {self._bounds.body_seconds:g} seconds; send it faster"
             ) from error
-        except BaseException:
-            self._held_bytes -= most
-            raise
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", body: bytes) -> None:
         """Rule 3, within the time for an answer."""

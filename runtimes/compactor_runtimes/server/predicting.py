@@ -83,7 +83,7 @@ def _of_json(body: bytes) -> list[str | bytes]:
 
 async def _of_form(request: "Request") -> list[str | bytes]:
     """The files of a form, in order; their names are not looked at."""
-    from fastapi import HTTPException
+    from starlette.exceptions import HTTPException
 
     try:
         async with request.form(max_files=_MOST_PARTS, max_fields=_MOST_PARTS) as form:
