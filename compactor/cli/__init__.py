@@ -33,6 +33,7 @@ COMMANDS = (
     "verify",
     "sign",
     "predict",
+    "serve",
     "inspect",
     "measure",
     "compare",

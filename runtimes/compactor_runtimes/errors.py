@@ -53,10 +53,18 @@ class TimeLimitError(PerformanceGateError, TimeoutError):
     """A call took longer than it was given, or was cancelled."""
 
 
+class QueueFullError(PerformanceGateError):
+    """More waits to be answered than a server was told to hold; asking again a little later may do."""
+
+
 class UnfitEnvironmentError(CompactorError):
     """This machine cannot do what was asked, or did something else (another provider or precision)."""
 
     exit_code = 6
+
+
+class UnavailableError(UnfitEnvironmentError):
+    """What would answer is not ready yet, or is closing."""
 
 
 class MissingDependency(UnfitEnvironmentError, ImportError):
