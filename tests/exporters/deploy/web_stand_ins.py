@@ -1,0 +1,5 @@
+"""Nothing yet."""
+
+
+def vendor_nothing(monkeypatch):
+    pass
