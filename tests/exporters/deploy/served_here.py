@@ -1,4 +1,4 @@
-"""The install steps and the command of a deployed folder, run without a container in an environment of its own.
+"""The install steps and the command of a deployed folder, run in an environment of its own, no container.
 
 The installed metadata may be older than pyproject.toml: packages are resolved for that of the source.
 """
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 import venv
@@ -20,7 +21,7 @@ from tests.conftest import ROOT
 
 
 def metadata_of_the_source(folder):
-    """Write the metadata that an installation of this source has, and return the folder to put on sys.path."""
+    """Write what an installation of this source has; return the folder to put on sys.path."""
     from hatchling.build import prepare_metadata_for_build_editable
 
     with chdir(ROOT):
@@ -33,6 +34,9 @@ def metadata_of_the_source(folder):
             for each in ("fastapi", "uvicorn", "prometheus-client")
         )
     path.write_text(head + blank + body)
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    lines = [f"{name} = {target}" for name, target in scripts.items()]
+    (folder / info / "entry_points.txt").write_text("\n".join(["[console_scripts]", *lines, ""]))
     return folder
 
 

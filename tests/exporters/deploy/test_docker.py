@@ -1,4 +1,4 @@
-"""The Dockerfile says what it should, and what it says works: its steps and command run here, without a container."""
+"""The Dockerfile says what it should, and its steps and command run here, without a container."""
 
 import json
 import shutil

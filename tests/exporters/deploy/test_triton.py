@@ -88,7 +88,7 @@ def test_the_feeds_of_the_ensemble_are_the_golden_ones(texts, tmp_path, monkeypa
 
 
 def schema():
-    """Triton's own message types; the module that holds them needs protobuf alone, its package grpc as well."""
+    """Triton's own message types; their module needs protobuf alone, its package grpc as well."""
     try:
         found = distribution("tritonclient").locate_file("tritonclient/grpc/model_config_pb2.py")
     except PackageNotFoundError:
