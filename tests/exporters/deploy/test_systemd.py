@@ -15,6 +15,7 @@ from tests.exporters.deploy.served_here import (
     run,
     serving,
 )
+from tests.runtimes.conftest import write_bundle
 
 
 def settings(text):
@@ -85,20 +86,37 @@ def test_systemd_takes_the_unit_and_finds_little_exposed(unit, tmp_path):
     assert done.returncode == 0, done.stdout[-400:] + done.stderr
 
 
-@pytest.mark.heavy
-def test_what_the_unit_starts_runs(images, tmp_path, monkeypatch):
-    (tmp_path / "metadata").mkdir()
-    monkeypatch.syspath_prepend(metadata_of_the_source(tmp_path / "metadata"))
-    folder = deploy(images, "systemd", output=tmp_path / "out", name="toy").folder
-    programs, env = clean_environment(tmp_path / "opt/venv")
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The folder, and what its README installs, below another place than /opt/toy."""
+    place = tmp_path_factory.mktemp("systemd")
+    (place / "metadata").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(metadata_of_the_source(place / "metadata"))
+        bundle = write_bundle(place / "made").path
+        folder = deploy(bundle, "systemd", output=place / "out", name="toy").folder
+    programs, env = clean_environment(place / "opt/venv")
     steps = [line for line in (folder / "README.md").read_text().splitlines() if "-m pip install" in line]
-    (install,) = [shlex.split(step.replace("/opt/toy", str(tmp_path / "opt"))) for step in steps]
+    (install,) = [shlex.split(step.replace("/opt/toy", str(place / "opt"))) for step in steps]
     run(install, cwd=folder, env=env)
-    shutil.copytree(folder / "bundle", tmp_path / "opt/bundle")
-    run([str(programs / "compactor"), "verify", str(tmp_path / "opt/bundle")], cwd=tmp_path, env=env)
-    needs_serve()
+    shutil.copytree(folder / "bundle", place / "opt/bundle")
+    return folder, place / "opt", programs, env
+
+
+@pytest.mark.heavy
+def test_what_the_readme_installs_verifies_the_bundle(installed, tmp_path):
+    _, opt, programs, env = installed
+    assert "passed" in run(
+        [str(programs / "compactor"), "verify", str(opt / "bundle")], cwd=tmp_path, env=env
+    )
+
+
+@pytest.mark.heavy
+@needs_serve
+def test_what_the_unit_starts_runs(installed):
+    folder, opt, _, env = installed
     port = free_port()
     (command,) = settings((folder / "toy.service").read_text())["Service", "ExecStart"]
-    command = command.replace("/opt/toy", str(tmp_path / "opt")).replace("8000", str(port))
+    command = command.replace("/opt/toy", str(opt)).replace("8000", str(port))
     with serving(shlex.split(command), port, env=env):
         pass
