@@ -42,7 +42,7 @@ def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
     deployed = {
         "docker": ("Dockerfile", "dockerignore", "README.md"),
         "systemd": ("unit.service", "README.md"),
-        "triton": ("raw_model.py.txt", "feeds_model.py.txt", "README.md"),
+        "triton": ("raw_model.txt", "feeds_model.txt", "README.md"),
         "web": ("app.mjs", "index.html", "README.md"),
     }
     pages |= {

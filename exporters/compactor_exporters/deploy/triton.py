@@ -19,6 +19,8 @@ from compactor_runtimes.errors import UsageError
 RAW = Tensor("RAW", "TYPE_STRING", [1])
 ANSWER = Tensor("ANSWER", "TYPE_STRING", [1])
 
+_CODE = ".py"
+
 TYPES = {
     "bool": "TYPE_BOOL",
     "float16": "TYPE_FP16",
@@ -54,11 +56,9 @@ def write(bundle: Bundle, folder: Path, options: Options) -> list[str]:
         wheel.name,
         *_put_graph(bundle, folder, name),
         put(folder, f"models/{name}/config.pbtxt", render_onnx(name, batch, inputs, outputs)),
-        *put_bundle(bundle, folder, f"models/{raw}/1/bundle"),
-        put(folder, f"models/{raw}/1/model.py", text_of("triton/raw_model.py.txt")),
+        *_put_python(bundle, folder, raw, "triton/raw_model.txt"),
         put(folder, f"models/{raw}/config.pbtxt", render_python(raw, batch, [RAW], [ANSWER])),
-        *put_bundle(bundle, folder, f"models/{feeds}/1/bundle"),
-        put(folder, f"models/{feeds}/1/model.py", text_of("triton/feeds_model.py.txt")),
+        *_put_python(bundle, folder, feeds, "triton/feeds_model.txt"),
         put(folder, f"models/{feeds}/config.pbtxt", render_python(feeds, batch, [RAW], inputs)),
         put(
             folder,
@@ -104,6 +104,15 @@ def _put_graph(bundle: Bundle, folder: Path, name: str) -> list[str]:
         called = "model.onnx" if own.suffix == ".onnx" else own.name
         written.append(put(folder, f"models/{name}/1/{called}", bundle.read(entry.path)))
     return written
+
+
+def _put_python(bundle: Bundle, folder: Path, model: str, code: str) -> list[str]:
+    """A model of the Python backend, with the bundle beside its code."""
+    place = f"models/{model}/1"
+    return [
+        *put_bundle(bundle, folder, f"{place}/bundle"),
+        put(folder, f"{place}/model{_CODE}", text_of(code)),
+    ]
 
 
 def _listed(tensors: Iterable[Tensor]) -> str:
