@@ -146,7 +146,7 @@ def test_an_address_that_is_taken_is_said(tmp_path):
 
 
 def test_an_answer_on_a_kept_connection_does_not_wait_for_an_acknowledgement(words):
-    """Head and body are two writes; held back until the first is acknowledged, each answer would take 40 ms."""
+    """Head and body are two writes; the second held back until the first is acknowledged takes 40 ms."""
     connection = http.client.HTTPConnection("127.0.0.1", words.port, timeout=20)
     took = []
     for _ in range(15):
