@@ -12,8 +12,17 @@ from benchmarks.workers import worker_result
 NAME = "embed"
 COMMAND = "python -m benchmarks.run embed"
 WORKER = "benchmarks.embed_worker"
+HTTP = "benchmarks.http_worker"
+OTHERS = "benchmarks.embed_others"
 BUNDLES, INPUTS, PARTS = 6000, 12_000, 4
 PREDICT = ("compactor_runtimes.predict.loading", "compactor_runtimes.backends.ort")
+SERVE = (
+    *PREDICT,
+    "compactor_runtimes.server.run",
+    HTTP,
+    "benchmarks.http_load",
+    "benchmarks.peers.null_handler",
+)
 FUZZ = (
     *PREDICT,
     "compactor_runtimes.golden.verify",
@@ -29,13 +38,28 @@ COMPUTES = {
     "photo": (*PREDICT, WORKER),
     "text": (*PREDICT, WORKER),
     "starts": (*PREDICT, WORKER),
+    "http_digits": SERVE,
+    "http_text": SERVE,
+    "hostile": SERVE,
+    "web": ("compactor_exporters.deploy.web", OTHERS),
+    "clients": ("compactor_runtimes.server.run", OTHERS),
 }
-TIMED = ("digits", "photo", "text", "starts")
+TIMED = ("digits", "photo", "text", "starts", "http_digits", "http_text", "hostile")
+# subject -> the worker that runs it, and what it is called there
+WORKERS = {
+    **{name: (WORKER, name) for name in ("digits", "photo", "text", "starts")},
+    "http_digits": (HTTP, "digits"),
+    "http_text": (HTTP, "text"),
+    "hostile": (HTTP, "hostile"),
+    "web": (OTHERS, "web"),
+    "clients": (OTHERS, "clients"),
+}
 SETTINGS = {
     "bundles": f"{BUNDLES:,} seeds, every second with new digests, six whole bundles",
     "inputs": f"{INPUTS:,} seeds",
     "predict": "one thread, five rounds of 300 pairs in one process, three processes",
     "starts": "fresh processes in turn, five each, one thread, MiniLM, float32",
+    "http": "32 clients on kept connections, three times 20 s, server and clients on the same cores",
 }
 RATIOS = {"digits": "<= 1.5", "photo": "<= 1.05", "text": "<= 1.3"}
 
@@ -47,7 +71,8 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
         todo += [{"subject": "fuzz_bundles", "part": part}, {"subject": "fuzz_inputs", "part": part}]
     for block in range(3):
         todo += [{"subject": subject, "block": block} for subject in (*RATIOS, "starts")]
-    return todo
+    once = ("http_digits", "http_text", "hostile", "web", "clients")
+    return [*todo, *({"subject": subject} for subject in once)]
 
 
 def arm(settings: dict[str, Any]) -> str:
@@ -58,8 +83,8 @@ def arm(settings: dict[str, Any]) -> str:
 def execute(settings: dict[str, Any]) -> dict[str, Any]:
     """Run a part of the fuzz, or one subject in a fresh process."""
     subject = settings["subject"]
-    if subject in TIMED:
-        return worker_result(WORKER, subject)
+    if subject in WORKERS:
+        return worker_result(*WORKERS[subject])
     from benchmarks.fuzz import fuzz
 
     kind, total = ("bundles", BUNDLES) if subject == "fuzz_bundles" else ("inputs", INPUTS)
@@ -72,7 +97,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     by: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
         by.setdefault(run["settings"]["subject"], []).append(run["result"])
-    return _of_fuzz(by) | _of_predict(by) | _of_starts(by.get("starts", []))
+    return _of_fuzz(by) | _of_predict(by) | _of_starts(by.get("starts", [])) | _of_http(by) | _of_others(by)
 
 
 def _of_fuzz(by: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:
@@ -160,6 +185,46 @@ def _of_starts(blocks: list[dict[str, Any]]) -> dict[str, Figure]:
             ("starts",),
         ),
     }
+
+
+def _of_http(by: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:
+    told: dict[str, Figure] = {}
+    for name, key in (("http_digits", "http_throughput_ratio"), ("http_text", "http_throughput_ratio_text")):
+        for one in by.get(name, []):
+            ratios = [
+                each["per_s"] * (1 / each["offline_per_s"] + 1 / each["null_per_s"]) for each in one["rounds"]
+            ]
+            rate = median(each["per_s"] for each in one["rounds"])
+            about = f"{name[5:]}: requests/s ({rate:,.0f}) over 1 / (1 / offline + 1 / null handler)"
+            told[key] = spread(ratios, "", about, ">= 0.8", (name,))
+    for one in by.get("http_digits", []):
+        about = "digits: time of a request of 32 clients, p99"
+        value = one["p99_ms"]
+        told["http_p99_ms"] = Figure(value, "ms", one["n"], value, value, about, "", ("http_digits",))
+    for one in by.get("hostile", []):
+        about = (
+            "failed requests of 32 good clients beside some that leave, send garbage or 100 MB, or trickle"
+        )
+        told["http_errors"] = _count(one["errors"], one["n"], about, "0", ("hostile",))
+        grown = one["rss_grown_bytes"] / 1e6
+        about = "growth of the server's memory meanwhile"
+        told["http_memory_mb"] = Figure(grown, "MB", one["n"], grown, grown, about, "", ("hostile",))
+    return told
+
+
+def _of_others(by: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:
+    told: dict[str, Figure] = {}
+    for one in by.get("web", []):
+        worst = max(float(kind["difference"]) for kind in one.values())
+        cases = sum(int(kind["cases"]) for kind in one.values())
+        about = "largest difference of logits of golden cases in headless Chromium"
+        told["web_max_abs_diff"] = Figure(worst, "", cases, worst, worst, about, "<= 1e-4", ("web",))
+    for one in by.get("clients", []):
+        about = "NVIDIA's HTTP client with its defaults gets the right answers"
+        told["tritonclient_ok"] = _count(int(one["tritonclient"]), 1, about, "1", ("clients",))
+        about = "runs of schemathesis that found a 5xx or an answer that is not described"
+        told["schemathesis_5xx"] = _count(int(not one["schemathesis"]), 1, about, "0", ("clients",))
+    return told
 
 
 def _count(value: int, n: int, about: str, goal: str, arms: tuple[str, ...]) -> Figure:

@@ -167,7 +167,7 @@ class Model:
             )
         return self.outputs(inputs)[self._output.name]
 
-    def outputs(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "Arrays":
+    def outputs(self, inputs: "Raw | list[Any] | tuple[Any, ...]") -> "dict[str, NDArray[Any]]":
         """Compute all raw outputs [B, ...] by name, B = 1 for a single input.
 
         A long list runs in parts of the graph's largest batch. Where parts of texts have different lengths,
@@ -189,6 +189,19 @@ class Model:
         if not parts:
             return {port.name: _nothing(port, manifest.labels) for port in ports}
         return {port.name: _joined([part[port.name] for part in parts]) for port in ports}
+
+    def run(self, feeds: "dict[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
+        """Run the graph on arrays that the caller made, without preprocessing and decoding.
+
+        Raises:
+            UsageError: the graph refuses feeds of these names, shapes or types.
+            TimeLimitError: it took longer than `limits.seconds`.
+        """
+        if self.limits.seconds is None:
+            return self._runtime.run(feeds)
+        within: Any = self._runtime
+        found: Arrays = within.run_within(feeds, self.limits.seconds)
+        return found
 
     def warm_up(self, batch: int = 1) -> None:
         """Run the graph once on zeros, so that the first answer does not wait for what is made then.
@@ -304,11 +317,7 @@ class Model:
     def _run(self, feeds: "Arrays") -> "Arrays":
         """Rule 2."""
         try:
-            if self.limits.seconds is None:
-                return self._runtime.run(feeds)
-            within: Any = self._runtime
-            found: Arrays = within.run_within(feeds, self.limits.seconds)
-            return found
+            return self.run(feeds)
         except FeedsRefused as error:
             raise IntegrityError(
                 f"{self.bundle.path}: artifact {self.artifact.name!r} fails on what the manifest says it "

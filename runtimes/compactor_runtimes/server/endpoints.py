@@ -81,9 +81,8 @@ class GraphCalls:
     """A model's graph as what a `Batcher` calls: feeds in, raw outputs out, each as large as it came."""
 
     def __init__(self, model: Model) -> None:
-        """Bind the opened graph, which the model owns and closes."""
-        self._runtime: Any = model._runtime
-        self._seconds = model.limits.seconds
+        """Bind the model, which owns the graph and closes it."""
+        self._model = model
 
     def predict(self, inputs: "list[Feeds]", *, on_error: Any) -> "list[Feeds | InputError]":
         """Run each; what the graph refuses is its sender's fault, who made the numbers."""
@@ -91,9 +90,7 @@ class GraphCalls:
 
     def _run(self, place: int, feeds: "Feeds") -> "Feeds | InputError":
         try:
-            if self._seconds is None:
-                return dict(self._runtime.run(feeds))
-            return dict(self._runtime.run_within(feeds, self._seconds))
+            return self._model.run(feeds)
         except UsageError as error:
             return InputError(place, str(error))
 
