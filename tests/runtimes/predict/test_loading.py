@@ -296,3 +296,26 @@ def test_a_graph_alone_is_opened_from_its_path(bundle):
     runtime = open_runtime("ort-cpu", bundle.path / "artifacts/fp32.onnx", threads=1)
     assert runtime.ports["pixel_values"].axes == [None, 3, 4, 4]
     assert (runtime.ports["logits"].dtype, runtime.ports["logits"].axes) == ("float32", [None, 3])
+
+
+@pytest.mark.heavy
+def test_sixteen_threads_answer_ten_thousand_times_each_as_one_does(bundle):
+    images = [np.full((4, 4, 3), value, np.uint8) for value in range(0, 250, 10)]
+    for index, image in enumerate(images):
+        image[:, :, index % 3] = 255
+    with load(bundle.path, threads=1) as model:
+        expected = [model.predict(image).probabilities.tobytes() for image in images]
+        wrong = []
+
+        def ask(first):
+            for number in range(first, first + 10_000):
+                place = number % len(images)
+                if model.predict(images[place]).probabilities.tobytes() != expected[place]:
+                    wrong.append(place)
+
+        threads = [threading.Thread(target=ask, args=(first,)) for first in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
