@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compactor.cli.input_options import FORMATS, LIMITS
 from compactor_runtimes.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -20,20 +21,8 @@ if TYPE_CHECKING:
 @click.option("--runtime", help="What computes it, as ort-cpu or openvino; absent: the artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
 @click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    metavar="NAME",
-    help="Read image files of this format too: BMP, GIF, TIFF or PPM. May be given again.",
-)
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="What one input may be: bytes, pixels, side, characters, items, or seconds of a call.",
-)
+@FORMATS
+@LIMITS
 @click.option("--skip-bad", is_flag=True, help="Go on after an input that cannot be read; exit code 2 then.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON, with all probabilities.")
 def command(

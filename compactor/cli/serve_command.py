@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from compactor.cli.input_options import FORMATS, LIMITS
+
 
 @click.command("serve")
 @click.argument("bundles", nargs=-1, required=True, metavar="[NAME=]BUNDLE...")
@@ -28,20 +30,8 @@ import click
 @click.option(
     "--queue", type=click.IntRange(min=1), default=256, show_default=True, help="Most inputs that wait."
 )
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    metavar="NAME",
-    help="Read image files of this format too: BMP, GIF, TIFF or PPM. May be given again.",
-)
-@click.option(
-    "--limit",
-    "limits",
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="What one input may be: bytes, pixels, side, characters, items, or seconds of a call.",
-)
+@FORMATS
+@LIMITS
 @click.option(
     "--bound",
     "bounds",
