@@ -3,14 +3,20 @@
 Only what is used is read and hashed: the artifact's files and the tokenizer. `verify` reads all.
 """
 
+import logging
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
+from os import PathLike
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from compactor_runtimes.backends import Runtime, find_runtime, is_code, open_files
 from compactor_runtimes.backends.refusals import check_threads
+from compactor_runtimes.bundle.archive import unpacked
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle
 from compactor_runtimes.bundle.ports import check_ports
@@ -21,9 +27,10 @@ from compactor_runtimes.errors import (
     UsageError,
 )
 from compactor_runtimes.predict.limits import Limits, with_formats
-from compactor_runtimes.predict.model import Model
+from compactor_runtimes.predict.model import Call, Model
 
 AUTO = "auto"
+_log = logging.getLogger("compactor_runtimes")
 
 
 def load(
@@ -38,6 +45,7 @@ def load(
     formats: Sequence[str] = (),
     trusted_keys: Sequence[str | Path] = (),
     profile: str | Path | None = None,
+    observe: Callable[[Call], None] | None = None,
 ) -> Model:
     """Open a bundle and one of its verified artifacts.
 
@@ -45,7 +53,7 @@ def load(
     the profile is of another machine.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or a zip file of it, which is unpacked for as long as it is opened.
         artifact: name of the artifact; None takes the profile's, or the bundle's default.
         runtime: what computes it, a name in `compactor_runtimes.backends.RUNTIMES`; None takes the profile's,
             or the artifact's default. "auto" takes the first artifact whose golden cases pass on this
@@ -61,6 +69,7 @@ def load(
         trusted_keys: public keys (PEM); a bundle that none of them signed is refused.
         profile: a file that `compactor measure` wrote of this bundle on this machine; what it recommends is
             loaded, as far as nothing else is said.
+        observe: is told of each call of `predict`, in its thread: for metrics.
 
     Raises:
         UsageError: no such folder, no verified artifact of that name, no such runtime or one that cannot
@@ -75,8 +84,16 @@ def load(
         find_runtime(str(runtime))  # a slip in the name is said before all else
     check_threads(threads)
     limits = with_formats(Limits() if limits is None else limits, formats)
-    bundle = open_bundle(path, check=verify, trusted_keys=trusted_keys)
-    again = partial(
+    wanted = _Wanted(artifact, runtime, threads, {})
+    begin = perf_counter()
+    with nullcontext(path) if not _is_zip(path) else unpacked(Path(path)) as folder:
+        bundle = open_bundle(folder, check=verify, trusted_keys=trusted_keys)
+        if profile is not None:
+            wanted = _advised(bundle, Path(profile), wanted)
+        model = _opened(bundle, wanted, limits, trust=trust, verify=verify)
+    model.bundle = replace(bundle, path=Path(path))
+    model.observe = observe
+    model.again = partial(
         load,
         Path(path).absolute(),
         artifact=artifact,
@@ -86,14 +103,23 @@ def load(
         limits=limits,
         trusted_keys=[Path(key).absolute() for key in trusted_keys],
         profile=None if profile is None else Path(profile).absolute(),
+        observe=observe,
     )
-    wanted = _Wanted(artifact, runtime, threads, {})
-    if profile is not None:
-        wanted = _advised(bundle, Path(profile), wanted)
+    _log.info("loaded %r in %.3f s", model, perf_counter() - begin)
+    return model
+
+
+def _is_zip(path: object) -> bool:
+    """Whether a path is that of a file whose name says so; its content is looked at when it is unpacked."""
+    return isinstance(path, str | PathLike) and str(path).lower().endswith(".zip")
+
+
+def _opened(bundle: Bundle, wanted: "_Wanted", limits: Limits, *, trust: bool, verify: bool) -> Model:
+    """Open what is wanted, or what may stand in for it."""
     candidates = _candidates(bundle, wanted, trust=trust)
     doubt = doubt_of_int8(bundle, candidates[0])
     if doubt is not None:
-        warnings.warn(doubt, stacklevel=2)
+        warnings.warn(doubt, stacklevel=3)
     own = None if wanted.runtime == AUTO else wanted.runtime
 
     def opening(candidate: Artifact) -> Runtime:
@@ -112,7 +138,7 @@ def load(
                 f"limits.seconds: {opened.provider} cannot be stopped; give no limit of time, or another "
                 "runtime"
             )
-        return Model(bundle, candidate, opened, limits=limits, again=again)
+        return Model(bundle, candidate, opened, limits=limits)
     except BaseException:
         opened.close()
         raise

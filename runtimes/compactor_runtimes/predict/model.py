@@ -7,8 +7,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, overload
 
 from compactor_runtimes.backends import Runtime
 from compactor_runtimes.backends.refusals import FeedsRefused
@@ -35,6 +36,14 @@ WINDOW = 2048  # texts that are sorted together; images are decoded batch by bat
 OnError = Literal["raise", "return"]
 
 
+class Call(NamedTuple):
+    """One call of `predict`: inputs, seconds, and the name of the error that it raised, or ""."""
+
+    inputs: int
+    seconds: float
+    error: str
+
+
 class Model:
     """Raw images or texts in, predictions, embeddings or slots out. A context manager; threads may share it.
 
@@ -44,6 +53,8 @@ class Model:
             for an embedding model.
         decode: turns outputs into answers, and says what to print of one.
         limits: what one input may be.
+        observe: is told of each call of `predict`; None = nobody is.
+        again: loads the same model in another process; None = it cannot be pickled.
     """
 
     def __init__(
@@ -53,7 +64,6 @@ class Model:
         runtime: Runtime,
         *,
         limits: Limits | None = None,
-        again: "Callable[[], Model] | None" = None,
     ) -> None:
         """Bind preprocessing, graph and decoding, so that a call looks nothing up.
 
@@ -62,7 +72,6 @@ class Model:
             artifact: one of its artifacts.
             runtime: which opened it.
             limits: what one input may be; None takes the defaults.
-            again: loads the same model in another process; None = it cannot be pickled.
 
         Raises:
             UsageError: the bundle is not one image or text with an answer, or takes no batch of one.
@@ -89,7 +98,9 @@ class Model:
         self.takes: Literal["image", "text"] = "text" if isinstance(pre, TextPre) else "image"
         self.labels = self.decode.labels
         self.limits = Limits() if limits is None else limits
-        self._runtime, self._again = runtime, again
+        self.observe: Callable[[Call], None] | None = None
+        self.again: Callable[[], Model] | None = None
+        self._runtime = runtime
         self._steps: Steps
         if isinstance(pre, ImagePre):
             self._steps, self._sample_axes = ImageSteps(ImagePipeline(pre, self.limits), self.decode, port), 3
@@ -133,6 +144,20 @@ class Model:
             raise UsageError(f"on_error: got {on_error!r}, expected 'raise' or 'return'")
         if isinstance(inputs, Iterator) and not hasattr(inputs, "read"):
             return self._stream(inputs, on_error)
+        if self.observe is None:
+            return self._predict(inputs, on_error)
+        begin, failed = perf_counter(), ""
+        try:
+            return self._predict(inputs, on_error)
+        except Exception as error:
+            failed = type(error).__name__
+            raise
+        finally:
+            count = len(inputs) if self._is_batch(inputs) else 1
+            self.observe(Call(count, perf_counter() - begin, failed))
+
+    def _predict(self, inputs: Any, on_error: OnError) -> Any:
+        """Answer, of what is no generator."""
         if not self._is_batch(inputs):
             try:
                 items = self._steps.prepare([inputs])
@@ -250,9 +275,9 @@ class Model:
         Raises:
             UsageError: it was not made by `load`.
         """
-        if self._again is None:
+        if self.again is None:
             raise UsageError(f"{self!r}: was not made by load(), so it cannot be pickled")
-        return self._again, ()
+        return self.again, ()
 
     def _stream(self, inputs: Iterable[Any], on_error: OnError) -> Iterator[Any]:
         """Answer window by window, as they come."""

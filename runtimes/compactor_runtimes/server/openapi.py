@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from compactor_runtimes.server.versions import NAME, version
+from compactor_runtimes.server.versions import NAME
+from compactor_runtimes.version import version
 
 _JSON = "application/json"
 _TEXT = {"type": "string"}

@@ -17,7 +17,8 @@ from compactor_runtimes.server.metrics import Metrics
 from compactor_runtimes.server.openapi import document
 from compactor_runtimes.server.predicting import predict
 from compactor_runtimes.server.service import Service
-from compactor_runtimes.server.versions import EXTENSIONS, NAME, version
+from compactor_runtimes.server.versions import EXTENSIONS, NAME
+from compactor_runtimes.version import version
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request, Response

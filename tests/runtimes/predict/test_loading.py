@@ -5,6 +5,8 @@ import pickle
 import subprocess
 import threading
 import time
+from importlib import metadata
+from zipfile import ZipFile, ZipInfo
 
 import msgspec
 import numpy as np
@@ -319,3 +321,78 @@ def test_sixteen_threads_answer_ten_thousand_times_each_as_one_does(bundle):
         for thread in threads:
             thread.join()
     assert wrong == []
+
+
+def zipped(folder, target, inside=""):
+    with ZipFile(target, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, f"{inside}{path.relative_to(folder).as_posix()}")
+    return target
+
+
+@pytest.mark.parametrize("inside", ["", "colours-1/"])
+def test_a_bundle_is_loaded_from_a_zip_file_and_nothing_of_it_is_left(bundle, tmp_path, monkeypatch, inside):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    path = zipped(bundle.path, tmp_path / "colours.zip", inside)
+    with load(path, threads=1, verify=True) as model:
+        assert list((tmp_path / "scratch").iterdir()) == []
+        assert model.predict(BLUE).label == "blue"
+        assert model.bundle.path == path
+        assert pickle.loads(pickle.dumps(model)).predict(BLUE).label == "blue"
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/abs.txt", "a/../../b", "a\\b"])
+def test_a_zip_file_that_leaves_its_folder_is_refused(bundle, tmp_path, name):
+    path = zipped(bundle.path, tmp_path / "b.zip")
+    with ZipFile(path, "a") as archive:
+        archive.writestr(name, b"x")
+    with pytest.raises(IntegrityError, match="expected files inside it, each once"):
+        load(path)
+
+
+def test_a_zip_file_with_a_link_damage_or_too_much_is_refused(bundle, tmp_path, monkeypatch):
+    path = zipped(bundle.path, tmp_path / "b.zip")
+    content = bytearray(path.read_bytes())
+    with ZipFile(path, "a") as archive:
+        link = ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(IntegrityError, match="expected files inside it"):
+        load(path)
+    for position in (30, len(content) // 2, len(content) - 30):
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        path.write_bytes(damaged)
+        with pytest.raises(IntegrityError):
+            load(path, verify=True)
+    path.write_bytes(b"no zip")
+    with pytest.raises(IntegrityError, match="cannot be read as a zip file"):
+        load(path)
+    path.write_bytes(content)
+    monkeypatch.setattr("compactor_runtimes.bundle.archive.MOST_BYTES", 100)
+    with pytest.raises(IntegrityError, match="at most .* of 100 expected; unpack it yourself"):
+        load(path)
+
+
+def test_calls_are_told_to_whoever_observes_them(bundle, caplog):
+    told = []
+    with (
+        caplog.at_level("INFO", logger="compactor_runtimes"),
+        load(bundle.path, threads=1, observe=told.append) as model,
+    ):
+        model.predict(BLUE)
+        model.predict([BLUE] * 5)
+        with pytest.raises(UsageError):
+            model.predict(b"nothing")
+    assert [(call.inputs, call.error) for call in told] == [(1, ""), (5, ""), (1, "UsageError")]
+    assert all(0 < call.seconds < 5 for call in told)
+    assert "loaded <Model 'colours': fp32" in caplog.text
+
+
+def test_the_version_is_the_installed_one():
+    import compactor_runtimes
+
+    assert compactor_runtimes.__version__ == metadata.version("compactor-toolkit")
