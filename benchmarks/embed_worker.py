@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+import compactor_runtimes  # turns the telemetry of ONNX Runtime off
+
 ROUNDS, CALLS, STARTS = 5, 300, 5
 TEXT = "turn on the light"
 
@@ -122,10 +124,8 @@ def _compared(
     bundle: Path, raw: Callable[[], Any], by_hand: Callable[[], tuple[str, float]]
 ) -> dict[str, Any]:
     """Alternate both ways in one process; ratio and difference of the medians of each round."""
-    from compactor_runtimes import load
-
     ratios, overheads = [], []
-    with load(bundle, threads=1) as model:
+    with compactor_runtimes.load(bundle, threads=1) as model:
         given = raw()
         answer = model.predict(given)
         for _ in range(ROUNDS):

@@ -87,6 +87,8 @@ def test_left_out_files_and_frames_are_said(root):
     frames[0].save(root / "a" / "x.gif", save_all=True, append_images=frames[1:])
     assert look(root).problems == [
         "train: 1 files are left out, as their suffix is no image's (.heic: set/a/x.heic)",
+        "1 of the 25 images looked at are GIF: training reads them, a bundle only where it is asked to "
+        "(load(..., formats=['GIF']), --format GIF)",
         "1 of the 25 images looked at have several frames; the first is read",
     ]
 
