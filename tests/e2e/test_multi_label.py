@@ -12,6 +12,7 @@ from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.report import read_report
 from tests.command_line import compactor
 from tests.compactor.text_toys import write_tokenizer
+from tests.manifests import write_raw
 
 
 @pytest.mark.heavy
@@ -57,7 +58,7 @@ def test_images_of_several_digits(tmp_path: Path) -> None:
     assert len(plain[0]["probabilities"]) == 10
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["post"][0]["thresholds"] = [1.0] * 10
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_raw(bundle / "manifest.json", manifest)
     assert not verify_bundle(bundle)
 
 

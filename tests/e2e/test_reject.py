@@ -11,6 +11,7 @@ from compactor_runtimes import load, verify_bundle
 from compactor_runtimes.report import read_report
 from tests.command_line import compactor
 from tests.compactor.text_toys import bert_folder, write_tokenizer
+from tests.manifests import write_raw
 
 SAID = {
     "light": ["turn on the light", "the light on", "light off now", "turn the light off"],
@@ -89,7 +90,7 @@ def change_threshold(bundle: Path, below: float) -> None:
     """As somebody would who edits the manifest: every golden answer would now be rejected."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["post"][0]["reject_below"] = below
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    write_raw(bundle / "manifest.json", manifest)
 
 
 @pytest.mark.heavy

@@ -352,8 +352,9 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
     """
     try:
         raw = msgspec.json.decode(text)
-        version = raw.get("schema_version")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, RecursionError) as error:
+        version, said = raw.get("schema_version"), raw.pop("digest", None)
+        found = digest_of_manifest(raw)
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise IntegrityError(
             f"{where}: is not a bundle manifest ({one_line(error)}); copy the bundle again"
         ) from error
@@ -363,7 +364,7 @@ def decode_manifest(text: bytes, *, where: str) -> Manifest:
             f"{_READABLE[0]} to {_READABLE[-1]}; "
             "use the compactor-toolkit release that wrote the bundle, or export again"
         )
-    if version >= _WITH_DIGEST and raw.pop("digest", "") != digest_of_manifest(raw):
+    if version >= _WITH_DIGEST and said != found:
         raise IntegrityError(f"{where}: damaged, it is not what its own digest says; copy the bundle again")
     if version == 1:
         drop_parents(raw, "components", "main", "artifacts")
