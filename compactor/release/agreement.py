@@ -15,8 +15,8 @@ from compactor.label_store.unfinished import require_finished
 from compactor.progress import Reporter, SilentReporter
 from compactor.tasks import Task, task_named
 from compactor_runtimes.bundle.open import Bundle, open_bundle
+from compactor_runtimes.bundle.opening import open_artifact
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.predict.loading import open_artifact
 from compactor_runtimes.stats.metrics import Interval, agreement, mean_kl, wilson
 
 Evaluation = Literal["report", "select"]

@@ -23,6 +23,7 @@ from compactor_runtimes.backends import (
 from compactor_runtimes.backends.refusals import UNTRUSTED
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle, read_cases
+from compactor_runtimes.bundle.opening import open_artifact
 from compactor_runtimes.errors import (
     IntegrityError,
     NumericGateError,
@@ -36,7 +37,6 @@ from compactor_runtimes.golden.findings import Case, Row
 from compactor_runtimes.golden.served import check_served
 from compactor_runtimes.predict.answering import words_from
 from compactor_runtimes.predict.answers import open_codec
-from compactor_runtimes.predict.loading import open_artifact
 from compactor_runtimes.predict.text import Words
 
 if TYPE_CHECKING:

@@ -14,14 +14,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from compactor_runtimes.backends import Runtime, find_runtime, is_code, open_files
+from compactor_runtimes.backends import Runtime, find_runtime, is_code
 from compactor_runtimes.backends.refusals import check_threads
 from compactor_runtimes.bundle.archive import unpacked
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle
-from compactor_runtimes.bundle.ports import check_ports
+from compactor_runtimes.bundle.opening import open_artifact
 from compactor_runtimes.errors import (
-    IntegrityError,
     NumericGateError,
     UnfitEnvironmentError,
     UsageError,
@@ -210,33 +209,6 @@ def _first_passing(
         else:
             return candidate, opened
     raise failed[0]
-
-
-def open_artifact(
-    bundle: Bundle,
-    artifact: Artifact,
-    *,
-    runtime: str | None = None,
-    threads: int | None = None,
-    trust: bool = False,
-    **options: Any,
-) -> Runtime:
-    """Open an artifact of a bundle with `runtime`, or with its default; see `backends.open_files`.
-
-    Raises:
-        UsageError: no such runtime, one that cannot open the artifact, or an engine without `trust`.
-        UnfitEnvironmentError: this machine cannot run the artifact.
-        IntegrityError: the artifact has no file, or its graph has other ports than the manifest says.
-    """
-    opened = open_files(
-        artifact, bundle.file, runtime=runtime, threads=threads, trust=trust, read=bundle.read, **options
-    )
-    try:
-        check_ports(bundle.manifest, opened, where=f"{bundle.path}: artifact {artifact.name!r}")
-    except IntegrityError:
-        opened.close()
-        raise
-    return opened
 
 
 def doubt_of_int8(bundle: Bundle, artifact: Artifact) -> str | None:

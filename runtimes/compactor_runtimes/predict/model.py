@@ -84,7 +84,7 @@ class Model:
             raise UsageError(
                 f"{bundle.path}: {len(inputs)} inputs and {len(manifest.pre)} pre entries found, one each "
                 "expected by predict() (of a text: ids and mask); run the graph with "
-                "compactor_runtimes.predict.loading.open_artifact"
+                "compactor_runtimes.bundle.opening.open_artifact"
             )
         ports = {port.name: port for port in inputs}
         port = ports[fed[0]]

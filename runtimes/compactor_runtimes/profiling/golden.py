@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from compactor_runtimes.backends import Runtime
 from compactor_runtimes.bundle.manifest import Artifact, Check, EmbeddingPost
 from compactor_runtimes.bundle.open import Bundle
+from compactor_runtimes.bundle.opening import open_artifact
 from compactor_runtimes.errors import MissingDependency
 from compactor_runtimes.golden.checks import check_artifact, check_preprocessing
 from compactor_runtimes.golden.findings import Case, Row
-from compactor_runtimes.predict.loading import open_artifact
 from compactor_runtimes.predict.model import Model
 from compactor_runtimes.stats.metrics import lower_bound_one_sided, samples_needed
 

@@ -17,8 +17,8 @@ from compactor_runtimes.backends.ort import open_cpu as open_onnx
 from compactor_runtimes.backends.tensorrt import EngineRuntime, file_for_this_gpu, open_tensorrt_rtx
 from compactor_runtimes.bundle.manifest import Artifact, ExportSpec, FileEntry
 from compactor_runtimes.bundle.open import file_entry, open_bundle
+from compactor_runtimes.bundle.opening import open_artifact
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.predict.loading import open_artifact
 
 
 def why_no_gpu():

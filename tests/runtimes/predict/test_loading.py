@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compactor_runtimes import IntegrityError, Limits, NumericGateError, TimeLimitError, UsageError, load
 from compactor_runtimes.backends import open_runtime
+from compactor_runtimes.bundle import opening
 from compactor_runtimes.bundle.manifest import FileEntry
 from compactor_runtimes.bundle.open import file_entry, open_bundle
-from compactor_runtimes.predict import loading
 
 BLUE = np.zeros((4, 4, 3), np.uint8)
 BLUE[:, :, 2] = 51
@@ -42,7 +42,7 @@ def test_loading_reads_what_it_uses_and_verifying_reads_all(bundle):
 def test_what_was_hashed_is_what_is_opened(bundle, make_classifier, monkeypatch, runtime):
     """Someone replaces the file after it was read: the checked bytes are opened, whoever reads files."""
     other = make_classifier(np.roll(np.repeat(np.eye(3, dtype=np.float32), 16, axis=0), 1, axis=1))
-    opened = loading.open_files
+    opened = opening.open_files
 
     def replacing(artifact, place, *, read, **options):
         def read_then_replaced(name):
@@ -52,7 +52,7 @@ def test_what_was_hashed_is_what_is_opened(bundle, make_classifier, monkeypatch,
 
         return opened(artifact, place, read=read_then_replaced, **options)
 
-    monkeypatch.setattr(loading, "open_files", replacing)
+    monkeypatch.setattr(opening, "open_files", replacing)
     with load(bundle.path, runtime=runtime, threads=1) as model:
         assert model.predict(BLUE).label == "blue"
     with pytest.raises(IntegrityError, match=r"fp32\.onnx"):
