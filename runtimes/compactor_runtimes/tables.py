@@ -1,6 +1,6 @@
 """Resolve the names "package.module:attr" that the literal tables of the project hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -43,3 +43,27 @@ def lookup(table: Mapping[str, str], name: str, what: str) -> Any:
     if name not in table:
         raise UsageError(f"unknown {what} {name!r}; {nearest(name, table)}")
     return resolve(table[name])
+
+
+def numbers_from(settings: Sequence[str], known: Sequence[str], what: str) -> "dict[str, int | float]":
+    """Read `name=number` as a command line gives it; `-` in a name may stand for `_`.
+
+    Args:
+        settings: as they were written.
+        known: names; one that is or ends with `seconds` is a float, all others are whole.
+        what: begins the message.
+
+    Raises:
+        UsageError: no such name, or no number.
+    """
+    given: dict[str, int | float] = {}
+    for one in settings:
+        written, _, value = one.partition("=")
+        name = written.replace("-", "_")
+        if name not in known:
+            raise UsageError(f"{what} {one!r}: {nearest(name, list(known))}")
+        try:
+            given[name] = float(value) if name.endswith("seconds") else int(value)
+        except ValueError as error:
+            raise UsageError(f"{what} {one!r}: expected {written}=NUMBER") from error
+    return given

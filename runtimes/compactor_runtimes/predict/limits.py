@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from compactor_runtimes.errors import UsageError, one_line
 from compactor_runtimes.predict.image_formats import FORMATS, SERVED
-from compactor_runtimes.tables import nearest
+from compactor_runtimes.tables import numbers_from
 
 NUMBERS = ("bytes", "pixels", "side", "characters", "items", "seconds")
 _PART = 1 << 20  # bytes that are asked of an open file at once
@@ -84,15 +84,7 @@ def limits_from(settings: Sequence[str]) -> Limits:
     Raises:
         UsageError: no such limit, or no number.
     """
-    given: dict[str, Any] = {}
-    for one in settings:
-        name, _, value = one.partition("=")
-        if name not in NUMBERS:
-            raise UsageError(f"limit {one!r}: {nearest(name, list(NUMBERS))}")
-        try:
-            given[name] = float(value) if name == "seconds" else int(value)
-        except ValueError as error:
-            raise UsageError(f"limit {one!r}: expected {name}=NUMBER") from error
+    given: Any = numbers_from(settings, NUMBERS, "limit")
     return Limits(**given)
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.tables import nearest
+from compactor_runtimes.tables import numbers_from
 
 _SHORTEST_TOKEN = 16
 
@@ -62,17 +63,8 @@ def bounds_from(settings: Sequence[str]) -> Bounds:
     Raises:
         UsageError: no such bound, or no number.
     """
-    given: dict[str, float] = {}
-    for one in settings:
-        written, _, value = one.partition("=")
-        name = written.replace("-", "_")
-        if name not in Bounds.__struct_fields__:
-            raise UsageError(f"bound {one!r}: {nearest(name, list(Bounds.__struct_fields__))}")
-        try:
-            given[name] = float(value) if name.endswith("_seconds") else int(value)
-        except ValueError as error:
-            raise UsageError(f"bound {one!r}: expected {written}=NUMBER") from error
-    return Bounds(**given)  # type: ignore[arg-type]  # whole where it must be
+    given: Any = numbers_from(settings, Bounds.__struct_fields__, "bound")
+    return Bounds(**given)
 
 
 def tokens_from(path: Path) -> list[bytes]:
