@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from compactor_exporters.deploy.requirements import PYTHON, machine
-from compactor_exporters.deploy.served import PORT, memory_mib, put_served
+from compactor_exporters.deploy.served import put_served, template_values
 from compactor_exporters.deploy.writing import Options, put, template
 from compactor_runtimes.bundle.open import Bundle
 
@@ -14,14 +13,7 @@ def write(bundle: Bundle, folder: Path, options: Options) -> list[str]:
     Raises:
         UsageError, UnfitEnvironmentError: see `put_served`.
     """
-    values = {
-        "name": options.name,
-        "task": bundle.manifest.task,
-        "python": PYTHON,
-        "platform": machine(),
-        "port": PORT,
-        "memory": f"{memory_mib(bundle, 'docker')}m",
-    }
+    values = template_values(bundle, options, "docker", unit="m")
     return [
         *put_served(bundle, folder, "docker"),
         put(folder, "Dockerfile", template("docker/Dockerfile", **values)),

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from compactor_exporters.deploy.requirements import put_requirements
-from compactor_exporters.deploy.writing import default_artifact, put_bundle
+from compactor_exporters.deploy.requirements import PYTHON, machine, put_requirements
+from compactor_exporters.deploy.writing import Options, default_artifact, put_bundle
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.bundle.open import Bundle
 
@@ -23,6 +23,18 @@ def put_served(bundle: Bundle, folder: Path, target: str) -> list[str]:
     """
     default_artifact(bundle, target)
     return [*put_requirements(folder, serving_extras(bundle)), *put_bundle(bundle, folder, "bundle")]
+
+
+def template_values(bundle: Bundle, options: Options, target: str, *, unit: str) -> dict[str, object]:
+    """What the templates of both name; `unit` is how the target writes MiB."""
+    return {
+        "name": options.name,
+        "task": bundle.manifest.task,
+        "python": PYTHON,
+        "platform": machine(),
+        "port": PORT,
+        "memory": f"{memory_mib(bundle, target)}{unit}",
+    }
 
 
 def serving_extras(bundle: Bundle) -> list[str]:

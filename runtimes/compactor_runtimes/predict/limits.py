@@ -28,7 +28,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     Attributes:
         bytes: of a file, or of what is given in its place.
-        pixels: height times width of an image, as it is and after a resize.
+        pixels: height times width of an image, as its header says.
         side: height or width of an image.
         characters: of a text that are looked at; of a longer one the rest is cut, which its answer says.
         items: inputs of one call; a generator has no such limit, for it is answered in parts.
