@@ -5,7 +5,7 @@ A new method is one file with a METHOD, one line in METHODS and one test.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -37,6 +37,21 @@ VIEWS = "crops_per_image"  # the option of methods that take several recorded vi
 
 
 @dataclass(frozen=True)
+class About:
+    """What people ask of a method before they choose it: one line each.
+
+    `does` says what it trains towards, `labels` whether it reads ground truth, `cost` what a step costs
+    beside the student's own, `source` where it comes from. Whether teachers are asked live or through a label
+    store follows from the method itself.
+    """
+
+    does: str
+    labels: Literal["needed", "for a share of the loss", "not read"]
+    cost: str
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Method:
     """A method's options record, whether it learns from teachers, and how a preset is built.
 
@@ -53,6 +68,7 @@ class Method:
     options: type[msgspec.Struct]
     build: "Callable[[Any], Preset] | None"
     learns_from_teachers: bool
+    about: About
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
     check_stored: "Callable[[Any, LabelsSpec, str], None] | None" = None
     told: "Callable[[Any, StageSpec], list[str]] | None" = None

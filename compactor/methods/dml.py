@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import About, Method
 from compactor.trainer.contracts import Preset, TargetPolicy, Weighted
 
 Weight = Annotated[float, Meta(ge=0)]
@@ -59,4 +59,15 @@ def build(options: Options) -> Preset:
     return Preset(weighted, TargetPolicy(), Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=False, networks=2)
+METHOD = Method(
+    options=Options,
+    build=build,
+    learns_from_teachers=False,
+    about=About(
+        does="two networks of one architecture learn from labels and from each other",
+        labels="needed",
+        cost="a second network, forward and backward",
+        source="Zhang et al., arXiv 1706.00384",
+    ),
+    networks=2,
+)

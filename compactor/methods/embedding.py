@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import About, Method
 from compactor.trainer.contracts import Preset, Weighted
 
 Weight = Annotated[float, Meta(ge=0)]
@@ -41,4 +41,14 @@ def build(options: Options) -> Preset:
     return Preset([pair for pair in weighted if pair[1]], TargetPolicy(), Shuffle())
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True, activations=frozenset({"none"}))
+METHOD = Method(
+    options=Options,
+    build=build,
+    learns_from_teachers=True,
+    about=About(
+        does="cosine to the teachers' vectors, and the similarities within a batch",
+        labels="not read",
+        cost="the teachers' forward",
+    ),
+    activations=frozenset({"none"}),
+)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import About, Method
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
 from compactor_runtimes.tables import lookup
@@ -68,4 +68,15 @@ def build(options: Options) -> Preset:
     return Preset([pair for pair in weighted if pair[1]], target, Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True, targets=("live",))
+METHOD = Method(
+    options=Options,
+    build=build,
+    learns_from_teachers=True,
+    about=About(
+        does="one hop of encoder compression: hidden tokens, the teacher's answers, its hidden states",
+        labels="for a share of the loss",
+        cost="the teachers' forward",
+        source="FitzGerald et al., arXiv 2206.07808",
+    ),
+    targets=("live",),
+)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta
 
 from compactor.label_store.thresholds import Thresholds
-from compactor.methods import Method, fkd
+from compactor.methods import About, Method, fkd
 from compactor.trainer.contracts import Preset
 
 if TYPE_CHECKING:
@@ -41,5 +41,15 @@ def build(options: Options, stored: "Stored") -> Preset:
 
 
 METHOD = Method(
-    options=Options, build=None, build_stored=build, learns_from_teachers=True, targets=("calibrated",)
+    options=Options,
+    build=None,
+    build_stored=build,
+    learns_from_teachers=True,
+    about=About(
+        does="fkd on a calibrated store: uninformative crops dropped, hard ones relabelled, SelfMix",
+        labels="for a share of the loss",
+        cost="reading the store",
+        source="Shen, arXiv 2312.17473",
+    ),
+    targets=("calibrated",),
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import About, Method
 from compactor.trainer.contracts import Preset
 
 if TYPE_CHECKING:
@@ -48,5 +48,15 @@ def preset(options: Options, stored: "Stored", target: "TargetPolicy") -> Preset
 
 
 METHOD = Method(
-    options=Options, build=None, build_stored=build, learns_from_teachers=True, targets=("stored",)
+    options=Options,
+    build=None,
+    build_stored=build,
+    learns_from_teachers=True,
+    about=About(
+        does="cross-entropy to stored labels, several recorded crops of an image a step",
+        labels="not read",
+        cost="reading the store",
+        source="Shen and Xing, arXiv 2112.01528",
+    ),
+    targets=("stored",),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import CLASSES_OR_LABELS, Method
+from compactor.methods import CLASSES_OR_LABELS, About, Method
 from compactor.methods.from_store import require_finite
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
@@ -91,6 +91,12 @@ METHOD = Method(
     build_stored=build_stored,
     check_stored=check_stored,
     learns_from_teachers=True,
+    about=About(
+        does="a divergence to the teachers at a temperature, mixed with cross-entropy to the labels",
+        labels="for a share of the loss",
+        cost="the teachers' forward, or none from a store",
+        source="Hinton et al., arXiv 1503.02531",
+    ),
     targets=("live", "stored"),
     activations=CLASSES_OR_LABELS,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import About, Method
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
 from compactor_runtimes.errors import UsageError
@@ -134,5 +134,11 @@ METHOD = Method(
     build_stored=build_stored,
     check_stored=check_stored,
     learns_from_teachers=True,
+    about=About(
+        does="cross-entropy to the mean of several teachers' softmaxes, and a discriminator",
+        labels="for a share of the loss",
+        cost="the teachers' forward, or none from a store; a small discriminator",
+        source="Shen and Savvides, arXiv 2009.08453",
+    ),
     targets=("live", "stored"),
 )

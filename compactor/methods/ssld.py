@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import CLASSES_OR_LABELS, Method
+from compactor.methods import CLASSES_OR_LABELS, About, Method
 from compactor.methods.from_store import require_finite
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, Weighted
@@ -98,6 +98,12 @@ METHOD = Method(
     check_stored=check_stored,
     told=told,
     learns_from_teachers=True,
+    about=About(
+        does="symmetric KL to the teacher on labelled and unlabelled images, its BatchNorm by the batch",
+        labels="not read",
+        cost="the teachers' forward, or none from a store",
+        source="Cui et al., arXiv 2103.05959",
+    ),
     targets=("live", "stored"),
     activations=CLASSES_OR_LABELS,
 )

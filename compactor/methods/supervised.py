@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from compactor.methods import CLASSES_OR_LABELS, Method
+from compactor.methods import CLASSES_OR_LABELS, About, Method
 from compactor.trainer.contracts import Preset, TargetPolicy
 
 
@@ -31,4 +31,14 @@ def build(options: Options) -> Preset:
     return Preset([(hard, 1.0)], TargetPolicy(), Shuffle(), options.head_weights)
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=False, activations=CLASSES_OR_LABELS)
+METHOD = Method(
+    options=Options,
+    build=build,
+    learns_from_teachers=False,
+    about=About(
+        does="cross-entropy to the labels: the baseline, and teachers that are trained on the spot",
+        labels="needed",
+        cost="none",
+    ),
+    activations=CLASSES_OR_LABELS,
+)

@@ -9,7 +9,7 @@ from typing import Annotated
 import torch.nn.functional as F
 from msgspec import Meta, Struct
 
-from compactor.methods import Method
+from compactor.methods import About, Method
 from compactor.objectives import LogitObjective
 from compactor.objectives.divergences import DIVERGENCES
 from compactor.records import IGNORE, Batch, Outputs, Step, Target, Term
@@ -56,4 +56,15 @@ def build(options: Options) -> Preset:
     return Preset(objectives, lookup(TARGETS, "live", "target")(), Shuffle())
 
 
-METHOD = Method(options=Options, build=build, learns_from_teachers=True, targets=("live",))
+METHOD = Method(
+    options=Options,
+    build=build,
+    learns_from_teachers=True,
+    about=About(
+        does="focal loss to the labels beside KL to the teachers",
+        labels="needed",
+        cost="the teachers' forward",
+        source="Lin et al., arXiv 1708.02002",
+    ),
+    targets=("live",),
+)
