@@ -24,8 +24,9 @@ IGNORE = -100  # the label of a position without ground truth
 LABEL, LABELS, INTENT, SLOT, EMBEDDING, MLM = "label", "labels", "intent", "slot", "embedding", "mlm"
 # names of inputs, those that Hugging Face's models and their runtimes use
 PIXELS, IDS, MASK, POSITIONS = "pixel_values", "input_ids", "attention_mask", "positions"
-# names of features: what a linear layer makes a sample's logits of [B, D]; last hidden states [B, L, D]
-PENULTIMATE, STATES = "penultimate", "states"
+# names of features: what a linear layer makes a sample's logits of [B, D]; last hidden states [B, L, D];
+# scores of a student's subclasses [B, C * S] before they are folded into its logits
+PENULTIMATE, STATES, SUBCLASSES = "penultimate", "states", "subclasses"
 # keys of Batch.aux: int64 [B, W], position of each word's first token, -1 for none; how views were mixed
 FIRST, PARTNER, LAM = "first", "mix.partner", "mix.lam"
 

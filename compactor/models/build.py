@@ -24,6 +24,7 @@ from compactor.models.stated_classes import (
     with_classes,
 )
 from compactor.models.student import Student
+from compactor.models.subclasses import widen
 from compactor.models.weights_file import fill, head_rows, read_weights
 from compactor.recipe.spec import ModelSpec
 from compactor.records import DataInfo, ImageInfo, TextInfo
@@ -68,11 +69,14 @@ def build_model(
             if not trains or (named is None and backbone.renewed is None):
                 raise refuse_classes(classes, spec, info)
             backbone = (backbone.renewed or partial(build, name, info, spec.options, False, base))()
-    own = info if match is None else with_classes(info, classes)
-    model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, own)
-    model.untrained = backbone.untrained
+        own = info if match is None else with_classes(info, classes)
+        model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, own)
+        model.untrained = backbone.untrained
+        if spec.subclasses is not None:
+            fresh = widen(model, spec.subclasses, spec.model)
+            model.untrained = [*model.untrained, *(fresh if spec.weights == "pretrained" else ())]
     if file is not None:
-        new_head = head_rows(model, info) if trains and match is None else frozenset()
+        new_head = head_rows(model, info, spec.subclasses or 1) if trains and match is None else frozenset()
         found = fill(model.backbone, model.backbone.state_dict(), read_weights(file), file, new_head=new_head)
         model.untrained, model.class_note = found.left_out, found.note
     if match is not None:
@@ -123,6 +127,7 @@ def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
         "options": getattr(model.backbone, "saved_options", lambda: spec.options)(),
         **model.saved(),
         **({} if state or not spec.aliases else {"aliases": spec.aliases}),
+        **({} if spec.subclasses is None else {"subclasses": spec.subclasses}),
         "task": model.info.task,
         "classes": model.info.classes,
         "image": msgspec.to_builtins(model.info.image),
@@ -146,7 +151,7 @@ def load_model_folder(folder: Path) -> Student:
         image = ImageInfo(**config["image"]) if config["image"] else None
         text = TextInfo(_tokenizer(folder), **config["text"]) if "text" in config else None
         info = DataInfo(config["task"], config["classes"], image, text)
-        kept = ("model", "options", "mean", "std", "image_size", "aliases")
+        kept = ("model", "options", "mean", "std", "image_size", "aliases", "subclasses")
         spec = ModelSpec(**{key: config[key] for key in kept if key in config})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise IntegrityError(

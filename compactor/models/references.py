@@ -15,7 +15,7 @@ from compactor_runtimes.backends import RUNTIMES
 from compactor_runtimes.bundle.open import MANIFEST
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
-LATER = ("image_size", "aliases", "classes", "trust_teacher", "trust_tokenizer")
+LATER = ("image_size", "aliases", "classes", "subclasses", "trust_teacher", "trust_tokenizer")
 
 
 def model_sources(spec: ModelSpec) -> list[str]:

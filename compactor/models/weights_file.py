@@ -53,9 +53,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def head_rows(model: Student, info: DataInfo) -> frozenset[str]:
-    """Weights of the backbone whose first axis counts the data's classes, as those of a head do."""
-    count = len(info.heads[0].labels)
+def head_rows(model: Student, info: DataInfo, subclasses: int = 1) -> frozenset[str]:
+    """Weights of the backbone whose first axis counts the data's (sub)classes, as those of a head do."""
+    count = len(info.heads[0].labels) * subclasses
     state = model.backbone.state_dict()
     return frozenset(name for name, value in state.items() if value.ndim and len(value) == count)
 

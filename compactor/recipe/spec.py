@@ -37,6 +37,8 @@ class ModelSpec(RecipePart, frozen=True):
 
     Its classes are matched with the data's by name: `aliases` maps the model's names to the data's where
     spelling cannot, and `classes: subset` lets a teacher of more classes teach those that it shares.
+    `subclasses` widens a student's last layer to that many outputs for each class, whose logit is the
+    logarithm of their summed exponentials, also in what is exported (`method: lelp` trains the parts apart).
     `trust_teacher` keeps a teacher that no better than chance answers, or classes in another order, would
     stop; `trust_tokenizer` one that was trained with another tokenizer than the data's.
     """
@@ -49,6 +51,7 @@ class ModelSpec(RecipePart, frozen=True):
     image_size: Count | None = None
     aliases: dict[str, str] = {}
     classes: Literal["subset"] | None = None
+    subclasses: Annotated[int, Meta(ge=2, le=1000)] | None = None
     trust_teacher: bool = False
     trust_tokenizer: bool = False
 

@@ -202,9 +202,6 @@ def train_stage(
         _check_heads(preset, data.info, spec)
         if parts := data.train.parts:
             preset = replace(preset, sampler=Mixed(parts))
-        if is_main_process() and (summary := preset.target.summary()):
-            write_whole(folder / TARGETS, json.dumps(summary, indent=1).encode())
-            reporter.note(f"{stage.id}: {preset.target.note()}")
         result = fit(
             student,
             preset,
@@ -217,13 +214,17 @@ def train_stage(
             teachers=teachers,
             each_once=lambda: task.each_once(data.train),
             ask_once=task.is_fixed and answer_bytes(data) <= MOST_ANSWER_BYTES,
+            select=lambda: iter(task.batches(data.select)),
             evaluate=select_figures(task, data.select, _taught(task, data.select, teachers, store)),
             reporter=reporter,
             journal=journal,
             deadline_s=deadline_s,
             watch=watch,
         )
+        notes += [result.finished] if result.finished else []
         if is_main_process():
+            if summary := preset.target.summary() | preset.sampler.summary():
+                write_whole(folder / TARGETS, json.dumps(summary, indent=1).encode())
             save_model(student, stage.student, folder / STUDENT)
             _conclude(folder, stage.digest, result, notes)
             _tell(stage, result, reporter, journal)

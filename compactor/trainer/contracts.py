@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a method's options are checked where torch is not installed
 
     from compactor.data.splits import Split
     from compactor.teachers import Teachers
+    from compactor.trainer.gradients import GradientPolicy
 
 
 class Objective(Protocol):
@@ -45,8 +46,20 @@ class TargetPolicy:
     It leaves the batch alone and keeps no state; others override what they need.
     """
 
+    needs: Needs = Needs()
+    """Features of the first teacher that `make` reads, and whether `fit` is to see the training samples."""
     crops: "Callable[[NDArray[np.int64], int], Crops] | None" = None
     """Replays recorded views: (ids of a global batch, epoch) -> their crops; None lets the loader draw."""
+
+    def fit(self, teachers: "Teachers | None", batches: Iterator[Batch]) -> None:
+        """See every training sample once, in order and without augmentation, if `needs.statistics`."""
+
+    def choose(self, teachers: "Teachers | None", select: Callable[[], Iterator[Batch]]) -> None:
+        """Choose on select samples, before training, what is not given: a weight, a temperature.
+
+        Each call of `select` yields all of them once, as they are deployed. Like `fit`, it runs again when a
+        training goes on, and has to come to the same.
+        """
 
     def summary(self) -> dict[str, Any]:
         """What is worth keeping about the targets, known before training: plain values for a JSON file."""
@@ -80,6 +93,14 @@ class Sampler:
 
     All methods must be functions of their arguments and of what `fit` saw, so that a resumed run repeats it.
     """
+
+    def summary(self) -> dict[str, Any]:
+        """What is worth keeping about the samples that are visited, known once `fit` saw them."""
+        return {}
+
+    def note(self) -> str:
+        """The same in a line for the screen."""
+        return ""
 
     def fit(self, split: "Split", teachers: "Teachers | None") -> None:
         """See the training samples once, before training, to group or score them."""
@@ -119,7 +140,8 @@ class Preset:
 
     `head_weights` multiply the terms of single heads, where there are several (absent: 1). `teacher_bn` says
     whether the teachers' BatchNorm layers normalise by the batch while they teach (SSLD), or by their running
-    statistics, as in all else.
+    statistics, as in all else. `gradients` makes one gradient of those of the objectives (absent: their sum).
+    `finish` changes the trained student before it is kept, and says in a line what it did.
     """
 
     objectives: list[Weighted]
@@ -127,3 +149,5 @@ class Preset:
     sampler: Sampler
     head_weights: Mapping[str, float] = field(default_factory=dict)
     teacher_bn: Literal["batch", "eval"] = "eval"
+    gradients: "GradientPolicy | None" = None
+    finish: "Callable[[nn.Module], str] | None" = None

@@ -24,7 +24,7 @@ from compactor.progress import Bar, Reporter, SilentReporter
 from compactor.records import Batch, Loader, Step, Training
 from compactor.teachers import RememberedTeachers, Teachers
 from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
-from compactor.trainer.contracts import Preset
+from compactor.trainer.contracts import Objective, Preset, TargetPolicy
 from compactor.trainer.interrupt import StopWish, stop_on_signal
 from compactor.trainer.memory import keep_freed_memory
 from compactor.trainer.stepper import Stepper
@@ -40,7 +40,8 @@ SELECT = "select_"  # how the figures on select are called in an epoch's record
 class FitResult:
     """The trained student (the same object), one record an epoch, and the time spent over all sittings.
 
-    `stopped` tells that the stage's `stop` ended it before its last step.
+    `stopped` tells that the stage's `stop` ended it before its last step, `finished` what was done to the
+    student after it.
     """
 
     student: nn.Module
@@ -48,6 +49,7 @@ class FitResult:
     seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
     stopped: bool = False
+    finished: str = ""
 
 
 def fit(
@@ -63,6 +65,7 @@ def fit(
     teachers: Teachers | None = None,
     each_once: Callable[[], Iterator[Batch]] | None = None,
     ask_once: bool = False,
+    select: Callable[[], Iterator[Batch]] | None = None,
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     reporter: Reporter | None = None,
     journal: Journal | None = None,
@@ -84,6 +87,7 @@ def fit(
         each_once: yields all training samples without augmentation, in any order; for objectives that need
             statistics, and for teachers that are asked once.
         ask_once: samples look the same in every epoch, so the teachers are asked about each of them but once.
+        select: yields all select samples, for a target policy that chooses on them.
         evaluate: figures on select samples, computed after every epoch by the main process.
         reporter: where progress goes.
         journal: where events go.
@@ -100,13 +104,11 @@ def fit(
     if len(loader) < 2:
         raise UsageError(f"stage {name}: {len(loader)} training samples found, expected at least 2")
     stepper = Stepper(accelerator, student, preset, teachers, training, name=name, seed=seed)
-    for objective in stepper.objectives:
-        if objective.needs.statistics:
-            assert each_once is not None
-            objective.fit(stepper.teachers, (batch.to(accelerator.device) for batch in each_once()))
-    if split is not None:
-        preset.sampler.fit(split, stepper.teachers)
     reporter = reporter or SilentReporter()
+    _prepare(stepper, each_once, split, select)
+    for note in (preset.sampler.note(), preset.target.note()):
+        if note:
+            reporter.note(f"{name}: {note}")
     asked_s = 0.0
     by_running = preset.teacher_bn == "eval"  # what a teacher says by the batch is another thing in each
     if ask_once and by_running and stepper.teachers is not None and not stepper.needs_teacher:
@@ -124,7 +126,31 @@ def fit(
             run.one_epoch(bar, wish)
             run.end_epoch(evaluate)
             run.stop_or_save(wish)
-    return FitResult(student, run.step, run.seconds + asked_s, run.history, run.step < run.steps)
+    seconds = run.seconds + asked_s
+    result = FitResult(student, run.step, seconds, run.history, run.step < run.steps)
+    if preset.finish is not None:
+        result.finished = preset.finish(student)
+        reporter.note(f"{name}: {result.finished}")
+    return result
+
+
+def _prepare(
+    stepper: Stepper,
+    each_once: Callable[[], Iterator[Batch]] | None,
+    split: Split | None,
+    select: Callable[[], Iterator[Batch]] | None,
+) -> None:
+    """Let the parts of a preset see what they ask for: all training samples once, select samples."""
+    preset, device = stepper.preset, stepper.accelerator.device
+    parts: list[Objective | TargetPolicy] = [*stepper.objectives, preset.target]
+    for part in parts:
+        if part.needs.statistics:
+            assert each_once is not None
+            part.fit(stepper.teachers, (batch.to(device) for batch in each_once()))
+    if split is not None:
+        preset.sampler.fit(split, stepper.teachers)
+    if select is not None:
+        preset.target.choose(stepper.teachers, lambda: (batch.to(device) for batch in select()))
 
 
 def counted(batches: Iterator[Batch], bar: Bar) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """One optimiser step: teachers, student, target, weighted reduction of the terms, backward, update."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Stepper:
         models = [] if teachers is None else teachers.models
         self.needs_student: dict[str, Feature] = {}
         self.needs_teacher: dict[str, Feature] = {}
-        for needs in (objective.needs for objective in self.objectives):
+        for needs in (preset.target.needs, *(objective.needs for objective in self.objectives)):
             at = f"stage {name}.{needs.option}"
             if needs.teacher and not models:
                 raise UsageError(
@@ -80,13 +81,19 @@ class Stepper:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * (factor if group["scheduled"] else 1.0)
         batch = self.preset.target.transform(batch.to(self.accelerator.device))
-        with self.accelerator.autocast():
+        # DDP averages gradients as a backward pass makes them, which a policy has to see apart
+        apart = self.preset.gradients is not None
+        with self.accelerator.autocast(), self.accelerator.no_sync(self.model) if apart else nullcontext():
             taught = self.teach(batch)
             with capture(self.student, self.needs_student) as seen:
                 output = Outputs(logits=self.model(**batch.x), features=seen)
             target = self.preset.target.make(batch, taught, at)
-            total = self.reduce(output, taught, target, batch, at)
-        self.accelerator.backward(total)
+            losses = self.reduce(output, taught, target, batch, at)
+        total = sum(losses[1:], losses[0])
+        if apart:
+            self._backward_apart(losses)
+        else:
+            self.accelerator.backward(total)
         self._average_train_only()
         if self.training.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.student.parameters(), self.training.clip_norm)
@@ -108,11 +115,12 @@ class Stepper:
 
     def reduce(
         self, output: Outputs, taught: Outputs | None, target: Target, batch: Batch, at: Step
-    ) -> Tensor:
-        """Weigh and sum the terms; each one is kept under its own name, unweighted, for the log."""
-        total = torch.zeros((), device=self.accelerator.device)
+    ) -> list[Tensor]:
+        """Weigh the terms and sum those of each objective; each is kept by name, unweighted, for the log."""
+        totals = []
         world = self.accelerator.num_processes
         for objective, weight in self.preset.objectives:
+            total = torch.zeros((), device=self.accelerator.device)
             scale = weight(at) if callable(weight) else weight
             for name, term in objective(output, taught, target, batch, at).items():
                 valid = torch.ones_like(term.loss, dtype=torch.bool) if term.valid is None else term.valid
@@ -127,8 +135,9 @@ class Stepper:
                 mean = loss.sum() / count.clamp(min=1) * world
                 total = total + scale * self.preset.head_weights.get(name.rpartition(".")[2], 1.0) * mean
                 self.sums[name] = self.sums.get(name, 0) + mean.detach()
+            totals.append(total)
         self.counted += 1
-        return total
+        return totals
 
     def means(self) -> dict[str, float]:
         """Mean of each term over the steps counted so far."""
@@ -157,6 +166,38 @@ class Stepper:
         if state["scaler"] is not None and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.sums, self.counted = state["sums"], state["counted"]
+
+    def _backward_apart(self, losses: list[Tensor]) -> None:
+        """Let the preset's policy make one gradient of those of the losses, averaged over processes.
+
+        Train-only modules have the sum of theirs: what is deployed is what must not be pulled two ways.
+        """
+        assert self.preset.gradients is not None
+        parameters = [one for one in self.student.parameters() if one.requires_grad]
+        beside = [one for module in self.train_only for one in module.parameters() if one.requires_grad]
+        apart, scaler = [], self.accelerator.scaler
+        for number, loss in enumerate(losses):
+            last = number == len(losses) - 1
+            found = torch.autograd.grad(
+                loss if scaler is None else scaler.scale(loss),
+                [*parameters, *beside],
+                retain_graph=not last,
+                allow_unused=True,
+            )
+            own = found[: len(parameters)]
+            apart.append(
+                [
+                    torch.zeros_like(one) if gradient is None else gradient
+                    for one, gradient in zip(parameters, own, strict=True)
+                ]
+            )
+            for one, gradient in zip(beside, found[len(parameters) :], strict=True):
+                if gradient is not None:
+                    one.grad = gradient if one.grad is None else one.grad + gradient
+        if self.accelerator.num_processes > 1:
+            apart = [[self.accelerator.reduce(one, "mean") for one in gradients] for gradients in apart]
+        for one, gradient in zip(parameters, self.preset.gradients(apart), strict=True):
+            one.grad = gradient
 
     def _average_train_only(self) -> None:
         """Average the gradients that DDP does not: the train-only modules are not wrapped."""
