@@ -20,6 +20,7 @@ SUITES = {
     "exportable": ("timm_exportable",),
     "measure": ("measure",),
     "embed": ("embed",),
+    "methods": ("methods",),
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes
@@ -46,6 +47,7 @@ LATER: dict[str, Any] = {
 LATER_OF_MODELS: dict[str, Any] = {
     "aliases": {},
     "classes": None,
+    "subclasses": None,
     "trust_teacher": False,
     "trust_tokenizer": False,
 }
