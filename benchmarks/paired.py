@@ -55,8 +55,8 @@ def rejected_by_holm(p_values: Mapping[str, float], level: float = 0.05) -> set[
     The smallest p is held against level / m, the next against level / (m - 1), until one is too large.
     """
     rejected: set[str] = set()
-    for left, name in zip(range(len(p_values), 0, -1), sorted(p_values, key=lambda one: p_values[one])):
-        if p_values[name] > level / left:
+    for done, name in enumerate(sorted(p_values, key=lambda one: p_values[one])):
+        if p_values[name] > level / (len(p_values) - done):
             break
         rejected.add(name)
     return rejected

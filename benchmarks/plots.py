@@ -111,3 +111,27 @@ def accuracy_over_pool(
         figure.savefig(path, dpi=150, metadata={"Software": None})
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
         pyplot.close(figure)
+
+
+def accuracy_of_arms(arms: list[Level], base: Level, path: Path, *, title: str, about: str) -> None:
+    """Draw a row for each arm, the best on top, and one arm's range as a band; with a .svg sibling."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = sorted(arms, key=lambda one: one.value)
+    with pyplot.rc_context({"svg.hashsalt": path.stem, "font.size": 10}):
+        figure, axes = pyplot.subplots(figsize=(7.2, 1.2 + 0.3 * len(rows)), layout="constrained")
+        for height, one in enumerate(rows):
+            error = [[one.value - one.low], [one.high - one.value]]
+            axes.errorbar(one.value, height, xerr=error, fmt="o", capsize=4, color="C0")
+        axes.axvline(base.value, linestyle="--", color="C1", label=base.label)
+        axes.axvspan(base.low, base.high, color="C1", alpha=0.15, linewidth=0)
+        axes.set_yticks(range(len(rows)), [one.label for one in rows])
+        axes.set(xlabel="accuracy", title=title)
+        axes.grid(alpha=0.3, axis="x")
+        axes.legend(loc="lower right", frameon=False, title=about, title_fontsize="small", fontsize="small")
+        figure.savefig(path, dpi=150, metadata={"Software": None})
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        pyplot.close(figure)
