@@ -90,7 +90,7 @@ class WeightedSoftLabels(WithLabel):
     Zhou, Song, Chen, Zhou, Wang, Yuan, Zhang, "Rethinking Soft Labels for Knowledge Distillation: A
     Bias-Variance Tradeoff Perspective" (arXiv 2102.00650). L_s and L_t are the cross-entropies of student and
     teacher to the label at temperature 1; w takes no gradient. A sample that the student knows better than
-    the teacher counts little. H is the soft cross-entropy, as in the authors' code; its gradient is that of KL.
+    the teacher counts little. H is the soft cross-entropy, as in the authors' code; its gradient is KL's.
     """
 
     name = "wsl"
