@@ -95,7 +95,7 @@ def that_are_maps(
 def _run(
     model: nn.Module, inputs: Mapping[str, Tensor], paths: Iterable[str]
 ) -> tuple[Mapping[str, Tensor], dict[str, Tensor]]:
-    """Run in eval mode, without gradient; return answers and outputs at `paths`. The model stays as it was."""
+    """Run in eval mode without gradient; return answers and outputs at `paths`. The model stays as it was."""
     training = [(one, one.training) for one in model.modules()]
     place = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
     outputs = {path: Feature(path, 0) for path in paths}  # no width is known, and none is asked for
