@@ -1,8 +1,8 @@
 """`method: pld`: Plackett-Luce distillation, where the student learns the teacher's ranking of classes.
 
-"Knowledge Distillation via Plackett-Luce" (arXiv 2506.12542): the label is ranked first, then the other
-classes as the teacher has them, and every choice is weighed by the teacher's probability of it. It is the
-whole loss: there is no cross-entropy beside it, and so no weight between two parts.
+Bassam, Zhu, Bian, "PLD: A Choice-Theoretic List-Wise Knowledge Distillation" (arXiv 2506.12542): the label is
+ranked first, then the other classes as the teacher has them, and every choice is weighed by the teacher's
+probability of it. It is the whole loss: there is no cross-entropy beside it, and so no weight between parts.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -71,7 +71,7 @@ METHOD = Method(
         does="the likelihood of the teachers' ranking of classes, the label first",
         labels="needed",
         cost="the teachers' forward, or none from a store",
-        source="arXiv 2506.12542",
+        source="Bassam et al., arXiv 2506.12542",
     ),
     targets=("live", "stored"),
 )
