@@ -7,10 +7,13 @@ READY := $(VENV)/.ready
 OPTIMUM := .venv-optimum
 OPTIMUM_READY := $(OPTIMUM)/.ready
 OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
+# the peer of distillation, which no command of ours needs
+TORCHDISTILL := .venv-torchdistill
+TORCHDISTILL_READY := $(TORCHDISTILL)/.ready
 # two workers; threads that spin would take the other's core
 PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-heavy test-optimum lint types architecture unit acceptance bench results results-check confirm docs clean
+.PHONY: demo test test-heavy test-optimum torchdistill lint types architecture unit acceptance bench results results-check confirm docs clean
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -28,6 +31,12 @@ $(OPTIMUM_READY): constraints-optimum.txt
 	test -x $(OPTIMUM)/bin/python || $(PYTHON) -m venv $(OPTIMUM)
 	$(OPTIMUM)/bin/python -m pip install --quiet --constraint constraints-optimum.txt \
 		optimum-onnx onnxruntime polygraphy pytest
+	touch $@
+
+$(TORCHDISTILL_READY): constraints.txt constraints-torchdistill.txt
+	test -x $(TORCHDISTILL)/bin/python || $(PYTHON) -m venv $(TORCHDISTILL)
+	$(TORCHDISTILL)/bin/python -m pip install --quiet --constraint constraints.txt \
+		--constraint constraints-torchdistill.txt torchdistill safetensors msgspec
 	touch $@
 
 demo: $(READY)  ## train two teachers, distil, export, verify, measure and pack, on scikit-learn's digits
@@ -58,6 +67,8 @@ test-optimum: $(READY) $(OPTIMUM_READY)  ## what we export opens in optimum and 
 	COMPACTOR_OPTIMUM_MODELS=$(OPTIMUM_MODELS) $(OPTIMUM)/bin/python -m pytest tests/optimum
 	COMPACTOR_OPTIMUM_PYTHON=$(abspath $(OPTIMUM))/bin/python $(BIN)/pytest tests/exporters/test_optimum_exporter.py
 
+torchdistill: $(TORCHDISTILL_READY)  ## the environment of benchmarks/peers/torchdistill_kd.py
+
 acceptance: $(READY)  ## quality on real data, cached run by run; writes benchmarks/results/
 	$(BIN)/python -m benchmarks.run acceptance
 
@@ -77,4 +88,4 @@ docs: $(READY)  ## the documentation, to build/docs; every warning is an error
 	$(BIN)/sphinx-build -q -W --keep-going -n -E docs build/docs
 
 clean:  ## remove the environment and caches, keep runs
-	rm -rf $(VENV) $(OPTIMUM) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(OPTIMUM) $(TORCHDISTILL) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

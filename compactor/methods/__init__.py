@@ -30,6 +30,7 @@ METHODS = {
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
     "dml": "compactor.methods.dml:METHOD",
+    "pld": "compactor.methods.pld:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -59,9 +60,10 @@ class Method:
     store, for a stage with `labels`. A method may have one of them or both: objectives that read the target
     alone can learn from either. `targets` names the policies of TARGETS that they use. `check_stored` refuses
     options that only live teachers can serve; it is given them, the stage's labels and where they were found,
-    before anything is labelled or trained. `told` says what a plan should tell of options and stage.
-    `activations` are those of the heads whose outputs its objectives compare: it fits the tasks that have
-    these alone.
+    before anything is labelled or trained. `check_task` refuses options that mean nothing for the answers of
+    a task; it is given them, the task and where they were found. `told` says what a plan should tell of
+    options and stage. `activations` are those of the heads whose outputs its objectives compare: it fits the
+    tasks that have these alone.
     `networks` of the student's architecture are trained in a step, itself included.
     """
 
@@ -71,6 +73,7 @@ class Method:
     about: About
     build_stored: "Callable[[Any, Stored], Preset] | None" = None
     check_stored: "Callable[[Any, LabelsSpec, str], None] | None" = None
+    check_task: "Callable[[Any, str, str], None] | None" = None
     told: "Callable[[Any, StageSpec], list[str]] | None" = None
     targets: tuple[str, ...] = ()
     activations: frozenset[Activation] = frozenset({"softmax"})

@@ -108,10 +108,23 @@ def require_finite(divergence: str, labels: "LabelsSpec", at: str) -> None:
     """Check that a divergence is finite on labels as they are kept.
 
     Raises:
-        UsageError: KL(p || q) of labels q that are 0 for all classes but a few.
+        UsageError: one that needs the logarithm of labels that are 0 for all classes but a few.
     """
-    if divergence == "sym_kl" and labels.quantization in ("hard", "marginal-renorm"):
+    if divergence in ("sym_kl", "dkd", "skd") and labels.quantization in ("hard", "marginal-renorm"):
         raise UsageError(
             f"{at}.labels.quantization: {labels.quantization} found, which gives most classes a probability "
-            "of 0, and sym_kl is infinite there; use marginal-smoothing or full, or another divergence"
+            f"of 0, and {divergence} is infinite there; use marginal-smoothing or full, or another divergence"
+        )
+
+
+def require_probabilities(average: str, at: str) -> None:
+    """Check that teachers are averaged as a store has them.
+
+    Raises:
+        UsageError: the mean of their logits was asked for.
+    """
+    if average == "logits":
+        raise UsageError(
+            f"{at}.options.average: logits found, but a label store holds mean probabilities; remove the "
+            "option, or remove labels to learn from live teachers"
         )

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.models.classifier import Backbone, require_images
+from compactor.models.features import Feature
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UsageError
 
@@ -82,7 +83,8 @@ class CifarResNet(nn.Module):
 def build(name: str, info: DataInfo, options: dict[str, object], pretrained: bool, base: Path) -> Backbone:
     """Build `cifar:resnetD`, D = 6n + 2; option `width` (default 16) scales all channels.
 
-    Option `dropout` (default 0) is a probability, before the linear layer.
+    Option `dropout` (default 0) is a probability, before the linear layer. The feature maps `stage1` to
+    `stage3` are what each group of blocks gives.
 
     Raises:
         UsageError: another name, an unknown option, or weights that this family does not have.
@@ -108,4 +110,6 @@ def build(name: str, info: DataInfo, options: dict[str, object], pretrained: boo
         raise UsageError(f"model cifar:{name}: has no weights of its own; give weights: FILE.safetensors")
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if info.channels == 3 else ([0.5], [0.5])
     classes, blocks = info.num_classes(), (depth - 2) // 6
-    return Backbone(CifarResNet(blocks, classes, info.channels, width, dropout=float(dropout)), mean, std)
+    module = CifarResNet(blocks, classes, info.channels, width, dropout=float(dropout))
+    maps = {f"stage{k}": Feature(f"layer{k}", 2 ** (k - 1) * width, is_map=True) for k in (1, 2, 3)}
+    return Backbone(module, mean, std, maps=maps)

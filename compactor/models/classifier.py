@@ -1,13 +1,15 @@
 """The image classifier that every image family is wrapped in: normalisation inside, one head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from compactor.models.features import Feature, that_are_maps
 from compactor.models.student import Student, port_of
 from compactor.recipe.spec import ModelSpec
 from compactor.records import PIXELS, DataInfo, ImageInfo
@@ -23,7 +25,8 @@ class Backbone:
 
     `untrained` are the weights that `weights: pretrained` did not bring. `size` is the one height and width
     that it takes, absent = as images come. `classes` are the names of its answers in their order, where it
-    says them. `renewed` builds it once more with a new head for the data's classes.
+    says them. `renewed` builds it once more with a new head for the data's classes. `maps` are its feature
+    maps by name, with paths within the module; those that turn out not to be [B, width, H, W] are left out.
     """
 
     module: nn.Module
@@ -33,6 +36,7 @@ class Backbone:
     size: tuple[int, int] | None = None
     classes: list[str] | None = None
     renewed: "Callable[[], Backbone] | None" = None
+    maps: Mapping[str, Feature] = field(default_factory=dict)
 
 
 class ImageClassifier(Student):
@@ -49,6 +53,7 @@ class ImageClassifier(Student):
         self.register_buffer("mean", torch.tensor(backbone.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(backbone.std).view(1, -1, 1, 1))
         self.info, self.image_size = info, image_size
+        self.maps = {name: replace(one, path=f"backbone.{one.path}") for name, one in backbone.maps.items()}
         self.head = info.heads[0].name
         self.size = backbone.size if image_size is None else (image_size, image_size)
         height, width = self.image.height, self.image.width
@@ -63,6 +68,11 @@ class ImageClassifier(Student):
         """Size of the images that it takes."""
         assert self.info.image is not None
         return self.info.image
+
+    @cached_property
+    def features(self) -> dict[str, Feature]:
+        """The family's feature maps, which one more run looks at, beside what every student has."""
+        return {**that_are_maps(self, self.example(), self.maps), **super().features}
 
     def forward(self, pixel_values: Tensor) -> dict[str, Tensor]:
         """Resize where the backbone has a size of its own, normalise and classify."""

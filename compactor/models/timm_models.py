@@ -5,6 +5,8 @@
    new head.
 2. Of other published weights the head is new, unless it has as many classes as the data.
 3. A model that does not take the data's images as they come resizes them to its own size.
+4. Its feature maps are those that timm itself lists (`feature_info`): `stage1`, `stage2` and so on in that
+   order, of which the first is often the stem.
 """
 
 from collections import defaultdict
@@ -16,6 +18,7 @@ from torch import nn
 
 from compactor.data.class_names import folded
 from compactor.models.classifier import Backbone, require_images
+from compactor.models.features import Feature
 from compactor.models.image_size import size_taken
 from compactor.records import DataInfo
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError, needs_extra
@@ -75,6 +78,7 @@ def build(
         untrained=_head(module) if is_new else [],
         size=size_taken(module, info.image, own_size(name, options), where=f"model timm:{name}"),
         classes=classes,
+        maps=_maps(module),
         renewed=None if classes is None else lambda: build(name, info, options, pretrained, base, renew=True),
     )
 
@@ -136,6 +140,16 @@ def _published(name: str, options: dict[str, Any]) -> dict[str, Any]:
     found: Any = timm.get_pretrained_cfg(name) or timm.get_pretrained_cfg(name.partition(".")[0])
     plain: dict[str, Any] = found.to_dict() if found else {"input_size": (3, 224, 224)}
     return plain | dict(options.get("pretrained_cfg_overlay") or {})
+
+
+def _maps(module: Any) -> dict[str, Feature]:
+    """The feature maps that timm lists, a stage each; not every model lists any."""
+    listed: Any = getattr(module, "feature_info", None) or []
+    return {
+        f"stage{number}": Feature(one["module"], one["num_chs"], is_map=True)
+        for number, one in enumerate(listed, 1)
+        if isinstance(one, dict)
+    }
 
 
 def _head(module: Any) -> list[str]:

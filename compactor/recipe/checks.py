@@ -233,6 +233,8 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
         )
     if has_several(task):
         _check_several(stage, task, options, at)
+    if method.check_task is not None:
+        method.check_task(options, task, at)
     if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
     _check_peer(recipe, stage, options, at)

@@ -50,6 +50,8 @@ def images(folder: Path) -> dict[str, Any]:
     timm = {"model": "timm:resnet10t"}
     policy = {"crop": "random-resized", "aspect": "uniform", "policy": "randaugment", "erase": 0.5}
     critic = {"options": {"discriminator": {"reduction": 2}}}
+    inner = [{"loss": "hint", "name": "stage2"}, {"loss": "attention", "name": "stage3"}, {"loss": "rkd"}]
+    parts = {"divergence": "dkd", "features": inner}
     data = {"dataset": "digits", "limit": {"train": 32, "select": 24, "report": 24}}
     mixed = {"data": data | {"also": [{"dataset": "digits", "limit": 40}]}}
     return {
@@ -64,6 +66,8 @@ def images(folder: Path) -> dict[str, Any]:
             {"id": "timm", "method": "supervised", "student": timm, "stop": {"figure": "accuracy"}, **SHORT},
             {"id": "module", "method": "kd", "student": mine, "options": {"divergence": "js"}, **SHORT},
             {"id": "meal", "method": "meal_v2", "teachers": ["stage:first", "stage:timm"], **critic, **SHORT},
+            {"id": "parts", "method": "kd", "options": parts, **SHORT},
+            {"id": "ranked", "method": "pld", **SHORT},
             {"id": "pooled", "method": "ssld", **mixed, **SHORT},
             {"id": "stored-pool", "method": "ssld", "labels": labels | {"crops": 1}, **mixed, **SHORT},
             {"id": "stored", "method": "kd", "labels": labels | {"crops": 1}, "epochs": 1, "batch_size": 8},

@@ -54,12 +54,19 @@ def text(task: str, model: str | None = None, **options: Any) -> Callable[[Path]
     return build
 
 
+def stages(*widths: int) -> dict[str, int]:
+    return {f"stage{number}": width for number, width in enumerate(widths, 1)}
+
+
 BOTH, LAST = [PENULTIMATE, STATES], [STATES]
 MODELS = {
-    "cifar": (image("cifar:resnet8"), {PENULTIMATE: 64}),
-    "cifar, narrow": (image("cifar:resnet8", width=4), {PENULTIMATE: 16}),
-    "timm": (image("timm:resnet10t"), {PENULTIMATE: 512}),
-    "timm, hidden layer before the head": (image("timm:mobilenetv3_small_050"), {PENULTIMATE: 1024}),
+    "cifar": (image("cifar:resnet8"), {**stages(16, 32, 64), PENULTIMATE: 64}),
+    "cifar, narrow": (image("cifar:resnet8", width=4), {**stages(4, 8, 16), PENULTIMATE: 16}),
+    "timm": (image("timm:resnet10t"), {**stages(64, 64, 128, 256, 512), PENULTIMATE: 512}),
+    "timm, hidden layer before the head": (
+        image("timm:mobilenetv3_small_050"),
+        {**stages(16, 8, 16, 24, 288), PENULTIMATE: 1024},
+    ),
     "timm, attention": (image("timm:test_vit", img_size=32), {PENULTIMATE: 64}),
     "hf image": (hf_image, {PENULTIMATE: 12}),
     "module, images": (image("module:tests.toys:Mlp", pixels=1024, hidden=5), {PENULTIMATE: 5}),
@@ -85,7 +92,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_declared_is_what_is_captured(name: str, tmp_path: Path) -> None:
-    """The widths, [B, D] or [B, L, D]; and the head's layer on `penultimate` gives the logits."""
+    """Widths: [B, D], [B, L, D], [B, D, H, W]; and the head's layer on `penultimate` gives the logits."""
     build, widths = MODELS[name]
     model = build(tmp_path).eval()
     features = model.features
@@ -96,6 +103,10 @@ def test_what_is_declared_is_what_is_captured(name: str, tmp_path: Path) -> None
     assert seen.keys() == widths.keys()
     if STATES in seen:
         assert seen[STATES].shape == (*inputs["input_ids"].shape, widths[STATES])
+    for key, one in features.items():
+        if one.is_map:
+            assert seen[key].dim() == 4
+            assert seen[key].shape[:2] == (3, one.width)
     if PENULTIMATE in seen:
         assert seen[PENULTIMATE].shape == (3, widths[PENULTIMATE])
         layer = model.get_submodule(features[PENULTIMATE].path)
@@ -118,7 +129,12 @@ def test_looking_leaves_the_model_as_it_was() -> None:
     modes = [one.training for one in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    assert model.features == {PENULTIMATE: Feature("backbone.linear", 16, "input")}
+    assert model.features == {
+        "stage1": Feature("backbone.layer1", 4, is_map=True),
+        "stage2": Feature("backbone.layer2", 8, is_map=True),
+        "stage3": Feature("backbone.layer3", 16, is_map=True),
+        PENULTIMATE: Feature("backbone.linear", 16, "input"),
+    }
     assert [one.training for one in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -151,3 +167,31 @@ def test_a_path_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(UsageError, match=r"feature path 'backbone\.tail': ImageClassifier has no such"):
         with capture(toys.classifier(), {"tail": Feature("backbone.tail", 3)}):
             pass
+
+
+def test_a_stated_map_that_is_none_is_left_out() -> None:
+    """No such module, vectors, and channels in the last dimension, as of some of timm's models."""
+
+    class Last(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.movedim(1, -1)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last, self.head = nn.Conv2d(1, 5, 1), Last(), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.last(self.conv(x)).mean((1, 2)))
+
+    maps = {
+        "stage1": Feature("conv", 5, is_map=True),
+        "stage2": Feature("last", 5, is_map=True),
+        "stage3": Feature("head", 3, is_map=True),
+        "stage4": Feature("gone", 5, is_map=True),
+    }
+    model = ImageClassifier(Backbone(Net(), [0.5], [0.5], maps=maps), toys.info())
+    assert model.features == {
+        "stage1": Feature("backbone.conv", 5, is_map=True),
+        PENULTIMATE: Feature("backbone.head", 5, "input"),
+    }
