@@ -26,6 +26,7 @@ COMMANDS = (
     "init",
     "plan",
     "recipes",
+    "methods",
     "schema",
     "label",
     "store",
