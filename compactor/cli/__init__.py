@@ -25,6 +25,7 @@ COMMANDS = (
     "export",
     "init",
     "plan",
+    "recommend",
     "recipes",
     "methods",
     "schema",

@@ -74,7 +74,8 @@ def _described(name: str) -> dict[str, Any]:
 
     record = method_named(name, "methods").options
     records = {one.__name__: one for one in (record, *inner_records(record))}
-    return msgspec.to_builtins(method_row(name)) | {
+    row: dict[str, Any] = msgspec.to_builtins(method_row(name))
+    return row | {
         "options": {
             title: {"doc": prose_of(one), "keys": [dataclasses.asdict(key) for key in keys_of(one)]}
             for title, one in records.items()

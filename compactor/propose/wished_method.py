@@ -44,7 +44,7 @@ def require_method(name: str, found: Found, roles: Roles, notes: list[str]) -> N
     if found.is_judged and found.is_unlabelled and method.about.labels == "needed":
         raise UsageError(
             f"{OPTION} {name}: learns from labels, but data {found.where} has none; name the column of "
-            "labels with --label-column, or a method that learns from teachers alone (see `compactor methods`)"
+            "labels with --label-column, or a method that reads none (see `compactor methods`)"
         )
     if method.learns_from_teachers and not roles.teachers:
         raise UsageError(

@@ -91,9 +91,7 @@ def method_options() -> str:
 
 def method_table() -> str:
     """All methods, one line each, as `compactor methods` has them."""
-    lines = [
-        "| method | what it does | labels | teachers | data without labels | a step also costs | source |"
-    ]
+    lines = ["| method | what it does | labels | teachers | unlabelled data | extra cost | source |"]
     lines += ["|---|---|---|---|---|---|---|"]
     for row in method_rows():
         cells = [row.does, row.labels, row.teachers, row.unlabelled, row.cost, row.source]
@@ -154,7 +152,7 @@ def records(root: Record, prefix: str) -> Iterator[str]:
 
 
 def body(record: Record, prefix: str) -> list[str]:
-    """A record's docstring and the table of its keys; a record inside is a link to its section, if there is one."""
+    """A record's docstring and the table of its keys; a record inside is a link to its section."""
     prose = [prose_of(record)]
     if issubclass(record, Training) and record is not Training:
         prose.append(inspect.cleandoc(Training.__doc__ or ""))
