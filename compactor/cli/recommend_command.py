@@ -1,4 +1,4 @@
-"""`compactor recommend RECIPE`: try methods and learning rates for a while, and write the best into a recipe."""
+"""`compactor recommend RECIPE`: try methods and learning rates for a while, write the best into a recipe."""
 
 import shlex
 import sys
@@ -61,7 +61,7 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Try methods, options and learning rates of the last stage for a while, and write the best into a recipe.
+    """Try methods, options and learning rates of the last stage for a while; write the best into a recipe.
 
     All settings are trained for a few steps, the best third of them anew for three times as many, and so on.
     The recipe's own setting and the baseline, `supervised`, stay to the end. Everything is judged on select,

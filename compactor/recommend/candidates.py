@@ -133,8 +133,8 @@ def choose(recipe: Recipe, wanted: Wanted, *, labelled_train: bool, labelled_sel
         last.labels is not None or not method_named(last.method, "").learns_from_teachers
     ):
         raise UsageError(
-            f"recommend: the select split has no labels, and stage {last.id} asks no live teacher who could judge "
-            "instead; label some select rows, or let the stage learn from live teachers"
+            f"recommend: the select split has no labels, and stage {last.id} asks no live teacher who could "
+            "judge instead; label some select rows, or let the stage learn from live teachers"
         )
     rates = wanted.rates or tuple(float(f"{last.lr * factor:.3g}") for factor in RATES)
     names = dict.fromkeys([last.method, BASELINE, *(wanted.methods or CANDIDATES)])

@@ -1,34 +1,31 @@
-"""What a recommendation will cost: steps exactly, seconds from counted FLOPs and a short measured probe."""
+"""What a recommendation will cost: steps exactly, seconds from a few measured batches of each model."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import ceil
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
+from compactor.methods import method_named
+from compactor.models import TEACH_ONLY
 from compactor.models.build import build_model
 from compactor.recipe.load import LoadedRecipe
-from compactor.recommend.candidates import Choice, Trial
-from compactor.recommend.trials import with_setting
-from compactor.run.data import DataSets
-from compactor.run.plan import make_plan
-from compactor.run.planned import PlannedStage
-from compactor.sizes.training_cost import BACKWARD, StageCost, training_costs
+from compactor.recipe.spec import STAGE, ModelSpec
+from compactor.recommend.candidates import Trial
+from compactor.run.planned import Plan, PlannedStage
+from compactor.samplers import sampler_options
 from compactor.tasks import task_named
 from compactor.trainer.fit import accelerator_for
 
-WARM_STEPS, TIMED_STEPS = 2, 6
-Counting = tuple[PlannedStage, StageCost]
+LEAST_BATCHES, MOST_BATCHES, ENOUGH_S = 2, 6, 2.0  # of a model are timed, after one that is not
 
 
 @dataclass(frozen=True)
 class Cost:
     """What is to be trained: `trial_steps` of all rungs, `before_steps` of stages that are not trained yet.
 
-    Seconds are None where something counts no FLOPs (a `bundle:` teacher). Evaluation on select is not
-    counted. Of later rungs, whose settings nobody knows yet, the mean of all settings is.
+    Seconds are None where a model cannot be timed (a `bundle:` teacher). Evaluation on select is not counted.
+    Of later rungs, whose settings nobody knows yet, the mean of all settings is.
     """
 
     trial_steps: int
@@ -37,100 +34,111 @@ class Cost:
     before_s: float | None
 
 
-@dataclass(frozen=True)
-class Counted:
-    """What was counted of a recipe: its last stage, the stages before it that are missing, and the stores.
+@dataclass
+class Pace:
+    """Seconds that a sample takes here, by model: forward alone, or forward and backward; random weights."""
 
-    `by_method` is the last stage with each method, and whether it learns from a store: nothing else of a
-    setting changes what a step costs.
-    """
+    loaded: LoadedRecipe
+    known: dict[tuple[bytes, bool], float] = field(default_factory=dict)
 
-    own: Counting
-    before: list[Counting]
-    stores: list[StageCost]
-    by_method: dict[tuple[str, bool], StageCost]
+    def step_s(self, trials: Sequence[Trial], own: PlannedStage) -> float | None:
+        """Mean seconds of a step of the last stage over the trials; None where a teacher cannot be timed."""
+        student = self.seconds(own.student, own, trains=True)
+        found = []
+        for trial in trials:
+            method = method_named(trial.method, "recommend")
+            live = method.learns_from_teachers and trial.labels is None
+            teachers = self.teachers_s(own) if live else 0.0
+            if teachers is None:
+                return None
+            found.append(method.networks * student + teachers)
+        return own.spec.batch_size * sum(found) / len(found)
 
-    @property
-    def full_steps(self) -> int:
-        """Optimiser steps of the recipe's own last stage."""
-        return _steps(*self.own)
+    def training_s(self, stage: PlannedStage) -> float | None:
+        """Seconds of a stage's whole training, and of its labels."""
+        labels = self.labels_s(stage)
+        teachers = self.teachers_s(stage) if stage.labels is None else 0.0
+        if labels is None or teachers is None:
+            return None
+        sample_s = self.seconds(stage.student, stage, trains=True) + teachers
+        return steps_of(stage) * stage.spec.batch_size * sample_s + labels
 
-    @property
-    def steps_before(self) -> int:
-        """Those of the stages before it that are not trained yet."""
-        return sum(_steps(*one) for one in self.before)
+    def labels_s(self, stage: PlannedStage) -> float | None:
+        """Seconds of a label store that is missing."""
+        if stage.labels is None or stage.labels.is_made:
+            return 0.0
+        teachers = self.teachers_s(stage)
+        return None if teachers is None else stage.labels.records * teachers
 
-    @property
-    def flops_before(self) -> int | None:
-        """FLOPs of all of these, and of labels that are to be made."""
-        found = [*(cost.total_flops for _, cost in self.before), *(one.label_flops for one in self.stores)]
-        known = [one for one in found if one is not None]
-        return sum(known) if len(known) == len(found) else None
+    def teachers_s(self, stage: PlannedStage) -> float | None:
+        """Seconds that all teachers of the recipe's stage take for a sample; None if one cannot be timed."""
+        recipe = self.loaded.recipe
+        trained = {f"{STAGE}{one.id}": recipe.stage_student(one) for one in recipe.stages}
+        total = 0.0
+        for one in recipe.stage_teachers(stage.spec):
+            model = trained[one] if isinstance(one, str) else one
+            if model.family in TEACH_ONLY:
+                return None
+            total += self.seconds(model, stage, trains=False)
+        return total
 
-    def step_seconds(self, trials: Sequence[Trial], batch_size: int, flops_per_s: float) -> float | None:
-        """Mean seconds of a step over the trials; None where one is not known."""
-        flops = [self.by_method[_kind(one)].training_flops for one in trials]
-        known = [one for one in flops if one is not None]
-        return batch_size * sum(known) / len(known) / flops_per_s if len(known) == len(flops) else None
+    def seconds(self, model: ModelSpec, stage: PlannedStage, *, trains: bool) -> float:
+        """Seconds that a model takes for a sample of the stage's data, measured once."""
+        key = (msgspec.json.encode(model), trains)
+        if key not in self.known:
+            self.known[key] = self._measured(model, stage, trains)
+        return self.known[key]
 
+    def _measured(self, model: ModelSpec, stage: PlannedStage, trains: bool) -> float:
+        import torch
 
-def counted(loaded: LoadedRecipe, choice: Choice, *, runs: Path, data: DataSets) -> Counted:
-    """Count every stage with every method that is tried.
-
-    Raises:
-        UsageError: a model cannot be built, or does not take the data.
-        UnfitEnvironmentError: a stage cannot run here.
-    """
-    by_method: dict[tuple[str, bool], StageCost] = {}
-    stores: dict[str, StageCost] = {}
-    found: list[Counting] = []
-    for trial in choice.trials:
-        if _kind(trial) in by_method:
-            continue
-        plan = make_plan(with_setting(loaded, trial), runs, data=data)
-        costs = training_costs(plan)
-        found = found or list(zip(plan.stages, costs, strict=True))  # the first trial is the recipe's own
-        by_method[_kind(trial)] = costs[-1]
-        labels = plan.stages[-1].labels
-        if labels is not None and not labels.is_made:
-            stores[labels.digest] = costs[-1]
-    before = [(stage, cost) for stage, cost in found[:-1] if stage.action != "reuse"]
-    return Counted(found[-1], before, list(stores.values()), by_method)
-
-
-def probe_flops_per_s(own: Counting, *, base: Path, seed: int) -> float:
-    """FLOPs a second of a stage's student here: a few forward and backward passes on its batches."""
-    import torch
-
-    stage, cost = own
-    task, spec = task_named(stage.task), stage.spec
-    accelerator = accelerator_for(spec.precision)
-    random = msgspec.structs.replace(stage.student, weights=None)
-    student = build_model(random, stage.data.info, base=base, seed=seed).to(accelerator.device).train()
-    loader = task.loader(stage.data.train, spec, seed=seed, rank=0, world=1)
-    positions = torch.randperm(len(loader), generator=torch.Generator().manual_seed(seed)).numpy()
-    samples, started_s, epoch, step = 0, time.perf_counter(), 0, 0
-    while step < WARM_STEPS + TIMED_STEPS:
-        for batch in loader.epoch(epoch, positions):
-            if step == WARM_STEPS:
-                samples, started_s = 0, time.perf_counter()
-            inputs = batch.to(accelerator.device).x
-            with accelerator.autocast():
-                loss = torch.stack([one.float().square().mean() for one in student(**inputs).values()]).sum()
-            torch.autograd.backward(loss)
-            student.zero_grad()
+        task, spec, seed = task_named(stage.task), stage.spec, self.loaded.recipe.seed
+        accelerator = accelerator_for(spec.precision)
+        random = msgspec.structs.replace(model, weights=None)
+        network = build_model(random, stage.data.info, base=self.loaded.base, seed=seed)
+        network = network.to(accelerator.device).train(trains)
+        loader = task.loader(stage.data.train, spec, seed=seed, rank=0, world=1)
+        order = torch.randperm(len(loader), generator=torch.Generator().manual_seed(seed)).numpy()
+        batches = [batch for batch, _ in zip(loader.epoch(0, order), range(MOST_BATCHES + 1), strict=False)]
+        samples, started_s = 0, 0.0
+        for number, batch in enumerate([batches[0], *(batches[1:] or batches)]):
+            if number == 1:  # the first one warms up
+                started_s = time.perf_counter()
+            with torch.set_grad_enabled(trains), accelerator.autocast():
+                outputs = network(**batch.to(accelerator.device).x).values()
+                loss = torch.stack([one.float().square().mean() for one in outputs]).sum()
+            if trains:
+                torch.autograd.backward(loss)
+                network.zero_grad()
             loss.item()  # waits for the device
-            samples, step = samples + batch.size, step + 1
-            if step == WARM_STEPS + TIMED_STEPS:
+            samples += batch.size if number else 0
+            if number >= LEAST_BATCHES and time.perf_counter() - started_s > ENOUGH_S:
                 break
-        epoch += 1
-    return samples * (1 + BACKWARD) * cost.student_flops / (time.perf_counter() - started_s)
+        return (time.perf_counter() - started_s) / samples
 
 
-def _kind(trial: Trial) -> tuple[str, bool]:
-    return trial.method, trial.labels is not None
+def before_cost(plan: Plan, pace: Pace) -> tuple[int, float | None]:
+    """Steps and seconds of the stages before the last one that are not trained yet."""
+    missing = [stage for stage in plan.stages[:-1] if stage.action != "reuse"]
+    return sum(map(steps_of, missing)), total(pace.training_s(stage) for stage in missing)
 
 
-def _steps(stage: PlannedStage, cost: StageCost) -> int:
-    """Optimiser steps of a stage; those of epochs from its samples."""
-    return stage.spec.steps or ceil(cost.samples / stage.spec.batch_size)
+def total(parts: Iterable[float | None]) -> float | None:
+    """The sum; None where a part is not known."""
+    found = list(parts)
+    known = [one for one in found if one is not None]
+    return sum(known) if len(known) == len(found) else None
+
+
+def steps_of(stage: PlannedStage) -> int:
+    """Optimiser steps of a stage, as the training loop counts them; samplers of methods visit all samples."""
+    spec, split = stage.spec, stage.data.train
+    if spec.steps is not None:
+        return spec.steps
+    loader = task_named(stage.task).loader(split, spec, seed=0, rank=0, world=1)
+    options, epochs = sampler_options(spec, f"stage {spec.id}"), spec.epochs or 0
+    if options is None:
+        return epochs * loader.steps(len(split))
+    sampler = options.build(spec, seed=0)  # how many do not hang on it
+    sampler.fit(split, None)
+    return sum(loader.steps(sampler.samples(len(split), epoch)) for epoch in sampler.passes(epochs))

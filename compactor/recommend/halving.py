@@ -45,8 +45,8 @@ def rungs(settings: int, budget_steps: int, *, full_steps: int, seeds: int = 1, 
     if first < shortest:
         raise UsageError(
             f"recommend: a budget of {budget_steps:,} steps gives each of {settings} settings {first} steps "
-            f"at first, expected at least {shortest}; allow {shortest * unit:,} steps, or name fewer --methods, "
-            "--rates or --seeds"
+            f"at first, expected at least {shortest}; allow {shortest * unit:,} steps, or name fewer "
+            "--methods, --rates or --seeds"
         )
     found = []
     for number, count in enumerate(counts):

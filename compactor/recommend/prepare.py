@@ -13,10 +13,12 @@ from compactor.evaluation import split_labels
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recommend.candidates import Choice, Wanted, choose
-from compactor.recommend.cost import Cost, Counted, counted, probe_flops_per_s
+from compactor.recommend.cost import Cost, Pace, before_cost, steps_of, total
 from compactor.recommend.halving import Rung, rungs, total_steps
-from compactor.recommend.trials import Workbench
+from compactor.recommend.trials import Workbench, with_setting
 from compactor.run.data import DataSets
+from compactor.run.plan import make_plan
+from compactor.run.planned import Plan, PlannedStage
 from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.errors import UsageError
@@ -82,21 +84,18 @@ def prepare(loaded: LoadedRecipe, request: Request, *, runs: Path, reporter: Rep
     choice = choose(recipe, wanted, labelled_train=train, labelled_select=select)
     folder = RunFolders(runs / recipe.name).root / FOLDER / _key(loaded, request)
     begun = _begun(folder)
-    found = counted(loaded, choice, runs=runs, data=data)
+    plan, stores = _plans(loaded, choice, runs, data)
+    own, pace, seeds = plan.stages[-1], Pace(loaded), len(request.seeds) or 1
+    full_steps = steps_of(own)
     with reporter.bar("time a step", 1):
-        flops_per_s = probe_flops_per_s(found.own, base=loaded.base, seed=recipe.seed)
-    seeds = len(request.seeds) or 1
-    step_s = found.step_seconds(choice.trials, last.batch_size, flops_per_s)
-    budget = begun.budget_steps if begun else _budget(request, found, step_s, seeds)
+        step_s = pace.step_s(choice.trials, own)
+        before_steps, before_s = before_cost(plan, pace)
+        before_s = total([before_s, *(pace.labels_s(one) for one in stores)])
+    budget = begun.budget_steps if begun else _budget(request, full_steps * seeds, step_s)
     schedule = rungs(
-        len(choice.trials),
-        budget,
-        full_steps=found.full_steps,
-        seeds=seeds,
-        least=1 + len(choice.protected),
+        len(choice.trials), budget, full_steps=full_steps, seeds=seeds, least=1 + len(choice.protected)
     )
     steps = total_steps(schedule, seeds=seeds)
-    flops = found.flops_before
     return Prepared(
         loaded=loaded,
         request=request,
@@ -105,13 +104,13 @@ def prepare(loaded: LoadedRecipe, request: Request, *, runs: Path, reporter: Rep
         budget_steps=budget,
         cost=Cost(
             trial_steps=steps,
-            before_steps=found.steps_before,
+            before_steps=before_steps,
             trial_s=None if step_s is None else step_s * steps,
-            before_s=None if flops is None else flops / flops_per_s,
+            before_s=before_s,
         ),
         folder=folder,
         has_begun=begun is not None,
-        bench=Workbench(loaded, runs, data, found.full_steps, reporter, Journal(None)),
+        bench=Workbench(loaded, runs, data, full_steps, reporter, Journal(None)),
     )
 
 
@@ -126,7 +125,25 @@ def _begun(folder: Path) -> Begun | None:
     return msgspec.json.decode(file.read_bytes(), type=Begun) if file.is_file() else None
 
 
-def _budget(request: Request, found: Counted, step_s: float | None, seeds: int) -> int:
+def _plans(
+    loaded: LoadedRecipe, choice: Choice, runs: Path, data: DataSets
+) -> tuple[Plan, list[PlannedStage]]:
+    """The plan of the recipe's own setting, and a stage for each label store that the trials need.
+
+    Raises:
+        UnfitEnvironmentError: a stage cannot run here.
+    """
+    plan = make_plan(with_setting(loaded, choice.trials[0]), runs, data=data)
+    plan.require_stages()
+    stores: dict[str, PlannedStage] = {}
+    for trial in {one.method: one for one in choice.trials if one.labels is not None}.values():
+        stage = make_plan(with_setting(loaded, trial), runs, data=data).stages[-1]
+        assert stage.labels is not None
+        stores.setdefault(stage.labels.digest, stage)
+    return plan, list(stores.values())
+
+
+def _budget(request: Request, full_steps: int, step_s: float | None) -> int:
     """The budget in steps.
 
     Raises:
@@ -135,10 +152,9 @@ def _budget(request: Request, found: Counted, step_s: float | None, seeds: int) 
     if request.budget_steps is not None:
         return request.budget_steps
     if request.budget_minutes is None:
-        return USUAL_LENGTHS * found.full_steps * seeds
+        return USUAL_LENGTHS * full_steps
     if step_s is None:
         raise UsageError(
-            "--budget-minutes: nobody counts the FLOPs of a bundle: teacher, so minutes tell no steps; give "
-            "--budget-steps"
+            "--budget-minutes: a bundle: teacher is not timed, so minutes tell no steps; give --budget-steps"
         )
     return int(60 * request.budget_minutes / step_s)

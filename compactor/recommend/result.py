@@ -57,12 +57,17 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Recommendation(Struct, frozen=True, kw_only=True):
-    """The rows, the longest trained first and of these the best first; `rows[0]` is recommended."""
+    """The rows, the longest trained first and of these the best first; `rows[0]` is recommended.
+
+    `rungs` are settings and steps; `full_steps` those of the recipe's own training. `trained` and `reused`
+    count the trainings of settings.
+    """
 
     recipe: str
     figure: str
     seeds: list[int]
     rungs: list[tuple[int, int]]
+    full_steps: int
     rows: list[Row]
     left_out: list[str]
     trained: int

@@ -20,7 +20,7 @@ from compactor_runtimes.stats.metrics import bootstrap_difference, correct, wils
 
 @dataclass(frozen=True)
 class Score:
-    """A setting's figure on `n` select samples; `right` bool [S, n] of S seeds, where answers can be right."""
+    """A setting's figure on `n` select samples; `right` bool [S, n] of S seeds where answers can be."""
 
     figure: str
     values: list[float]
@@ -34,7 +34,7 @@ class Score:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95%: Wilson's of one seed, a bootstrap over samples of the mean of several; None without `right`."""
+        """95%: Wilson's of one seed, of several a bootstrap over samples; None without `right`."""
         if self.right is None:
             return None
         if len(self.right) == 1:
@@ -70,8 +70,8 @@ def score(stages: list[PlannedStage]) -> Score:
     figure = next(iter(told[0]), "")
     if not figure:
         raise UsageError(
-            f"recommend: nothing on select tells how good stage {stages[0].id} is; label some select rows, or "
-            "let it learn from live teachers"
+            f"recommend: nothing on select tells how good stage {stages[0].id} is; label some select rows, "
+            "or let it learn from live teachers"
         )
     return Score(figure.replace("_", " "), [one[figure] for one in told], len(data.select))
 

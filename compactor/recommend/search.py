@@ -122,6 +122,7 @@ class _Search:
             recipe=self.prepared.loaded.recipe.name,
             figure=winner.figure,
             seeds=list(self.prepared.request.seeds),
+            full_steps=self.bench.full_steps,
             rungs=[(rung.settings, rung.steps) for rung in self.prepared.schedule],
             rows=[self._row(place, last[place], winner.n) for place in places],
             left_out=self.prepared.choice.left_out,

@@ -9,8 +9,8 @@ from compactor.recommend.result import Recommendation, Row
 
 SHARES = ("accuracy", "agreement")  # figures that are shown in percent
 OPTIMISTIC = (
-    "What is chosen on select looks better there than it is, the more so the more was tried: the report split, which "
-    "nothing here has read, tells after a full run."
+    "what is chosen on select looks better there than it is, the more so the more was tried: the report "
+    "split, which nothing here has read, tells after a full run"
 )
 
 
@@ -62,11 +62,15 @@ def conclusion(found: Recommendation) -> list[str]:
     last = [row for row in found.rows if row.rung == winner.rung and row is not winner]
     noise = [row for row in last if row.verdict == "noise"]
     if noise:
-        lines.append(
-            f"inside the noise of it, on {winner.n:,} samples: {'; '.join(row.name + _role(row) for row in noise)}"
-        )
+        names = "; ".join(row.name + _role(row) for row in noise)
+        lines.append(f"inside the noise of it, on {winner.n:,} samples: {names}")
     if any(row.is_own for row in noise):
         lines.append("so nothing speaks against the recipe as it is")
+    if winner.steps < found.full_steps:
+        lines.append(
+            f"it had {winner.steps:,} of the recipe's {found.full_steps:,} steps: in full length the order "
+            "may be another"
+        )
     return [*lines, OPTIMISTIC]
 
 
@@ -86,7 +90,7 @@ def _rung(rung: Rung) -> str:
 
 def _seconds(seconds: float | None) -> str:
     if seconds is None:
-        return ", for how long is not known: nobody counts the FLOPs of a bundle: teacher"
+        return ", for how long is not known: a bundle: teacher is not timed"
     return (
         f", about {seconds / 60:.1f} minutes" if seconds >= 90 else f", about {max(seconds, 1):.0f} seconds"
     )

@@ -103,7 +103,7 @@ class Workbench:
         for note in plan.notes:
             runner.say(note)
         for stage in plan.stages[:-1]:
-            # a label store that the recipe wants of report samples too is made for the run, and read by none here
+            # a store that the recipe wants of report samples too is made for the run; nobody reads these here
             runner.run(stage if stage.labels is not None else replace(stage, data=sealed(stage.data)))
 
     def label(self, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Write the recommended recipe: the user's, with the winner's setting in its last stage and its own length."""
+"""Write the recommended recipe: the user's, with the winner's setting in its last stage, in full length."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ MARK = "# Written by `compactor recommend`"
 
 
 def recommended_file(loaded: LoadedRecipe, out: Path | None) -> Path:
-    """Where the recipe is to be written: absent, beside the user's, or here for one that ships with the package.
+    """Where the recipe is to be written: absent, beside the user's, or here for one that ships with us.
 
     Raises:
         UsageError: something else lies there, or there is no such folder.
