@@ -62,6 +62,12 @@ def store_settings(method: Method, *, crops: int = CROPS) -> dict[str, Any]:
     return {"crops": max(crops, views if isinstance(views, int) else 1)}
 
 
+def start_settings(method: Method, *, is_trained: bool) -> dict[str, Any]:
+    """Options whose default does not fit a student that starts from trained weights."""
+    # a peer that is drawn at random would be noise beside it
+    return {"peer": "copied"} if is_trained and "peer" in method.options.__struct_fields__ else {}
+
+
 def stage_yaml(name: str) -> str:
     """The lines of a recipe's stage with this method, every option with a default written out."""
     method = method_named(name, "methods")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from compactor.methods import METHODS, VIEWS, Method, method_named
-from compactor.methods.table import store_settings
+from compactor.methods.table import start_settings, store_settings
 from compactor.propose.commented_yaml import Entries, Entry
 from compactor.propose.data import Found
 from compactor.propose.teachers import Roles
@@ -72,9 +72,8 @@ def method_lines(name: str, found: Found, roles: Roles) -> Entries:
 
 def _options(method: Method, found: Found, roles: Roles) -> dict[str, Any]:
     """Options whose default does not fit data or student."""
-    known, options = method.options.__struct_fields__, {}
-    if "peer" in known and roles.student.weights is not None:
-        options["peer"] = "copied"  # one drawn at random would be noise beside trained weights
+    known = method.options.__struct_fields__
+    options = start_settings(method, is_trained=roles.student.weights is not None)
     if not reads_images(found.task) and method.build is None:
         alone: dict[str, Any] = {VIEWS: 1, "mixing": "none"}  # a text has one view, and texts do not mix
         options |= {key: value for key, value in alone.items() if key in known}

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from compactor.methods import METHODS, VIEWS, method_named, stage_options
+from compactor.methods.table import start_settings
 from compactor.recipe.checks import check_references
 from compactor.recipe.spec import LabelsSpec, Recipe, StageSpec
 from compactor_runtimes.errors import UsageError
@@ -162,7 +163,9 @@ def _settings(recipe: Recipe, name: str) -> list[Trial]:
     if name == last.method:
         base = last.options
     else:
-        base = {key: last.options[key] for key in CARRIED if key in last.options and key in known}
+        is_trained = last.init is not None or recipe.stage_student(last).weights is not None
+        base = start_settings(method, is_trained=is_trained)
+        base |= {key: last.options[key] for key in CARRIED if key in last.options and key in known}
     variants = CANDIDATES.get(name, ({},))
     if name == last.method:
         variants = ({}, *variants)

@@ -1,5 +1,6 @@
 """What is known before anything is trained: what is tried, for how long, and at what cost."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,6 @@ from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
 from compactor.run.planned import Plan, PlannedStage
 from compactor.tasks import task_named
-from compactor.trainer.processes import is_main_process
 from compactor_runtimes.errors import UsageError
 
 FOLDER = "recommend"  # in the recipe's folder of runs
@@ -74,7 +74,7 @@ def prepare(loaded: LoadedRecipe, request: Request, *, runs: Path, reporter: Rep
     recipe = loaded.recipe
     if not recipe.stages:
         raise UsageError(f"recipe {loaded.name}: has no stage, so there is no method to recommend; add one")
-    if not is_main_process():
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("recommend: runs in one process; start it without torchrun")
     last, data = recipe.stages[-1], DataSets(loaded, reporter)
     task = task_named(recipe.stage_task(last))

@@ -75,6 +75,11 @@ def test_what_concerns_the_data_is_carried_over_and_own_options_stay() -> None:
     assert all(one.options["divergence"] == "js" for one in found.trials if one.method == "kd")
 
 
+def test_a_peer_of_a_trained_student_starts_from_its_weights_too() -> None:
+    found = chosen("stages.2.init=stage:teacher-a", methods=["dml"])
+    assert [one.options for one in found.trials if one.method == "dml"] == [{"peer": "copied"}]
+
+
 def test_a_stage_with_labels_tries_what_a_store_can_teach() -> None:
     found = chosen(name="digits-fkd", methods=["kd", "ferkd", "encoder"])
     assert {(one.method, one.labels is not None) for one in found.trials} == {

@@ -7,7 +7,7 @@ from compactor_runtimes.errors import UsageError
 
 
 def test_a_third_goes_on_for_three_times_as_many_steps() -> None:
-    """18, 6 and 3 settings: 18 + 3 * 6 + 9 * 3 = 63 times the first rung's steps, which are 1710 // 63 = 27."""
+    """18, 6 and 3 settings: 18 + 3 * 6 + 9 * 3 = 63 times the first steps, and 1710 // 63 = 27."""
     found = rungs(18, 1710, full_steps=570, least=3)
     assert found == [Rung(18, 27), Rung(6, 81), Rung(3, 243)]
     assert total_steps(found, seeds=1) == 27 * 63 <= 1710
