@@ -29,6 +29,7 @@ import click
 @click.option("--report", metavar="DATA", help="Data of its own for the final report.")
 @click.option("--teacher-weights", metavar="FILE", help="Safetensors file, or pretrained.")
 @click.option("--student-weights", metavar="FILE", help="Safetensors file, or pretrained.")
+@click.option("--method", metavar="NAME", help="How the student learns; see `compactor methods`.")
 @click.option("--no-training", is_flag=True, help="The student has its weights: export, verify, measure.")
 def command(
     teacher: str,
@@ -47,6 +48,7 @@ def command(
     report: str | None,
     teacher_weights: str | None,
     student_weights: str | None,
+    method: str | None,
     no_training: bool,
 ) -> None:
     """Look at models and data and write a commented recipe for them, ready for `compactor run`.
@@ -62,6 +64,7 @@ def command(
     compactor init cifar:resnet56 cifar:resnet8 cifar10 -o cifar.yaml
     compactor init hf:./my-bert 'hf:./my-bert?layers=[1,3,5]' tickets.csv --label-column topic
     compactor init - cifar:resnet8 digits
+    compactor init cifar:resnet20 cifar:resnet8 digits --method fkd
     compactor init - module:my.nets:small photos/ --student-weights small.safetensors --no-training
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor_runtimes.errors import UsageError
@@ -90,6 +93,7 @@ def command(
         teacher_weights=teacher_weights,
         student_weights=student_weights,
         training=not no_training,
+        method=method,
         name=name,
         base=output.parent,
     )

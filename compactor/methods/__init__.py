@@ -43,13 +43,14 @@ class About:
 
     `does` says what it trains towards, `labels` whether it reads ground truth, `cost` what a step costs
     beside the student's own, `source` where it comes from. Whether teachers are asked live or through a label
-    store follows from the method itself.
+    store follows from the method itself. `page` is its page in docs/methods; absent: its name, with dashes.
     """
 
     does: str
     labels: Literal["needed", "for a share of the loss", "not read"]
     cost: str
     source: str = ""
+    page: str = ""
 
 
 @dataclass(frozen=True)

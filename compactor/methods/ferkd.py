@@ -50,6 +50,7 @@ METHOD = Method(
         labels="for a share of the loss",
         cost="reading the store",
         source="Shen, arXiv 2312.17473",
+        page="fkd-ferkd.md",
     ),
     targets=("calibrated",),
 )

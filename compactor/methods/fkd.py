@@ -57,6 +57,7 @@ METHOD = Method(
         labels="not read",
         cost="reading the store",
         source="Shen and Xing, arXiv 2112.01528",
+        page="fkd-ferkd.md",
     ),
     targets=("stored",),
 )

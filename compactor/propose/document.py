@@ -8,6 +8,7 @@ from compactor.propose.export import variants
 from compactor.propose.models import Named
 from compactor.propose.teachers import Roles
 from compactor.propose.training import Amount, image_numbers, stage, text_numbers
+from compactor.propose.wished_method import method_lines
 from compactor.records import IMAGES
 
 DATA_COMMENTS = {
@@ -25,8 +26,8 @@ DATA_COMMENTS = {
 NOT_MIRRORED = frozenset({"digits"})  # named sets where a mirrored image is another class or none
 
 
-def to_recipe(title: str, found: Found, roles: Roles, notes: list[str]) -> str:
-    """Write the recipe and check that it loads.
+def to_recipe(title: str, found: Found, roles: Roles, notes: list[str], *, method: str | None = None) -> str:
+    """Write the recipe and check that it loads; `method` is the student's, absent: the usual one.
 
     Raises:
         UsageError: what was asked for cannot be a recipe.
@@ -41,7 +42,7 @@ def to_recipe(title: str, found: Found, roles: Roles, notes: list[str]) -> str:
         comment = "their probabilities are averaged" if len(roles.ready) > 1 else "whom the student follows"
         entries.append(Entry("teachers", [_model(one) for one in roles.ready], comment))
     entries.append(Entry("student", _model(roles.student), "the model that ships"))
-    entries.append(Entry("stages", _stages(found, roles), _stages_comment(roles)))
+    entries.append(Entry("stages", _stages(found, roles, method), _stages_comment(roles)))
     entries += _rest(found, roles)
     text = to_text(_head(found, roles, notes), entries)
     _check(text)
@@ -83,7 +84,7 @@ def _stages_comment(roles: Roles) -> str:
     return "run in this order; a finished one is reused"
 
 
-def _stages(found: Found, roles: Roles) -> list[Entries]:
+def _stages(found: Found, roles: Roles, method: str | None) -> list[Entries]:
     if not roles.training:
         return []
     stages, names = [], []
@@ -95,30 +96,35 @@ def _stages(found: Found, roles: Roles) -> list[Entries]:
         ]
         lines += [Entry("seed", number, "of this stage")] if number else []
         stages.append(stage(names[-1], "trained here, then it teaches", lines, _numbers(found, teacher)))
-    stages.append(_student_stage(found, roles, names))
+    stages.append(_student_stage(found, roles, names, method))
     return stages
 
 
-def _student_stage(found: Found, roles: Roles, trained: list[str]) -> Entries:
+def _student_stage(found: Found, roles: Roles, trained: list[str], method: str | None) -> Entries:
     numbers = _numbers(found, roles.student)
-    if not roles.teachers:
-        lines = [Entry("method", "supervised", "cross-entropy to the labels")]
-        return stage("train", "stage:train elsewhere means this one", lines, numbers)
-    if not found.is_judged:
-        lines = [Entry("method", "embedding", "follow the teacher's embeddings")]
-    else:
-        soft = 1.0 if found.is_unlabelled else 0.9
-        temperature = 4.0 if found.task == IMAGES else 2.0
-        comment = "soft_weight: share of the teacher, the rest is the labels'"
-        lines = [
-            Entry("method", "kd", "follow the teacher's probabilities"),
-            Entry("options", {"temperature": temperature, "soft_weight": soft}, comment),
-        ]
+    lines = _usual_method(found, roles)
+    if method not in (None, lines[0].value):
+        lines = method_lines(method, found, roles)
     if trained:
         ready = [{entry.key: entry.value for entry in _model(one)} for one in roles.ready]
         teachers = [*ready, *(f"stage:{name}" for name in trained)]
         lines.append(Entry("teachers", teachers, "models, or what earlier stages trained"))
-    return stage("distil", "stage:distil elsewhere means this one", lines, numbers)
+    name = "distil" if roles.teachers else "train"
+    return stage(name, f"stage:{name} elsewhere means this one", lines, numbers)
+
+
+def _usual_method(found: Found, roles: Roles) -> Entries:
+    if not roles.teachers:
+        return [Entry("method", "supervised", "cross-entropy to the labels")]
+    if not found.is_judged:
+        return [Entry("method", "embedding", "follow the teacher's embeddings")]
+    soft = 1.0 if found.is_unlabelled else 0.9
+    temperature = 4.0 if found.task == IMAGES else 2.0
+    comment = "soft_weight: share of the teacher, the rest is the labels'"
+    return [
+        Entry("method", "kd", "follow the teacher's probabilities"),
+        Entry("options", {"temperature": temperature, "soft_weight": soft}, comment),
+    ]
 
 
 def _numbers(found: Found, model: Named) -> Entries:

@@ -10,6 +10,7 @@ from compactor.propose.image_sizes import only_size
 from compactor.propose.models import FOLDERS, PRETRAINED, Named, read_model, split_teachers
 from compactor.propose.teachers import Roles, check_fits, classes_of, fits, made_ready
 from compactor.propose.tokens import with_tokens
+from compactor.propose.wished_method import require_known, require_method
 from compactor.records import IMAGES, TEXTS, VECTORS, has_several, head_at, heads_of
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
@@ -43,6 +44,7 @@ def propose(
     teacher_weights: str | None = None,
     student_weights: str | None = None,
     training: bool = True,
+    method: str | None = None,
     name: str | None = None,
     base: Path | None = None,
 ) -> Proposal:
@@ -63,6 +65,7 @@ def propose(
         teacher_weights: Safetensors file or `pretrained`, instead of @WEIGHTS.
         student_weights: The same for the student.
         training: False = the student has its weights already and is only exported, verified and measured.
+        method: Of the student's stage; absent = kd (embedding) from teachers, supervised without.
         name: Name of the recipe; absent = made of data and student.
         base: Folder in which the recipe will lie, for relative paths; absent = all paths are full ones.
 
@@ -79,6 +82,8 @@ def propose(
             f"--task {task}: recipes for any number of labels are not proposed; write one from the lines in "
             "docs/guide/multi-label.md"
         )
+    if method is not None:
+        require_known(method, training=training)
     names = split_teachers(teacher)
     if teacher_weights is not None and len(names) != 1:
         raise UsageError(
@@ -96,11 +101,13 @@ def propose(
     judged = [made_ready(one, found) for one in teachers]
     pupil = _student(pupil, teachers, found, training, notes)
     roles = _roles(judged, pupil, training)
+    if method is not None:
+        require_method(method, found, roles, notes)
     sized = _with_classes(_with_size(found, roles, notes), roles, classes, notes)
     sized = with_tokens(sized, roles, base, notes)
     notes += _problems(sized)
     title = name or f"{_word(data)}-{pupil.short}"
-    return Proposal(title, to_recipe(title, sized, roles, notes), notes)
+    return Proposal(title, to_recipe(title, sized, roles, notes, method=method), notes)
 
 
 def _task_of_unlabelled_texts(found: Found, teachers: list[Named], wishes: Wishes, notes: list[str]) -> Found:

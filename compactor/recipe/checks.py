@@ -223,14 +223,7 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     method = method_named(stage.method, at)
     options = stage_options(method, stage, at)
     task = recipe.stage_task(stage)
-    activations = {head.activation for head in heads_of(task)}
-    if not activations <= method.activations:
-        found = " and ".join(sorted(COMPARED[one] for one in activations))
-        able = " or ".join(what for one, what in COMPARED.items() if one in method.activations)
-        raise UsageError(
-            f"{at}.method: {stage.method!r} compares {able}, task {task} answers with "
-            f"{found}; use method embedding for task embedding, kd or supervised otherwise"
-        )
+    require_comparable(stage.method, task, f"{at}.method")
     if has_several(task):
         _check_several(stage, task, options, at)
     if method.check_task is not None:
@@ -259,6 +252,25 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             "safetensors file or stage:ID, or name it under teachers"
         )
     _check_stage_exists(stage.init, at, earlier)
+
+
+def require_comparable(name: str, task: str, at: str) -> None:
+    """Refuse a method that does not compare what a task's models answer with.
+
+    Raises:
+        UsageError: it compares something else.
+    """
+    from compactor.methods import method_named
+
+    able = method_named(name, at).activations
+    activations = {head.activation for head in heads_of(task)}
+    if not activations <= able:
+        found = " and ".join(sorted(COMPARED[one] for one in activations))
+        compared = " or ".join(what for one, what in COMPARED.items() if one in able)
+        raise UsageError(
+            f"{at}: {name!r} compares {compared}, task {task} answers with "
+            f"{found}; use method embedding for task embedding, kd or supervised otherwise"
+        )
 
 
 def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: str) -> None:

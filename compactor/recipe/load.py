@@ -56,7 +56,17 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
     Raises:
         UsageError: not found, not YAML, an unknown key, a wrong type, or parts that contradict each other.
     """
-    path = _find(name)
+    recipe = parse_recipe(read_raw(name, overrides))
+    return LoadedRecipe(recipe, find_recipe(name).resolve().parent, name, tuple(overrides))
+
+
+def read_raw(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a recipe as plain YAML data, overrides applied; nothing is checked but that it is a mapping.
+
+    Raises:
+        UsageError: not found, not YAML, or an override that does not fit.
+    """
+    path = find_recipe(name)
     try:
         raw = yaml.load(decode_utf8(path.read_bytes(), f"recipe {path}"), Loader=_Loader)
     except yaml.YAMLError as error:
@@ -65,8 +75,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> LoadedRecipe:
         raise UsageError(f"recipe {path}: a mapping of keys was expected, found {type(raw).__name__}")
     for override in overrides:
         _override(raw, override)
-    recipe = parse_recipe(raw)
-    return LoadedRecipe(recipe, path.resolve().parent, name, tuple(overrides))
+    return raw
 
 
 def parse_recipe(raw: dict[str, Any]) -> Recipe:
@@ -132,7 +141,12 @@ def to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(msgspec.to_builtins(recipe), sort_keys=False, allow_unicode=True)
 
 
-def _find(name: str) -> Path:
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or one that ships with the package.
+
+    Raises:
+        UsageError: there is none.
+    """
     path = Path(name)
     if path.is_file():
         return path

@@ -36,6 +36,10 @@ SHOW_EVERY_S = 0.25
 SELECT = "select_"  # how the figures on select are called in an epoch's record
 
 
+class Diverged(UsageError):
+    """A loss is no longer finite: the settings do not train."""
+
+
 @dataclass
 class FitResult:
     """The trained student (the same object), one record an epoch, and the time spent over all sittings.
@@ -96,7 +100,8 @@ def fit(
 
     Raises:
         InterruptedRun: the user or the deadline stopped it; the checkpoint is written.
-        UsageError: no training samples, or the loss is no longer finite.
+        UsageError: no training samples.
+        Diverged: the loss is no longer finite.
     """
     keep_freed_memory()
     accelerator = accelerator_for(training.precision)
@@ -241,12 +246,12 @@ class _Run:
         """Render the terms' means.
 
         Raises:
-            UsageError: one of them is not finite.
+            Diverged: one of them is not finite.
         """
         means = self.stepper.means()
         for name, value in means.items():
             if not np.isfinite(value):
-                raise UsageError(
+                raise Diverged(
                     f"stage {self.name}: loss {name} became {value} by step {self.step}; "
                     f"lower lr (found {self.training.lr}) or set clip_norm"
                 )

@@ -7,17 +7,18 @@ it cannot differ from the source.
 import inspect
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
-from msgspec import UNSET, Struct
-from msgspec import inspect as kinds
+from msgspec import Struct
 from sphinx.application import Sphinx
 
 from compactor.methods import METHODS
+from compactor.methods.table import method_rows
 from compactor.models.encoder import Options as EncoderOptions
+from compactor.options import NO_DEFAULT, REQUIRED, Words, inner_records, keys_of, prose_of, reached
 from compactor.recipe.spec import Recipe
 from compactor.records import Training
 from compactor.samplers import SAMPLERS
@@ -26,7 +27,6 @@ from compactor_runtimes.bundle.manifest import GoldenCase, Manifest
 from compactor_runtimes.tables import lookup
 
 MARK = re.compile(r"^<!-- generated:([\w-]+) -->$", flags=re.M)
-ATTRIBUTES = re.compile(r"\n\n?Attributes:\n(.*)", flags=re.S)
 Record = type[Struct]
 
 
@@ -89,6 +89,16 @@ def method_options() -> str:
     return "\n".join(lines)
 
 
+def method_table() -> str:
+    """All methods, one line each, as `compactor methods` has them."""
+    lines = ["| method | what it does | labels | teachers | unlabelled data | extra cost | source |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    for row in method_rows():
+        cells = [row.does, row.labels, row.teachers, row.unlabelled, row.cost, row.source]
+        lines.append(f"| [`{row.name}`]({row.page}) | {' | '.join(map(cell, cells))} |")
+    return "\n".join(lines)
+
+
 def sampler_options() -> str:
     """The options of every sampler."""
     lines: list[str] = []
@@ -119,6 +129,7 @@ def exit_codes() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     "recipe": recipe_keys,
     "methods": method_options,
+    "method-table": method_table,
     "samplers": sampler_options,
     "encoder": encoder_options,
     "manifest": manifest_keys,
@@ -140,145 +151,34 @@ def records(root: Record, prefix: str) -> Iterator[str]:
         yield ""
 
 
-def reached(root: Record) -> dict[Record, list[str]]:
-    """Every record that `root` leads to, itself first, and by which keys."""
-    found: dict[Record, list[str]] = {root: []}
-    queue: list[tuple[Record, str]] = [(root, "")]
-    while queue:
-        record, path = queue.pop(0)
-        for item in msgspec.structs.fields(record):
-            for inner, steps in structs(kinds.type_info(item.type)):
-                here = f"{path}.{item.encode_name}{steps}".removeprefix(".")
-                if inner not in found:
-                    queue.append((inner, here))
-                found.setdefault(inner, []).append(here)
-    return found
-
-
-def inner_records(record: Record) -> list[Record]:
-    """The records inside a method's options."""
-    return [one for one in reached(record) if one is not record]
-
-
-def structs(kind: kinds.Type, steps: str = "") -> Iterator[tuple[Record, str]]:
-    """The records that a type holds, and what leads there: `[]` of a list, `.KEY` of a map."""
-    match kind:
-        case kinds.StructType():
-            yield kind.cls, steps
-        case kinds.UnionType():
-            for one in kind.types:
-                yield from structs(one, steps)
-        case kinds.ListType():
-            yield from structs(kind.item_type, steps + "[]")
-        case kinds.DictType():
-            yield from structs(kind.value_type, steps + ".KEY")
-        case kinds.Metadata():
-            yield from structs(kind.type, steps)
-
-
 def body(record: Record, prefix: str) -> list[str]:
-    """A record's docstring and the table of its keys."""
-    doc = inspect.cleandoc(record.__doc__ or "")
-    told = dict(attributes(doc))
-    prose = [ATTRIBUTES.sub("", doc)]
+    """A record's docstring and the table of its keys; a record inside is a link to its section."""
+    prose = [prose_of(record)]
     if issubclass(record, Training) and record is not Training:
         prose.append(inspect.cleandoc(Training.__doc__ or ""))
-    fields = msgspec.structs.fields(record)
     lines = ["\n\n".join(prose), ""]
-    if not fields:
+    keys = keys_of(record, Words(code=lambda value: f"`{value}`", record=partial(linked, prefix)))
+    if not keys:
         return [*lines, "It has no options."]
+    told = any(key.meaning for key in keys)
     lines += ["| key | type | default |" + (" meaning |" if told else "")]
     lines += ["|---|---|---|" + ("---|" if told else "")]
-    for item in fields:
-        row = f"| `{item.encode_name}` | {shown(kinds.type_info(item.type), prefix)} | {default(item)} |"
-        lines.append(row + (f" {cell(told.get(item.encode_name, ''))} |" if told else ""))
+    for key in keys:
+        kind = key.kind.replace("<", "\\<").replace(">", "\\>")
+        row = f"| `{key.name}` | {kind} | {default(key.default)} |"
+        lines.append(row + (f" {cell(key.meaning)} |" if told else ""))
     return lines
 
 
-def attributes(doc: str) -> Iterator[tuple[str, str]]:
-    """The entries of a docstring's `Attributes:`."""
-    found = ATTRIBUTES.search(doc)
-    for entry in re.split(r"\n(?=    \w+: )", "\n" + found[1]) if found else []:
-        name, colon, text = entry.strip().partition(": ")
-        if colon:
-            yield name, text
+def linked(prefix: str, record: Record) -> str:
+    """A record's name, as a link to its section where the page has one."""
+    title = record.__name__.removesuffix("Spec")
+    return f"[{title}](#{prefix}-{record.__name__.lower()})" if prefix else title
 
 
-def shown(kind: kinds.Type, prefix: str) -> str:
-    """A type in words; a record is a link to its section where the page has one."""
-    if isinstance(kind, kinds.StructType):
-        name = kind.cls.__name__
-        title = name.removesuffix("Spec")
-        return f"[{title}](#{prefix}-{name.lower()})" if prefix else title
-    match kind:
-        case kinds.UnionType():
-            return " or ".join(shown(one, prefix) for one in kind.types if not is_nothing(one))
-        case kinds.ListType() | kinds.VarTupleType():
-            return f"list of {shown(kind.item_type, prefix)}"
-        case kinds.TupleType():
-            return "[" + ", ".join(shown(one, prefix) for one in kind.item_types) + "]"
-        case kinds.DictType():
-            return f"map of {shown(kind.key_type, prefix)} to {shown(kind.value_type, prefix)}"
-        case kinds.Metadata():
-            return shown(kind.type, prefix)
-    return plain(kind)
-
-
-def plain(kind: kinds.Type) -> str:
-    """A type that holds no other."""
-    match kind:
-        case kinds.LiteralType():
-            return ", ".join(f"`{value}`" for value in kind.values)
-        case kinds.BoolType():
-            return "`true`, `false`"
-        case kinds.IntType() | kinds.FloatType():
-            return ("integer" if isinstance(kind, kinds.IntType) else "number") + bounds(kind)
-        case kinds.StrType():
-            return "text"
-    return "anything"
-
-
-def is_nothing(kind: kinds.Type) -> bool:
-    """Whether a member of a union only says that the key may be absent."""
-    return type(kind).__name__ in ("NoneType", "UnsetType")
-
-
-def bounds(kind: Any) -> str:
-    """The bounds of a number: ` >= 1, <= 8192`."""
-    signs = {"gt": "\\>", "ge": "\\>=", "lt": "\\<", "le": "\\<="}
-    found = [
-        f"{sign} {getattr(kind, name):g}" for name, sign in signs.items() if getattr(kind, name) is not None
-    ]
-    return " " + ", ".join(found) if found else ""
-
-
-def default(item: Any) -> str:
-    """A field's default as YAML would have it."""
-    value = item.default
-    if item.default_factory is not msgspec.NODEFAULT:
-        value = item.default_factory()
-    if value is msgspec.NODEFAULT:
-        return "**required**"
-    if value is None or value is UNSET:
-        return "absent"
-    if isinstance(value, Struct):
-        return "its defaults"
-    if isinstance(value, list):
-        value = [changed(one) if isinstance(one, Struct) else one for one in value]
-    if isinstance(value, tuple):
-        value = [round(one, 3) for one in value]
-    text = msgspec.json.encode(msgspec.to_builtins(value)).decode().replace('"', "")
-    return f"`{text.replace(',', ', ').replace(':', ': ')}`" if text else "empty"
-
-
-def changed(record: Struct) -> dict[str, Any]:
-    """The keys of a record that differ from their defaults."""
-    fields = msgspec.structs.fields(record)
-    return {
-        one.encode_name: getattr(record, one.name)
-        for one in fields
-        if getattr(record, one.name) != one.default and one.default_factory is msgspec.NODEFAULT
-    }
+def default(text: str) -> str:
+    """A default of `keys_of` in Markdown."""
+    return "**required**" if text == REQUIRED else text if text in NO_DEFAULT else f"`{text}`"
 
 
 def cell(text: str) -> str:

@@ -1,5 +1,6 @@
 """The pages as a whole: they build, name everything that a user can name, and quote figures that exist."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -73,12 +74,19 @@ def test_every_shipped_recipe_is_told_of() -> None:
     assert [name for name in recipe_names() if f"`{name}`" not in EVERYTHING] == []
 
 
-def test_every_method_has_a_page() -> None:
-    table = (DOCS / "methods" / "index.md").read_text(encoding="utf-8")
-    for name in METHODS:
-        found = re.search(rf"\| \[`{name}`\]\(([\w-]+\.md)\)", table)
-        assert found is not None, name
-        assert (DOCS / "methods" / found[1]).is_file()
+def test_every_method_has_a_page_in_the_navigation_and_a_row() -> None:
+    sys.path.insert(0, str(DOCS / "extensions"))
+    try:
+        table = importlib.import_module("generated").method_table()
+    finally:
+        sys.path.remove(str(DOCS / "extensions"))
+    assert "<!-- generated:method-table -->" in SOURCES["docs/methods/index.md"].splitlines()
+    found = dict(re.findall(r"^\| \[`([\w-]+)`\]\(([\w-]+\.md)\) \| \w", table, flags=re.M))
+    assert list(found) == list(METHODS)
+    for name, page in found.items():
+        assert (DOCS / "methods" / page).is_file(), name
+        assert f"`{name}`" in SOURCES[f"docs/methods/{page}"], name
+        assert f"methods/{page.removesuffix('.md')}\n" in SOURCES["docs/index.md"], name
 
 
 def test_every_extra_is_told_of() -> None:

@@ -116,6 +116,13 @@ def test_import_compactor_and_every_help_load_nothing_heavy() -> None:
     run_blocked("\n".join(lines))
 
 
+def test_methods_are_told_without_anything_heavy() -> None:
+    calls = [
+        f"assert not cli.main({words}, standalone_mode=False)" for words in (["methods"], ["methods", "kd"])
+    ]
+    run_blocked("\n".join(["from compactor.cli import cli", *calls]))
+
+
 def test_import_compactor_loads_no_other_package() -> None:
     code = "import sys, compactor; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
