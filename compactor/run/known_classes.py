@@ -75,7 +75,7 @@ def who_judges(
         else:
             name = one if isinstance(one, str) else one.model
             told.append(
-                f"teacher {name}: does not know all the data's classes, so the student is not compared with it"
+                f"teacher {name}: does not know all the data's classes, the student is not compared with it"
             )
     return tuple(judges), told
 

@@ -153,7 +153,7 @@ class _Planner:
     def _computes(
         self, spec: StageSpec, task: str, teachers: tuple[ModelSpec | str, ...], *, stored: bool
     ) -> tuple[str, ...]:
-        """Name the modules that, with those of TRAINS, decide what a stage comes to, as `code_digest` takes them."""
+        """Name the modules that, with TRAINS, decide what a stage comes to, as `code_digest` takes them."""
         recipe = self.loaded.recipe
         models = [recipe.stage_student(spec), *(one for one in teachers if isinstance(one, ModelSpec))]
         method = method_named(spec.method, f"stage {spec.id}")
