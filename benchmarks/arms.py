@@ -113,7 +113,7 @@ def computes(loaded: "LoadedRecipe", name: str) -> tuple[list[str], list[str], d
         "data": {stage.id: stage.data.digest[:12] for stage in plan.stages},
         "weights": {name: digest_of(one)[:12] for name, one in named.items()},
     }
-    return sorted(set(modules)), [TRAINS, __name__], inputs
+    return sorted(set(modules)), [*TRAINS, __name__], inputs
 
 
 def score(trained: Trained, task: Any) -> dict[str, Any]:

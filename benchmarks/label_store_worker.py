@@ -31,7 +31,8 @@ from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.records import Soft
 from compactor.run.labels import LabelJob
 from compactor.run.plan import make_plan
-from compactor.run.stages import StageRunner, open_teachers, train_stage
+from compactor.run.stages import StageRunner, train_stage
+from compactor.run.taught import open_teachers
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset

@@ -38,6 +38,8 @@ Count = Annotated[int, Meta(ge=1)]
 Schedule = Literal["cosine", "cosine-epochs", "step", "constant"]
 Level = Literal["sample", "word", "token"]
 Activation = Literal["softmax", "sigmoid", "none"]
+# which classes a teacher has to know: all of the data's, some of them and no others, or any at all
+TeacherClasses = Literal["all", "some", "any"]
 
 
 @dataclass(frozen=True)

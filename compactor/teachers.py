@@ -4,7 +4,7 @@ They are a plain object, never a sub-module of anything trained, so that train()
 state_dict() of the student cannot reach them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.data.class_names import match_classes, shown
-from compactor.mixers import DEFAULT_MIXER, MIXERS, TeacherMixer
+from compactor.mixers import TeacherMixer, mixer_options
 from compactor.models.build import build_model, load_model_folder
 from compactor.models.class_order import put_in_order
 from compactor.models.features import Feature, capture
-from compactor.models.student import Student
+from compactor.models.stated_classes import group_match, has_classes_of_a_sample, with_classes
+from compactor.models.student import Student, features_named
 from compactor.recipe.spec import STAGE, ModelSpec
-from compactor.records import MASK, Batch, DataInfo, Outputs
+from compactor.records import MASK, PENULTIMATE, Batch, DataInfo, Outputs, TeacherClasses
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.tables import lookup
 
 NOTHING: Mapping[str, Feature] = MappingProxyType({})
 
@@ -33,8 +33,9 @@ class Teachers:
     def __init__(self, models: Sequence[nn.Module], mixer: TeacherMixer | None = None) -> None:
         """Freeze the models."""
         self.models = [model.eval().requires_grad_(False) for model in models]
-        self.mixer: TeacherMixer = mixer or lookup(MIXERS, DEFAULT_MIXER, "mixer")()
+        self.mixer: TeacherMixer = mixer or mixer_options(None, "teachers").build()
         self.device = torch.device("cpu")
+        self._needs = [features_named(self.mixer.needs, one, "teacher", at="mixer") for one in self.models]
 
     def to(self, device: torch.device) -> "Teachers":
         """Move all teachers to a device."""
@@ -46,11 +47,33 @@ class Teachers:
     @torch.no_grad()
     def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
         """Return what the mixer makes of all logits, and the features asked for."""
+        return self.mixer(self.answers(batch, features))
+
+    def fit(self, info: DataInfo, train: Iterable[Batch], select: Iterable[Batch]) -> None:
+        """Let the mixer see what the teachers say of all training and select samples, as they are deployed.
+
+        Raises:
+            UsageError: it cannot learn from them.
+        """
+        self.mixer.fit(info, self._seen(train), self._seen(select))
+
+    def _seen(self, batches: Iterable[Batch]) -> Iterator[tuple[list[Outputs], Batch]]:
+        for batch in batches:
+            batch = batch.to(self.device)
+            yield self.answers(batch), batch
+
+    @torch.no_grad()
+    def answers(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> list[Outputs]:
+        """What each teacher says, with the features that the mixer reads; nothing of others than it asks."""
         outputs = []
         for index, model in enumerate(self.models):
-            with capture(model, NOTHING if index else features) as seen:
+            wanted = NOTHING if index else features
+            if not wanted and not self.mixer.asks(index):
+                outputs.append(Outputs({}))
+                continue
+            with capture(model, {**wanted, **self._needs[index]}) as seen:
                 outputs.append(Outputs(logits=model(**batch.x), features=seen))
-        return self.mixer(outputs)
+        return outputs
 
 
 class RememberedTeachers(Teachers):
@@ -104,7 +127,13 @@ def _keep(answers: Mapping[str, Tensor], kept: dict[str, dict[int, Tensor]], bat
         kept.setdefault(head, {}).update(zip(batch.id.tolist(), parts, strict=True))
 
 
-def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: Mapping[str, Path]) -> Student:
+def open_teacher(
+    reference: ModelSpec | str,
+    info: DataInfo,
+    base: Path,
+    done: Mapping[str, Path],
+    asked: TeacherClasses = "all",
+) -> Student:
     """Open a teacher: the student of an earlier stage, or a model with weights.
 
     Args:
@@ -112,16 +141,17 @@ def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: M
         info: the data that it answers on.
         base: folder that relative paths resolve against.
         done: model folders of finished stages by id.
+        asked: which of the data's classes it has to know.
 
     Raises:
-        UsageError: a part of its weights is random.
+        UsageError: it knows other classes, or a part of its weights is random.
     """
     if isinstance(reference, str):
         model = load_model_folder(done[reference.removeprefix(STAGE)])
-        _in_order_of(model, info, reference)
+        _in_order_of(model, info, reference, asked)
         return model
-    model = build_model(reference, info, base=base).eval()
-    if model.untrained:
+    model = build_model(reference, info, base=base, asked=asked).eval()
+    if model.untrained and not (asked == "any" and _only_its_head_is_new(model)):
         raise UsageError(
             f"teacher {reference.model}: its weights hold no {', '.join(model.untrained[:2])}, so these are "
             "random; train it in a stage of its own and name that stage as the teacher"
@@ -129,7 +159,13 @@ def open_teacher(reference: ModelSpec | str, info: DataInfo, base: Path, done: M
     return model
 
 
-def _in_order_of(model: Student, info: DataInfo, name: str) -> None:
+def _only_its_head_is_new(model: Student) -> bool:
+    """Whether the features before the last layer are trained, which is all that a fitted head reads."""
+    found = model.features.get(PENULTIMATE)
+    return found is not None and all(found.path.endswith(name.rpartition(".")[0]) for name in model.untrained)
+
+
+def _in_order_of(model: Student, info: DataInfo, name: str, asked: TeacherClasses) -> None:
     """Put the classes of a stage that was trained on other data in the data's order.
 
     Raises:
@@ -137,7 +173,11 @@ def _in_order_of(model: Student, info: DataInfo, name: str) -> None:
     """
     head = info.heads[0]
     theirs, ours = (list(one.classes.get(head.name, [])) for one in (model.info, info))
-    if not head.is_labelled or head.level != "sample" or theirs == ours:
+    if not head.is_labelled or head.level != "sample" or asked == "any" or (asked, theirs) == ("all", ours):
+        return
+    if asked == "some":
+        group = group_match(theirs, info, f"teacher {name}", None)
+        put_in_order(model, group, with_classes(info, group.data), name)
         return
     match = match_classes(theirs, ours, where=f"teacher {name}")
     if match is None:
@@ -146,6 +186,15 @@ def _in_order_of(model: Student, info: DataInfo, name: str) -> None:
             f"({shown(ours)}); train it on data with the same classes"
         )
     put_in_order(model, match, info, name)
+
+
+def group_of(model: nn.Module, info: DataInfo) -> list[int] | None:
+    """Where a teacher's answers lie among the data's classes; None if it knows all, in their order."""
+    if not isinstance(model, Student) or not has_classes_of_a_sample(info):
+        return None
+    head = info.heads[0].name
+    theirs, ours = model.info.classes[head], info.classes[head]
+    return None if theirs == ours else [ours.index(name) for name in theirs]
 
 
 def describe_teacher(reference: ModelSpec | str) -> str:

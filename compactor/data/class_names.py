@@ -92,6 +92,45 @@ def match_classes(
     return None
 
 
+def match_group(
+    model: Sequence[str],
+    data: Sequence[str],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    subset: bool = False,
+    where: str,
+) -> ClassMatch | None:
+    """Find the classes that a model shares with the data by rules 1 to 3; the match has these alone.
+
+    A step is taken if it finds most of the model's classes, and all of them unless `subset`.
+
+    Args:
+        model: names in the order of the model's answers.
+        data: names in the data's order, which the match keeps.
+        aliases: model's name -> data's name.
+        subset: the model may know classes that the data have not.
+        where: opens messages, as `teacher hf:x`.
+
+    Returns:
+        None where they share no class, or the model knows others.
+
+    Raises:
+        UsageError: an alias of nothing, or an ambiguous pair.
+    """
+    renamed = _renamed(model, data, aliases or {}, where)
+    best: ClassMatch | None = None
+    for how, key in STEPS:
+        theirs, ours = [key(name) for name in renamed], [key(name) for name in data]
+        shared = [(theirs.index(one), name) for one, name in zip(ours, data, strict=True) if one in theirs]
+        if not shared or not (subset or set(theirs) <= set(ours)) or best and len(shared) <= len(best.order):
+            continue
+        _require_one_to_one(renamed, theirs, f"{where}: its classes", where)
+        _require_one_to_one(data, ours, "the data's classes", where)
+        order, names = zip(*shared, strict=True)
+        best = ClassMatch(order, how, tuple(model), names)
+    return best
+
+
 def folded(name: str) -> str:
     """A name without what people spell differently (rule 2)."""
     plain = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()

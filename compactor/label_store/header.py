@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor_runtimes.errors import IntegrityError
@@ -88,6 +88,8 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `teachers` are recipe entries with digests in the place of weights, `data` is the data set as the recipe
     names it, `precision` that of the teachers' forwards.
 
+    `mixer` is how several teachers' answers became one, absent of their mean.
+
     `boxes` says how a view's box is kept: `pixels`, int16 (top, left, height, width) in the stored image,
     which may reach outside it where an augmentation pads; `relative`, the same as float32 fractions; `none`
     for samples without views.
@@ -106,6 +108,7 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     source_digest: str
     parts: list[Part]
     format: int = FORMAT
+    mixer: dict[str, Any] | UnsetType = UNSET
 
     @property
     def views(self) -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from compactor.mixers import stage_mixer
 from compactor.options import checked_options
-from compactor.records import Activation
+from compactor.records import Activation, TeacherClasses
 from compactor.samplers import CROP_MAJOR, SHUFFLE, sampler_options
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup, nearest
@@ -31,6 +32,7 @@ METHODS = {
     "embedding": "compactor.methods.embedding:METHOD",
     "dml": "compactor.methods.dml:METHOD",
     "pld": "compactor.methods.pld:METHOD",
+    "weight_aligning": "compactor.methods.weight_aligning:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -66,6 +68,8 @@ class Method:
     options and stage. `activations` are those of the heads whose outputs its objectives compare: it fits the
     tasks that have these alone.
     `networks` of the student's architecture are trained in a step, itself included.
+    `teacher_classes` says which of the data's classes a teacher has to know, `most_teachers` how many there
+    may be (None: any number), `one_head` that it fits tasks alone that answer with one class a sample.
     """
 
     options: type[msgspec.Struct]
@@ -79,6 +83,9 @@ class Method:
     targets: tuple[str, ...] = ()
     activations: frozenset[Activation] = frozenset({"softmax"})
     networks: int = 1
+    teacher_classes: TeacherClasses = "all"
+    most_teachers: int | None = None
+    one_head: bool = False
 
 
 def method_named(name: str, at: str) -> Method:
@@ -120,6 +127,16 @@ def stage_options(method: Method, stage: "StageSpec", at: str) -> msgspec.Struct
             f"sampler crop-major: {{name: crop-major, options: {{{VIEWS}: {stage.options[VIEWS]}}}}}"
         )
     return msgspec.structs.replace(options, **{VIEWS: sampler.views})
+
+
+def classes_asked_of_teachers(stage: "StageSpec", at: str) -> TeacherClasses:
+    """Which of the data's classes a stage's teachers have to know: what its mixer says, else its method.
+
+    Raises:
+        UsageError: no such method or mixer.
+    """
+    mixed = stage_mixer(stage, at).teacher_classes
+    return method_named(stage.method, at).teacher_classes if mixed == "all" else mixed
 
 
 def views_of(stage: "StageSpec", options: msgspec.Struct, at: str) -> int:

@@ -11,13 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from compactor.cache.folder import CONFIG, WEIGHTS
-from compactor.data.class_names import shown
+from compactor.data.class_names import ClassMatch, shown
 from compactor.locate import locate
 from compactor.models import FAMILIES, WRAPPERS
 from compactor.models.class_order import put_in_order
 from compactor.models.stated_classes import (
     NEW_HEAD,
     class_match,
+    group_match,
     has_classes_of_a_sample,
     refuse_classes,
     stated_classes,
@@ -27,7 +28,7 @@ from compactor.models.student import Student
 from compactor.models.subclasses import widen
 from compactor.models.weights_file import fill, head_rows, read_weights
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo, ImageInfo, TextInfo
+from compactor.records import DataInfo, ImageInfo, TeacherClasses, TextInfo
 from compactor_runtimes.errors import IntegrityError, UsageError
 from compactor_runtimes.files import write_whole, written_whole
 from compactor_runtimes.tables import lookup
@@ -37,7 +38,13 @@ ENCODER = "encoder."  # how the weights of an encoder begin that several tasks c
 
 
 def build_model(
-    spec: ModelSpec, info: DataInfo, *, base: Path, seed: int = 0, trains: bool = False
+    spec: ModelSpec,
+    info: DataInfo,
+    *,
+    base: Path,
+    seed: int = 0,
+    trains: bool = False,
+    asked: TeacherClasses = "all",
 ) -> Student:
     """Build a model for a data set, with its weights or a random start that depends on `seed` alone.
 
@@ -47,6 +54,8 @@ def build_model(
         base: folder that relative paths (of weights, of `hf:`) resolve against first.
         seed: seed of the random start.
         trains: it will be trained, and gets a new head where its own is for other classes.
+        asked: which of the data's classes it has to know; it answers for those that it knows, or, where any
+            will do, as it is.
 
     Raises:
         UsageError: an unknown model, a missing weights file, or weights that do not fit.
@@ -64,12 +73,12 @@ def build_model(
         torch.manual_seed(seed)
         backbone = build(name, with_classes(info, named), spec.options, spec.weights == "pretrained", base)
         classes = named if backbone.classes is None else backbone.classes
-        match = None if classes is None else class_match(classes, spec, info)
-        if classes is not None and match is None:
+        match = None if classes is None else _matched(classes, spec, info, asked)
+        if classes is not None and match is None and asked != "any":
             if not trains or (named is None and backbone.renewed is None):
                 raise refuse_classes(classes, spec, info)
             backbone = (backbone.renewed or partial(build, name, info, spec.options, False, base))()
-        own = info if match is None else with_classes(info, classes)
+        own = info if match is None and asked != "any" else with_classes(info, classes)
         model: Student = lookup(WRAPPERS, info.task, "task")(backbone, spec, own)
         model.untrained = backbone.untrained
         if spec.subclasses is not None:
@@ -80,10 +89,18 @@ def build_model(
         found = fill(model.backbone, model.backbone.state_dict(), read_weights(file), file, new_head=new_head)
         model.untrained, model.class_note = found.left_out, found.note
     if match is not None:
-        put_in_order(model, match, info, spec.model)
-    elif classes is not None:
+        known = with_classes(info, match.data) if asked == "some" else info
+        put_in_order(model, match, known, spec.model)
+    elif classes is not None and asked == "all":
         model.class_note = NEW_HEAD.format(shown(classes))
     return model
+
+
+def _matched(classes: list[str], spec: ModelSpec, info: DataInfo, asked: TeacherClasses) -> ClassMatch | None:
+    """Where the data's classes, or those that are asked of it, are among a model's."""
+    if asked == "some":
+        return group_match(classes, info, f"teacher {spec.model}", spec)
+    return None if asked == "any" else class_match(classes, spec, info)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -138,6 +155,21 @@ def save_model(model: Student, spec: ModelSpec, folder: Path) -> None:
         if text.tokenizer.resolve() != (folder / TOKENIZER).resolve():
             write_whole(folder / TOKENIZER, text.tokenizer.read_bytes())
     write_whole(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+
+
+def saved_classes(folder: Path) -> dict[str, list[str]]:
+    """The classes of a model folder, by head.
+
+    Raises:
+        IntegrityError: its configuration is missing or damaged.
+    """
+    try:
+        found: dict[str, list[str]] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["classes"]
+    except (OSError, ValueError, KeyError) as error:
+        raise IntegrityError(
+            f"model folder {folder}: {CONFIG} is missing or damaged ({error!r}); train it again"
+        ) from error
+    return found
 
 
 def load_model_folder(folder: Path) -> Student:

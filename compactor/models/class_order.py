@@ -38,7 +38,7 @@ def put_in_order(model: Student, match: ClassMatch, info: DataInfo, name: str) -
         if take is not None:
             take(match.order)
         else:
-            layer = _last_linear(model, head)
+            layer = last_linear(model, head)
             if layer is None:
                 raise UsageError(
                     f"model {name}: {match.told()}, and its last layer is not one linear layer whose rows "
@@ -56,7 +56,7 @@ def put_in_order(model: Student, match: ClassMatch, info: DataInfo, name: str) -
         renamed(info.classes[head])
 
 
-def _last_linear(model: Student, head: str) -> nn.Linear | None:
+def last_linear(model: Student, head: str) -> nn.Linear | None:
     """The linear layer whose output is a head's logits as they are; the model runs once."""
     layers = {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear)}
     place = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from compactor.cache.folder import CONFIG
-from compactor.data.class_names import ClassMatch, match_classes, says_nothing, shown
+from compactor.data.class_names import ClassMatch, match_classes, match_group, says_nothing, shown
 from compactor.locate import locate, locate_model
 from compactor.models import FAMILIES
 from compactor.recipe.spec import ModelSpec
-from compactor.records import DataInfo
+from compactor.records import DataInfo, TeacherClasses
 from compactor_runtimes.bundle.open import open_bundle
 from compactor_runtimes.errors import UsageError
 
@@ -94,6 +94,51 @@ def class_match(classes: Sequence[str], spec: ModelSpec, info: DataInfo) -> Clas
     )
 
 
+def group_match(classes: Sequence[str], info: DataInfo, where: str, spec: ModelSpec | None) -> ClassMatch:
+    """Find the data's classes that a teacher knows, where its method asks for some of them alone.
+
+    Args:
+        classes: the teacher's, in the order of its answers.
+        info: the data.
+        where: opens messages, as `teacher hf:x`.
+        spec: its entry, which may rename classes or say `classes: subset`; None of a stage.
+
+    Raises:
+        UsageError: it knows none of them, others, or all.
+    """
+    ours = info.classes[info.heads[0].name]
+    match = match_group(
+        classes,
+        ours,
+        aliases=None if spec is None else spec.aliases,
+        subset=spec is not None and spec.classes == "subset",
+        where=where,
+    )
+    if match is None:
+        raise UsageError(
+            f"{where}: knows classes that the data have not ({shown(classes)}; the data have {shown(ours)}), "
+            "expected some of the data's; name the others with aliases, or set classes: subset on its entry"
+        )
+    if len(match.data) == len(ours):
+        raise UsageError(
+            f"{where}: knows all classes of the data ({shown(ours)}), but its method is for data with new "
+            "ones; use method kd, or data that have more classes"
+        )
+    return match
+
+
+def told_group(
+    classes: Sequence[str], info: DataInfo, asked: TeacherClasses, match: ClassMatch | None
+) -> str:
+    """Say which of the data's classes a teacher knows; `match` of `asked: some`, else None."""
+    ours = info.classes[info.heads[0].name]
+    if match is not None:
+        return f"knows {len(match.data)} of the data's {len(ours)} classes ({shown(match.data)})"
+    if asked == "any" and list(classes) != ours:
+        return f"has classes of its own ({shown(classes)}), a head fitted to labels answers for it"
+    return ""
+
+
 def refuse_classes(classes: Sequence[str], spec: ModelSpec, info: DataInfo) -> UsageError:
     """Say which classes do not match."""
     ours = info.classes[info.heads[0].name]
@@ -106,7 +151,9 @@ def refuse_classes(classes: Sequence[str], spec: ModelSpec, info: DataInfo) -> U
     )
 
 
-def told_classes(spec: ModelSpec, info: DataInfo, base: Path, *, trains: bool) -> str:
+def told_classes(
+    spec: ModelSpec, info: DataInfo, base: Path, *, trains: bool, asked: TeacherClasses = "all"
+) -> str:
     """Say how a model's classes become the data's, before anything is loaded; empty where they are the same.
 
     Args:
@@ -114,6 +161,7 @@ def told_classes(spec: ModelSpec, info: DataInfo, base: Path, *, trains: bool) -
         info: the data.
         base: folder that relative paths resolve against.
         trains: it is a student that will be trained, and gets a new head where its own is for other classes.
+        asked: which classes it has to know as a teacher.
 
     Raises:
         UsageError: they are other classes, or cannot be told apart by name.
@@ -126,6 +174,12 @@ def told_classes(spec: ModelSpec, info: DataInfo, base: Path, *, trains: bool) -
         ours = shown(info.classes[info.heads[0].name])
         told = f"its weights do not name their classes, so these are taken in the data's order ({ours})"
         return f"model {spec.model}: {told}" if is_file and not trains else ""
+    if asked == "any":
+        told = told_group(classes, info, asked, None)
+        return f"teacher {spec.model}: {told}" if told else ""
+    if asked == "some":
+        where = f"teacher {spec.model}"
+        return f"{where}: {told_group(classes, info, asked, group_match(classes, info, where, spec))}"
     match = class_match(classes, spec, info)
     if match is None:
         if not trains:

@@ -226,7 +226,7 @@ def _opened(job: PoolJob, done: dict[str, Path], reporter: Reporter) -> Embedder
     teachers = Teachers(models)
     task = task_named(loaded.recipe.task)
     asking = Asking("pool", job.data, task, reporter, loaded.at_most is not None)
-    for note in asking.teachers(references, models, loaded.recipe):
+    for note in asking.teachers(references, teachers, loaded.recipe):
         reporter.note(f"note: {note}")
     return Embedder(teachers, task, batch_size=job.spec.batch_size, precision=job.spec.precision)
 

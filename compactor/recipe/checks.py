@@ -228,6 +228,12 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
         _check_several(stage, task, options, at)
     if method.check_task is not None:
         method.check_task(options, task, at)
+    if method.one_head and not _has_one_class(task):
+        raise UsageError(
+            f"{at}.method: {stage.method!r} is for tasks that answer with one class of a sample and nothing "
+            f"else, task {task} answers otherwise; use method kd or supervised"
+        )
+    _check_mixer(recipe, stage, method, at)
     if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
     _check_peer(recipe, stage, options, at)
@@ -239,6 +245,11 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     if method.learns_from_teachers and not teachers and not has_store:
         raise UsageError(
             f"{at}.teachers: method {stage.method!r} needs at least one; name them here or at the top"
+        )
+    if method.most_teachers is not None and len(teachers) > method.most_teachers:
+        raise UsageError(
+            f"{at}.teachers: {len(teachers)} found, but method {stage.method!r} takes {method.most_teachers} "
+            "at most; name those it is to learn from in the stage"
         )
     # a stage that learns from nobody may come before the teachers that the recipe names for the others; those
     # of the last one judge the student, whether it learns from them or not
@@ -270,6 +281,33 @@ def require_comparable(name: str, task: str, at: str) -> None:
         raise UsageError(
             f"{at}: {name!r} compares {compared}, task {task} answers with "
             f"{found}; use method embedding for task embedding, kd or supervised otherwise"
+        )
+
+
+def _has_one_class(task: str) -> bool:
+    """Whether a task's models answer with one class of a sample and nothing else."""
+    return [(head.level, head.activation) for head in heads_of(task)] == [("sample", "softmax")]
+
+
+def _check_mixer(recipe: Recipe, stage: StageSpec, method: "Method", at: str) -> None:
+    """Check a stage's mixer, that there are answers for it to mix, and that they are what it mixes."""
+    from compactor.mixers import stage_mixer
+
+    mixer, named, task = stage_mixer(stage, at), stage.chosen_mixer, recipe.stage_task(stage)
+    if named is None:
+        return
+    if not method.learns_from_teachers or method.most_teachers == 1:
+        why = "learns from one teacher" if method.learns_from_teachers else "learns from no teacher"
+        raise UsageError(f"{at}.mixer: has no effect, method {stage.method!r} {why}; remove it")
+    if stage.labels is not None and stage.labels.store is not None and not recipe.stage_teachers(stage):
+        raise UsageError(
+            f"{at}.mixer: has no effect where labels.store names a store, whose teachers are mixed already; "
+            "remove it, or name the store's teachers"
+        )
+    if mixer.one_head and not _has_one_class(task):
+        raise UsageError(
+            f"{at}.mixer: {named.name!r} mixes answers of one class a sample and nothing else, task {task} "
+            "answers otherwise; remove it"
         )
 
 

@@ -91,11 +91,18 @@ class SamplerSpec(RecipePart, frozen=True):
     options: dict[str, Any] = {}
 
 
+class MixerSpec(RecipePart, frozen=True):
+    """How the answers of several teachers become one: a name of `compactor.mixers`, and its options."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
 class StageSpec(Training, RecipePart, frozen=True):
     """One training stage. `student`, `teachers`, `data` and `task` default to the recipe's own.
 
     How it learns (epochs or steps, optimiser, schedule, precision) is `compactor.records.Training`. Without a
-    `sampler` (a name, or name and options) the method's own is taken.
+    `sampler` (a name, or name and options) the method's own is taken, without a `mixer` the teachers' mean.
     """
 
     id: Identifier
@@ -110,6 +117,7 @@ class StageSpec(Training, RecipePart, frozen=True):
     augment: AugmentSpec = AugmentSpec()
     masking: MaskingSpec = MaskingSpec()
     sampler: SamplerSpec | str | UnsetType = UNSET  # absent from cache keys where it is absent here
+    mixer: MixerSpec | str | UnsetType = UNSET  # as `sampler`
     seed: int | None = None
 
     @property
@@ -118,6 +126,13 @@ class StageSpec(Training, RecipePart, frozen=True):
         if isinstance(self.sampler, str):
             return SamplerSpec(name=self.sampler)
         return None if isinstance(self.sampler, UnsetType) else self.sampler
+
+    @property
+    def chosen_mixer(self) -> MixerSpec | None:
+        """The mixer that the recipe names; None takes the default."""
+        if isinstance(self.mixer, str):
+            return MixerSpec(name=self.mixer)
+        return None if isinstance(self.mixer, UnsetType) else self.mixer
 
 
 class VsStudentGate(RecipePart, frozen=True):

@@ -23,7 +23,7 @@ from compactor.cache.digest import SHIPPING_TOOLS, digest_of, file_digest, tool_
 from compactor.cache.folder import CONFIG
 from compactor.data.splits import Split
 from compactor.mixers import DEFAULT_MIXER, MIXERS
-from compactor.mixers.mean import MEANS
+from compactor.mixers.averages import MEANS
 from compactor.models import WRAPPERS
 from compactor.models.bundled import OnnxBackbone
 from compactor.models.references import model_sources

@@ -4,27 +4,24 @@ Only heads of classes or of any number of labels of a sample are asked, on at mo
 others it is said that nobody asked them. What the verdicts mean is in answers_check.py and labels_check.py.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.splits import Dataset, Split
-from compactor.evaluation import split_labels, stored_answers, student_answers
+from compactor.evaluation import split_labels, stored_answers, student_answers, teacher_answers
 from compactor.label_store.store import LabelStore
 from compactor.progress import Reporter
 from compactor.recipe.spec import STAGE, ModelSpec, Recipe
 from compactor.release.answers_check import AnswersCheck, check_answers
 from compactor.release.labels_check import LabelsCheck, check_label_answers
+from compactor.run.taught import own_device
 from compactor.tasks import Task
-from compactor.teachers import describe_teacher
+from compactor.teachers import Teachers, describe_teacher, group_of
 from compactor_runtimes.errors import UsageError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 MOST_ROWS = 2_000
 SHOWN = 8  # classes of an order in a message
@@ -41,32 +38,44 @@ class Asking:
     is_smoke: bool
 
     def teachers(
-        self, references: Sequence[ModelSpec | str], models: "Sequence[nn.Module]", recipe: Recipe
+        self, references: Sequence[ModelSpec | str], teachers: Teachers, recipe: Recipe
     ) -> list[str]:
         """Ask each teacher on select rows; return what is to be said.
 
+        A teacher of some classes is asked on rows of these. Where the mixer answers by heads of its own, what
+        it makes of all teachers is asked in their place.
+
         Args:
             references: the teachers' entries.
-            models: the same, opened, in their order.
+            teachers: the same, opened, in their order.
             recipe: says of its own stages whether their students are trusted.
 
         Raises:
             UsageError: a teacher is no better than chance, or its classes are in another order.
         """
-        import torch
-
+        info, head = self.data.info, self.task.head.name
         split = self._rows()
         if split is None:
-            return [f"{self.stage}: teachers were not asked beforehand: {self._why_not()}"] if models else []
-        said = []
-        for reference, model in zip(references, models, strict=True):
-            name = f"teacher {describe_teacher(reference)}"
+            asked = bool(teachers.models)
+            return [f"{self.stage}: teachers were not asked beforehand: {self._why_not()}"] if asked else []
+        trusted = [_is_trusted(one, recipe) for one in references]
+        if teachers.mixer.has_heads:
+            name = f"teachers of {self.stage}, mixed"
             with self.reporter.bar(f"ask {name}", len(split)) as bar:
-                if torch.cuda.is_available():  # each process of a node has a GPU of its own
-                    model.to(torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))))
-                answers = student_answers(model, self.task.batches(split), progress=bar.at)
-            found = answers[self.task.head.name]
-            said += self._heard(name, found, split, is_trusted=_is_trusted(reference, recipe))
+                found = teacher_answers(teachers, self.task.batches(split), progress=bar.at)[head]
+            return self._heard(name, found, split, is_trusted=any(trusted))
+        said = []
+        teachers.to(own_device())
+        for reference, model, is_trusted in zip(references, teachers.models, trusted, strict=True):
+            name = f"teacher {describe_teacher(reference)}"
+            group = group_of(model, info)
+            own = split if group is None else self._rows(group)
+            if own is None:
+                said.append(f"{name}: was not asked beforehand: select has no rows of its classes")
+                continue
+            with self.reporter.bar(f"ask {name}", len(own)) as bar:
+                answers = student_answers(model, self.task.batches(own), progress=bar.at)
+            said += self._heard(name, answers[head], own, is_trusted=is_trusted, group=group)
         return said
 
     def store(self, store: LabelStore) -> list[str]:
@@ -82,13 +91,16 @@ class Asking:
         found = answers[self.task.head.name]
         return self._heard(f"label store {store.folder}", found, split)
 
-    def _rows(self) -> Split | None:
-        """At most MOST_ROWS rows of select that have labels, evenly; None where nobody can be asked."""
+    def _rows(self, group: Sequence[int] | None = None) -> Split | None:
+        """At most MOST_ROWS rows of select that have labels, evenly; None where nobody can be asked.
+
+        With a `group` of classes they are rows of these.
+        """
         if not self._has_classes:
             return None
         split = self.data.select
         labels = split_labels(self.task, split)
-        known = labels >= 0
+        known = labels >= 0 if group is None else np.isin(labels, group)
         labelled = np.flatnonzero(known if labels.ndim == 1 else known.all(1))
         if not len(labelled):
             return None
@@ -105,15 +117,29 @@ class Asking:
         return "select has no labels, or the store does not hold its rows"
 
     def _heard(
-        self, name: str, logits: NDArray[np.floating[Any]], split: Split, *, is_trusted: bool = False
+        self,
+        name: str,
+        logits: NDArray[np.floating[Any]],
+        split: Split,
+        *,
+        is_trusted: bool = False,
+        group: Sequence[int] | None = None,
     ) -> list[str]:
         """What a teacher's answers are worth, as a sentence; none where they are fine.
+
+        Answers of a `group` of classes are judged among these.
 
         Raises:
             UsageError: they are worth nothing, and nobody said to trust them.
         """
         classes = self.data.info.classes[self.task.head.name]
         labels = split_labels(self.task, split)
+        if group is not None:
+            if len(group) == 1:
+                return [f"{name}: was not asked beforehand: it knows one class, and can only answer that"]
+            classes = [classes[place] for place in group]
+            order = np.argsort(group)
+            labels = order[np.searchsorted(np.asarray(group)[order], labels)]
         found: AnswersCheck | LabelsCheck
         if self.task.head.activation == "sigmoid":
             found = check_label_answers(logits, labels)

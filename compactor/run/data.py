@@ -7,6 +7,7 @@ import msgspec
 
 from compactor.cache.digest import digest_of
 from compactor.data.spec import DataSpec
+from compactor.methods import classes_asked_of_teachers
 from compactor.models.stated_classes import names_for_numbers
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
@@ -40,7 +41,11 @@ class DataSets:
     def _names_for_numbers(self) -> tuple[str, ...] | None:
         """The classes of the first model that has learnt them elsewhere: a teacher, or what is exported."""
         recipe = self.loaded.recipe
-        models = [one for stage in recipe.stages for one in recipe.stage_teachers(stage)] + recipe.teachers
+        models, others = list[ModelSpec | str](), list[ModelSpec | str]()
+        for stage in recipe.stages:  # a teacher of other classes than the data's says nothing of these
+            asked = classes_asked_of_teachers(stage, f"stage {stage.id}")
+            (models if asked == "all" else others).extend(recipe.stage_teachers(stage))
+        models += [one for one in recipe.teachers if one not in others]
         exported = [recipe.student] if recipe.student and not recipe.stages else []
         named = [one for one in [*models, *exported] if isinstance(one, ModelSpec)]
         return names_for_numbers(named, self.loaded.base)

@@ -7,6 +7,7 @@ from shutil import disk_usage
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from compactor.cache.code import code_digest
 from compactor.cache.digest import TOOLS, digest_of, file_digest, tool_versions
@@ -21,7 +22,7 @@ from compactor.models import WRAPPERS
 from compactor.models.references import Identities, model_sources
 from compactor.models.stated_classes import class_match, has_classes_of_a_sample, stated_classes
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, StageSpec
+from compactor.recipe.spec import STAGE, LabelsSpec, MixerSpec, ModelSpec, StageSpec
 from compactor.tasks import TASKS
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.units import scaled
@@ -127,7 +128,7 @@ def label_job(
     """
     assert stage.labels is not None
     spec, recipe = stage.labels, loaded.recipe
-    teachers = recipe.stage_teachers(stage)
+    teachers, mixer = recipe.stage_teachers(stage), _mixer(stage)
     splits = {data.train.name: data.train}
     if spec.evaluation:
         splits |= {data.select.name: data.select, data.report.name: data.report}
@@ -135,6 +136,7 @@ def label_job(
         "compactor.label_store.make",
         "compactor.teachers",
         MIXERS[DEFAULT_MIXER],
+        *([] if mixer is None else [MIXERS[mixer.name]]),
         TASKS[recipe.stage_task(stage)],
         WRAPPERS[recipe.stage_task(stage)],
     ]
@@ -154,6 +156,7 @@ def label_job(
         versions=tool_versions(TOOLS),
         source_digest=code_digest(sources),
         parts=[_part(split, data, spec.crops) for split in splits.values()],
+        mixer=UNSET if mixer is None else msgspec.to_builtins(mixer),
     )
     if spec.store is not None:
         folder = locate(spec.store, loaded.base, what=f"stage {stage.id}.labels.store")
@@ -190,6 +193,11 @@ def require_fit(job: LabelJob, header: Header) -> None:
             f"{at}: was made by another teacher ({_names(header.teachers)} found, {_names(wanted.teachers)} "
             f"expected{_same_names(header, wanted)}); name that teacher, or label again"
         )
+    if wanted.teachers and wanted.mixer != header.mixer:
+        raise UsageError(
+            f"{at}: its teachers were mixed otherwise ({_mixed(header)} found, {_mixed(wanted)} expected); "
+            "set the stage's mixer to what the store has, or label again"
+        )
     if wanted.classes != header.classes:
         raise UsageError(f"{at}: has other classes than the data; label again with this data set")
     for part in wanted.parts:
@@ -209,6 +217,12 @@ def require_fit(job: LabelJob, header: Header) -> None:
             )
     for head in header.heads:
         require_readable(header.payload, job.spec.quantization, job.spec.k, head.num_classes)
+
+
+def _mixer(stage: StageSpec) -> MixerSpec | None:
+    """The stage's mixer; None of the mean, which stores had before there were others."""
+    chosen = stage.chosen_mixer
+    return None if chosen is None or chosen.name == DEFAULT_MIXER else chosen
 
 
 def _payload(spec: LabelsSpec, data: Dataset) -> Payload:
@@ -272,6 +286,13 @@ def _same_names(header: Header, wanted: Header) -> str:
     if _names(header.teachers) != _names(wanted.teachers):
         return ""
     return ", with other weights or settings"
+
+
+def _mixed(header: Header) -> str:
+    if isinstance(header.mixer, UnsetType):
+        return DEFAULT_MIXER
+    options = ", ".join(f"{key}: {value}" for key, value in header.mixer["options"].items())
+    return f"{header.mixer['name']}{f' with {options}' if options else ''}"
 
 
 def _plain(value: Any) -> str:

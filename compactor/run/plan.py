@@ -3,7 +3,6 @@
 `run` and `label` carry the plan out, and what training costs is counted from it (`planned.py`).
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,12 @@ from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.problem_types import require_classifiers
 from compactor.models.references import Identities, model_sources
-from compactor.models.stated_classes import told_classes
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import ModelSpec, StageSpec
 from compactor.release.rejection import require_rejectable
 from compactor.run.data import DataSets
+from compactor.run.known_classes import told_models, who_judges
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
 from compactor.run.tokenizers import with_tokenizers_compared
@@ -45,7 +44,7 @@ ALWAYS = (
     MIXERS[DEFAULT_MIXER],
 )
 FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
-TRAINS = "compactor.run.stages"  # brings them together
+TRAINS = ("compactor.run.stages", "compactor.run.taught")  # bring them together
 
 
 def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
@@ -75,8 +74,13 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         planner.known.model(recipe.student)
     elif last.id not in planner.blocked:
         judged = planner.stages[-1].data
+    judges, notes = tuple(recipe.stage_teachers(last) if last else recipe.teachers), planner.notes
     if judged is not None:
         require_rejectable(recipe.reject, judged, smoke=loaded.at_most is not None)
+        if last is None:
+            notes += told_models(recipe.student, judges, judged, loaded.base, trains=False)
+        judges, told = who_judges(judges, last, judged, loaded.base, planner.stages)
+        notes += told
     return Plan(
         loaded=loaded,
         root=planner.folders.root,
@@ -84,10 +88,8 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         blocked=planner.blocked,
         exports=[PlannedExport(spec, can_export(spec) or "") for spec in recipe.export],
         data=judged,
-        judges=tuple(recipe.stage_teachers(last) if last else recipe.teachers),
-        notes=tuple(
-            dict.fromkeys(planner.notes + ([] if last or judged is None else planner.without_stages(judged)))
-        ),
+        judges=judges,
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -102,26 +104,6 @@ class _Planner:
         self.digests: dict[str, str] = {}
         self.done: dict[str, Path] = {}
         self.notes: list[str] = []
-
-    def without_stages(self, data: "Dataset") -> list[str]:
-        """What is to be said where nothing is trained."""
-        recipe = self.loaded.recipe
-        assert recipe.student is not None
-        return self._told(data, [(one, False) for one in [recipe.student, *recipe.teachers]])
-
-    def _told(self, data: "Dataset", models: Sequence[tuple[ModelSpec | str, bool]]) -> list[str]:
-        """How data are read, and whose classes are the data's; each model with whether it will be trained.
-
-        Raises:
-            UsageError: a model that is not trained tells other classes apart.
-        """
-        told = [
-            told_classes(one, data.info, self.loaded.base, trains=trains)
-            for one, trains in models
-            if isinstance(one, ModelSpec)
-        ]
-        name = data.info.extra.get("dataset", "")
-        return [f"data {name}: {note}" for note in data.notes] + [note for note in told if note]
 
     def add(self, spec: StageSpec) -> None:
         """Plan a stage, or note why it cannot run here."""
@@ -161,9 +143,9 @@ class _Planner:
         digest = self._digest(spec, task, teachers, data.digest, labels, computes)
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
-        learners = [(student, True)] if spec.init is None else []
+        learner = student if spec.init is None else None
         self.notes += _method_told(spec)
-        self.notes += self._told(data, [*learners, *((one, False) for one in teachers)])
+        self.notes += told_models(learner, teachers, data, self.loaded.base, stage=spec, stages=self.stages)
         return PlannedStage(
             spec, task, student, teachers, data, labels, computes, digest, folder, action, why
         )
@@ -180,6 +162,7 @@ class _Planner:
         found += [target for model in models for target in model_sources(model)]
         found += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
         found += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
+        found += [MIXERS[spec.chosen_mixer.name]] if spec.chosen_mixer else []
         found += FROM_STORE if stored else ()
         return tuple(dict.fromkeys(found))
 
@@ -204,7 +187,8 @@ class _Planner:
             {
                 "stage": msgspec.to_builtins(spec)
                 | {"student": None, "teachers": None, "data": None}
-                | ({"sampler": msgspec.to_builtins(spec.chosen_sampler)} if spec.chosen_sampler else {}),
+                | ({"sampler": msgspec.to_builtins(spec.chosen_sampler)} if spec.chosen_sampler else {})
+                | ({"mixer": msgspec.to_builtins(spec.chosen_mixer)} if spec.chosen_mixer else {}),
                 "seed": recipe.seed if spec.seed is None else spec.seed,
                 "task": task,
                 "data": data,
@@ -213,7 +197,7 @@ class _Planner:
                 "labels": None if labels is None else labels.digest,
                 "teachers": [known.reference(teacher, self.digests) for teacher in teachers],
                 "versions": tool_versions(TOOLS),
-                "source": code_digest(computes, alone=[TRAINS]),
+                "source": code_digest(computes, alone=TRAINS),
             }
         )
 

@@ -16,19 +16,20 @@ from compactor.locate import locate
 from compactor.methods import method_named, stage_options
 from compactor.methods.from_store import Stored
 from compactor.models.batch_norm import batch_norms
-from compactor.models.build import build_model, load_encoder, load_weights, save_model
+from compactor.models.build import build_model, save_model
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, Recipe, StageSpec
+from compactor.recipe.spec import STAGE, StageSpec
 from compactor.records import DataInfo, head_at
 from compactor.run.asked import Asking
 from compactor.run.labels import require_fit
 from compactor.run.planned import Plan, PlannedStage
+from compactor.run.taught import fit_mixer, know_all, open_teachers, require_fixed_answers, start_student
 from compactor.samplers import sampler_options
 from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
-from compactor.teachers import Teachers, describe_teacher, open_teacher
+from compactor.teachers import Teachers, describe_teacher
 from compactor.trainer.contracts import Preset
 from compactor.trainer.fit import FitResult, Watch, fit
 from compactor.trainer.processes import is_main_process, wait_for_all
@@ -113,7 +114,8 @@ class StageRunner:
         else:
             job.require_space()
             teachers = open_teachers(stage, self.plan.loaded.base, self.done)
-            self._hear(asking.teachers(stage.teachers, teachers.models, self.plan.loaded.recipe))
+            self._hear(fit_mixer(stage, teachers, self.reporter))
+            self._hear(asking.teachers(stage.teachers, teachers, self.plan.loaded.recipe))
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
             finished = make_labels(
                 job.folder,
@@ -142,11 +144,6 @@ class StageRunner:
 
 def _asking(loaded: LoadedRecipe, stage: PlannedStage, reporter: Reporter) -> Asking:
     return Asking(stage.id, stage.data, task_named(stage.task), reporter, loaded.at_most is not None)
-
-
-def open_teachers(stage: PlannedStage, base: Path, done: Mapping[str, Path]) -> Teachers:
-    """Open all teachers that a stage learns from."""
-    return Teachers([open_teacher(one, stage.data.info, base, done) for one in stage.teachers])
 
 
 def train_stage(
@@ -184,18 +181,17 @@ def train_stage(
         recipe, task = loaded.recipe, task_named(stage.task)
         seed = recipe.seed if spec.seed is None else spec.seed
         student = build_model(stage.student, data.info, base=loaded.base, seed=seed, trains=True)
+        started = ""
         if spec.init is not None:
             file = _init_file(spec.init, loaded.base, done)
-            if _task_of(spec.init, recipe) in (None, stage.task):
-                load_weights(student.backbone, file)
-            else:  # trained for something else: its heads are of no use here
-                load_encoder(student.backbone, file)
+            started = start_student(student, spec.init, file, recipe, stage.task)
         teachers = open_teachers(stage, loaded.base, done) if store is None and stage.teachers else None
-        notes = _class_notes(stage, student, teachers)
-        if teachers is not None:
-            asking = _asking(loaded, stage, reporter)
-            notes += asking.teachers(stage.teachers, teachers.models, recipe)
         preset = _preset(spec, data.train, seed, store)
+        notes = [*_class_notes(stage, student, teachers), *([started] if started else [])]
+        if teachers is not None:
+            require_fixed_answers(preset, stage)
+            notes += fit_mixer(stage, teachers, reporter)
+            notes += _asking(loaded, stage, reporter).teachers(stage.teachers, teachers, recipe)
         notes += _batch_norm_notes(preset, stage, teachers)
         for note in notes:
             (say or reporter.note)(note)
@@ -215,7 +211,11 @@ def train_stage(
             each_once=lambda: task.each_once(data.train),
             ask_once=task.is_fixed and answer_bytes(data) <= MOST_ANSWER_BYTES,
             select=lambda: iter(task.batches(data.select)),
-            evaluate=select_figures(task, data.select, _taught(task, data.select, teachers, store)),
+            evaluate=select_figures(
+                task,
+                data.select,
+                _taught(task, data.select, teachers, store) if know_all(teachers, data.info) else None,
+            ),
             reporter=reporter,
             journal=journal,
             deadline_s=deadline_s,
@@ -223,7 +223,8 @@ def train_stage(
         )
         notes += [result.finished] if result.finished else []
         if is_main_process():
-            if summary := preset.target.summary() | preset.sampler.summary():
+            mixed = {} if teachers is None else teachers.mixer.summary()
+            if summary := preset.target.summary() | preset.sampler.summary() | mixed:
                 write_whole(folder / TARGETS, json.dumps(summary, indent=1).encode())
             save_model(student, stage.student, folder / STUDENT)
             _conclude(folder, stage.digest, result, notes)
@@ -305,12 +306,6 @@ def answer_bytes(data: Dataset) -> int:
     words = head_at(data.info.heads, "word") is not None
     tokens = data.info.text.max_tokens if words and data.info.text else 1
     return 4 * len(data.train) * tokens * width
-
-
-def _task_of(init: str, recipe: Recipe) -> str | None:
-    """The task that a stage's init was trained for; None for a weights file, which must fit as a whole."""
-    stages = {f"{STAGE}{stage.id}": stage for stage in recipe.stages}
-    return recipe.stage_task(stages[init]) if init in stages else None
 
 
 def _taught(

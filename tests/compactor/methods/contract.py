@@ -16,6 +16,7 @@ from compactor.data.image_loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.methods import method_named, parse_options
 from compactor.models.build import build_model
+from compactor.models.classifier import Backbone, ImageClassifier
 from compactor.recipe.spec import ModelSpec
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset
@@ -46,9 +47,17 @@ def widened(seed: int) -> nn.Module:
     return student
 
 
+def old_teacher() -> nn.Module:
+    """A teacher of the last and the first class."""
+    torch.manual_seed(8)
+    of_two = toys.info(classes=[toys.CLASSES[2], toys.CLASSES[0]])
+    return ImageClassifier(Backbone(toys.Mlp(num_classes=2), [0.5], [0.5]), of_two)
+
+
 # three classes are too few for a discriminator, whose training tests of its own cover
 SPECIAL: dict[str, Special] = {
     "meal_v2": Special(options={"hard_weight": 1.0, "discriminator": None}),
+    "weight_aligning": Special(teachers=lambda: [old_teacher()]),
 }
 USUAL = Special()
 

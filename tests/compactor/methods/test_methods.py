@@ -9,9 +9,9 @@ import torch
 from compactor.cache.code import code_closure
 from compactor.methods import METHODS, method_named, parse_options
 from compactor.methods.from_store import Stored
-from compactor.mixers import DEFAULT_MIXER, MIXERS
-from compactor.recipe.spec import LabelsSpec
-from compactor.records import Outputs
+from compactor.mixers import DEFAULT_MIXER, MIXERS, mixer_options
+from compactor.recipe.spec import LabelsSpec, MixerSpec
+from compactor.records import Batch, Outputs
 from compactor.run.plan import ALWAYS
 from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, TargetPolicy
@@ -31,7 +31,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "embedding": {"similarity_weight": 1.0},
     "dml": {"feature": {"name": "penultimate"}},
     "pld": {},
+    "weight_aligning": {},
 }
+
+# a mixer that answers by heads of its own says what these were fitted to
+MIXER_OPTIONS: dict[str, dict[str, Any]] = {"parc": {"heads": "own", "power": 0}}
 
 
 def presets(name: str, part: Any) -> Iterator[Preset]:
@@ -67,11 +71,19 @@ def test_every_target_keeps_the_contract(name: str) -> None:
     assert any(name in method_named(method, "here").targets for method in METHODS)
 
 
+def three_rows(logits: torch.Tensor) -> list[tuple[list[Outputs], Batch]]:
+    """What a mixer is fitted to: two teachers' answers and features of three rows of two classes."""
+    said = Outputs({"label": logits.expand(3, -1)}, features={"penultimate": torch.eye(3)})
+    return [([said, said], Batch({}, {"label": torch.tensor([0, 0, 1])}, torch.arange(3)))]
+
+
 @pytest.mark.parametrize("name", MIXERS)
 def test_every_mixer_gives_both_means(name: str) -> None:
     """Two teachers who say the same are as one: its logits, and their logarithmic probabilities."""
     logits = torch.tensor([[1.0, -2.0, 0.5]])
-    mixed = lookup(MIXERS, name, "mixer")()([Outputs({"label": logits})] * 2)
+    mixer = mixer_options(MixerSpec(name=name, options=MIXER_OPTIONS.get(name, {})), "here").build()
+    mixer.fit(toys.info(), three_rows(logits), [])
+    mixed = mixer([Outputs({"label": logits})] * 2)
     assert mixed.log_probs is not None
     torch.testing.assert_close(mixed.logits["label"], logits)
     torch.testing.assert_close(mixed.log_probs["label"], logits.log_softmax(-1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compactor.mixers.mean import MeanMixer
+from compactor.mixers.averages import MeanMixer
 from compactor.objectives.divergences import JensenShannon, Kl, SoftCrossEntropy, SymmetricKl
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.records import Batch, Outputs, Soft, Step, Target

@@ -8,7 +8,7 @@ from torch import nn
 
 from compactor.data.spec import AugmentSpec
 from compactor.methods import METHODS, method_named, parse_options
-from compactor.mixers.mean import MeanMixer
+from compactor.mixers.averages import MeanMixer
 from compactor.models.build import build_model
 from compactor.objectives.embedding import Cosine, Similarity
 from compactor.recipe.spec import ModelSpec

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from compactor.mixers.mean import MeanMixer
+from compactor.mixers.averages import MeanMixer
 from compactor.objectives.divergences import DIVERGENCES, Kl
 from compactor.objectives.hard_ce import HardCrossEntropy
 from compactor.records import Batch, Outputs, Soft, Step, Target

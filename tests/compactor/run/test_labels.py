@@ -19,7 +19,7 @@ from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, load_recipe, parse_recipe
 from compactor.recipe.spec import LabelsSpec
 from compactor.run import labels as module
-from compactor.run import stages
+from compactor.run import taught
 from compactor.run.data import DataSets
 from compactor.run.label import label_recipe
 from compactor.run.labels import LabelJob, require_fit
@@ -284,7 +284,7 @@ def test_labels_are_made_once_and_no_teacher_is_opened_after_that(
     def refuse(*_: object) -> None:
         raise AssertionError("a teacher was opened")
 
-    monkeypatch.setattr(stages, "open_teacher", refuse)
+    monkeypatch.setattr(taught, "open_teacher", refuse)
     recipe = loaded(made, RECIPE)
     data = DataSets(recipe, SilentReporter())
     plan = make_plan(recipe, made / "runs", data=data)
