@@ -5,7 +5,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from compactor.methods import CLASSES_OR_LABELS, About, Method
+from compactor.targets import TARGETS
 from compactor.trainer.contracts import Preset, TargetPolicy
+from compactor_runtimes.tables import lookup
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -14,12 +16,14 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     With `class_weights: balanced` a sample's loss is multiplied by n / (C * n_c): n training samples with
     labels, n_c of them of its class, C classes that occur. `head_weights` multiply the losses of single
     heads, such as {slot: 4}. Of any number of labels the loss is the binary cross-entropy, summed over
-    labels, which are not weighed.
+    labels, which are not weighed. `record_forgetting` counts how often each sample goes from right to wrong,
+    for a later stage with `sampler: scored-subset`.
     """
 
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     head_weights: dict[str, Annotated[float, Meta(ge=0)]] = {}
+    record_forgetting: bool = False
 
 
 def build(options: Options) -> Preset:
@@ -28,7 +32,8 @@ def build(options: Options) -> Preset:
     from compactor.samplers.shuffle import Shuffle
 
     hard = HardCrossEntropy(options.label_smoothing, class_weights=options.class_weights)
-    return Preset([(hard, 1.0)], TargetPolicy(), Shuffle(), options.head_weights)
+    target = lookup(TARGETS, "forgetting", "target")() if options.record_forgetting else TargetPolicy()
+    return Preset([(hard, 1.0)], target, Shuffle(), options.head_weights)
 
 
 METHOD = Method(
@@ -40,5 +45,6 @@ METHOD = Method(
         labels="needed",
         cost="none",
     ),
+    targets=("forgetting",),
     activations=CLASSES_OR_LABELS,
 )

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, only_one
+from compactor.cache.folder import CHECKPOINT, DONE, RECORDS, STUDENT, WEIGHTS, only_one
 from compactor.cache.journal import Journal
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
@@ -23,9 +23,10 @@ from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, Recipe, StageSpec
 from compactor.records import DataInfo, head_at
 from compactor.run.asked import Asking
+from compactor.run.earlier import EarlierStages, write_records
 from compactor.run.labels import require_fit
 from compactor.run.planned import Plan, PlannedStage
-from compactor.samplers import sampler_options
+from compactor.samplers import only_kept, sampler_options
 from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers, describe_teacher, open_teacher
@@ -195,12 +196,13 @@ def train_stage(
         if teachers is not None:
             asking = _asking(loaded, stage, reporter)
             notes += asking.teachers(stage.teachers, teachers.models, recipe)
-        preset = _preset(spec, data.train, seed, store)
+        earlier = EarlierStages(task, data, loaded.base, done)
+        preset = _preset(spec, data.train, seed, store, earlier)
         notes += _batch_norm_notes(preset, stage, teachers)
         for note in notes:
             (say or reporter.note)(note)
         _check_heads(preset, data.info, spec)
-        if parts := data.train.parts:
+        if (parts := data.train.parts) and spec.chosen_sampler is None:
             preset = replace(preset, sampler=Mixed(parts))
         result = fit(
             student,
@@ -225,6 +227,7 @@ def train_stage(
         if is_main_process():
             if summary := preset.target.summary() | preset.sampler.summary():
                 write_whole(folder / TARGETS, json.dumps(summary, indent=1).encode())
+            write_records(folder / RECORDS, preset.target.kept() | preset.sampler.kept())
             save_model(student, stage.student, folder / STUDENT)
             _conclude(folder, stage.digest, result, notes)
             _tell(stage, result, reporter, journal)
@@ -273,7 +276,9 @@ def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: J
     )
 
 
-def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None) -> Preset:
+def _preset(
+    stage: StageSpec, split: Split, seed: int, store: LabelStore | None, earlier: EarlierStages
+) -> Preset:
     """Build the stage's method, on live teachers or on a label store, and the sampler that it names."""
     at = f"stage {stage.id}"
     method = method_named(stage.method, at)
@@ -284,9 +289,10 @@ def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None)
     else:
         assert method.build_stored is not None
         assert stage.labels is not None
+        split = only_kept(split, sampler, seed)
         store.train.positions(split.rows)  # refuses a store that lacks samples before any training
         preset = method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
-    return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed))
+    return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed, earlier))
 
 
 def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from compactor.data.splits import Split, proportional_part
 from compactor.records import Training
-from compactor.samplers import SamplerOptions
+from compactor.samplers import FEWEST, SamplerOptions
+from compactor.samplers.earlier import Earlier
 from compactor.trainer.contracts import Sampler
 
 if TYPE_CHECKING:
     from compactor.teachers import Teachers
 
-FEWEST = 2  # what training needs at least, also in a smoke run, which has few samples
 SALT = 5  # keeps the draw apart from those of the splits, which may have the same seed
 
 
@@ -23,9 +23,20 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
 
     share: Annotated[float, Meta(gt=0, le=1)]
 
-    def build(self, stage: Training, seed: int) -> "Subset":
+    def kept(self, split: Split, seed: int) -> NDArray[np.int64]:
+        """Draw the subset."""
+        count = max(round(self.share * len(split)), FEWEST)
+        return proportional_part(class_of_each(split), count, seed=[seed, SALT])
+
+    def build(self, stage: Training, seed: int, earlier: Earlier | None = None) -> "Subset":
         """Make the sampler."""
         return Subset(self.share, seed)
+
+
+def class_of_each(split: Split) -> NDArray[np.int64]:
+    """The class of each sample, int64 [n], by the first head with one label a sample; zeros without one."""
+    labels = next((one[split.rows] for one in split.labels.values() if one.ndim == 1), None)
+    return np.zeros(len(split), np.int64) if labels is None else labels
 
 
 class Subset(Sampler):
@@ -43,10 +54,7 @@ class Subset(Sampler):
 
     def fit(self, split: Split, teachers: "Teachers | None") -> None:
         """Draw the subset."""
-        count = max(round(self.share * len(split)), FEWEST)
-        labels = next((one[split.rows] for one in split.labels.values() if one.ndim == 1), None)
-        groups = np.zeros(len(split), np.int64) if labels is None else labels
-        self.kept = proportional_part(groups, count, seed=[self.seed, SALT])
+        self.kept = Options(share=self.share).kept(split, self.seed)
 
     def samples(self, n: int, epoch: int = 0) -> int:
         """Size of the subset."""

@@ -8,4 +8,5 @@ TARGETS = {
     "live": "compactor.targets.live_teacher:LiveTeacher",
     "stored": "compactor.targets.stored:StoredLabels",
     "calibrated": "compactor.targets.calibrated:CalibratedLabels",
+    "forgetting": "compactor.targets.forgetting:Forgetting",
 }

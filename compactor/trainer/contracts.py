@@ -87,12 +87,27 @@ class TargetPolicy:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the state of a checkpoint back."""
 
+    def kept(self) -> "dict[str, NDArray[Any]]":
+        """Arrays that are kept beside the trained student, for later stages, by name."""
+        return {}
+
 
 class Sampler:
     """Every sample once, in stored order, all weights one; others override what they need.
 
     All methods must be functions of their arguments and of what `fit` saw, so that a resumed run repeats it.
     """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `fit` decided by floating-point scores, as tensors, for a checkpoint: a resumed run keeps it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back, in the place of what `fit` came to this time."""
+
+    def kept(self) -> "dict[str, NDArray[Any]]":
+        """Arrays that are kept beside the trained student, for later stages, by name."""
+        return {}
 
     def summary(self) -> dict[str, Any]:
         """What is worth keeping about the samples that are visited, known once `fit` saw them."""
