@@ -102,7 +102,7 @@ def proportional_part(labels: NDArray[np.int64], count: int, *, seed: list[int])
 def proportional_quota(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Share `count` among classes of `sizes` samples by their share, with largest remainders."""
     exact = sizes * (count / int(sizes.sum()))
-    quota = np.floor(exact).astype(np.int64)
+    quota: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     # A stable sort breaks ties towards the lower class, whatever the sort's inner workings.
     largest = np.argsort(quota - exact, kind="stable")[: count - int(quota.sum())]
     quota[largest] += 1

@@ -272,7 +272,7 @@ def _has_single_class(task: str) -> bool:
 
 
 def _check_sampler(recipe: Recipe, stage: StageSpec, method: "Method", at: str, earlier: list[str]) -> None:
-    """Check that the stages that a sampler reads are there, and that teachers can be heard if it asks them."""
+    """Check that the stages that a sampler reads are there, and that it can ask teachers."""
     from compactor.samplers import sampler_options
 
     sampler = sampler_options(stage, at)

@@ -1,4 +1,4 @@
-"""What samplers read of earlier stages: their students' answers on this stage's samples, and their records."""
+"""What samplers read of earlier stages: what their students say of this stage's samples, their records."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -59,17 +59,17 @@ class SamplerOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     @property
     def same_rows(self) -> list[str]:
-        """Those of `references` whose sample ids it reads, so that they have to be trained on the same data."""
+        """Those of `references` whose sample ids it reads, which must be trained on the same data."""
         return []
 
     def check(self, earlier: Mapping[str, StageSpec], at: str) -> None:
         """Refuse what these earlier stages, by id, cannot give; `at` says where the sampler was found."""
 
     def check_rows(self, split: "Split", at: str, *, smoke: bool) -> None:
-        """Refuse training samples that it cannot serve, before any training; a smoke run may lack some."""
+        """Refuse training samples that it cannot serve; a smoke run may lack some."""
 
     def kept(self, split: "Split", seed: int) -> "NDArray[np.int64] | None":
-        """Positions that it alone visits, ascending, where these are known before training; None = unknown."""
+        """Positions that it alone visits, ascending, where known before training; None = unknown."""
         return None
 
     def build(self, stage: Training, seed: int, earlier: "Earlier | None" = None) -> "Sampler":

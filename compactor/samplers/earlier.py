@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class Earlier(Protocol):
-    """Answers are of the training samples of the sampler's own stage, in their order, alike in all processes.
+    """Answers are of the training samples of the sampler's own stage, in their order; references `stage:ID`.
 
-    References are `stage:ID`.
+    They are the same in all processes.
     """
 
     def probabilities(self, reference: str) -> "NDArray[np.float64]":
-        """What that stage's student says of each sample as it is deployed: softmax [n, C] of the first head."""
+        """What that stage's student says of each whole sample: softmax [n, C] of the first head."""
 
     def records(self, reference: str) -> "dict[str, NDArray[Any]]":
         """Arrays that the stage's sampler and targets kept beside its student."""
 
     def teachers_accuracy(self, teachers: "Teachers") -> float | None:
-        """Share of the labelled select samples that the teachers are right on; None where there are none."""
+        """Share of labelled select samples that teachers are right on; None where there are none."""

@@ -85,7 +85,7 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
             chosen = earlier[reference.removeprefix(STAGE)].chosen_sampler
             if chosen is None or chosen.name != NAME:
                 raise UsageError(
-                    f"{at}.queried: {reference!r} has asked no teacher about single samples; name stages with "
+                    f"{at}.queried: {reference!r} has not asked teachers about samples; name stages with "
                     f"sampler {NAME}"
                 )
 

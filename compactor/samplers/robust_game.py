@@ -1,8 +1,8 @@
 """Robust active distillation in closed form: how to spread queries over samples if some answers are wrong.
 
 Baykal et al., "Robust Active Distillation" (ICLR 2023): maximise over distributions p the value
-min over |S| = m of sum_{i not in S} p_i g_i, where g_i >= 0 is what a right answer on sample i is worth and the
-m answers in S, chosen by an adversary, are wrong.
+min over |S| = m of sum_{i not in S} p_i g_i, where g_i >= 0 is what a right answer on sample i is worth and
+the m answers in S, chosen by an adversary, are wrong.
 """
 
 from typing import Literal
@@ -78,8 +78,8 @@ def marginals(p: Floats, gains: Floats, budget: int) -> Floats:
 def pick(q: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
     """Draw exactly sum(q) positions, each i with probability q_i: dependent rounding.
 
-    Systematic sampling in a random order: picks are where the running sum of q passes u, u + 1, u + 2, ... with
-    one u drawn from [0, 1).
+    Systematic sampling in a random order: picks are where the running sum of q passes u, u + 1, u + 2, ...
+    with one u drawn from [0, 1).
     """
     certain = np.flatnonzero(q == 1)
     order = rng.permutation(np.flatnonzero((q > 0) & (q < 1)))

@@ -1,7 +1,7 @@
 """The hardest, or easiest, share of the training samples, by scores of earlier stages: baselines of pruning.
 
 EL2N: Paul, Ganguli, Dziugaite, "Deep Learning on a Data Diet" (arXiv 2107.07075), section 2. Forgetting:
-Toneva et al., "An Empirical Study of Example Forgetting" (arXiv 1812.05159), section 3 (`targets.forgetting`).
+Toneva et al., "An Empirical Study of Example Forgetting" (arXiv 1812.05159), as `targets.forgetting` counts.
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
         for reference in self.same_rows:
             if not earlier[reference.removeprefix(STAGE)].options.get(RECORDS_FORGETTING):
                 raise UsageError(
-                    f"{at}.scores: {reference!r} does not count how often its samples are forgotten; train it "
+                    f"{at}.scores: {reference!r} does not count how often samples are forgotten; train it "
                     f"with method supervised and options: {{{RECORDS_FORGETTING}: true}}"
                 )
 
@@ -111,7 +111,7 @@ class ScoredSubset(Sampler):
             found = [
                 forgetting(earlier.records(one), split.rows, reference=one) for one in self.options.references
             ]
-        return np.mean(found, axis=0)
+        return np.asarray(np.mean(found, axis=0))
 
     def samples(self, n: int, epoch: int = 0) -> int:
         """Size of the subset."""
@@ -147,10 +147,10 @@ class ScoredSubset(Sampler):
 
 
 def el2n(p: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """||p - onehot(y)||_2 of probabilities [n, C] and labels [n]: 0 for a sure and right answer, at most √2."""
+    """||p - onehot(y)||_2 of probabilities [n, C] and labels [n]: 0 for a sure, right answer, at most √2."""
     error = p.copy()
     error[np.arange(len(labels)), labels] -= 1
-    return np.sqrt((error**2).sum(1))
+    return np.asarray(np.sqrt((error**2).sum(1)))
 
 
 def forgetting(
@@ -171,11 +171,12 @@ def forgetting(
     unseen = int((ids[place] != rows).sum()) if len(ids) else len(rows)
     if unseen:
         raise UsageError(
-            f"sampler scored-subset: {reference} was never trained on {unseen:,} of {len(rows):,} samples, so "
+            f"sampler scored-subset: {reference} has not visited {unseen:,} of {len(rows):,} samples, so "
             "nobody knows whether these are forgotten; let it visit all training samples"
         )
     infinite = int(records[VISITS].max()) + 1
-    return np.where(records[LEARNED], records[EVENTS], infinite)[place].astype(np.float64)
+    counted = np.where(records[LEARNED], records[EVENTS], infinite)
+    return np.asarray(counted[place], np.float64)
 
 
 def _by_class(order: NDArray[np.int64], classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:

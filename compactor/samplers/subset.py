@@ -50,16 +50,16 @@ class Subset(Sampler):
     def __init__(self, share: float, seed: int) -> None:
         """Set the share in (0, 1] and the seed of the draw."""
         self.share, self.seed = share, seed
-        self.kept = np.empty(0, np.int64)
+        self.chosen = np.empty(0, np.int64)
 
     def fit(self, split: Split, teachers: "Teachers | None") -> None:
         """Draw the subset."""
-        self.kept = Options(share=self.share).kept(split, self.seed)
+        self.chosen = Options(share=self.share).kept(split, self.seed)
 
     def samples(self, n: int, epoch: int = 0) -> int:
         """Size of the subset."""
-        return len(self.kept)
+        return len(self.chosen)
 
     def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Permute the subset."""
-        return rng.permutation(self.kept)
+        return rng.permutation(self.chosen)

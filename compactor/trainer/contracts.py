@@ -99,7 +99,7 @@ class Sampler:
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """What `fit` decided by floating-point scores, as tensors, for a checkpoint: a resumed run keeps it."""
+        """What `fit` decided by rounded scores, as tensors for a checkpoint: a resumed run keeps it."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

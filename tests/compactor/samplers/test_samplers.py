@@ -99,7 +99,7 @@ def crop_major(views: int) -> dict[str, Any]:
     [
         (
             {"sampler": "suffle"},
-            r"stages\.1\.sampler: unknown sampler 'suffle'; did you mean 'shuffle'\? known: crop-major, shuf",
+            r"stages\.1\.sampler: unknown sampler 'suffle'; did you mean 'shuffle'\? known: crop-major, ",
         ),
         (
             {"sampler": {"name": "subset", "options": {"shar": 0.5}}},
