@@ -30,6 +30,7 @@ METHODS = {
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
     "dml": "compactor.methods.dml:METHOD",
+    "wad": "compactor.methods.wad:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})

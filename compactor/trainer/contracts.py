@@ -156,7 +156,8 @@ class Preset:
     `head_weights` multiply the terms of single heads, where there are several (absent: 1). `teacher_bn` says
     whether the teachers' BatchNorm layers normalise by the batch while they teach (SSLD), or by their running
     statistics, as in all else. `gradients` makes one gradient of those of the objectives (absent: their sum).
-    `finish` changes the trained student before it is kept, and says in a line what it did.
+    `finish` changes the trained student before it is kept, and says in a line what it did. `teachers_once`
+    says that teachers are heard before training alone, by `fit` or `choose`, and run beside no step.
     """
 
     objectives: list[Weighted]
@@ -166,3 +167,4 @@ class Preset:
     teacher_bn: Literal["batch", "eval"] = "eval"
     gradients: "GradientPolicy | None" = None
     finish: "Callable[[nn.Module], str] | None" = None
+    teachers_once: bool = False

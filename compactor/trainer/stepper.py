@@ -106,8 +106,8 @@ class Stepper:
         return total.detach()
 
     def teach(self, batch: Batch) -> Outputs | None:
-        """What the teachers say of a batch, their BatchNorm as the preset asks for; None without any."""
-        if self.teachers is None:
+        """What the teachers say of a batch, their BatchNorm as the preset asks for; None without."""
+        if self.teachers is None or self.preset.teachers_once:
             return None
         by_batch = self.preset.teacher_bn == "batch"
         with on_batch_statistics(self.teachers.models if by_batch else []):

@@ -30,6 +30,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "encoder": {"hidden_weight": 1.0},
     "embedding": {"similarity_weight": 1.0},
     "dml": {"feature": {"name": "penultimate"}},
+    "wad": {},
 }
 
 
