@@ -12,6 +12,7 @@ from compactor_runtimes.errors import UsageError
 
 STUDENT = "student"  # the model's folder in a stage's folder
 DONE = "done.json"  # in a stage's folder once it is trained
+RECORDS = "records.safetensors"  # beside it, what a stage's sampler and targets keep for later stages
 CHECKPOINT = "training.pt"  # beside it while it is being trained
 WEIGHTS = "model.safetensors"  # in a model's folder
 CONFIG = "config.json"  # beside it

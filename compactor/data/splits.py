@@ -96,12 +96,17 @@ def proportional_part(labels: NDArray[np.int64], count: int, *, seed: list[int])
         Ascending int64 [count] positions into `labels`.
     """
     _, code, sizes = np.unique(strata(labels), return_inverse=True, return_counts=True)
-    exact = sizes * (count / len(labels))
-    quota = np.floor(exact).astype(np.int64)
+    return _draw(code, proportional_quota(sizes, count), seed)
+
+
+def proportional_quota(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Share `count` among classes of `sizes` samples by their share, with largest remainders."""
+    exact = sizes * (count / int(sizes.sum()))
+    quota: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     # A stable sort breaks ties towards the lower class, whatever the sort's inner workings.
     largest = np.argsort(quota - exact, kind="stable")[: count - int(quota.sum())]
     quota[largest] += 1
-    return _draw(code, quota, seed)
+    return quota
 
 
 def balanced_part(labels: NDArray[np.int64], count: int, *, seed: list[int]) -> NDArray[np.int64]:

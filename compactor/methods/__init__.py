@@ -33,6 +33,7 @@ METHODS = {
     "dml": "compactor.methods.dml:METHOD",
     "pld": "compactor.methods.pld:METHOD",
     "weight_aligning": "compactor.methods.weight_aligning:METHOD",
+    "wad": "compactor.methods.wad:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -146,14 +147,15 @@ def views_of(stage: "StageSpec", options: msgspec.Struct, at: str) -> int:
 
 
 def require_mixable(stage: "StageSpec", options: msgspec.Struct, at: str) -> None:
-    """Refuse to mix data sets in a stage that visits samples in another order than plain shuffling.
+    """Refuse to mix data sets in a stage whose order of samples leaves no room for them.
 
     Raises:
         UsageError: its sampler, or its method's, whose options these are, leaves no room for other data.
     """
     own = CROP_MAJOR if stage.labels is not None and hasattr(options, VIEWS) else SHUFFLE
     order = own if stage.chosen_sampler is None else stage.chosen_sampler.name
-    if order != SHUFFLE:
+    sampler = sampler_options(stage, at)
+    if order != SHUFFLE and not (sampler is not None and sampler.mixes):
         raise UsageError(
             f"{at}: visits samples in an order of its own ({order}), so data.also cannot be mixed in; remove "
             f"data.also, or use sampler {SHUFFLE}"

@@ -236,6 +236,7 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
     _check_mixer(recipe, stage, method, at)
     if getattr(options, "cutmix", False) and not reads_images(task):
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
+    _check_sampler(recipe, stage, method, at, earlier)
     _check_peer(recipe, stage, options, at)
     _check_labels(stage, task, method, options, at)
     if recipe.stage_data(stage).also:
@@ -286,7 +287,7 @@ def require_comparable(name: str, task: str, at: str) -> None:
 
 def _has_one_class(task: str) -> bool:
     """Whether a task's models answer with one class of a sample and nothing else."""
-    return [(head.level, head.activation) for head in heads_of(task)] == [("sample", "softmax")]
+    return len(heads_of(task)) == 1 and _has_single_class(task)
 
 
 def _check_mixer(recipe: Recipe, stage: StageSpec, method: "Method", at: str) -> None:
@@ -309,6 +310,55 @@ def _check_mixer(recipe: Recipe, stage: StageSpec, method: "Method", at: str) ->
             f"{at}.mixer: {named.name!r} mixes answers of one class a sample and nothing else, task {task} "
             "answers otherwise; remove it"
         )
+
+
+def _has_single_class(task: str) -> bool:
+    """Whether a task's first head answers with one class of a sample."""
+    head = heads_of(task)[0]
+    return (head.level, head.activation) == ("sample", "softmax")
+
+
+def _check_sampler(recipe: Recipe, stage: StageSpec, method: "Method", at: str, earlier: list[str]) -> None:
+    """Check that the stages that a sampler reads are there, and that it can ask teachers."""
+    from compactor.samplers import sampler_options
+
+    sampler = sampler_options(stage, at)
+    if sampler is None:
+        return
+    at, task = f"{at}.sampler", recipe.stage_task(stage)
+    if (sampler.references or sampler.needs_teacher) and not _has_single_class(task):
+        raise UsageError(
+            f"{at}: scores what is answered with one class of a sample, task {task} answers otherwise; use "
+            "sampler subset, or remove it"
+        )
+    if sampler.needs_teacher and stage.labels is not None:
+        raise UsageError(
+            f"{at}: asks teachers about samples that it picks once the stage begins, which a label store "
+            "cannot hold before; remove labels to learn from live teachers"
+        )
+    if sampler.needs_teacher and (not method.learns_from_teachers or method.about.labels == "not read"):
+        raise UsageError(
+            f"{at}: samples with a label are learned from their labels and picked ones from teachers, but "
+            f"method {stage.method!r} reads {'teachers' if method.learns_from_teachers else 'labels'} alone; "
+            "use method kd"
+        )
+    known = {one.id: one for one in recipe.stages if one.id in earlier}
+    for reference in sampler.references:
+        if not reference.startswith(STAGE):
+            raise UsageError(f"{at}.options: {reference!r} found, expected an earlier stage, as stage:ID")
+        _check_stage_exists(reference, f"{at}.options", earlier)
+        other = known[reference.removeprefix(STAGE)]
+        if recipe.stage_task(other) != task:
+            raise UsageError(
+                f"{at}.options: {reference!r} was trained for {recipe.stage_task(other)}, the stage is for "
+                f"{task}; name a stage of the same task"
+            )
+        if reference in sampler.same_rows and recipe.stage_data(other) != recipe.stage_data(stage):
+            raise UsageError(
+                f"{at}.options: {reference!r} keeps what it found by the samples of other data; give both "
+                "stages the same data"
+            )
+    sampler.check(known, f"{at}.options")
 
 
 def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: str) -> None:

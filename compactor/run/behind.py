@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from compactor.methods import method_named
 from compactor.recipe.spec import STAGE, ModelSpec, Recipe, StageSpec
+from compactor.samplers import sampler_options
 
 
 def stages_behind(recipe: Recipe, references: Iterable[ModelSpec | str]) -> list[StageSpec]:
@@ -12,7 +13,9 @@ def stages_behind(recipe: Recipe, references: Iterable[ModelSpec | str]) -> list
     for stage in reversed(recipe.stages):
         if stage.id in needed:
             learns = method_named(stage.method, f"stage {stage.id}").learns_from_teachers
-            needed |= set(_named([stage.init, *(recipe.stage_teachers(stage) if learns else [])]))
+            sampler = sampler_options(stage, f"stage {stage.id}")
+            reads = [] if sampler is None else sampler.references
+            needed |= set(_named([stage.init, *reads, *(recipe.stage_teachers(stage) if learns else [])]))
     return [stage for stage in recipe.stages if stage.id in needed]
 
 

@@ -23,6 +23,7 @@ from compactor.models.references import Identities, model_sources
 from compactor.models.stated_classes import class_match, has_classes_of_a_sample, stated_classes
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, LabelsSpec, MixerSpec, ModelSpec, StageSpec
+from compactor.samplers import only_kept, sampler_options
 from compactor.tasks import TASKS
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.units import scaled
@@ -129,7 +130,8 @@ def label_job(
     assert stage.labels is not None
     spec, recipe = stage.labels, loaded.recipe
     teachers, mixer = recipe.stage_teachers(stage), _mixer(stage)
-    splits = {data.train.name: data.train}
+    seed = recipe.seed if stage.seed is None else stage.seed
+    splits = {data.train.name: only_kept(data.train, sampler_options(stage, f"stage {stage.id}"), seed)}
     if spec.evaluation:
         splits |= {data.select.name: data.select, data.report.name: data.report}
     sources = [

@@ -27,7 +27,7 @@ from compactor.run.known_classes import told_models, who_judges
 from compactor.run.labels import LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
 from compactor.run.tokenizers import with_tokenizers_compared
-from compactor.samplers import SAMPLERS
+from compactor.samplers import SAMPLERS, sampler_options
 from compactor.targets import TARGETS
 from compactor.tasks import TASKS
 from compactor_exporters import can_export
@@ -45,6 +45,7 @@ ALWAYS = (
 )
 FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
 TRAINS = ("compactor.run.stages", "compactor.run.taught")  # bring them together
+EARLIER = "compactor.run.earlier"  # what samplers read of earlier stages
 
 
 def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
@@ -133,6 +134,9 @@ class _Planner:
             stages=self.stages,
             base=self.loaded.base,
         )
+        at = f"stage {spec.id}"
+        if (sampler := sampler_options(spec, at)) is not None:
+            sampler.check_rows(data.train, f"{at}.sampler", smoke=self.loaded.at_most is not None)
         labels = None
         if spec.labels is not None:
             labels = label_job(
@@ -163,6 +167,7 @@ class _Planner:
         found += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
         found += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
         found += [MIXERS[spec.chosen_mixer.name]] if spec.chosen_mixer else []
+        found += [EARLIER] if _sampler_reads(spec) else []
         found += FROM_STORE if stored else ()
         return tuple(dict.fromkeys(found))
 
@@ -194,6 +199,7 @@ class _Planner:
                 "data": data,
                 "student": known.model(student),
                 "init": known.reference(spec.init, self.digests),
+                "sampler_reads": [known.reference(one, self.digests) for one in _sampler_reads(spec)],
                 "labels": None if labels is None else labels.digest,
                 "teachers": [known.reference(teacher, self.digests) for teacher in teachers],
                 "versions": tool_versions(TOOLS),
@@ -208,6 +214,12 @@ def _method_told(spec: StageSpec) -> list[str]:
     method = method_named(spec.method, at)
     said = method.told(stage_options(method, spec, at), spec) if method.told else []
     return [f"{at}: {note}" for note in said]
+
+
+def _sampler_reads(spec: StageSpec) -> list[str]:
+    """The earlier stages that a stage's sampler reads."""
+    sampler = sampler_options(spec, f"stage {spec.id}")
+    return [] if sampler is None else sampler.references
 
 
 def _require_usable(job: LabelJob) -> None:

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, WEIGHTS, only_one
+from compactor.cache.folder import CHECKPOINT, DONE, RECORDS, STUDENT, WEIGHTS, only_one
 from compactor.cache.journal import Journal
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
@@ -23,10 +23,11 @@ from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, StageSpec
 from compactor.records import DataInfo, head_at
 from compactor.run.asked import Asking
+from compactor.run.earlier import EarlierStages, write_records
 from compactor.run.labels import require_fit
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.taught import fit_mixer, know_all, open_teachers, require_fixed_answers, start_student
-from compactor.samplers import sampler_options
+from compactor.samplers import only_kept, sampler_options
 from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
 from compactor.teachers import Teachers, describe_teacher
@@ -186,7 +187,8 @@ def train_stage(
             file = _init_file(spec.init, loaded.base, done)
             started = start_student(student, spec.init, file, recipe, stage.task)
         teachers = open_teachers(stage, loaded.base, done) if store is None and stage.teachers else None
-        preset = _preset(spec, data.train, seed, store)
+        earlier = EarlierStages(task, data, loaded.base, done)
+        preset = _preset(spec, data.train, seed, store, earlier)
         notes = [*_class_notes(stage, student, teachers), *([started] if started else [])]
         if teachers is not None:
             require_fixed_answers(preset, stage)
@@ -196,7 +198,7 @@ def train_stage(
         for note in notes:
             (say or reporter.note)(note)
         _check_heads(preset, data.info, spec)
-        if parts := data.train.parts:
+        if (parts := data.train.parts) and spec.chosen_sampler is None:
             preset = replace(preset, sampler=Mixed(parts))
         result = fit(
             student,
@@ -226,6 +228,7 @@ def train_stage(
             mixed = {} if teachers is None else teachers.mixer.summary()
             if summary := preset.target.summary() | preset.sampler.summary() | mixed:
                 write_whole(folder / TARGETS, json.dumps(summary, indent=1).encode())
+            write_records(folder / RECORDS, preset.target.kept() | preset.sampler.kept())
             save_model(student, stage.student, folder / STUDENT)
             _conclude(folder, stage.digest, result, notes)
             _tell(stage, result, reporter, journal)
@@ -274,7 +277,9 @@ def _tell(stage: PlannedStage, result: FitResult, reporter: Reporter, journal: J
     )
 
 
-def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None) -> Preset:
+def _preset(
+    stage: StageSpec, split: Split, seed: int, store: LabelStore | None, earlier: EarlierStages
+) -> Preset:
     """Build the stage's method, on live teachers or on a label store, and the sampler that it names."""
     at = f"stage {stage.id}"
     method = method_named(stage.method, at)
@@ -285,9 +290,10 @@ def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None)
     else:
         assert method.build_stored is not None
         assert stage.labels is not None
+        split = only_kept(split, sampler, seed)
         store.train.positions(split.rows)  # refuses a store that lacks samples before any training
         preset = method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
-    return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed))
+    return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed, earlier))
 
 
 def _check_heads(preset: Preset, info: DataInfo, stage: StageSpec) -> None:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from compactor.records import Count, Training
 from compactor.samplers import SamplerOptions
+from compactor.samplers.earlier import Earlier
 from compactor.trainer.contracts import Sampler
 
 
@@ -21,7 +22,7 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
         """Crops of an image in a step."""
         return self.crops_per_image
 
-    def build(self, stage: Training, seed: int) -> "CropMajor":
+    def build(self, stage: Training, seed: int, earlier: Earlier | None = None) -> "CropMajor":
         """Make the sampler."""
         return CropMajor(self.crops_per_image, stage.batch_size, stage.epochs)
 

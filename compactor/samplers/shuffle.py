@@ -5,13 +5,14 @@ from numpy.typing import NDArray
 
 from compactor.records import Training
 from compactor.samplers import SamplerOptions
+from compactor.samplers.earlier import Earlier
 from compactor.trainer.contracts import Sampler
 
 
 class Options(SamplerOptions, frozen=True):
     """There are none."""
 
-    def build(self, stage: Training, seed: int) -> "Shuffle":
+    def build(self, stage: Training, seed: int, earlier: Earlier | None = None) -> "Shuffle":
         """Make the sampler."""
         return Shuffle()
 

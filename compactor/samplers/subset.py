@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from compactor.data.splits import Split, proportional_part
 from compactor.records import Training
-from compactor.samplers import SamplerOptions
+from compactor.samplers import FEWEST, SamplerOptions
+from compactor.samplers.earlier import Earlier
 from compactor.trainer.contracts import Sampler
 
 if TYPE_CHECKING:
     from compactor.teachers import Teachers
 
-FEWEST = 2  # what training needs at least, also in a smoke run, which has few samples
 SALT = 5  # keeps the draw apart from those of the splits, which may have the same seed
 
 
@@ -23,9 +23,20 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
 
     share: Annotated[float, Meta(gt=0, le=1)]
 
-    def build(self, stage: Training, seed: int) -> "Subset":
+    def kept(self, split: Split, seed: int) -> NDArray[np.int64]:
+        """Draw the subset."""
+        count = max(round(self.share * len(split)), FEWEST)
+        return proportional_part(class_of_each(split), count, seed=[seed, SALT])
+
+    def build(self, stage: Training, seed: int, earlier: Earlier | None = None) -> "Subset":
         """Make the sampler."""
         return Subset(self.share, seed)
+
+
+def class_of_each(split: Split) -> NDArray[np.int64]:
+    """The class of each sample, int64 [n], by the first head with one label a sample; zeros without one."""
+    labels = next((one[split.rows] for one in split.labels.values() if one.ndim == 1), None)
+    return np.zeros(len(split), np.int64) if labels is None else labels
 
 
 class Subset(Sampler):
@@ -39,19 +50,16 @@ class Subset(Sampler):
     def __init__(self, share: float, seed: int) -> None:
         """Set the share in (0, 1] and the seed of the draw."""
         self.share, self.seed = share, seed
-        self.kept = np.empty(0, np.int64)
+        self.chosen = np.empty(0, np.int64)
 
     def fit(self, split: Split, teachers: "Teachers | None") -> None:
         """Draw the subset."""
-        count = max(round(self.share * len(split)), FEWEST)
-        labels = next((one[split.rows] for one in split.labels.values() if one.ndim == 1), None)
-        groups = np.zeros(len(split), np.int64) if labels is None else labels
-        self.kept = proportional_part(groups, count, seed=[self.seed, SALT])
+        self.chosen = Options(share=self.share).kept(split, self.seed)
 
     def samples(self, n: int, epoch: int = 0) -> int:
         """Size of the subset."""
-        return len(self.kept)
+        return len(self.chosen)
 
     def positions(self, epoch: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """Permute the subset."""
-        return rng.permutation(self.kept)
+        return rng.permutation(self.chosen)

@@ -69,12 +69,11 @@ def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -
     counted[stage.id] = student
     teachers = [_teacher(one, workshop, counted) for one in stage.teachers]
     flops = None if None in teachers else sum(one.flops for one in teachers if one)
-    live, labels = spec.labels is None, spec.labels
+    live = stage.labels is None
     networks = method_named(spec.method, f"stage {spec.id}").networks
     crops = 0
-    if labels is not None and labels.store is None:
-        others = len(data.select) + len(data.report) if labels.evaluation else 0
-        crops = labels.crops * len(data.train) + others
+    if stage.labels is not None and not stage.labels.is_given:
+        crops = stage.labels.records
     return StageCost(
         stage=stage.id,
         student=stage.student.model,

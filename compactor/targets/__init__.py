@@ -8,4 +8,6 @@ TARGETS = {
     "live": "compactor.targets.live_teacher:LiveTeacher",
     "stored": "compactor.targets.stored:StoredLabels",
     "calibrated": "compactor.targets.calibrated:CalibratedLabels",
+    "prototypes": "compactor.targets.prototypes:Prototypes",
+    "forgetting": "compactor.targets.forgetting:Forgetting",
 }

@@ -87,12 +87,27 @@ class TargetPolicy:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the state of a checkpoint back."""
 
+    def kept(self) -> "dict[str, NDArray[Any]]":
+        """Arrays that are kept beside the trained student, for later stages, by name."""
+        return {}
+
 
 class Sampler:
     """Every sample once, in stored order, all weights one; others override what they need.
 
     All methods must be functions of their arguments and of what `fit` saw, so that a resumed run repeats it.
     """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `fit` decided by rounded scores, as tensors for a checkpoint: a resumed run keeps it."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back, in the place of what `fit` came to this time."""
+
+    def kept(self) -> "dict[str, NDArray[Any]]":
+        """Arrays that are kept beside the trained student, for later stages, by name."""
+        return {}
 
     def summary(self) -> dict[str, Any]:
         """What is worth keeping about the samples that are visited, known once `fit` saw them."""
@@ -141,7 +156,8 @@ class Preset:
     `head_weights` multiply the terms of single heads, where there are several (absent: 1). `teacher_bn` says
     whether the teachers' BatchNorm layers normalise by the batch while they teach (SSLD), or by their running
     statistics, as in all else. `gradients` makes one gradient of those of the objectives (absent: their sum).
-    `finish` changes the trained student before it is kept, and says in a line what it did.
+    `finish` changes the trained student before it is kept, and says in a line what it did. `teachers_once`
+    says that teachers are heard before training alone, by `fit` or `choose`, and run beside no step.
     """
 
     objectives: list[Weighted]
@@ -151,3 +167,4 @@ class Preset:
     teacher_bn: Literal["batch", "eval"] = "eval"
     gradients: "GradientPolicy | None" = None
     finish: "Callable[[nn.Module], str] | None" = None
+    teachers_once: bool = False

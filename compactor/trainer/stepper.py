@@ -106,8 +106,8 @@ class Stepper:
         return total.detach()
 
     def teach(self, batch: Batch) -> Outputs | None:
-        """What the teachers say of a batch, their BatchNorm as the preset asks for; None without any."""
-        if self.teachers is None:
+        """What the teachers say of a batch, their BatchNorm as the preset asks for; None without."""
+        if self.teachers is None or self.preset.teachers_once:
             return None
         by_batch = self.preset.teacher_bn == "batch"
         with on_batch_statistics(self.teachers.models if by_batch else []):
@@ -151,6 +151,7 @@ class Stepper:
             "train_only": [module.state_dict() for module in self.train_only],
             "optimizer": self.optimizer.state_dict(),
             "target": self.preset.target.state_dict(),
+            "sampler": self.preset.sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
             "sums": self.sums,
             "counted": self.counted,
@@ -163,6 +164,7 @@ class Stepper:
             module.load_state_dict(saved)
         self.optimizer.load_state_dict(state["optimizer"])
         self.preset.target.load_state_dict(state["target"])
+        self.preset.sampler.load_state_dict(state["sampler"])
         if state["scaler"] is not None and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.sums, self.counted = state["sums"], state["counted"]

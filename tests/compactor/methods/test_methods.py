@@ -21,7 +21,7 @@ from tests.compactor import label_toys
 from tests.compactor.targets.test_stored import train as train
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "supervised": {"class_weights": "balanced"},
+    "supervised": {"class_weights": "balanced", "record_forgetting": True},
     "kd": {"divergence": "js", "soft_weight": 0.5},
     "fkd": {"mixing": "batch"},
     "ferkd": {},
@@ -32,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dml": {"feature": {"name": "penultimate"}},
     "pld": {},
     "weight_aligning": {},
+    "wad": {},
 }
 
 # a mixer that answers by heads of its own says what these were fitted to

@@ -29,7 +29,14 @@ from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import lookup
 from tests import toys
 
-OPTIONS = {"shuffle": {}, "subset": {"share": 0.5}, "crop-major": {"crops_per_image": 2}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "shuffle": {},
+    "subset": {"share": 0.5},
+    "crop-major": {"crops_per_image": 2},
+    "fresh-subset": {"share": 0.5},
+    "scored-subset": {"share": 0.5, "by": "el2n", "scores": "stage:first"},
+    "query": {"budget": 4, "rule": "uniform"},
+}
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -92,7 +99,7 @@ def crop_major(views: int) -> dict[str, Any]:
     [
         (
             {"sampler": "suffle"},
-            r"stages\.1\.sampler: unknown sampler 'suffle'; did you mean 'shuffle'\? known: crop-major, shuf",
+            r"stages\.1\.sampler: unknown sampler 'suffle'; did you mean 'shuffle'\? known: crop-major, ",
         ),
         (
             {"sampler": {"name": "subset", "options": {"shar": 0.5}}},
