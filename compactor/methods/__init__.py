@@ -3,7 +3,7 @@
 A new method is one file with a METHOD, one line in METHODS and one test.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,7 @@ from compactor_runtimes.tables import lookup, nearest
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
-    from compactor.recipe.spec import LabelsSpec, StageSpec
+    from compactor.recipe.spec import LabelsSpec, ModelSpec, StageSpec
     from compactor.trainer.contracts import Preset
 
 METHODS = {
@@ -30,6 +30,10 @@ METHODS = {
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
     "dml": "compactor.methods.dml:METHOD",
+    "lelp": "compactor.methods.lelp:METHOD",
+    "first": "compactor.methods.first:METHOD",
+    "self_distillation": "compactor.methods.self_distillation:METHOD",
+    "simclr_v2": "compactor.methods.simclr_v2:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -62,7 +66,9 @@ class Method:
     before anything is labelled or trained. `told` says what a plan should tell of options and stage.
     `activations` are those of the heads whose outputs its objectives compare: it fits the tasks that have
     these alone.
-    `networks` of the student's architecture are trained in a step, itself included.
+    `networks` of the student's architecture are trained in a step, itself included. `trains_subclasses` asks
+    for a student that has some. `check_teachers` refuses a list of teachers that does not fit the options;
+    `taught_by` gives the places of those that make targets where the others only choose something.
     """
 
     options: type[msgspec.Struct]
@@ -75,6 +81,9 @@ class Method:
     targets: tuple[str, ...] = ()
     activations: frozenset[Activation] = frozenset({"softmax"})
     networks: int = 1
+    trains_subclasses: bool = False
+    check_teachers: "Callable[[Any, Sequence[ModelSpec | str], str], None] | None" = None
+    taught_by: Callable[[Any], tuple[int, ...]] | None = None
 
 
 def method_named(name: str, at: str) -> Method:
@@ -116,6 +125,15 @@ def stage_options(method: Method, stage: "StageSpec", at: str) -> msgspec.Struct
             f"sampler crop-major: {{name: crop-major, options: {{{VIEWS}: {stage.options[VIEWS]}}}}}"
         )
     return msgspec.structs.replace(options, **{VIEWS: sampler.views})
+
+
+def teaching(stage: "StageSpec", teachers: "Sequence[ModelSpec | str]") -> "tuple[ModelSpec | str, ...]":
+    """Those of a stage's teachers that make targets while it trains, whom its student is compared with."""
+    at = f"stage {stage.id}"
+    method = method_named(stage.method, at)
+    if method.taught_by is None:
+        return tuple(teachers)
+    return tuple(teachers[place] for place in method.taught_by(stage_options(method, stage, at)))
 
 
 def views_of(stage: "StageSpec", options: msgspec.Struct, at: str) -> int:

@@ -14,7 +14,7 @@ from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.data.augment_policy import policy_of
 from compactor.label_store.header import read_header
-from compactor.methods import METHODS, method_named, stage_options
+from compactor.methods import METHODS, method_named, stage_options, teaching
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.problem_types import require_classifiers
@@ -84,7 +84,7 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         blocked=planner.blocked,
         exports=[PlannedExport(spec, can_export(spec) or "") for spec in recipe.export],
         data=judged,
-        judges=tuple(recipe.stage_teachers(last) if last else recipe.teachers),
+        judges=teaching(last, recipe.stage_teachers(last)) if last else tuple(recipe.teachers),
         notes=tuple(
             dict.fromkeys(planner.notes + ([] if last or judged is None else planner.without_stages(judged)))
         ),

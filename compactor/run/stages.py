@@ -200,6 +200,7 @@ def train_stage(
         for note in notes:
             (say or reporter.note)(note)
         _check_heads(preset, data.info, spec)
+        teaching = None if teachers is None else teachers.at(preset.taught_by)
         if parts := data.train.parts:
             preset = replace(preset, sampler=Mixed(parts))
         result = fit(
@@ -215,7 +216,7 @@ def train_stage(
             each_once=lambda: task.each_once(data.train),
             ask_once=task.is_fixed and answer_bytes(data) <= MOST_ANSWER_BYTES,
             select=lambda: iter(task.batches(data.select)),
-            evaluate=select_figures(task, data.select, _taught(task, data.select, teachers, store)),
+            evaluate=select_figures(task, data.select, _taught(task, data.select, teaching, store)),
             reporter=reporter,
             journal=journal,
             deadline_s=deadline_s,
@@ -285,7 +286,8 @@ def _preset(stage: StageSpec, split: Split, seed: int, store: LabelStore | None)
         assert method.build_stored is not None
         assert stage.labels is not None
         store.train.positions(split.rows)  # refuses a store that lacks samples before any training
-        preset = method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
+        told = Stored(store.train, split, stage, stage.labels, seed, store.parts.get("select"))
+        preset = method.build_stored(options, told)
     return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed))
 
 

@@ -8,4 +8,7 @@ TARGETS = {
     "live": "compactor.targets.live_teacher:LiveTeacher",
     "stored": "compactor.targets.stored:StoredLabels",
     "calibrated": "compactor.targets.calibrated:CalibratedLabels",
+    "recalibrated": "compactor.targets.recalibrated:Recalibrated",
+    "subclasses": "compactor.targets.subclasses:SubclassTargets",
+    "with_truth": "compactor.targets.with_truth:MixedWithTruth",
 }

@@ -57,6 +57,7 @@ class TargetPolicy:
     def choose(self, teachers: "Teachers | None", select: Callable[[], Iterator[Batch]]) -> None:
         """Choose on select samples, before training, what is not given: a weight, a temperature.
 
+        `teachers` are all of the stage, also those that make no targets (`Preset.taught_by`).
         Each call of `select` yields all of them once, as they are deployed. Like `fit`, it runs again when a
         training goes on, and has to come to the same.
         """
@@ -141,7 +142,8 @@ class Preset:
     `head_weights` multiply the terms of single heads, where there are several (absent: 1). `teacher_bn` says
     whether the teachers' BatchNorm layers normalise by the batch while they teach (SSLD), or by their running
     statistics, as in all else. `gradients` makes one gradient of those of the objectives (absent: their sum).
-    `finish` changes the trained student before it is kept, and says in a line what it did.
+    `finish` changes the trained student before it is kept, and says in a line what it did. `taught_by` are
+    the places of the teachers that make targets, mixed (absent: all); the others only help to choose.
     """
 
     objectives: list[Weighted]
@@ -151,3 +153,4 @@ class Preset:
     teacher_bn: Literal["batch", "eval"] = "eval"
     gradients: "GradientPolicy | None" = None
     finish: "Callable[[nn.Module], str] | None" = None
+    taught_by: tuple[int, ...] | None = None
