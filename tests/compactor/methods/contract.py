@@ -49,6 +49,9 @@ def widened(seed: int) -> nn.Module:
 # three classes are too few for a discriminator, whose training tests of its own cover
 SPECIAL: dict[str, Special] = {
     "meal_v2": Special(options={"hard_weight": 1.0, "discriminator": None}),
+    "lelp": Special(student=widened),
+    "first": Special(options={"soft_weight": 0.5, "k": 2}),
+    "self_distillation": Special(teachers=lambda: [toys.classifier(seed) for seed in (8, 9, 10)]),
 }
 USUAL = Special()
 

@@ -30,6 +30,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "encoder": {"hidden_weight": 1.0},
     "embedding": {"similarity_weight": 1.0},
     "dml": {"feature": {"name": "penultimate"}},
+    "lelp": {"soft_weight": 0.9},
+    "first": {"soft_weight": 0.5, "k": 3},
+    "self_distillation": {"alpha": "auto", "roles": {"pure": 1, "ground": 2}},
+    "simclr_v2": {"temperature": 2.0, "soft_weight": 0.5},
 }
 
 
