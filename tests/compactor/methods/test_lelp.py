@@ -58,7 +58,9 @@ def test_subclasses_of_a_teacher_of_groups_are_the_classes_that_were_grouped() -
     target = []
     for batch in eval_batches(split, 60):
         teachers = Teachers([teacher])
-        made = policy.make(batch, teachers(batch, {PENULTIMATE: teacher.features[PENULTIMATE]}), Step(0, 1, 0, 1))
+        made = policy.make(
+            batch, teachers(batch, {PENULTIMATE: teacher.features[PENULTIMATE]}), Step(0, 1, 0, 1)
+        )
         target.append(made.heads[SUBCLASSES].log_p.exp())  # type: ignore[union-attr]
     p = torch.cat(target).view(60, 2, 2)
     own = (p / p.sum(-1, keepdim=True))[torch.arange(60), torch.from_numpy(kinds // 3), 0]

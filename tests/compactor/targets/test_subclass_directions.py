@@ -108,5 +108,7 @@ def test_more_directions_than_vary() -> None:
     scores = found.scores(made.double())
     assert scores[:, 0].abs().max() > 0.1
     assert not scores[:, 1:].any()
-    flat = find_directions(torch.ones(4, 6), torch.zeros(4, dtype=torch.int64), num_classes=1, count=2, seed=0)
+    flat = find_directions(
+        torch.ones(4, 6), torch.zeros(4, dtype=torch.int64), num_classes=1, count=2, seed=0
+    )
     assert (flat.ranks.tolist(), flat.spread) == ([0], 1.0)
