@@ -44,6 +44,14 @@ class Teachers:
             model.to(device)
         return self
 
+    def at(self, places: Sequence[int] | None) -> "Teachers":
+        """The teachers at these places of the list alone; None: all."""
+        if places is None:
+            return self
+        chosen = Teachers([self.models[place] for place in places], self.mixer)
+        chosen.device = self.device
+        return chosen
+
     @torch.no_grad()
     def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
         """Return what the mixer makes of all logits, and the features asked for."""

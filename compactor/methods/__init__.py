@@ -3,7 +3,7 @@
 A new method is one file with a METHOD, one line in METHODS and one test.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from compactor_runtimes.tables import lookup, nearest
 
 if TYPE_CHECKING:
     from compactor.methods.from_store import Stored
-    from compactor.recipe.spec import LabelsSpec, StageSpec
+    from compactor.recipe.spec import LabelsSpec, ModelSpec, StageSpec
     from compactor.trainer.contracts import Preset
 
 METHODS = {
@@ -34,6 +34,10 @@ METHODS = {
     "pld": "compactor.methods.pld:METHOD",
     "weight_aligning": "compactor.methods.weight_aligning:METHOD",
     "wad": "compactor.methods.wad:METHOD",
+    "lelp": "compactor.methods.lelp:METHOD",
+    "first": "compactor.methods.first:METHOD",
+    "self_distillation": "compactor.methods.self_distillation:METHOD",
+    "simclr_v2": "compactor.methods.simclr_v2:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -71,6 +75,9 @@ class Method:
     `networks` of the student's architecture are trained in a step, itself included.
     `teacher_classes` says which of the data's classes a teacher has to know, `most_teachers` how many there
     may be (None: any number), `one_head` that it fits tasks alone that answer with one class a sample.
+    `trains_subclasses` asks for a student that has some. `check_teachers` refuses a list of teachers that
+    does not fit the options; `taught_by` gives the places of those that make targets where the others only
+    choose something.
     """
 
     options: type[msgspec.Struct]
@@ -87,6 +94,9 @@ class Method:
     teacher_classes: TeacherClasses = "all"
     most_teachers: int | None = None
     one_head: bool = False
+    trains_subclasses: bool = False
+    check_teachers: "Callable[[Any, Sequence[ModelSpec | str], str], None] | None" = None
+    taught_by: Callable[[Any], tuple[int, ...]] | None = None
 
 
 def method_named(name: str, at: str) -> Method:
@@ -138,6 +148,15 @@ def classes_asked_of_teachers(stage: "StageSpec", at: str) -> TeacherClasses:
     """
     mixed = stage_mixer(stage, at).teacher_classes
     return method_named(stage.method, at).teacher_classes if mixed == "all" else mixed
+
+
+def teaching(stage: "StageSpec", teachers: "Sequence[ModelSpec | str]") -> "tuple[ModelSpec | str, ...]":
+    """Those of a stage's teachers that make targets while it trains, whom its student is compared with."""
+    at = f"stage {stage.id}"
+    method = method_named(stage.method, at)
+    if method.taught_by is None:
+        return tuple(teachers)
+    return tuple(teachers[place] for place in method.taught_by(stage_options(method, stage, at)))
 
 
 def views_of(stage: "StageSpec", options: msgspec.Struct, at: str) -> int:

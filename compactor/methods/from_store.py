@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from compactor.label_store.thresholds import Thresholds
     from compactor.recipe.spec import LabelsSpec, StageSpec
     from compactor.targets.calibrated import CalibratedLabels
+    from compactor.targets.recalibrated import Recalibrated
     from compactor.targets.stored import Mixing, StoredLabels
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The training part of an opened store, the split and stage that train from it, and the seed."""
+    """The training part of an opened store, the split and stage that train from it, and the seed.
+
+    `select` is its part of select samples, where it has one.
+    """
 
     part: "StorePart"
     split: "Split"
     stage: "StageSpec"
     spec: "LabelsSpec"
     seed: int
+    select: "StorePart | None" = None
 
     def labels(self, *, views: int = 1, mixing: "Mixing" = "none") -> "StoredLabels":
         """Targets as the store has them; `views` of each sample are taken in a step.
@@ -63,6 +68,18 @@ class Stored:
             quantization=self.spec.quantization,
             k=self.spec.k,
             mixing=mixing,
+        )
+        return target
+
+    def recalibrated(self, *, k: int, c: float | None) -> "Recalibrated":
+        """The k largest classes as the teachers gave them, recalibrated by c, or by what select says."""
+        target: Recalibrated = lookup(TARGETS, "recalibrated", "target")(
+            lookup(TARGETS, "stored", "target")(
+                self.part, seed=self.seed, quantization="marginal-smoothing", k=k
+            ),
+            k=k,
+            c=c,
+            select=self.select,
         )
         return target
 

@@ -238,6 +238,8 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
         raise UsageError(f"{at}.options.cutmix: only images mix, the task is {task}; remove it")
     _check_sampler(recipe, stage, method, at, earlier)
     _check_peer(recipe, stage, options, at)
+    if method.trains_subclasses:
+        _check_subclasses(recipe, stage, task, at)
     _check_labels(stage, task, method, options, at)
     if recipe.stage_data(stage).also:
         require_mixable(stage, options, at)
@@ -252,6 +254,8 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             f"{at}.teachers: {len(teachers)} found, but method {stage.method!r} takes {method.most_teachers} "
             "at most; name those it is to learn from in the stage"
         )
+    if method.check_teachers is not None:
+        method.check_teachers(options, teachers, at)
     # a stage that learns from nobody may come before the teachers that the recipe names for the others; those
     # of the last one judge the student, whether it learns from them or not
     judged = [*earlier, stage.id] if stage is recipe.stages[-1] else None
@@ -368,6 +372,22 @@ def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: s
         raise UsageError(
             f"{at}.options.peer: drawn found, but the student starts from trained weights; set peer: copied, "
             "so that both networks do, or train both from a random start"
+        )
+
+
+def _check_subclasses(recipe: Recipe, stage: StageSpec, task: str, at: str) -> None:
+    """Check that the student has the subclasses that the method trains, and its task has room for them."""
+    heads = heads_of(task)
+    if len(heads) > 1 or heads[0].level != "sample":
+        raise UsageError(
+            f"{at}.method: {stage.method!r} divides the one class of a sample, task {task} answers "
+            "otherwise; use method kd"
+        )
+    student = recipe.stage_student(stage)
+    if student.subclasses is None:
+        raise UsageError(
+            f"{at}.student: {student.model} has no subclasses for method {stage.method!r} to train; write "
+            f"student: {{model: {student.model}, subclasses: 5}}"
         )
 
 

@@ -13,7 +13,7 @@ from compactor.cache.digest import TOOLS, digest_of, tool_versions
 from compactor.cache.folder import CHECKPOINT, DONE, STUDENT, RunFolders
 from compactor.data.augment_policy import policy_of
 from compactor.label_store.header import read_header
-from compactor.methods import METHODS, method_named, stage_options
+from compactor.methods import METHODS, method_named, stage_options, teaching
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.models import WRAPPERS
 from compactor.models.problem_types import require_classifiers
@@ -75,7 +75,8 @@ def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None)
         planner.known.model(recipe.student)
     elif last.id not in planner.blocked:
         judged = planner.stages[-1].data
-    judges, notes = tuple(recipe.stage_teachers(last) if last else recipe.teachers), planner.notes
+    judges = tuple(recipe.teachers) if last is None else teaching(last, recipe.stage_teachers(last))
+    notes = planner.notes
     if judged is not None:
         require_rejectable(recipe.reject, judged, smoke=loaded.at_most is not None)
         if last is None:

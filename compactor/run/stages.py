@@ -198,6 +198,7 @@ def train_stage(
         for note in notes:
             (say or reporter.note)(note)
         _check_heads(preset, data.info, spec)
+        teaching = None if teachers is None else teachers.at(preset.taught_by)
         if (parts := data.train.parts) and spec.chosen_sampler is None:
             preset = replace(preset, sampler=Mixed(parts))
         result = fit(
@@ -216,7 +217,7 @@ def train_stage(
             evaluate=select_figures(
                 task,
                 data.select,
-                _taught(task, data.select, teachers, store) if know_all(teachers, data.info) else None,
+                _taught(task, data.select, teaching, store) if know_all(teaching, data.info) else None,
             ),
             reporter=reporter,
             journal=journal,
@@ -292,7 +293,8 @@ def _preset(
         assert stage.labels is not None
         split = only_kept(split, sampler, seed)
         store.train.positions(split.rows)  # refuses a store that lacks samples before any training
-        preset = method.build_stored(options, Stored(store.train, split, stage, stage.labels, seed))
+        told = Stored(store.train, split, stage, stage.labels, seed, store.parts.get("select"))
+        preset = method.build_stored(options, told)
     return preset if sampler is None else replace(preset, sampler=sampler.build(stage, seed, earlier))
 
 

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from msgspec import Struct
 
 from compactor.data.splits import Split
-from compactor.methods import method_named
+from compactor.methods import method_named, teaching
 from compactor.models import TEACH_ONLY
 from compactor.models.parameter_parts import PARTS
 from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
@@ -67,7 +67,8 @@ def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -
     spec, data = stage.spec, stage.data
     student = workshop.count(stage.student)
     counted[stage.id] = student
-    teachers = [_teacher(one, workshop, counted) for one in stage.teachers]
+    teaching_ones = teaching(spec, stage.teachers) if stage.teachers else ()
+    teachers = [_teacher(one, workshop, counted) for one in teaching_ones]
     flops = None if None in teachers else sum(one.flops for one in teachers if one)
     live = stage.labels is None
     networks = method_named(spec.method, f"stage {spec.id}").networks
@@ -80,7 +81,7 @@ def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -
         student_parameters=student.parameters,
         student_parts=student.parts,
         student_flops=student.flops,
-        teachers=[one if isinstance(one, str) else one.model for one in stage.teachers],
+        teachers=[one if isinstance(one, str) else one.model for one in teaching_ones],
         teacher_parameters=None if None in teachers else sum(one.parameters for one in teachers if one),
         teacher_parts=_parts(teachers),
         teacher_flops=flops,

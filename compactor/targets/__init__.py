@@ -10,4 +10,7 @@ TARGETS = {
     "calibrated": "compactor.targets.calibrated:CalibratedLabels",
     "prototypes": "compactor.targets.prototypes:Prototypes",
     "forgetting": "compactor.targets.forgetting:Forgetting",
+    "recalibrated": "compactor.targets.recalibrated:Recalibrated",
+    "subclasses": "compactor.targets.subclasses:SubclassTargets",
+    "with_truth": "compactor.targets.with_truth:MixedWithTruth",
 }

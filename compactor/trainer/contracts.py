@@ -57,6 +57,7 @@ class TargetPolicy:
     def choose(self, teachers: "Teachers | None", select: Callable[[], Iterator[Batch]]) -> None:
         """Choose on select samples, before training, what is not given: a weight, a temperature.
 
+        `teachers` are all of the stage, also those that make no targets (`Preset.taught_by`).
         Each call of `select` yields all of them once, as they are deployed. Like `fit`, it runs again when a
         training goes on, and has to come to the same.
         """
@@ -158,6 +159,8 @@ class Preset:
     statistics, as in all else. `gradients` makes one gradient of those of the objectives (absent: their sum).
     `finish` changes the trained student before it is kept, and says in a line what it did. `teachers_once`
     says that teachers are heard before training alone, by `fit` or `choose`, and run beside no step.
+    `taught_by` are the places of the teachers that make targets, mixed (absent: all); the others only help to
+    choose.
     """
 
     objectives: list[Weighted]
@@ -168,3 +171,4 @@ class Preset:
     gradients: "GradientPolicy | None" = None
     finish: "Callable[[nn.Module], str] | None" = None
     teachers_once: bool = False
+    taught_by: tuple[int, ...] | None = None

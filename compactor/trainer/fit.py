@@ -155,7 +155,7 @@ def _prepare(
     if split is not None:
         preset.sampler.fit(split, stepper.teachers)
     if select is not None:
-        preset.target.choose(stepper.teachers, lambda: (batch.to(device) for batch in select()))
+        preset.target.choose(stepper.all_teachers, lambda: (batch.to(device) for batch in select()))
 
 
 def counted(batches: Iterator[Batch], bar: Bar) -> Iterator[Batch]:

@@ -39,9 +39,10 @@ class Stepper:
         """
         self.accelerator, self.preset, self.training, self.name = accelerator, preset, training, name
         self.student = student.to(accelerator.device)
-        self.teachers = teachers.to(accelerator.device) if teachers else None
+        self.all_teachers = teachers.to(accelerator.device) if teachers else None
+        self.teachers = self.all_teachers.at(preset.taught_by) if self.all_teachers else None
         self.objectives = [objective for objective, _ in preset.objectives]
-        models = [] if teachers is None else teachers.models
+        models = [] if self.teachers is None else self.teachers.models
         self.needs_student: dict[str, Feature] = {}
         self.needs_teacher: dict[str, Feature] = {}
         for needs in (preset.target.needs, *(objective.needs for objective in self.objectives)):

@@ -54,6 +54,8 @@ def images(folder: Path) -> dict[str, Any]:
     parts = {"divergence": "dkd", "features": inner}
     data = {"dataset": "digits", "limit": {"train": 32, "select": 24, "report": 24}}
     mixed = {"data": data | {"also": [{"dataset": "digits", "limit": 40}]}}
+    roles = {"pure": 1, "ground": 0}
+    chosen = {"teachers": ["stage:first", "stage:pure"], "options": {"alpha": "auto", "roles": roles}}
     return {
         "name": "images",
         "task": "image-classification",
@@ -69,6 +71,18 @@ def images(folder: Path) -> dict[str, Any]:
             {"id": "parts", "method": "kd", "options": parts, **SHORT},
             {"id": "ranked", "method": "pld", **SHORT},
             {"id": "pooled", "method": "ssld", **mixed, **SHORT},
+            {"id": "simclr", "method": "simclr_v2", "options": {"soft_weight": 0.5}, **mixed, **SHORT},
+            {"id": "wide", "method": "lelp", "student": SMALL | {"subclasses": 2}, **SHORT},
+            {"id": "sure", "method": "first", "options": {"k": 3}, **SHORT},
+            {
+                "id": "stored-sure",
+                "method": "first",
+                "labels": labels | {"crops": 1},
+                "options": {"k": 3},
+                **SHORT,
+            },
+            {"id": "pure", "method": "self_distillation", "options": {"alpha": 0.0}, **SHORT},
+            {"id": "again", "method": "self_distillation", **chosen, **SHORT},
             {"id": "stored-pool", "method": "ssld", "labels": labels | {"crops": 1}, **mixed, **SHORT},
             {"id": "stored", "method": "kd", "labels": labels | {"crops": 1}, "epochs": 1, "batch_size": 8},
             {"id": "fkd", "method": "fkd", "labels": labels, "options": {"crops_per_image": 2}, **crops},

@@ -58,6 +58,9 @@ def old_teacher() -> nn.Module:
 SPECIAL: dict[str, Special] = {
     "meal_v2": Special(options={"hard_weight": 1.0, "discriminator": None}),
     "weight_aligning": Special(teachers=lambda: [old_teacher()]),
+    "lelp": Special(student=widened),
+    "first": Special(options={"soft_weight": 0.5, "k": 2}),
+    "self_distillation": Special(teachers=lambda: [toys.classifier(seed) for seed in (8, 9, 10)]),
 }
 USUAL = Special()
 

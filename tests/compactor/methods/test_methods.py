@@ -33,6 +33,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pld": {},
     "weight_aligning": {},
     "wad": {},
+    "lelp": {"soft_weight": 0.9},
+    "first": {"soft_weight": 0.5, "k": 3},
+    "self_distillation": {"alpha": "auto", "roles": {"pure": 1, "ground": 2}},
+    "simclr_v2": {"temperature": 2.0, "soft_weight": 0.5},
 }
 
 # a mixer that answers by heads of its own says what these were fitted to
