@@ -30,6 +30,10 @@ METHODS = {
     "encoder": "compactor.methods.encoder:METHOD",
     "embedding": "compactor.methods.embedding:METHOD",
     "dml": "compactor.methods.dml:METHOD",
+    "nd": "compactor.methods.nd:METHOD",
+    "dual_head": "compactor.methods.dual_head:METHOD",
+    "sla": "compactor.methods.sla:METHOD",
+    "ps_kd": "compactor.methods.ps_kd:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -62,7 +66,9 @@ class Method:
     before anything is labelled or trained. `told` says what a plan should tell of options and stage.
     `activations` are those of the heads whose outputs its objectives compare: it fits the tasks that have
     these alone.
-    `networks` of the student's architecture are trained in a step, itself included.
+    `networks` of the student's architecture are trained in a step, itself included. `one_class` fits it to
+    tasks that answer with one class a sample and nothing else, `images_only` to those that read images.
+    `copies` says of the options how many copies of a sample a step trains on.
     """
 
     options: type[msgspec.Struct]
@@ -75,6 +81,9 @@ class Method:
     targets: tuple[str, ...] = ()
     activations: frozenset[Activation] = frozenset({"softmax"})
     networks: int = 1
+    one_class: bool = False
+    images_only: bool = False
+    copies: "Callable[[Any], int]" = lambda options: 1
 
 
 def method_named(name: str, at: str) -> Method:

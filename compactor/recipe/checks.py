@@ -231,6 +231,7 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             f"{at}.method: {stage.method!r} compares {able}, task {task} answers with "
             f"{found}; use method embedding for task embedding, kd or supervised otherwise"
         )
+    _check_answers(stage, task, method, at)
     if has_several(task):
         _check_several(stage, task, options, at)
     if getattr(options, "cutmix", False) and not reads_images(task):
@@ -257,6 +258,21 @@ def _check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str])
             "safetensors file or stage:ID, or name it under teachers"
         )
     _check_stage_exists(stage.init, at, earlier)
+
+
+def _check_answers(stage: StageSpec, task: str, method: "Method", at: str) -> None:
+    """Check that a task answers with one class a sample, and reads images, where a method is for these."""
+    heads = heads_of(task)
+    if method.one_class and (len(heads) > 1 or heads[0].level != "sample"):
+        found = " and ".join(f"{head.name} of a {head.level}" for head in heads)
+        raise UsageError(
+            f"{at}.method: {stage.method!r} learns one class of a sample, task {task} answers with {found}; "
+            "use method kd or supervised"
+        )
+    if method.images_only and not reads_images(task):
+        raise UsageError(
+            f"{at}.method: {stage.method!r} transforms images, task {task} reads texts; use another method"
+        )
 
 
 def _check_peer(recipe: Recipe, stage: StageSpec, options: msgspec.Struct, at: str) -> None:

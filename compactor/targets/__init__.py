@@ -8,4 +8,6 @@ TARGETS = {
     "live": "compactor.targets.live_teacher:LiveTeacher",
     "stored": "compactor.targets.stored:StoredLabels",
     "calibrated": "compactor.targets.calibrated:CalibratedLabels",
+    "transformed": "compactor.targets.transformed:TransformedCopies",
+    "own-past": "compactor.targets.own_past:OwnPast",
 }

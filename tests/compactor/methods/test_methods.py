@@ -30,6 +30,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "encoder": {"hidden_weight": 1.0},
     "embedding": {"similarity_weight": 1.0},
     "dml": {"feature": {"name": "penultimate"}},
+    "nd": {"kd_warmup_epochs": 2},
+    "dual_head": {},
+    "sla": {},
+    "ps_kd": {},
 }
 
 
