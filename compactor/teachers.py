@@ -104,16 +104,17 @@ class RememberedTeachers(Teachers):
         self._log_probs: dict[str, dict[int, Tensor]] = {}
         for batch in batches:
             outputs = teachers(batch.to(teachers.device))
-            _keep(outputs.log_probs or {}, self._log_probs, batch)
-            # one teacher's logits differ from its log-probabilities by a constant, which nothing reads
-            single = outputs.log_probs and len(self.models) == 1
-            _keep({} if single else outputs.logits, self._logits, batch)
+            _keep(outputs.logits, self._logits, batch)
+            if len(self.models) > 1:  # of one, logits say it all
+                _keep(outputs.log_probs or {}, self._log_probs, batch)
 
     def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
         """Return what was said of these samples, [B, C]; of words [B, L, C], zeros where a text has ended."""
         assert not features
-        log_probs = self._recall(self._log_probs, batch)
-        return Outputs(self._recall(self._logits, batch) or log_probs, log_probs)
+        logits = self._recall(self._logits, batch)
+        if len(self.models) == 1:
+            return self.mixer([Outputs(logits)])
+        return Outputs(logits, self._recall(self._log_probs, batch))
 
     def _recall(self, kept: dict[str, dict[int, Tensor]], batch: Batch) -> dict[str, Tensor]:
         found = {}

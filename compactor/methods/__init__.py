@@ -38,6 +38,10 @@ METHODS = {
     "first": "compactor.methods.first:METHOD",
     "self_distillation": "compactor.methods.self_distillation:METHOD",
     "simclr_v2": "compactor.methods.simclr_v2:METHOD",
+    "nd": "compactor.methods.nd:METHOD",
+    "dual_head": "compactor.methods.dual_head:METHOD",
+    "sla": "compactor.methods.sla:METHOD",
+    "ps_kd": "compactor.methods.ps_kd:METHOD",
 }
 
 CLASSES_OR_LABELS: frozenset[Activation] = frozenset({"softmax", "sigmoid"})
@@ -74,10 +78,11 @@ class Method:
     tasks that have these alone.
     `networks` of the student's architecture are trained in a step, itself included.
     `teacher_classes` says which of the data's classes a teacher has to know, `most_teachers` how many there
-    may be (None: any number), `one_head` that it fits tasks alone that answer with one class a sample.
+    may be (None: any number), `one_class` that it fits tasks alone that answer with one class a sample.
     `trains_subclasses` asks for a student that has some. `check_teachers` refuses a list of teachers that
     does not fit the options; `taught_by` gives the places of those that make targets where the others only
-    choose something.
+    choose something. `images_only` fits it to tasks that read images. `copies` says of the options how many
+    copies of a sample a step trains on.
     """
 
     options: type[msgspec.Struct]
@@ -93,10 +98,12 @@ class Method:
     networks: int = 1
     teacher_classes: TeacherClasses = "all"
     most_teachers: int | None = None
-    one_head: bool = False
+    one_class: bool = False
     trains_subclasses: bool = False
     check_teachers: "Callable[[Any, Sequence[ModelSpec | str], str], None] | None" = None
     taught_by: Callable[[Any], tuple[int, ...]] | None = None
+    images_only: bool = False
+    copies: "Callable[[Any], int]" = lambda options: 1
 
 
 def method_named(name: str, at: str) -> Method:

@@ -62,6 +62,6 @@ METHOD = Method(
     ),
     told=told,
     teacher_classes="some",
-    one_head=True,
+    one_class=True,
     most_teachers=1,
 )

@@ -7,7 +7,7 @@ from compactor.methods.table import start_settings, store_settings
 from compactor.propose.commented_yaml import Entries, Entry
 from compactor.propose.data import Found
 from compactor.propose.teachers import Roles
-from compactor.recipe.checks import require_comparable
+from compactor.recipe.method_checks import require_comparable
 from compactor.records import reads_images
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from msgspec import Struct
 
 from compactor.data.splits import Split
-from compactor.methods import method_named, teaching
+from compactor.methods import method_named, stage_options, teaching
 from compactor.models import TEACH_ONLY
 from compactor.models.parameter_parts import PARTS
 from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
@@ -20,8 +20,8 @@ BACKWARD = 2  # a backward pass does two products for each of the forward pass
 class StageCost(Struct, frozen=True, kw_only=True):
     """One stage; FLOPs count a multiply-add as 2, `training_flops` is all of a sample's in one step.
 
-    A step is a forward and backward pass of the student, and of a network that learns beside it (its
-    method's `networks`), and a forward pass of each live teacher. Teachers that
+    A step is a forward and backward pass of the student on each copy of a sample (its method's `copies`), and
+    of a network that learns beside it (`networks`), and a forward pass of each live teacher. Teachers that
     label a store see each recorded crop once, which is `label_flops` in all. Nothing counts a `bundle:`,
     which is no torch module: figures that it enters are None. `..._parts` are the parameters of text encoders
     by part (compactor.models.parameter_parts), None where a model is something else.
@@ -70,8 +70,9 @@ def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -
     teaching_ones = teaching(spec, stage.teachers) if stage.teachers else ()
     teachers = [_teacher(one, workshop, counted) for one in teaching_ones]
     flops = None if None in teachers else sum(one.flops for one in teachers if one)
-    live = stage.labels is None
-    networks = method_named(spec.method, f"stage {spec.id}").networks
+    live, at = stage.labels is None, f"stage {spec.id}"
+    method = method_named(spec.method, at)
+    passes = method.networks * method.copies(stage_options(method, spec, at))
     crops = 0
     if stage.labels is not None and not stage.labels.is_given:
         crops = stage.labels.records
@@ -86,7 +87,7 @@ def _cost(stage: PlannedStage, workshop: Workshop, counted: dict[str, Counts]) -
         teacher_parts=_parts(teachers),
         teacher_flops=flops,
         samples=(spec.steps or 0) * spec.batch_size or _samples(spec, data.train),
-        training_flops=_sum(networks * (1 + BACKWARD) * student.flops, flops if live else 0),
+        training_flops=_sum(passes * (1 + BACKWARD) * student.flops, flops if live else 0),
         label_flops=None if crops and flops is None else crops * (flops or 0),
     )
 

@@ -13,4 +13,6 @@ TARGETS = {
     "recalibrated": "compactor.targets.recalibrated:Recalibrated",
     "subclasses": "compactor.targets.subclasses:SubclassTargets",
     "with_truth": "compactor.targets.with_truth:MixedWithTruth",
+    "transformed": "compactor.targets.transformed:TransformedCopies",
+    "own-past": "compactor.targets.own_past:OwnPast",
 }

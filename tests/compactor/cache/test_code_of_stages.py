@@ -65,6 +65,10 @@ def images(folder: Path) -> dict[str, Any]:
         "stages": [
             {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **SHORT},
             {"id": "mutual", "method": "dml", "augment": policy, "options": {"feature": {}}, **SHORT},
+            {"id": "nd", "method": "nd", **SHORT},
+            {"id": "dual-head", "method": "dual_head", **SHORT},
+            {"id": "sla", "method": "sla", **SHORT},
+            {"id": "ps-kd", "method": "ps_kd", **SHORT},
             {"id": "timm", "method": "supervised", "student": timm, "stop": {"figure": "accuracy"}, **SHORT},
             {"id": "module", "method": "kd", "student": mine, "options": {"divergence": "js"}, **SHORT},
             {"id": "meal", "method": "meal_v2", "teachers": ["stage:first", "stage:timm"], **critic, **SHORT},

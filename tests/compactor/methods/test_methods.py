@@ -37,6 +37,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "first": {"soft_weight": 0.5, "k": 3},
     "self_distillation": {"alpha": "auto", "roles": {"pure": 1, "ground": 2}},
     "simclr_v2": {"temperature": 2.0, "soft_weight": 0.5},
+    "nd": {"kd_warmup_epochs": 2},
+    "dual_head": {},
+    "sla": {},
+    "ps_kd": {},
 }
 
 # a mixer that answers by heads of its own says what these were fitted to

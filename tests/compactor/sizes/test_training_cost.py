@@ -52,6 +52,12 @@ def test_two_networks_that_teach_each_other_cost_two_trainings() -> None:
     assert mutual.training_flops == 2 * 3 * mutual.student_flops
 
 
+def test_copies_of_a_sample_cost_a_training_each() -> None:
+    changes = ("stages.1.labels=null", "stages.1.method=sla", "stages.1.options={rotations: 2}")
+    copied = costs(*changes, "stages.1.teachers=[]")["distil"]
+    assert copied.training_flops == 2 * 3 * copied.student_flops
+
+
 def test_a_subset_costs_its_share() -> None:
     whole, part = (
         costs("stages.1.options={}", *sampler)["distil"]
