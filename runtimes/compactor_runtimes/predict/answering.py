@@ -46,14 +46,14 @@ class TextSteps:
 
     def __init__(self, pipeline: TextPipeline, decode: Decode) -> None:
         """Bind the tokenizer and the decoder."""
-        self._pipeline, self._decode = pipeline, decode
+        self._pipeline, self._decode, self._reads_words = pipeline, decode, decode.reads_words
 
-    def prepare(self, raws: Sequence[Any]) -> "list[Tokens | Words]":
+    def prepare(self, raws: Sequence[Any]) -> list[Any]:
         """Read and encode; see `Steps`."""
         texts = self._pipeline.read(raws)
-        if self._decode.reads_words:
-            return list(self._pipeline.encode_words(texts))
-        return list(self._pipeline.encode_tokens(texts))
+        if self._reads_words:
+            return self._pipeline.encode_words(texts)
+        return self._pipeline.encode_tokens(texts)
 
     def size(self, item: "Tokens | Words") -> int:
         """Tokens: a batch is padded to its longest."""
@@ -61,14 +61,15 @@ class TextSteps:
 
     def feed(self, items: "Sequence[Tokens | Words]") -> "Arrays":
         """Pad to the longest."""
-        return dict(self._pipeline.pad([each.ids for each in items]))
+        return self._pipeline.pad([each.ids for each in items])
 
     def answers(self, outputs: "Arrays", items: "Sequence[Any]") -> Answers:
         """Decode, and say of an answer whether its text was cut."""
-        found = self._decode(outputs, items) if self._decode.reads_words else self._decode(outputs)
-        pairs = zip(found, items, strict=True)
-        marked: Any = [replace(one, truncated=True) if text.truncated else one for one, text in pairs]
-        answers: Answers = marked
+        found: Any = self._decode(outputs, items) if self._reads_words else self._decode(outputs)
+        for place, (one, text) in enumerate(zip(found, items, strict=False)):  # who asks counts them
+            if text.truncated:
+                found[place] = replace(one, truncated=True)
+        answers: Answers = found
         return answers
 
 
