@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from compactor_runtimes.bundle.manifest import InputPort, Post, Pre, TextPre
 from compactor_runtimes.errors import InputError, UsageError
 from compactor_runtimes.predict.answers import Answers, Decode, reads_words
-from compactor_runtimes.predict.images import ImagePipeline
+from compactor_runtimes.predict.images import ImagePipeline, Read
 from compactor_runtimes.predict.text import TextPipeline, Tokens, Words
 
 if TYPE_CHECKING:
@@ -147,11 +147,12 @@ def answers_from(feeds: Feeds, decode: Decode) -> Callable[[Sequence[Any], Run],
 
 
 def words_from(
-    pre: Sequence[Pre], post: Sequence[Post], assets: Path
+    pre: Sequence[Pre], post: Sequence[Post], assets: Path, *, read: Read | None = None
 ) -> Callable[[Sequence[Any]], list[Words]]:
     """Return the function from raw texts to their words, for a decoder; none where none reads them.
 
-    For callers that have feeds and outputs apart; `answers_from` encodes once.
+    For callers that have feeds and outputs apart; `answers_from` encodes once. `assets` and `read` are as in
+    `feeds_from`.
 
     Raises:
         IntegrityError: see `TextPipeline`.
@@ -159,5 +160,5 @@ def words_from(
     texts = [each for each in pre if isinstance(each, TextPre)]
     if not texts or not reads_words(post):
         return lambda raws: []
-    pipeline = TextPipeline(texts[0], assets)
+    pipeline = TextPipeline(texts[0], assets, content=None if read is None else read(texts[0].tokenizer))
     return lambda raws: pipeline.encode_words(pipeline.read(raws))
