@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.made_once import made_once
-from tests.signal_stack import set_signal_stack, signal_stack
 
 pytest_plugins = ["tests.tiers"]
 
@@ -39,14 +38,6 @@ def run_digits(cwd: Path) -> None:
     done = compactor("run", *DIGITS, cwd=cwd)
     assert done.returncode == 0, done.stderr[-3000:]
     (cwd / "stdout.txt").write_text(done.stdout)
-
-
-@pytest.fixture(autouse=True)
-def own_signal_stack():
-    """Leave the thread with the signal stack that it had before a test."""
-    before = signal_stack()
-    yield
-    set_signal_stack(before)
 
 
 @pytest.fixture(scope="session")

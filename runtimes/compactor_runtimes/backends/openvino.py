@@ -5,6 +5,7 @@
    it must be what the CPU computes in, and what the compiled model says of itself.
 2. Feeds are checked here. OpenVINO converts other types, and answers on other shapes with what it had before.
 3. Its telemetry is off: on import it would write into the home folder and look its host up.
+4. A thread keeps its stack for signals (`signal_stack.py`), which a model would change as it comes and goes.
 """
 
 import sys
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compactor_runtimes.backends.ports import Contents, Port, placed
 from compactor_runtimes.backends.refusals import check_threads, closed, refused
+from compactor_runtimes.backends.signal_stack import kept_signal_stack
 from compactor_runtimes.cores import limited_cores
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, needs_extra, one_line
 
@@ -41,7 +43,9 @@ class OpenVinoRuntime:
         self.provider += "" if precision == "f32" else f" in {precision}"
         ports = zip([*inputs, *outputs], [*compiled.inputs, *compiled.outputs], strict=True)
         self.ports = {name: _port(port) for name, port in ports}
-        self._request, self._source, self._lock = compiled.create_infer_request(), source, Lock()
+        with kept_signal_stack():
+            self._request = compiled.create_infer_request()
+        self._source, self._lock = source, Lock()
 
     def run(self, feeds: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
         """Compute every output.
@@ -92,7 +96,7 @@ class OpenVinoRuntime:
 
     def close(self) -> None:
         """Drop the compiled model and its memory."""
-        with self._lock:
+        with self._lock, kept_signal_stack():
             self._request = None
 
     def _check(self, feeds: "Mapping[str, NDArray[Any]]") -> None:
@@ -223,7 +227,8 @@ def compile_model(
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
-        compiled = core.compile_model(model, "CPU", settings)
+        with kept_signal_stack():
+            compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise UnfitEnvironmentError(
             f"{source.name}: OpenVINO {version} cannot compile it for this CPU ({one_line(error)}); "

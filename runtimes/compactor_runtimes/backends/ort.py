@@ -62,7 +62,7 @@ class OrtRuntime:
             UsageError: the graph refuses feeds of these shapes or types, or the runtime is closed.
         """
         try:
-            return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+            return dict(zip(self.outputs, self._session.run(self.outputs, feeds), strict=True))
         except UsageError:  # our own, which is a ValueError too
             raise
         except self._refusals as error:
@@ -92,7 +92,7 @@ class OrtRuntime:
             self._stops.add(stop)
         timer.start()
         try:
-            return dict(zip(self.outputs, self._session.run(None, feeds, options), strict=True))
+            return dict(zip(self.outputs, self._session.run(self.outputs, feeds, options), strict=True))
         except UsageError:
             raise
         except self._refusals as error:

@@ -8,7 +8,6 @@
 
 from collections.abc import Sequence
 from math import isfinite, nan
-from pathlib import Path
 
 from compactor_runtimes.backends import Runtime
 from compactor_runtimes.bundle.manifest import (
@@ -21,6 +20,7 @@ from compactor_runtimes.bundle.manifest import (
     TextPre,
     ToFloat,
 )
+from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.golden.batches import check_batches
 from compactor_runtimes.golden.decoded import check_decoding
@@ -30,17 +30,18 @@ from compactor_runtimes.predict.images import feeds_from
 MOST_OF_RANGE = 4  # an artifact that is off by so much of its largest value is another model
 
 
-def check_preprocessing(pre: Pre, assets: Path, raws: list[Path], cases: Sequence[Case]) -> Row:
-    """Rule 1, once for a bundle; `raws` are the raw files of `cases`, `assets` is the bundle's folder.
+def check_preprocessing(bundle: Bundle, pre: Pre, cases: Sequence[Case]) -> Row:
+    """Rule 1, once for an entry of a bundle's `pre`; what is read was hashed (`Bundle.read`).
 
     Raises:
-        IntegrityError: a tokenizer that cannot be read.
+        IntegrityError: a tokenizer or a raw file that cannot be read.
     """
     inputs = (pre.ids, pre.mask) if isinstance(pre, TextPre) else (pre.input,)
-    limit, to_feeds = _preprocessing_limit(pre), feeds_from([pre], assets)
+    limit, to_feeds = _preprocessing_limit(pre), feeds_from([pre], bundle.path, read=bundle.read)
     findings = []
-    for raw, each in zip(raws, cases, strict=True):
+    for each in cases:
         what = f"case {each.case.id!r} ({each.case.raw})"
+        raw = bundle.read(each.case.raw)
         try:
             found = to_feeds([raw])
         except UsageError as error:

@@ -160,8 +160,7 @@ def verify_bundle(
 
 
 def _of_preprocessing(bundle: Bundle, cases: list[Case]) -> list[Row]:
-    raws = [bundle.file(each.case.raw) for each in cases]
-    return [check_preprocessing(pre, bundle.path, raws, cases) for pre in bundle.manifest.pre]
+    return [check_preprocessing(bundle, pre, cases) for pre in bundle.manifest.pre]
 
 
 def _open(
@@ -253,7 +252,7 @@ def read_golden(bundle: Bundle) -> list[Case]:
         [Expected(port.name, port.dtype, len(port.axes)) for port in ports]
         for ports in (main.inputs, main.outputs)
     )
-    to_words = words_from(bundle.manifest.pre, bundle.manifest.post, bundle.path)
+    to_words = words_from(bundle.manifest.pre, bundle.manifest.post, bundle.path, read=bundle.read)
     codecs = [open_codec(post, bundle.manifest.labels) for post in bundle.manifest.post]
     cases = []
     for case in read_cases(bundle):
@@ -269,11 +268,11 @@ def read_golden(bundle: Bundle) -> list[Case]:
                 f"{bundle.path}: decoded result of {what}: {error}; export the bundle again"
             ) from error
         feeds, expected = pick(case.feeds, inputs, what), pick(case.outputs, outputs, what)
-        cases.append(Case(case, decoded, feeds, expected, _words_of(to_words, bundle.file(case.raw))))
+        cases.append(Case(case, decoded, feeds, expected, _words_of(to_words, bundle.read(case.raw))))
     return cases
 
 
-def _words_of(read: Callable[[Sequence[Any]], list[Words]], raw: Path) -> Words | None:
+def _words_of(read: Callable[[Sequence[Any]], list[Words]], raw: bytes) -> Words | None:
     try:
         return next(iter(read([raw])), None)
     except UsageError:  # the check on preprocessing tells it

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from compactor_runtimes.bundle.manifest import InputPort, Post, Pre, TextPre
 from compactor_runtimes.errors import InputError, UsageError
 from compactor_runtimes.predict.answers import Answers, Decode, reads_words
-from compactor_runtimes.predict.images import ImagePipeline
+from compactor_runtimes.predict.images import ImagePipeline, Read
 from compactor_runtimes.predict.text import TextPipeline, Tokens, Words
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class TextSteps:
 
     def __init__(self, pipeline: TextPipeline, decode: Decode) -> None:
         """Bind the tokenizer and the decoder."""
-        self._pipeline, self._decode = pipeline, decode
+        self._pipeline, self._decode, self._reads_words = pipeline, decode, decode.reads_words
 
-    def prepare(self, raws: Sequence[Any]) -> "list[Tokens | Words]":
+    def prepare(self, raws: Sequence[Any]) -> list[Any]:
         """Read and encode; see `Steps`."""
         texts = self._pipeline.read(raws)
-        if self._decode.reads_words:
-            return list(self._pipeline.encode_words(texts))
-        return list(self._pipeline.encode_tokens(texts))
+        if self._reads_words:
+            return self._pipeline.encode_words(texts)
+        return self._pipeline.encode_tokens(texts)
 
     def size(self, item: "Tokens | Words") -> int:
         """Tokens: a batch is padded to its longest."""
@@ -61,14 +61,15 @@ class TextSteps:
 
     def feed(self, items: "Sequence[Tokens | Words]") -> "Arrays":
         """Pad to the longest."""
-        return dict(self._pipeline.pad([each.ids for each in items]))
+        return self._pipeline.pad([each.ids for each in items])
 
     def answers(self, outputs: "Arrays", items: "Sequence[Any]") -> Answers:
         """Decode, and say of an answer whether its text was cut."""
-        found = self._decode(outputs, items) if self._decode.reads_words else self._decode(outputs)
-        pairs = zip(found, items, strict=True)
-        marked: Any = [replace(one, truncated=True) if text.truncated else one for one, text in pairs]
-        answers: Answers = marked
+        found: Any = self._decode(outputs, items) if self._reads_words else self._decode(outputs)
+        for place, (one, text) in enumerate(zip(found, items, strict=False)):  # who asks counts them
+            if text.truncated:
+                found[place] = replace(one, truncated=True)
+        answers: Answers = found
         return answers
 
 
@@ -146,11 +147,12 @@ def answers_from(feeds: Feeds, decode: Decode) -> Callable[[Sequence[Any], Run],
 
 
 def words_from(
-    pre: Sequence[Pre], post: Sequence[Post], assets: Path
+    pre: Sequence[Pre], post: Sequence[Post], assets: Path, *, read: Read | None = None
 ) -> Callable[[Sequence[Any]], list[Words]]:
     """Return the function from raw texts to their words, for a decoder; none where none reads them.
 
-    For callers that have feeds and outputs apart; `answers_from` encodes once.
+    For callers that have feeds and outputs apart; `answers_from` encodes once. `assets` and `read` are as in
+    `feeds_from`.
 
     Raises:
         IntegrityError: see `TextPipeline`.
@@ -158,5 +160,5 @@ def words_from(
     texts = [each for each in pre if isinstance(each, TextPre)]
     if not texts or not reads_words(post):
         return lambda raws: []
-    pipeline = TextPipeline(texts[0], assets)
+    pipeline = TextPipeline(texts[0], assets, content=None if read is None else read(texts[0].tokenizer))
     return lambda raws: pipeline.encode_words(pipeline.read(raws))

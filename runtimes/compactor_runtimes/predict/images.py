@@ -142,8 +142,12 @@ class ImagePipeline:
         return self.stack(self.prepare(raws))
 
 
+Read: TypeAlias = Callable[[str], bytes]
+"""Gives the content of a file of `assets` by its name there, such as `Bundle.read`."""
+
+
 def feeds_from(
-    pre: Sequence[Pre], assets: Path, limits: Limits = OF_DATA
+    pre: Sequence[Pre], assets: Path, limits: Limits = OF_DATA, *, read: Read | None = None
 ) -> "Callable[[Sequence[Any]], dict[str, NDArray[Any]]]":
     """Return the function from raw samples to graph inputs, by name, that a manifest's `pre` list declares.
 
@@ -151,6 +155,7 @@ def feeds_from(
         pre: the manifest's list; a raw sample goes through all of it.
         assets: the folder that files of `pre` (a tokenizer) are relative to; images need none.
         limits: what is read at all.
+        read: what reads these files; None = they are read from the disk as they are.
 
     Raises:
         UsageError, IntegrityError: see ImagePipeline and TextPipeline.
@@ -158,7 +163,7 @@ def feeds_from(
     makers = [
         _named(ImagePipeline(each, limits))
         if isinstance(each, ImagePre)
-        else TextPipeline(each, assets, limits)
+        else TextPipeline(each, assets, limits, None if read is None else read(each.tokenizer))
         for each in pre
     ]
     if len(makers) == 1:

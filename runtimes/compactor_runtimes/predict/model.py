@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW = 2048  # texts that are sorted together; images are decoded batch by batch
 OnError = Literal["raise", "return"]
+_ONE, _SEVERAL = (str, bytes), (list, tuple)  # made once, as `str | bytes` would not be
 
 
 class Call(NamedTuple):
@@ -142,7 +143,7 @@ class Model:
         """
         if on_error not in ("raise", "return"):
             raise UsageError(f"on_error: got {on_error!r}, expected 'raise' or 'return'")
-        if isinstance(inputs, Iterator) and not hasattr(inputs, "read"):
+        if not isinstance(inputs, _ONE) and isinstance(inputs, Iterator) and not hasattr(inputs, "read"):
             return self._stream(inputs, on_error)
         if self.observe is None:
             return self._predict(inputs, on_error)
@@ -342,7 +343,7 @@ class Model:
     def _run(self, feeds: "Arrays") -> "Arrays":
         """Rule 2."""
         try:
-            return self.run(feeds)
+            return self._runtime.run(feeds) if self.limits.seconds is None else self.run(feeds)
         except FeedsRefused as error:
             raise IntegrityError(
                 f"{self.bundle.path}: artifact {self.artifact.name!r} fails on what the manifest says it "
@@ -351,7 +352,9 @@ class Model:
 
     def _is_batch(self, inputs: Any) -> bool:
         """A list, a tuple, or an array with more axes than one sample has."""
-        return isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) > self._sample_axes
+        if isinstance(inputs, _ONE):  # most are, and asking for what they have not takes longer
+            return False
+        return isinstance(inputs, _SEVERAL) or getattr(inputs, "ndim", 0) > self._sample_axes
 
 
 def _nothing(port: OutputPort, labels: "Mapping[str, list[str]]") -> "NDArray[Any]":

@@ -120,13 +120,14 @@ class TextPipeline:
     ) -> "list[tuple[str, Encoding, bool]]":
         """Each text with its encoding and whether it was cut."""
         try:
-            if all(isinstance(text, str) and len(text) <= self._enough for text in texts):
-                if len(texts) == 1:  # starting the library's threads costs more than one text
-                    found = [self._tokenizer.encode(texts[0])]
-                else:
-                    found = encode_batch(list(texts))
-                return [(text, each, bool(each.overflowing)) for text, each in zip(texts, found, strict=True)]
-            return [(text, *self._encoded_long(text)) for text in texts]
+            for text in texts:
+                if not isinstance(text, str) or len(text) > self._enough:
+                    return [(each, *self._encoded_long(each)) for each in texts]
+            if len(texts) == 1:  # starting the library's threads costs more than one text
+                (text,), one = texts, self._tokenizer.encode(texts[0])
+                return [(text, one, bool(one.overflowing))]
+            found = encode_batch(list(texts))
+            return [(text, each, bool(each.overflowing)) for text, each in zip(texts, found, strict=True)]
         except (TypeError, UnicodeEncodeError) as error:
             for index, text in enumerate(texts):
                 if why := _no_text(text):
@@ -150,11 +151,11 @@ class TextPipeline:
                 return found, bool(found.overflowing) or len(part) < len(text)
             size *= 4
 
-    def pad(self, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
+    def pad(self, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[Any]]":
         """Pad ids on the right to the longest: {ids: int64 [B, L], mask: int64 [B, L] of ones and zeros}."""
         return pad_texts(self._pre, encoded)
 
-    def __call__(self, raws: Sequence[Any]) -> "dict[str, NDArray[np.int64]]":
+    def __call__(self, raws: Sequence[Any]) -> "dict[str, NDArray[Any]]":
         """Turn raw texts into one padded batch of graph inputs; see `read_text` for what may be raw.
 
         Raises:
@@ -167,12 +168,15 @@ class TextPipeline:
         return read_texts(raws, self._limits)
 
 
-def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[np.int64]]":
+def pad_texts(pre: TextPre, encoded: "Sequence[NDArray[np.int64]]") -> "dict[str, NDArray[Any]]":
     """Pad as `TextPipeline.pad` does; no tokenizer is needed for that."""
     import numpy as np
 
     if len(encoded) == 1:
-        return {pre.ids: encoded[0][None], pre.mask: np.ones((1, len(encoded[0])), np.int64)}
+        ids = encoded[0][None]
+        mask = np.empty(ids.shape, np.int64)
+        mask.fill(1)  # what np.ones does, in half its time
+        return {pre.ids: ids, pre.mask: mask}
     shape = len(encoded), max(map(len, encoded))
     ids, mask = np.full(shape, pre.pad_id, np.int64), np.zeros(shape, np.int64)
     for row, each in enumerate(encoded):
@@ -250,9 +254,10 @@ def _beginning(text: str, size: int) -> str:
 def _ids(encoding: "Encoding", text: str, index: int) -> "NDArray[np.int64]":
     import numpy as np
 
-    if not encoding.ids:
+    ids = encoding.ids  # a list that is made anew whenever it is asked for
+    if not ids:
         raise InputError(index, f"text {text[:40]!r}: gives no token, expected at least one; leave it out")
-    return np.array(encoding.ids, np.int64)
+    return np.array(ids, np.int64)
 
 
 def read_tokenizer(path: Path) -> "Tokenizer":

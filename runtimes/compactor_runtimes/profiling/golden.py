@@ -28,10 +28,7 @@ def preprocessing_checks(bundle: Bundle, cases: list[Case]) -> list[Check]:
     Raises:
         MissingDependency: what decodes them is not installed.
     """
-    return [
-        _check(check_preprocessing(pre, bundle.path, [bundle.file(one.case.raw) for one in cases], cases))
-        for pre in bundle.manifest.pre
-    ]
+    return [_check(check_preprocessing(bundle, pre, cases)) for pre in bundle.manifest.pre]
 
 
 def golden_checks(

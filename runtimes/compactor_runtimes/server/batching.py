@@ -4,7 +4,8 @@
 2. It waits for more only where the batch before was larger than what has gathered, and at most `max_delay_s`
    after the oldest one came: a client that is alone never waits.
 3. What was cancelled before its turn, or is past its own deadline, costs nothing.
-4. Results go back to an event loop by one call a batch; waking a loop once per answer would cost more.
+4. Results go back to an event loop by one call a batch; waking a loop once per answer would cost more. Nor is
+   the thread woken before as many wait as it waits for.
 """
 
 from asyncio import AbstractEventLoop, get_running_loop
@@ -77,6 +78,7 @@ class Batcher:
         self._changed = Condition()
         self._closing = False
         self._before = 1
+        self._wanted = 1
         self._thread = Thread(target=self._work, name="compactor-batcher", daemon=True)
         self._thread.start()
 
@@ -188,7 +190,8 @@ class Batcher:
                     "a little later"
                 )
             self._waiting.extend(asked)
-            self._changed.notify()
+            if len(self._waiting) >= self._wanted:
+                self._changed.notify()
 
     def _work(self) -> None:
         """Rule 1, until it is closed and nothing waits."""
@@ -206,12 +209,13 @@ class Batcher:
     def _next(self) -> list[Waiting]:
         """Rule 2: the next batch; none when it is over."""
         with self._changed:
+            self._wanted = 1
             while not self._waiting and not self._closing:
                 self._changed.wait()
             if self._waiting and not self._closing:
                 until = self._waiting[0].came + self._max_delay_s
-                expected = min(self._before, self._max_batch)
-                while len(self._waiting) < expected and not self._closing:
+                self._wanted = min(self._before, self._max_batch)
+                while len(self._waiting) < self._wanted and not self._closing:
                     left = until - monotonic()
                     if left <= 0 or not self._changed.wait(left):
                         break

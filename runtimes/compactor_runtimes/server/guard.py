@@ -8,7 +8,6 @@
 import asyncio
 import hmac
 from collections.abc import Sequence
-from contextlib import suppress
 
 from compactor_runtimes.server.failures import (
     App,
@@ -19,6 +18,7 @@ from compactor_runtimes.server.failures import (
     Send,
     send_refusal,
 )
+from compactor_runtimes.server.protocol import CONNECTION
 from compactor_runtimes.server.settings import Bounds
 
 OPEN = frozenset({"/v2/health/live", "/v2/health/ready"})
@@ -53,7 +53,7 @@ class Guard:
                 body = await self._read(scope, receive, held)
                 self._held_bytes -= held - len(body)
                 held = len(body)
-            await self._answer(scope, receive, answer, bytes(body))
+            await self._answer(scope, answer, bytes(body))
         except Refusal as refusal:
             if not answer.begun:  # what is left of its body is not read: the connection ends
                 await send_refusal(send, refusal, close=True)
@@ -94,7 +94,8 @@ class Guard:
         """Read a whole body."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self._bounds.body_seconds):
+            whole = scope[CONNECTION].has_whole_body
+            async with asyncio.timeout(None if whole else self._bounds.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -109,7 +110,7 @@ class Guard:
                 408, f"body: did not arrive within {self._bounds.body_seconds:g} seconds; send it faster"
             ) from error
 
-    async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer", body: bytes) -> None:
+    async def _answer(self, scope: Scope, answer: "_Answer", body: bytes) -> None:
         """Rule 3, within the time for an answer."""
         replayed = False
 
@@ -123,15 +124,14 @@ class Guard:
         asking = asyncio.current_task()
         left = False
 
-        async def watch() -> None:
+        def leaves() -> None:
             nonlocal left
-            while (await receive())["type"] != "http.disconnect":
-                pass
             if not answer.done and asking is not None:
                 left = True
                 asking.cancel()
 
-        watching = asyncio.create_task(watch())
+        connection = scope[CONNECTION]
+        connection.watch(leaves)
         try:
             async with asyncio.timeout(self._bounds.answer_seconds):
                 await self._app(scope, replay, answer.send)
@@ -145,9 +145,7 @@ class Guard:
             asking.uncancel()
             raise ClientLeft from None
         finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+            connection.watch(None)
 
     def _too_large(self) -> Refusal:
         return Refusal(

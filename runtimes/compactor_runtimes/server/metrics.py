@@ -42,12 +42,18 @@ class Metrics:
             buckets=_SECONDS, **own,
         )  # fmt: skip
         self._waiting = Gauge("compactor_queue_waiting", "Inputs that wait.", ["model"], **own)
+        self._known: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self._ready = Gauge("compactor_ready", "1 where the golden cases of all models have passed.", **own)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Count one request; `route` is a template, never a path."""
-        self._requests.labels(route, method, str(status)).inc()
-        self._request_seconds.labels(route).observe(seconds)
+        found = self._known.get((route, method, status))
+        if found is None:
+            found = self._requests.labels(route, method, str(status)), self._request_seconds.labels(route)
+            self._known[route, method, status] = found
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
     def observer(self, model: str) -> Callable[[Batch], None]:
         """What counts the batches of a model."""

@@ -84,6 +84,7 @@ def _of_json(body: bytes) -> list[str | bytes]:
 async def _of_form(request: "Request") -> list[str | bytes]:
     """The files of a form, in order; their names are not looked at."""
     from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartException
 
     try:
         async with request.form(max_files=_MOST_PARTS, max_fields=_MOST_PARTS) as form:
@@ -91,7 +92,7 @@ async def _of_form(request: "Request") -> list[str | bytes]:
             files = [await one.read() for one in parts if not isinstance(one, str)]
     except HTTPException as error:
         raise UsageError(f"form: cannot be read ({error.detail}); send multipart/form-data") from error
-    except (ValueError, KeyError) as error:
+    except (MultiPartException, ValueError, KeyError) as error:
         raise UsageError(f"form: cannot be read ({one_line(error)}); send multipart/form-data") from error
     if not files or len(files) != len(parts):
         raise UsageError(f"form: {len(files)} files in {len(parts)} parts found, files alone expected")

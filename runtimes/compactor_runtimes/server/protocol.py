@@ -1,7 +1,8 @@
 """Uvicorn's protocol with what it leaves open: bounds on heads of requests, connections and slow readers."""
 
-from asyncio import TimerHandle, Transport
-from typing import TYPE_CHECKING
+from asyncio import AbstractEventLoop, TimerHandle, Transport
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.server.failures import Refusal, body_of
@@ -20,16 +21,71 @@ _PHRASES = {
 }
 
 
+CONNECTION = "compactor.connection"
+"""Where a request's scope holds its connection."""
+
+
+class _Joined:
+    """A transport that sends what is written in one go of the loop, such as head and body, as one part."""
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        if data:
+            if not self._held:
+                self._loop.call_soon(self._flush)
+            self._held.append(data)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        self._held.clear()
+        self._transport.abort()
+
+    def _flush(self) -> None:
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class _Bounded(_Base):
     """One connection. A head is pending from its first byte until it is whole; the first from the start."""
 
     bounds: Bounds
     _head: TimerHandle | None = None
     _unread: TimerHandle | None = None
+    _leaves: Callable[[], None] | None = None
+
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the body of the request that is answered has arrived, so that to read it takes no time."""
+        return not self.cycle.more_body
+
+    def watch(self, leaves: Callable[[], None] | None) -> None:
+        """Call `leaves` when the client leaves, at once where it has; None = no more."""
+        self._leaves = leaves
+        if leaves is not None:
+            self.flow.resume_reading()  # or nobody would see it leave
+            if self.cycle.disconnected:
+                leaves()
+
+    def handle_events(self) -> None:
+        """Let what answers a request reach its connection; it begins later."""
+        super().handle_events()
+        if self.cycle is not None:
+            self.cycle.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Refuse one too many."""
-        super().connection_made(transport)
+        super().connection_made(_Joined(transport, self.loop))  # type: ignore[arg-type]
         if len(self.connections) > self.bounds.connections:
             self._refuse(Refusal(503, "connections: as many are open as may be; ask again a little later"))
         else:
@@ -40,6 +96,8 @@ class _Bounded(_Base):
         self._stop_head()
         self._stop_unread()
         super().connection_lost(exc)
+        if self._leaves is not None:
+            self._leaves()
 
     def data_received(self, data: bytes) -> None:
         """Read on, and see whether a head is still pending."""

@@ -3,7 +3,7 @@
 Handlers take the request and answer JSON as it is: no model of pydantic is made on the way.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,17 @@ import msgspec
 
 from compactor_runtimes.errors import needs_extra
 from compactor_runtimes.server.endpoints import Endpoint
-from compactor_runtimes.server.failures import Refusal, body_of, refusal_of
+from compactor_runtimes.server.failures import App, Receive, Refusal, Scope, Send, body_of, refusal_of
 from compactor_runtimes.server.inference import HEADER, read_request, write_response
 from compactor_runtimes.server.metrics import Metrics
 from compactor_runtimes.server.openapi import document
 from compactor_runtimes.server.predicting import predict
-from compactor_runtimes.server.service import Service
+from compactor_runtimes.server.service import GRAPH, Service
 from compactor_runtimes.server.versions import EXTENSIONS, NAME
 from compactor_runtimes.version import version
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI, Request, Response
+    from fastapi import Request, Response
 
     Handle = Callable[[Request], Awaitable["Said"]]
     Answer = Callable[[Request], Awaitable[Response]]
@@ -137,8 +137,8 @@ _PATHS = (
 )
 
 
-def build_routes(service: Service, metrics: Metrics, *, answer_seconds: float) -> "FastAPI":
-    """Make the application.
+def build_routes(service: Service, metrics: Metrics, *, answer_seconds: float) -> App:
+    """Make the application: what models are asked is looked up by its path, the rest is FastAPI's.
 
     Args:
         service: whose models are asked.
@@ -149,17 +149,20 @@ def build_routes(service: Service, metrics: Metrics, *, answer_seconds: float) -
         MissingDependency: fastapi is not installed.
     """
     with needs_extra("serve"):
-        from fastapi import FastAPI, Response
+        from fastapi import FastAPI, Request, Response
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     handlers = Handlers(service, metrics, answer_seconds)
 
-    async def answer(path: str, handle: "Handle", request: "Request") -> Response:
+    async def said_of(path: str, handle: "Handle", request: "Request") -> Said:
         request.scope[ROUTE] = path
         try:
-            said = await handle(request)
+            return await handle(request)
         except Exception as error:
-            said = _refused(refusal_of(error))
+            return _refused(refusal_of(error))
+
+    async def answer(path: str, handle: "Handle", request: "Request") -> Response:
+        said = await said_of(path, handle, request)
         return Response(said.body, said.status, said.headers)
 
     for path, method, handle in _PATHS:
@@ -174,7 +177,37 @@ def build_routes(service: Service, metrics: Metrics, *, answer_seconds: float) -
 
     app.add_exception_handler(404, refuse)
     app.add_exception_handler(405, refuse)
-    return app
+    direct = _direct(service.names, handlers)
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        found = direct.get(scope["path"]) if scope["method"] == "POST" else None
+        if found is None:
+            await app(scope, receive, send)
+            return
+        path, handle, scope["path_params"] = found
+        await _send(send, await said_of(path, handle, Request(scope, receive)))
+
+    return routed
+
+
+def _direct(names: Sequence[str], handlers: Handlers) -> "dict[str, tuple[str, Handle, dict[str, str]]]":
+    """What is posted, by whole paths of the models that are served: template, handler and its parameters."""
+    found: dict[str, tuple[str, Handle, dict[str, str]]] = {}
+    for path, method, handle in _PATHS:
+        for name in (*names, *(each + GRAPH for each in names)):
+            own = {"model": name, "version": _VERSION}
+            params = {key: value for key, value in own.items() if f"{{{key}}}" in path}
+            if method == "POST":
+                found[path.format_map(own)] = path, partial(handle, handlers), params
+    return found
+
+
+async def _send(send: Send, said: Said) -> None:
+    """Send an answer as FastAPI would."""
+    headers = [(name.lower().encode(), value.encode()) for name, value in said.headers.items()]
+    headers.append((b"content-length", b"%d" % len(said.body)))
+    await send({"type": "http.response.start", "status": said.status, "headers": headers})
+    await send({"type": "http.response.body", "body": said.body})
 
 
 def _named(handle: "Answer") -> "Answer":

@@ -18,7 +18,10 @@ def softmax(logits: "ArrayLike", dtype: Literal["float32", "float64"] = "float32
     """
     import numpy as np
 
-    shifted = np.asarray(logits).astype(dtype, copy=False)
-    powers: NDArray[Any] = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
-    powers /= powers.sum(axis=-1, keepdims=True)
+    given = np.asarray(logits, np.float32 if dtype == "float32" else np.float64)
+    rows: Any = given.ndim > 1
+    # what max() and sum() call themselves: of one sample most of the time is that of calls
+    powers: NDArray[Any] = given - np.maximum.reduce(given, -1, keepdims=rows)
+    np.exp(powers, powers)
+    powers /= np.add.reduce(powers, -1, keepdims=rows)
     return powers

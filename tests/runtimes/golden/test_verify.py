@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from compactor_runtimes import verify_bundle
 from compactor_runtimes.bundle.manifest import CenterCrop, DecodeImage, ExportSpec, Resize, ToFloat
-from compactor_runtimes.bundle.open import file_entry
+from compactor_runtimes.bundle.open import file_entry, open_bundle
 from compactor_runtimes.errors import (
     IntegrityError,
     MissingDependency,
@@ -17,6 +18,9 @@ from compactor_runtimes.errors import (
     UnfitEnvironmentError,
     UsageError,
 )
+from compactor_runtimes.golden.checks import check_preprocessing
+from compactor_runtimes.golden.verify import read_golden
+from tests.runtimes.slot_bundles import write_slot_bundle
 
 
 def failed(bundle):
@@ -338,3 +342,22 @@ def test_a_missing_limit_or_array_is_damage(bundle):
     bundle.rehash()
     with pytest.raises(IntegrityError, match="is not a safetensors file"):
         verify_bundle(bundle.path)
+
+
+def test_the_tokenizer_that_is_checked_is_the_one_that_is_hashed(tmp_path):
+    bundle = open_bundle(write_slot_bundle(tmp_path / "bundle").path)
+    found = [check_preprocessing(bundle, pre, read_golden(bundle)) for pre in bundle.manifest.pre]
+    assert all(row.passed for row in found)
+    tokenizer = bundle.file(bundle.manifest.pre[0].tokenizer)
+    tokenizer.write_bytes(tokenizer.read_bytes()[::-1])
+    for again in (read_golden, lambda it: check_preprocessing(it, it.manifest.pre[0], [])):
+        with pytest.raises(IntegrityError, match="damaged, sha256"):
+            again(bundle)
+
+
+def test_no_file_is_read_twice_where_a_bundle_is_opened(tmp_path, monkeypatch):
+    path = write_slot_bundle(tmp_path / "bundle").path
+    opened, real = [], Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *mode: (opened.append(self), real(self, *mode))[1])
+    bundle = open_bundle(path)
+    assert sorted(opened) == sorted(path / each for each in bundle.listed)

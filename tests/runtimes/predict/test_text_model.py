@@ -48,6 +48,14 @@ def test_a_str_is_a_text_and_a_list_gives_a_list(texts):
         assert model.logits([]).shape == (0, 3)
 
 
+def test_one_alone_and_among_others_has_the_same_bits(texts):
+    with load(texts.path, threads=1) as model:
+        alone = model.predict("turn on the light")
+        for each in model.predict(["turn on the light"] * 3):
+            assert each.to_dict() == alone.to_dict()
+            assert each.probabilities.tobytes() == alone.probabilities.tobytes()
+
+
 def test_a_path_is_a_text_file(texts):
     with load(texts.path) as model:
         assert model.predict(texts.path / "golden/case-001.txt").label == "music"

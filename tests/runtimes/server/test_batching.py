@@ -226,3 +226,23 @@ def test_each_batch_is_told(model):
     assert batch.size == 1
     assert 0 <= batch.seconds < 5
     assert 0 <= batch.waited_s < 5
+
+
+def test_the_thread_is_woken_once_as_many_wait_as_it_waits_for(model, monkeypatch):
+    with Batcher(model, max_delay_s=5) as batcher:
+        held(model, batcher)
+        three = [batcher.submit(n) for n in (1, 2, 3)]
+        model.free.set()
+        assert [one.result(10) for one in three] == [2, 4, 6]
+        woken = []
+        notify = batcher._changed.notify
+        monkeypatch.setattr(
+            batcher._changed, "notify", lambda n=1: (woken.append(batcher.waiting), notify(n))
+        )
+        again = [batcher.submit(4)]  # wakes it, and it waits for two more
+        until = time.monotonic() + 10
+        while batcher._wanted != 3 and time.monotonic() < until:
+            time.sleep(0.001)
+        again += [batcher.submit(n) for n in (5, 6)]
+        assert [one.result(10) for one in again] == [8, 10, 12]
+        assert woken[:2] == [1, 3]  # closing wakes it too

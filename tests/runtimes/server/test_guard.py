@@ -12,6 +12,7 @@ from compactor_runtimes.server.settings import Bounds, Gathering
 from tests.runtimes.server.live import live
 from tests.runtimes.text_bundles import write_text_bundle
 
+IDS = ("x-request-id", "date")
 MUSIC = b'{"inputs": "music"}'
 QUICK = Bounds(
     head_bytes=4096,
@@ -298,3 +299,31 @@ def test_good_clients_get_all_their_answers_beside_hostile_ones(bundle):
         assert answers == [True] * 160
         assert b"compactor_queue_waiting" in server.metrics.text()
         assert not [line for line in server.metrics.text().splitlines() if b'status="500"' in line]
+
+
+def test_head_and_body_come_in_one_part_and_pipelined_requests_in_order(quick):
+    asked = [head(len(MUSIC)) + MUSIC, b"GET /v2/health/live HTTP/1.1\r\nhost: x\r\n\r\n"]
+    with connect(quick) as connection:
+        connection.sendall(asked[0])
+        got = connection.recv(65536)
+        assert got.startswith(b"HTTP/1.1 200")
+        assert got.endswith(b"}]}")
+        connection.sendall(b"".join(asked))
+        got = b""
+        while got.count(b"HTTP/1.1 200") < 2 or not got.endswith(b"}"):
+            got += connection.recv(65536)
+        assert got.index(b'"answers"') < got.index(b'{"live":true}')
+
+
+def test_a_path_that_is_looked_up_is_answered_as_one_that_is_searched(all_kinds):
+    def told(path):
+        status, headers, said = all_kinds.post(path, {"inputs": "music"})
+        return status, [(name, value) for name, value in headers.items() if name not in IDS], said
+
+    assert told("/models/words/predict") == told("/models/w%6Frds/predict")
+    assert told("/v2/models/words/infer") == told("/v2/models/w%6Frds/infer")
+
+
+def test_two_requests_have_two_ids(quick):
+    ids = {quick.get("/v2/health/live")[1]["x-request-id"] for _ in range(20)}
+    assert len(ids) == 20

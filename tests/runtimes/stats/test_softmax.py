@@ -30,3 +30,13 @@ def test_softmax_in_double_precision():
     found = softmax([[0.0, math.log(3)]], "float64")
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, [[0.25, 0.75]], rtol=1e-12)
+
+
+def test_one_row_is_the_same_bits_alone_and_among_others():
+    rng = np.random.default_rng(0)
+    for classes in (1, 3, 10, 129, 1000):
+        logits = rng.normal(0, 8, (5, classes)).astype(np.float32)
+        together = softmax(logits)
+        for row, expected in zip(logits, together, strict=True):
+            assert np.array_equal(softmax(row), expected)
+            assert np.array_equal(softmax(row[None])[0], expected)

@@ -78,7 +78,10 @@ class ClassCodec:
         """
         logits, labels = logits_of(outputs, self.output, self.labels), self.labels
         predictions = []
-        for row in softmax(logits):
+        # numpy is quicker with one axis than with two; iterating over an array costs an IndexError at its end
+        rows: Any = [softmax(logits[0])] if len(logits) == 1 else softmax(logits)
+        for place in range(len(rows)):
+            row = rows[place]
             index = int(row.argmax())
             label, confidence = labels[index], float(row[index])
             rejected = self._rejects(label, confidence)
@@ -178,7 +181,7 @@ def finite(values: "NDArray[Any]", output: str) -> "NDArray[Any]":
     """
     import numpy as np
 
-    if not np.isfinite(values).all():
+    if not np.logical_and.reduce(np.isfinite(values), None):
         raise IntegrityError(
             f"output {output!r}: NaN or infinity found, which is no answer; export the bundle again"
         )
