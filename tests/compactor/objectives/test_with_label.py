@@ -142,7 +142,7 @@ def test_plackett_luce_of_an_undecided_teacher_is_listmle_over_c() -> None:
 
 
 def test_ties_are_broken_by_class_id_among_many_classes() -> None:
-    """Where a sort that need not be stable would mix them: half of 1,000 classes alike, of distinct logits."""
+    """Where a sort that need not be stable would mix them: half of 1,000 classes are alike, half others."""
     s, t = wave(1, 1000, a=1.7, b=0.3), torch.zeros(1, 1000)
     t[0, ::2] = 1.0
     order = [7, *range(0, 1000, 2), *(c for c in range(1, 1000, 2) if c != 7)]
