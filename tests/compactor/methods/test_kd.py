@@ -154,6 +154,7 @@ def test_what_looks_across_a_batch_is_told() -> None:
     assert all("several processes those of the process's own part" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_student_learns_and_keeps_no_projector(tmp_path: Path) -> None:
     """Every loss at once, on real maps of two widths; the map of the hint is trained and thrown away."""
     spec = ModelSpec(model="cifar:resnet8", options={"width": 4})

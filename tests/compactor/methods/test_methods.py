@@ -20,9 +20,10 @@ from tests import toys
 from tests.compactor import label_toys
 from tests.compactor.targets.test_stored import train as train
 
+INNER = [{"loss": "hint", "name": "stage2"}, {"loss": "attention", "name": "stage3"}, {"loss": "rkd"}]
 OPTIONS: dict[str, dict[str, Any]] = {
     "supervised": {"class_weights": "balanced", "record_forgetting": True},
-    "kd": {"divergence": "js", "soft_weight": 0.5},
+    "kd": {"divergence": "dist", "soft_weight": 0.5, "features": INNER},
     "fkd": {"mixing": "batch"},
     "ferkd": {},
     "meal_v2": {"hard_weight": 1.0, "discriminator": {"reduction": 2}},

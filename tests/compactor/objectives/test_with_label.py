@@ -21,6 +21,7 @@ from tests.compactor.objectives.formulas import (
     of,
     softmax,
     terms,
+    wave,
 )
 
 EVERY = [TargetClass, OtherClasses, WeightedSoftLabels, PlackettLuce]
@@ -138,6 +139,16 @@ def test_plackett_luce_of_an_undecided_teacher_is_listmle_over_c() -> None:
             one - math.log(sum(math.exp(other) for other in ranked[rank:])) for rank, one in enumerate(ranked)
         )
         assert value.item() == pytest.approx(-log_likelihood / 5, abs=1e-5)
+
+
+def test_ties_are_broken_by_class_id_among_many_classes() -> None:
+    """Where a sort that need not be stable would mix them: half of 1,000 classes are alike, half others."""
+    s, t = wave(1, 1000, a=1.7, b=0.3), torch.zeros(1, 1000)
+    t[0, ::2] = 1.0
+    order = [7, *range(0, 1000, 2), *(c for c in range(1, 1000, 2) if c != 7)]
+    tails = s[0, order].flip(0).logcumsumexp(0).flip(0)
+    expected = (t.softmax(-1)[0, order] * (tails - s[0, order])).sum()
+    assert of(PlackettLuce(), s, t, torch.tensor([7])).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_classes_in_the_tail_of_a_top_k_label_rank_by_class_id() -> None:
