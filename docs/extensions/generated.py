@@ -17,6 +17,7 @@ from msgspec import inspect as kinds
 from sphinx.application import Sphinx
 
 from compactor.methods import METHODS
+from compactor.mixers import MIXERS
 from compactor.models.encoder import Options as EncoderOptions
 from compactor.recipe.spec import Recipe
 from compactor.records import Training
@@ -98,6 +99,15 @@ def sampler_options() -> str:
     return "\n".join(lines)
 
 
+def mixer_options() -> str:
+    """The options of every mixer."""
+    lines: list[str] = []
+    for name in MIXERS:
+        record = lookup(MIXERS, name, "mixer")
+        lines += [f"### `mixer: {name}`", "", *body(record, ""), ""]
+    return "\n".join(lines)
+
+
 def encoder_options() -> str:
     """The options of `encoder:LxD`."""
     return "\n".join(body(EncoderOptions, ""))
@@ -120,6 +130,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "recipe": recipe_keys,
     "methods": method_options,
     "samplers": sampler_options,
+    "mixers": mixer_options,
     "encoder": encoder_options,
     "manifest": manifest_keys,
     "exit-codes": exit_codes,
