@@ -57,7 +57,7 @@ class ParcMixer(TeacherMixer):
         Raises:
             UsageError: too few labelled rows, one class alone, or no teacher whose features tell them apart.
         """
-        self.head = info.heads[0].name
+        self.head, self.weights = info.heads[0].name, []  # all are asked
         features, labels = _labelled(train, self.head, max(self.samples, self.probe_rows or 0))
         few = labels[: self.samples]
         if len(few) < FEWEST or _classes(few) < 2:
@@ -66,13 +66,14 @@ class ParcMixer(TeacherMixer):
                 f"{_classes(few)} classes found, expected at least {FEWEST} of 2; label some rows"
             )
         self.scores = [parc_score(rows[: self.samples], few, components=self.components) for rows in features]
-        self.weights = weights_of(self.scores, self.power, nearest=self.nearest)
+        weights = weights_of(self.scores, self.power, nearest=self.nearest)
         if self.probe_rows is not None:
             most, classes = self.probe_rows, info.num_classes(self.head)
             self.probes = [
                 fit_probe(rows[:most], labels[:most], num_classes=classes, l2=self.l2) for rows in features
             ]
         self._judge(select)
+        self.weights = weights
 
     def _judge(self, select: Seen) -> None:
         """Count how often each head is right on select rows that have a label."""

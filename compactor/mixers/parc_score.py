@@ -10,7 +10,8 @@ TIE = 1e9  # distances that are the same to this precision tie
 def parc_score(features: Tensor, labels: Tensor, *, components: int | None) -> float:
     """Spearman correlation of distances between features with distances between labels, in -1..1.
 
-    1. Features are reduced to their first `components` principal components (as many as there are, if fewer).
+    1. Features are reduced to their first `components` principal components (as many as there are, if fewer),
+       each with the sign that makes its largest loading positive: correlations hang on signs.
     2. The distance of two rows is 1 - their Pearson correlation; of two labels the same of their one-hots,
        so it is one number within a class and a larger one between any two. A constant row correlates with
        none.
@@ -34,8 +35,10 @@ def parc_score(features: Tensor, labels: Tensor, *, components: int | None) -> f
 def _principal(rows: Tensor, components: int) -> Tensor:
     """The scores [n, components] of rows [n, D]."""
     centred = rows - rows.mean(0)
-    left, sizes, _ = torch.linalg.svd(centred, full_matrices=False)
-    found: Tensor = left[:, :components] * sizes[:components]
+    _, _, loadings = torch.linalg.svd(centred, full_matrices=False)
+    kept = loadings[:components]
+    largest = kept.gather(1, kept.abs().argmax(1, keepdim=True))
+    found: Tensor = centred @ (kept * largest.sign()).T
     return found
 
 

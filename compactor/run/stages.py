@@ -224,7 +224,9 @@ def train_stage(
             deadline_s=deadline_s,
             watch=watch,
         )
-        notes += [result.finished] if result.finished else []
+        if result.finished:
+            notes.append(f"{stage.id}: {result.finished}")
+            (say or reporter.note)(notes[-1])
         if is_main_process():
             mixed = {} if teachers is None else teachers.mixer.summary()
             if summary := preset.target.summary() | preset.sampler.summary() | mixed:

@@ -135,7 +135,6 @@ def fit(
     result = FitResult(student, run.step, seconds, run.history, run.step < run.steps)
     if preset.finish is not None:
         result.finished = preset.finish(student)
-        reporter.note(f"{name}: {result.finished}")
     return result
 
 

@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 
 from compactor.methods import METHODS
 from compactor.methods.table import method_rows
+from compactor.mixers import MIXERS
 from compactor.models.encoder import Options as EncoderOptions
 from compactor.options import NO_DEFAULT, REQUIRED, Words, inner_records, keys_of, prose_of, reached
 from compactor.recipe.spec import Recipe
@@ -108,6 +109,15 @@ def sampler_options() -> str:
     return "\n".join(lines)
 
 
+def mixer_options() -> str:
+    """The options of every mixer."""
+    lines: list[str] = []
+    for name in MIXERS:
+        record = lookup(MIXERS, name, "mixer")
+        lines += [f"### `mixer: {name}`", "", *body(record, ""), ""]
+    return "\n".join(lines)
+
+
 def encoder_options() -> str:
     """The options of `encoder:LxD`."""
     return "\n".join(body(EncoderOptions, ""))
@@ -131,6 +141,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "methods": method_options,
     "method-table": method_table,
     "samplers": sampler_options,
+    "mixers": mixer_options,
     "encoder": encoder_options,
     "manifest": manifest_keys,
     "exit-codes": exit_codes,

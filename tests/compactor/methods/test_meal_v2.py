@@ -13,7 +13,7 @@ from compactor.data.image_loader import ImageLoader
 from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.methods import method_named, parse_options
-from compactor.mixers.mean import MeanMixer
+from compactor.mixers.averages import MeanMixer
 from compactor.objectives.discriminator import Adversary, Discriminator
 from compactor.objectives.divergences import SoftCrossEntropy
 from compactor.recipe.load import parse_recipe
