@@ -202,7 +202,8 @@ def train_stage(
         for note in notes:
             (say or reporter.note)(note)
         _check_heads(preset, data.info, spec)
-        if (parts := data.train.parts) and spec.chosen_sampler is None:
+        chosen = sampler_options(spec, f"stage {spec.id}")
+        if (parts := data.train.parts) and not (chosen is not None and chosen.mixes):
             preset = replace(preset, sampler=Mixed(parts))
         result = fit(
             student,
