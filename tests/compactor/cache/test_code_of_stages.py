@@ -52,6 +52,13 @@ def images(folder: Path) -> dict[str, Any]:
     critic = {"options": {"discriminator": {"reduction": 2}}}
     data = {"dataset": "digits", "limit": {"train": 32, "select": 24, "report": 24}}
     mixed = {"data": data | {"also": [{"dataset": "digits", "limit": 40}]}}
+    counted = {"options": {"record_forgetting": True}, "epochs": 1, "batch_size": 8}
+    by = {"share": 0.5, "by": "forgetting", "scores": "stage:first"}
+    hardest, fresh = (
+        {"name": "scored-subset", "options": by},
+        {"name": "fresh-subset", "options": {"share": 0.5}},
+    )
+    query = {"name": "query", "options": {"budget": 4, "scorer": "stage:first"}}
     return {
         "name": "images",
         "task": "image-classification",
@@ -59,7 +66,11 @@ def images(folder: Path) -> dict[str, Any]:
         "student": SMALL,
         "teachers": ["stage:first"],
         "stages": [
-            {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **SHORT},
+            {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **counted},
+            {"id": "hard", "method": "supervised", "sampler": hardest, **SHORT},
+            {"id": "fresh", "method": "supervised", "sampler": fresh, **SHORT},
+            {"id": "asked", "method": "kd", "sampler": query, **mixed, **SHORT},
+            {"id": "wad", "method": "wad", **mixed, **SHORT},
             {"id": "mutual", "method": "dml", "augment": policy, "options": {"feature": {}}, **SHORT},
             {"id": "timm", "method": "supervised", "student": timm, "stop": {"figure": "accuracy"}, **SHORT},
             {"id": "module", "method": "kd", "student": mine, "options": {"divergence": "js"}, **SHORT},

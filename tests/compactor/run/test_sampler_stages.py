@@ -159,7 +159,7 @@ def test_a_stage_that_is_read_is_behind() -> None:
         (
             3,
             {"data": DATA | {"also": [{"dataset": "digits", "share": 0.5}]}},
-            "so that their share has no eff",
+            "their share has no effect",
         ),
         (3, {"method": "supervised"}, "method 'supervised' reads labels alone; use method kd"),
         (3, {"method": "ssld"}, "method 'ssld' reads teachers alone; use method kd"),
