@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from compactor.methods import About, Method
 from compactor.targets import TARGETS
-from compactor.trainer.contracts import Preset
+from compactor.trainer.contracts import Preset, Weighted
 from compactor_runtimes.tables import lookup
 
 
@@ -32,7 +32,7 @@ def build(options: Options) -> Preset:
     from compactor.samplers.shuffle import Shuffle
 
     target = lookup(TARGETS, "prototypes", "target")(options.feature)
-    objectives = [(HardCrossEntropy(), 1.0), (PseudoCrossEntropy(), options.pseudo_weight)]
+    objectives: list[Weighted] = [(HardCrossEntropy(), 1.0), (PseudoCrossEntropy(), options.pseudo_weight)]
     return Preset(objectives, target, Shuffle(), teachers_once=True)
 
 

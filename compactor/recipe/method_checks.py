@@ -149,6 +149,12 @@ def _check_sampler(recipe: Recipe, stage: StageSpec, method: "Method", at: str, 
             f"method {stage.method!r} reads {'teachers' if method.learns_from_teachers else 'labels'} alone; "
             "use method kd"
         )
+    shares = [one.share for one in recipe.stage_data(stage).also]
+    if sampler.mixes and any(one is not None for one in shares):
+        raise UsageError(
+            f"{at}: says itself which samples of data.also an epoch takes, so that their share has no "
+            "effect; remove share"
+        )
     known = {one.id: one for one in recipe.stages if one.id in earlier}
     for reference in sampler.references:
         if not reference.startswith(STAGE):

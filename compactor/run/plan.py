@@ -45,7 +45,7 @@ ALWAYS = (
 )
 FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
 TRAINS = ("compactor.run.stages", "compactor.run.taught")  # bring them together
-EARLIER = "compactor.run.earlier"  # what samplers read of earlier stages
+EARLIER = "compactor.run.earlier"  # reads earlier stages for samplers, with what ALWAYS names
 
 
 def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
@@ -168,7 +168,6 @@ class _Planner:
         found += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
         found += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
         found += [MIXERS[spec.chosen_mixer.name]] if spec.chosen_mixer else []
-        found += [EARLIER] if _sampler_reads(spec) else []
         found += FROM_STORE if stored else ()
         return tuple(dict.fromkeys(found))
 
@@ -204,7 +203,7 @@ class _Planner:
                 "labels": None if labels is None else labels.digest,
                 "teachers": [known.reference(teacher, self.digests) for teacher in teachers],
                 "versions": tool_versions(TOOLS),
-                "source": code_digest(computes, alone=TRAINS),
+                "source": code_digest(computes, alone=[*TRAINS, EARLIER]),
             }
         )
 

@@ -199,7 +199,8 @@ def train_stage(
             (say or reporter.note)(note)
         _check_heads(preset, data.info, spec)
         teaching = None if teachers is None else teachers.at(preset.taught_by)
-        if (parts := data.train.parts) and spec.chosen_sampler is None:
+        chosen = sampler_options(spec, f"stage {spec.id}")
+        if (parts := data.train.parts) and not (chosen is not None and chosen.mixes):
             preset = replace(preset, sampler=Mixed(parts))
         result = fit(
             student,

@@ -60,7 +60,7 @@ class Prototypes(TargetPolicy):
                 f"{OPTION}: {self.feature!r} of the teacher has shape {list(z.shape[1:])} a sample, expected "
                 "one vector; name another feature"
             )
-        classes = y[y != IGNORE].unique()
+        classes = torch.unique(y[y != IGNORE])
         if len(classes) < 2:
             raise UsageError(
                 f"method wad: {len(classes)} classes have labelled samples, at least 2 are needed to tell "

@@ -56,6 +56,13 @@ def images(folder: Path) -> dict[str, Any]:
     mixed = {"data": data | {"also": [{"dataset": "digits", "limit": 40}]}}
     roles = {"pure": 1, "ground": 0}
     chosen = {"teachers": ["stage:first", "stage:pure"], "options": {"alpha": "auto", "roles": roles}}
+    counted = {"options": {"record_forgetting": True}, "epochs": 1, "batch_size": 8}
+    by = {"share": 0.5, "by": "forgetting", "scores": "stage:first"}
+    hardest, fresh = (
+        {"name": "scored-subset", "options": by},
+        {"name": "fresh-subset", "options": {"share": 0.5}},
+    )
+    query = {"name": "query", "options": {"budget": 4, "scorer": "stage:first"}}
     return {
         "name": "images",
         "task": "image-classification",
@@ -63,7 +70,11 @@ def images(folder: Path) -> dict[str, Any]:
         "student": SMALL,
         "teachers": ["stage:first"],
         "stages": [
-            {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **SHORT},
+            {"id": "first", "method": "supervised", "augment": {"crop": "pad", "padding": 1}, **counted},
+            {"id": "hard", "method": "supervised", "sampler": hardest, **SHORT},
+            {"id": "fresh", "method": "supervised", "sampler": fresh, **SHORT},
+            {"id": "asked", "method": "kd", "sampler": query, **mixed, **SHORT},
+            {"id": "wad", "method": "wad", **mixed, **SHORT},
             {"id": "mutual", "method": "dml", "augment": policy, "options": {"feature": {}}, **SHORT},
             {"id": "nd", "method": "nd", **SHORT},
             {"id": "dual-head", "method": "dual_head", **SHORT},

@@ -156,6 +156,11 @@ def test_a_stage_that_is_read_is_behind() -> None:
             "'stage:first' keeps what it found by the samples of",
         ),
         (4, {"sampler": query(queried=["stage:hard"]), "data": DATA}, "'stage:hard' has not asked teachers"),
+        (
+            3,
+            {"data": DATA | {"also": [{"dataset": "digits", "share": 0.5}]}},
+            "their share has no effect",
+        ),
         (3, {"method": "supervised"}, "method 'supervised' reads labels alone; use method kd"),
         (3, {"method": "ssld"}, "method 'ssld' reads teachers alone; use method kd"),
         (3, {"labels": {}}, "asks teachers about samples that it picks once the stage begins"),

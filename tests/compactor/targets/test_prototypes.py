@@ -44,9 +44,8 @@ class _Vectors(Teachers):
 
 
 def batches(labels: list[int]) -> list[Batch]:
-    """Two batches; ids count from 10."""
-    every = [Batch({}, {"label": torch.tensor([y])}, torch.tensor([10 + at])) for at, y in enumerate(labels)]
-    return every
+    """One sample each; ids count from 10."""
+    return [Batch({}, {"label": torch.tensor([y])}, torch.tensor([10 + at])) for at, y in enumerate(labels)]
 
 
 VECTORS = {10: [2.0, 0.0], 11: [0.0, 0.0], 12: [0.0, 3.0], 13: [0.8, 0.6], 14: [1.0, 1.0]}
@@ -80,7 +79,7 @@ def test_what_cannot_be_told_apart_is_refused() -> None:
         fitted([1, 1, -100, -100, -100])
     with pytest.raises(UsageError, match=r"'penultimate' of the teacher has shape \[1, 2\] a sample"):
         fitted([0, 1, 1, -100, -100], {key: [value] for key, value in VECTORS.items()})
-    with pytest.raises(UsageError, match="'hidden', which the teacher's Backbone does not have"):
+    with pytest.raises(UsageError, match="'hidden', which the teacher's Mlp does not have"):
         Prototypes("hidden").fit(_Vectors(VECTORS), iter(batches([0, 1])))
 
 
