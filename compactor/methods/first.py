@@ -37,10 +37,9 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def build(options: Options) -> Preset:
     """Make the preset for live teachers, of whose mean probabilities the k largest are taken."""
-    from compactor.targets.live_teacher import LiveTeacher
     from compactor.targets.recalibrated import Recalibrated
 
-    return _preset(options, Recalibrated(LiveTeacher(), k=options.k, c=options.c))
+    return _preset(options, Recalibrated.from_teachers(k=options.k, c=options.c))
 
 
 def check_stored(options: Options, labels: "LabelsSpec", at: str) -> None:

@@ -73,13 +73,8 @@ class Stored:
 
     def recalibrated(self, *, k: int, c: float | None) -> "Recalibrated":
         """The k largest classes as the teachers gave them, recalibrated by c, or by what select says."""
-        target: Recalibrated = lookup(TARGETS, "recalibrated", "target")(
-            lookup(TARGETS, "stored", "target")(
-                self.part, seed=self.seed, quantization="marginal-smoothing", k=k
-            ),
-            k=k,
-            c=c,
-            select=self.select,
+        target: Recalibrated = lookup(TARGETS, "recalibrated", "target").from_store(
+            self.part, self.select, seed=self.seed, k=k, c=c
         )
         return target
 

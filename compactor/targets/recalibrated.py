@@ -47,6 +47,18 @@ class Recalibrated(TargetPolicy):
         self.chosen: dict[str, float] = {}
         self.errors: dict[str, tuple[float, float]] = {}  # before, after; by head
 
+    @classmethod
+    def from_store(
+        cls, part: StorePart, select: StorePart | None, *, seed: int, k: int, c: float | None
+    ) -> "Recalibrated":
+        """Recalibrate what a label store keeps of the views of `part`; its `select` part chooses c."""
+        return cls(StoredLabels(part, seed=seed, quantization=READ_AS, k=k), k=k, c=c, select=select)
+
+    @classmethod
+    def from_teachers(cls, *, k: int, c: float | None) -> "Recalibrated":
+        """Recalibrate the mean probabilities of live teachers."""
+        return cls(LiveTeacher(), k=k, c=c)
+
     def choose(self, teachers: "Teachers | None", select: Callable[[], Iterator[Batch]]) -> None:
         """Choose c of each head, unless it is given.
 

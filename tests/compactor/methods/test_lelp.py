@@ -22,13 +22,12 @@ from tests import toys
 from tests.compactor.methods.contract import preset_of, train, widened
 
 GROUPS = ["few", "many"]
-WANTED = SubclassTargets(temperature=1, beta=None, null_space=True, seed=0)
 
 
-def fitted(teacher: nn.Module, split: Split, names: list[str], count: int, **options: Any) -> SubclassTargets:
+def fitted(teacher: nn.Module, split: Split, count: int, **options: Any) -> SubclassTargets:
     settings: dict[str, Any] = {"temperature": 1.0, "beta": None, "null_space": True, "seed": 0}
     policy = SubclassTargets(**settings | options)
-    policy.serve("label", names, count)
+    policy.serve("label", GROUPS, count)
     policy.fit(Teachers([teacher]), eval_batches(split, 8))
     return policy
 
@@ -54,15 +53,11 @@ def grouped() -> tuple[ImageClassifier, Split, np.ndarray]:
 def test_subclasses_of_a_teacher_of_groups_are_the_classes_that_were_grouped() -> None:
     """Within a group, samples of one class are divided alike, and those of different classes apart."""
     teacher, split, kinds = grouped()
-    policy = fitted(teacher, split, GROUPS, 2, beta=0.05)
-    target = []
-    for batch in eval_batches(split, 60):
-        teachers = Teachers([teacher])
-        made = policy.make(
-            batch, teachers(batch, {PENULTIMATE: teacher.features[PENULTIMATE]}), Step(0, 1, 0, 1)
-        )
-        target.append(made.heads[SUBCLASSES].log_p.exp())  # type: ignore[union-attr]
-    p = torch.cat(target).view(60, 2, 2)
+    policy = fitted(teacher, split, 2, beta=0.05)
+    (batch,) = eval_batches(split, 60)
+    said = Teachers([teacher])(batch, {PENULTIMATE: teacher.features[PENULTIMATE]})
+    soft = policy.make(batch, said, Step(0, 1, 0, 1)).heads[SUBCLASSES]
+    p = soft.log_p.exp().view(60, 2, 2)  # type: ignore[union-attr]
     own = (p / p.sum(-1, keepdim=True))[torch.arange(60), torch.from_numpy(kinds // 3), 0]
     for group in (0, 1):
         means = [own[kinds == kind].mean().item() for kind in range(3 * group, 3 * group + 3)]
@@ -75,7 +70,7 @@ def test_subclasses_of_a_teacher_of_groups_are_the_classes_that_were_grouped() -
 def test_unlabelled_samples_belong_to_the_teacher_s_top_class() -> None:
     teacher, split, _ = grouped()
     unlabelled = replace(split, labels={"label": np.full(60, IGNORE)})
-    mine, theirs = (fitted(teacher, one, GROUPS, 2) for one in (split, unlabelled))
+    mine, theirs = (fitted(teacher, one, 2) for one in (split, unlabelled))
     assert mine.directions is not None
     assert theirs.directions is not None
     top = torch.cat([teacher(**batch.x)["label"].argmax(-1) for batch in eval_batches(split, 60)])
@@ -86,7 +81,7 @@ def test_unlabelled_samples_belong_to_the_teacher_s_top_class() -> None:
 def test_it_says_which_classes_vary_in_fewer_directions() -> None:
     teacher, split, _ = grouped()
     few = replace(split, rows=np.array([0, 1, 2, 3, 4]))
-    policy = fitted(teacher, few, GROUPS, 4)
+    policy = fitted(teacher, few, 4)
     assert policy.summary()["subclasses"]["fewer"] == {"few": 2, "many": 1}
     assert "2 classes vary in fewer directions: 'few' 2, 'many' 1" in policy.note()
 

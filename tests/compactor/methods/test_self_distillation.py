@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from compactor.data.image_loader import eval_batches
+from compactor.data.image_loader import ImageLoader, eval_batches
 from compactor.data.spec import AugmentSpec
 from compactor.methods import method_named, parse_options, teaching
 from compactor.recipe.load import load_recipe, parse_recipe
@@ -29,8 +29,6 @@ def preset_with(**options: Any) -> Preset:
 
 def test_the_previous_network_alone_teaches(tmp_path: Path) -> None:
     """One step's loss by hand, with the second of three teachers in the target and the others in alpha."""
-    from compactor.data.image_loader import ImageLoader
-
     student, models = toys.classifier(0), [toys.classifier(seed) for seed in (1, 2, 3)]
     split, select = toys.split(25), toys.split(12, seed=1)
     pixels = pixels_of(25)
@@ -59,10 +57,8 @@ def test_the_previous_network_alone_teaches(tmp_path: Path) -> None:
 
 
 def test_one_loss_of_three() -> None:
-    names = {
-        loss: type(preset_with(alpha=0.3, loss=loss).objectives[0][0]).__name__ for loss in ("mse", "kl")
-    }
-    assert names == {"mse": "ProbabilityMse", "kl": "Kl"}
+    made = [preset_with(alpha=0.3, loss=loss).objectives[0][0] for loss in ("mse", "soft_ce", "kl")]
+    assert [type(one).__name__ for one in made] == ["ProbabilityMse", "SoftCrossEntropy", "Kl"]
     assert preset_with(alpha=0.3).taught_by == (0,)
     assert preset_with(**AUTO).taught_by == (1,)
 
@@ -113,9 +109,9 @@ def test_every_teacher_has_a_role_and_every_role_a_teacher() -> None:
         parse_recipe(recipe(three, alpha="auto", roles={"pure": 1, "ground": 0}))
     with pytest.raises(UsageError, match=r"'stage:s1' has no role.*alpha: auto would choose"):
         parse_recipe(recipe(three[:2], alpha=0.5))
+    raw = recipe(three[:1], alpha=0.5)
+    raw["stages"][-1]["labels"] = {"crops": 2}
     with pytest.raises(UsageError, match=r"cannot learn from a label store"):
-        raw = recipe(three[:1], alpha=0.5)
-        raw["stages"][-1]["labels"] = {"crops": 2}
         parse_recipe(raw)
 
 

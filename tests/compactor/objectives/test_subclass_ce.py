@@ -1,4 +1,4 @@
-"""LELP's loss: golden value, gradients, and that it is plain distillation where subclasses say nothing more."""
+"""LELP's loss: golden value, gradients, and when it is plain distillation."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_the_gradient_is_what_the_student_says_minus_the_target() -> None:
 
 @pytest.mark.parametrize("subclasses", [1, 3])
 def test_a_target_that_divides_classes_as_the_student_does_is_plain_distillation(subclasses: int) -> None:
-    """With one subclass always; with equal subclasses where the student's are equal; in general as it says."""
+    """With one subclass always; with equal ones where the student's are; in general as its name says."""
     generator = torch.Generator().manual_seed(1)
     log_q = torch.randn(4, 2, generator=generator).log_softmax(-1)
     equal = torch.randn(4, 2, 1, generator=generator).expand(4, 2, subclasses).flatten(1)

@@ -12,7 +12,6 @@ from compactor.data.splits import Split
 from compactor.label_store.header import Payload
 from compactor.label_store.store import LabelStore
 from compactor.records import IGNORE, Batch, Outputs, Soft, Step
-from compactor.targets.live_teacher import LiveTeacher
 from compactor.targets.recalibrated import Recalibrated, best_c, largest, place_of, recalibrate
 from compactor.targets.stored import StoredLabels
 from compactor.teachers import Teachers
@@ -30,8 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LabelStore:
 
 
 def stored(store: LabelStore, c: float | None = None, k: int = 5, select: bool = True) -> Recalibrated:
-    labels = StoredLabels(store.train, seed=3, quantization="marginal-smoothing", k=k)
-    return Recalibrated(labels, k=k, c=c, select=store.parts["select"] if select else None)
+    return Recalibrated.from_store(store.train, store.parts["select"] if select else None, seed=3, k=k, c=c)
 
 
 def select() -> Iterator[Batch]:
@@ -62,7 +60,7 @@ def test_places_of_labels_among_the_k_classes() -> None:
 
 
 def test_c_is_the_grid_s_best() -> None:
-    """Against every c of .02, .04, ... within reach of the coarse steps; 10 bins; a label outside is an error."""
+    """Against every c in steps of .02 around the best of .1; a label outside of the k is an error."""
     rng = np.random.default_rng(0)
     probs = np.sort(rng.dirichlet([0.3] * 5, 400), axis=1)[:, ::-1].astype(np.float32)
     places = np.where(rng.random(400) < 0.6 + 0.3 * probs[:, 0], 0, rng.integers(1, 6, 400))
@@ -118,7 +116,7 @@ def test_targets_are_the_store_s_k_classes_recalibrated(store: LabelStore) -> No
 
 def test_live_teachers_say_the_same_as_whole_labels_in_a_store(tmp_path: Path) -> None:
     whole = label_toys.store(tmp_path / "full", label_toys.header(payload=Payload(kind="full")))
-    live = Recalibrated(LiveTeacher(), k=5, c=None)
+    live = Recalibrated.from_teachers(k=5, c=None)
     live.choose(Teachers([label_toys.teacher()]), select)
     kept = stored(whole)
     kept.choose(None, select)

@@ -54,7 +54,7 @@ def test_kernel_ridge_regression_repeats_the_authors_numbers(alpha: float) -> No
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 0.35])
 def test_the_recursion_in_the_kernel_s_basis_is_the_same_chain(alpha: float) -> None:
-    """B_{t+1} = A ((1 - alpha) B_t + alpha I), A = d / (d + ridge); its limit is alpha d / (alpha d + ridge)."""
+    """B_{t+1} = A ((1 - alpha) B_t + alpha I), A = d / (d + ridge), to alpha d / (alpha d + ridge)."""
     d, basis = np.linalg.eigh(kernel(X))
     shrink, smoother = d / (d + RIDGE), kernel(X) @ np.linalg.inv(kernel(X) + RIDGE * np.eye(11))
     scale, fit = shrink, smoother @ Y
@@ -120,6 +120,7 @@ def test_without_labels_on_select_nothing_can_be_chosen() -> None:
         (whole,) = eval_batches(toys.split(6), 6)
         return [Batch(whole.x, {"label": torch.full((6,), IGNORE)}, whole.id)]
 
+    policy = MixedWithTruth(None, pure=1, ground=0)
+    teachers = Teachers([toys.classifier(1), toys.classifier(2)])
     with pytest.raises(UsageError, match=r"auto found, but no select sample has a 'label'"):
-        policy = MixedWithTruth(None, pure=1, ground=0)
-        policy.choose(Teachers([toys.classifier(1), toys.classifier(2)]), lambda: iter(unlabelled()))
+        policy.choose(teachers, lambda: iter(unlabelled()))
