@@ -16,6 +16,11 @@ from compactor.cli.input_options import FORMATS, LIMITS
 @click.option("--artifact", help="Which artifact of each bundle; absent: the recommended one.")
 @click.option("--runtime", help="What computes it, as ort-cpu or openvino; absent: the artifact's default.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime; absent: its default.")
+@click.option(
+    "--spinning/--no-spinning",
+    default=None,
+    help="Threads of ONNX Runtime wait by spinning; absent: with one BUNDLE and more than two cores.",
+)
 @click.option("--trust", is_flag=True, help="Run the engines in BUNDLE too; an engine is code.")
 @click.option(
     "--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Most inputs of a batch."
@@ -51,6 +56,7 @@ def command(
     artifact: str | None,
     runtime: str | None,
     threads: int | None,
+    spinning: bool | None,
     trust: bool,
     max_batch: int,
     max_delay_ms: float,
@@ -89,6 +95,7 @@ def command(
         artifact=artifact,
         runtime=runtime,
         threads=threads,
+        spinning=spinning,
         trust=trust,
         limits=limits_from(limits),
         formats=formats,

@@ -7,7 +7,6 @@ that refuses a write is an error of ours that names the file, whichever library 
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,7 +139,7 @@ def written_whole(path: Path, instead: str = "") -> Iterator[Path]:
             return
         whole = path.resolve()
         whole.parent.mkdir(parents=True, exist_ok=True)
-        partial = whole.with_name(f".{whole.name[:_STEM]}.{secrets.token_hex(4)}.partial")
+        partial = whole.with_name(f".{whole.name[:_STEM]}.{os.urandom(4).hex()}.partial")
         mode = None
         try:
             with partial.open("xb") as file:
@@ -180,6 +179,6 @@ def write_whole(path: Path, content: bytes, instead: str = "") -> None:
 def new_folder(parent: Path, prefix: str) -> Path:
     """Make a folder of a name that nobody has in `parent` (made if need be), to be filled and renamed."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f"{prefix}{secrets.token_hex(4)}.partial"
+    folder = parent / f"{prefix}{os.urandom(4).hex()}.partial"
     folder.mkdir()
     return folder

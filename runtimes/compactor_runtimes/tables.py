@@ -1,7 +1,6 @@
 """Resolve the names "package.module:attr" that the literal tables of the project hold."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +27,8 @@ def resolve(target: str) -> Any:
 
 def nearest(name: str, known: Mapping[str, Any] | list[str]) -> str:
     """Say what was probably meant and what is known, for the end of an error message."""
+    from difflib import get_close_matches  # only what goes wrong needs it
+
     names = sorted(known)
     close = get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from compactor_runtimes.backends.ports import Contents, Port
 from compactor_runtimes.backends.refusals import check_threads, closed, refused
-from compactor_runtimes.cores import limited_cores
+from compactor_runtimes.cores import limited_cores, usable_cores
 from compactor_runtimes.errors import (
     IntegrityError,
     MissingDependency,
@@ -35,6 +35,7 @@ _NO_FALLBACK = "fallback to CPU EP has been explicitly disabled"
 _TYPES = {"float": "float32", "double": "float64"}  # its names of types that are not numpy's
 _NOWHERE = os.devnull  # a folder that cannot be: data beside a graph that were not given are not found
 _DEVICES = {CUDA: "cuda"}  # whose memory is not the CPU's
+_FEW_CORES = 2
 _QUIET = 4  # log fatal errors only: all others come back as exceptions and must not be printed as well
 
 
@@ -236,7 +237,7 @@ def open_session(
     *,
     threads: int | None = None,
     optimization: Literal["all", "extended", "none"] = "all",
-    spinning: bool = True,
+    spinning: bool | None = None,
     optimised: Path | None = None,
     content: Contents | None = None,
 ) -> OrtRuntime:
@@ -248,7 +249,8 @@ def open_session(
         threads: threads within one operator; None leaves it to ONNX Runtime (one per core), or takes the
             usable cores where a quota or affinity leaves fewer than the machine has.
         optimization: graph optimisation level; `extended` leaves the layout of values alone.
-        spinning: threads wait for the next call by spinning, which is faster, but takes cores from others.
+        spinning: threads wait for the next call by spinning, which takes cores from others; None = where more
+            than two can be used, for of fewer they would take the one that the caller needs.
         optimised: where to write the graph as it was optimised for this machine; None writes none.
         content: what `source` and its external data hold; None = it is read from the disk.
 
@@ -269,7 +271,7 @@ def session_options(
     *,
     threads: int | None = None,
     optimization: Literal["all", "extended", "none"] = "all",
-    spinning: bool = True,
+    spinning: bool | None = None,
 ) -> Any:
     """Make the options of a session; see `open_session`.
 
@@ -287,8 +289,8 @@ def session_options(
     options.inter_op_num_threads = 1
     if threads is not None:
         options.intra_op_num_threads = threads
-    if not spinning:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    spins = usable_cores() > _FEW_CORES if spinning is None else spinning
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     levels = {
         "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
         "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -27,6 +26,8 @@ class Port(Struct, frozen=True):
 @contextmanager
 def placed(content: Contents) -> Iterator[Path]:
     """Put the files for the block into a folder that only this user can reach, for what opens paths alone."""
+    from tempfile import TemporaryDirectory  # most runtimes take contents as they are
+
     with TemporaryDirectory(prefix="compactor-") as name:
         folder = Path(name)
         for relative, held in content.items():

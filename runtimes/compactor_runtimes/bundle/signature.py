@@ -6,7 +6,6 @@ signs a folder that holds `manifest.json` alone; the bytes that were verified ar
 
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from compactor_runtimes.errors import IntegrityError, UsageError, needs_extra, one_line
@@ -41,6 +40,8 @@ def sign(content: bytes, target: Path, *, key: Path, password: str | None = None
             f"{key}: cannot be read as a private key ({one_line(error)}); expected one on an elliptic curve "
             "in PEM, and its password if it has one"
         ) from error
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory(prefix="compactor-") as name:
         folder, written = Path(name) / "signed", Path(name) / SIGNATURE
         _lay_out(folder, content)
@@ -73,6 +74,8 @@ def check_signature(content: bytes, signature: Path, *, keys: Sequence[Path], sh
             "load it without keys"
         )
     reasons = []
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory(prefix="compactor-") as name:
         folder, held = Path(name) / "signed", Path(name) / SIGNATURE
         _lay_out(folder, content)

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 from compactor_runtimes.bundle.manifest import InputPort, Post, Pre, TextPre
 from compactor_runtimes.errors import InputError, UsageError
 from compactor_runtimes.predict.answers import Answers, Decode, reads_words
-from compactor_runtimes.predict.images import ImagePipeline, Read
 from compactor_runtimes.predict.text import TextPipeline, Tokens, Words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from compactor_runtimes.predict.images import ImagePipeline, Read
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -76,7 +77,7 @@ class TextSteps:
 class ImageSteps:
     """Steps of images, of which the graph may take some sizes and not others."""
 
-    def __init__(self, pipeline: ImagePipeline, decode: Decode, port: InputPort) -> None:
+    def __init__(self, pipeline: "ImagePipeline", decode: Decode, port: InputPort) -> None:
         """Bind the pipeline, the decoder and the sizes [C, H, W] that the graph takes."""
         self._pipeline, self._decode = pipeline, decode
         self._low, self._high = tuple(port.min[1:]), tuple(port.max[1:])
@@ -147,7 +148,7 @@ def answers_from(feeds: Feeds, decode: Decode) -> Callable[[Sequence[Any], Run],
 
 
 def words_from(
-    pre: Sequence[Pre], post: Sequence[Post], assets: Path, *, read: Read | None = None
+    pre: Sequence[Pre], post: Sequence[Post], assets: Path, *, read: "Read | None" = None
 ) -> Callable[[Sequence[Any]], list[Words]]:
     """Return the function from raw texts to their words, for a decoder; none where none reads them.
 

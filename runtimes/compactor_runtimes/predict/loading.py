@@ -3,10 +3,10 @@
 Only what is used is read and hashed: the artifact's files and the tokenizer. `verify` reads all.
 """
 
-import logging
+import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -14,9 +14,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from compactor_runtimes.backends import Runtime, find_runtime, is_code
+from compactor_runtimes.backends import Runtime, choose_runtime, find_runtime, is_code
 from compactor_runtimes.backends.refusals import check_threads
-from compactor_runtimes.bundle.archive import unpacked
 from compactor_runtimes.bundle.manifest import Artifact
 from compactor_runtimes.bundle.open import Bundle, open_bundle
 from compactor_runtimes.bundle.opening import open_artifact
@@ -29,7 +28,6 @@ from compactor_runtimes.predict.limits import Limits, with_formats
 from compactor_runtimes.predict.model import Call, Model
 
 AUTO = "auto"
-_log = logging.getLogger("compactor_runtimes")
 
 
 def load(
@@ -38,6 +36,7 @@ def load(
     artifact: str | None = None,
     runtime: str | None = None,
     threads: int | None = None,
+    spinning: bool | None = None,
     trust: bool = False,
     verify: bool = False,
     limits: Limits | None = None,
@@ -60,6 +59,8 @@ def load(
         threads: threads within one operator; None takes the profile's, or leaves it to the runtime, which
             takes the usable cores where a quota or affinity leaves fewer than the machine has. With one no
             thread is started.
+        spinning: whether threads of ONNX Runtime wait for the next call by spinning, which takes cores from
+            others; None takes the profile's, or spins where there are more than two cores to use.
         trust: whoever made the bundle is trusted with running code, which an engine is. An engine that was
             built but not run, because its GPU was not there, may then be loaded by its name.
         verify: whether to read every file of the bundle and re-run the golden cases of what is loaded.
@@ -83,9 +84,9 @@ def load(
         find_runtime(str(runtime))  # a slip in the name is said before all else
     check_threads(threads)
     limits = with_formats(Limits() if limits is None else limits, formats)
-    wanted = _Wanted(artifact, runtime, threads, {})
+    wanted = _Wanted(artifact, runtime, threads, {} if spinning is None else {"spinning": spinning})
     begin = perf_counter()
-    with nullcontext(path) if not _is_zip(path) else unpacked(Path(path)) as folder:
+    with _folder_of(path) as folder:
         bundle = open_bundle(folder, check=verify, trusted_keys=trusted_keys)
         if profile is not None:
             wanted = _advised(bundle, Path(profile), wanted)
@@ -98,14 +99,25 @@ def load(
         artifact=artifact,
         runtime=runtime,
         threads=threads,
+        spinning=spinning,
         trust=trust,
         limits=limits,
         trusted_keys=[Path(key).absolute() for key in trusted_keys],
         profile=None if profile is None else Path(profile).absolute(),
         observe=observe,
     )
-    _log.info("loaded %r in %.3f s", model, perf_counter() - begin)
+    if logging := sys.modules.get("logging"):  # where nobody imported it nobody would hear
+        logging.getLogger("compactor_runtimes").info("loaded %r in %.3f s", model, perf_counter() - begin)
     return model
+
+
+def _folder_of(path: str | Path) -> AbstractContextManager[str | Path]:
+    """The folder of a bundle for the block, for as long as it is opened."""
+    if not _is_zip(path):
+        return nullcontext(path)
+    from compactor_runtimes.bundle.archive import unpacked  # most bundles are folders
+
+    return unpacked(Path(path))
 
 
 def _is_zip(path: object) -> bool:
@@ -122,9 +134,9 @@ def _opened(bundle: Bundle, wanted: "_Wanted", limits: Limits, *, trust: bool, v
     own = None if wanted.runtime == AUTO else wanted.runtime
 
     def opening(candidate: Artifact) -> Runtime:
-        return open_artifact(
-            bundle, candidate, runtime=own, threads=wanted.threads, trust=trust, **wanted.options
-        )
+        name = choose_runtime(candidate, own)
+        options = _options_for(name, wanted.options)
+        return open_artifact(bundle, candidate, runtime=name, threads=wanted.threads, trust=trust, **options)
 
     if verify or wanted.runtime == AUTO:
         candidate, opened = _first_passing(bundle, candidates, opening)
@@ -141,6 +153,15 @@ def _opened(bundle: Bundle, wanted: "_Wanted", limits: Limits, *, trust: bool, v
     except BaseException:
         opened.close()
         raise
+
+
+def _options_for(runtime: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What `runtime` takes of the options: one whose threads never spin needs not be told not to."""
+    if "spinning" not in options or find_runtime(runtime).runs_fused:  # ONNX Runtime's own pool of threads
+        return options
+    if options["spinning"]:
+        raise UsageError(f"spinning: threads of runtime {runtime!r} have no such setting; leave it out")
+    return {name: value for name, value in options.items() if name != "spinning"}
 
 
 class _Wanted(NamedTuple):
@@ -162,7 +183,8 @@ def _advised(bundle: Bundle, profile: Path, wanted: _Wanted) -> _Wanted:
     if wanted.artifact not in (None, advice.artifact) or wanted.runtime not in (None, AUTO, advice.runtime):
         return wanted
     threads = advice.threads if wanted.threads is None else wanted.threads
-    return _Wanted(advice.artifact, wanted.runtime or advice.runtime, threads, advice.options)
+    options = advice.options | wanted.options
+    return _Wanted(advice.artifact, wanted.runtime or advice.runtime, threads, options)
 
 
 def _candidates(bundle: Bundle, wanted: _Wanted, *, trust: bool) -> list[Artifact]:

@@ -18,8 +18,6 @@ from compactor_runtimes.bundle.open import Bundle
 from compactor_runtimes.errors import InputError, IntegrityError, UsageError
 from compactor_runtimes.predict.answering import ImageSteps, Steps, TextSteps
 from compactor_runtimes.predict.answers import Answer, Answers, decoder_from
-from compactor_runtimes.predict.decode import Raw
-from compactor_runtimes.predict.images import ImagePipeline
 from compactor_runtimes.predict.limits import Limits
 from compactor_runtimes.predict.text import TextPipeline
 
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from PIL.Image import Image as PILImage
+
+    from compactor_runtimes.predict.decode import Raw
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -104,6 +104,8 @@ class Model:
         self._runtime = runtime
         self._steps: Steps
         if isinstance(pre, ImagePre):
+            from compactor_runtimes.predict.images import ImagePipeline  # a model of texts starts without
+
             self._steps, self._sample_axes = ImageSteps(ImagePipeline(pre, self.limits), self.decode, port), 3
         elif isinstance(pre, TextPre):
             pipeline = TextPipeline(pre, bundle.path, self.limits, bundle.read(pre.tokenizer))

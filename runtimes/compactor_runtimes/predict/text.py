@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from compactor_runtimes.bundle.manifest import TextPre
 from compactor_runtimes.errors import InputError, IntegrityError, UsageError, needs_extra, one_line
-from compactor_runtimes.predict.bio import first_tokens, word_bounds
 from compactor_runtimes.predict.limits import OF_DATA, Limits, content_of, shown_path
 
 if TYPE_CHECKING:
@@ -105,6 +104,8 @@ class TextPipeline:
         Raises:
             UsageError: see `encode`.
         """
+        from compactor_runtimes.predict.bio import first_tokens, word_bounds  # slots alone need words
+
         found = []
         # the fast one leaves offsets out
         encoded = self._encoded(texts, self._tokenizer.encode_batch)

@@ -81,7 +81,7 @@ class _Bounded(_Base):
         """Let what answers a request reach its connection; it begins later."""
         super().handle_events()
         if self.cycle is not None:
-            self.cycle.scope[CONNECTION] = self  # type: ignore[typeddict-unknown-key]
+            self.cycle.scope[CONNECTION] = self  # type: ignore[literal-required]  # a key of our own
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Refuse one too many."""

@@ -77,10 +77,12 @@ class Service:
             bundles: see `named_from`.
             gathering: how batches are gathered; None takes the defaults.
             metrics: is told of batches.
-            options: of `load`.
+            options: of `load`; where several are served none of them spins, as far as nothing else is said.
         """
         self.names = [each.name for each in bundles]
         self.failure: BaseException | None = None
+        if len(bundles) > 1 and options.get("spinning") is None:
+            options["spinning"] = False  # threads of one that waits would keep others from their cores
         self._bundles, self._options, self._metrics = bundles, options, metrics
         self._gathering = Gathering() if gathering is None else gathering
         self._endpoints: dict[str, Endpoint] = {}

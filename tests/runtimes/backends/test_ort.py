@@ -190,3 +190,15 @@ def test_without_onnxruntime_the_extra_is_named(source, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(MissingDependency, match=r"pip install 'compactor-toolkit\[ort\]'"):
         ort.open_cpu(source)
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "spins"),
+    [(2, None, False), (3, None, True), (2, True, True), (3, False, False)],
+)
+def test_threads_spin_where_more_than_two_cores_can_be_used_or_as_is_said(
+    source, monkeypatch, cores, asked, spins
+):
+    monkeypatch.setattr(ort, "usable_cores", lambda: cores)
+    options = ort.open_cpu(source, spinning=asked)._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spins))

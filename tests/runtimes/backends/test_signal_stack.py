@@ -49,6 +49,7 @@ def told(stack):
     return stack.place, stack.flags, stack.size
 
 
+@pytest.mark.slow
 def test_an_interrupt_after_two_models_is_an_interrupt(tmp_path, make_classifier):
     source = tmp_path / "model.onnx"
     onnx.save(make_classifier(), source)

@@ -396,3 +396,14 @@ def test_the_version_is_the_installed_one():
     import compactor_runtimes
 
     assert compactor_runtimes.__version__ == metadata.version("compactor-toolkit")
+
+
+def test_spinning_reaches_the_session_and_is_refused_where_it_means_nothing(bundle):
+    for spinning in (True, False):
+        with load(bundle.path, spinning=spinning) as model:
+            options = model._runtime._session.get_session_options()
+            said = options.get_session_config_entry("session.intra_op.allow_spinning")
+            assert said == str(int(spinning))
+    load(bundle.path, runtime="openvino", spinning=False).close()
+    with pytest.raises(UsageError, match="spinning: threads of runtime 'openvino' have no such setting"):
+        load(bundle.path, runtime="openvino", spinning=True)

@@ -126,3 +126,17 @@ def test_the_largest_batch_is_no_larger_than_the_graphs(bundle):
     with live(bundle.path, gathering=Gathering(max_batch=32)) as server:
         raw, graph = server.service._batchers
         assert (raw._max_batch, graph._max_batch) == (4, 1)
+
+
+def test_several_bundles_do_not_spin_as_far_as_nothing_else_is_said(all_kinds, bundle):
+    def spins(service):
+        options = service._models[0]._runtime._session.get_session_options()
+        return options.get_session_config_entry("session.intra_op.allow_spinning") == "1"
+
+    assert not spins(all_kinds.service)
+    both = named_from([f"a={bundle.path}", f"b={bundle.path}"])
+    service = Service(both, metrics=Metrics(), threads=1, spinning=True)
+    service.start()
+    assert service.wait(20)
+    assert spins(service)
+    assert service.close(10)
