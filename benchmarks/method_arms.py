@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 TRAIN_ROWS, STEPS, BATCH = 20_000, 1_000, 128
 LABELS = {"crops": 8, "quantization": "full"}
+SCORER = "teacher-scorer"  # kept by the suite, as all stages are whose id begins so
+SCORER_STEPS = 300  # of a network early in its training, whose errors score the samples
 PREVIOUS = "teacher-previous"  # kept by the suite: the student of hard labels that teaches its successor
 TEACHER = {"model": "cifar:resnet56", "weights": "teachers/cifar10_akamaster/resnet56.safetensors"}
 
@@ -27,7 +29,8 @@ class Arm:
     share: float = 1.0
 
 
-KD = {"temperature": 4.0, "soft_weight": 0.9}
+KD: dict[str, Any] = {"temperature": 4.0, "soft_weight": 0.9}
+MAPS = [{"loss": "attention", "name": f"stage{number}"} for number in (1, 2, 3)]
 ARMS: dict[str, Arm] = {
     "hard": Arm("hard labels", "supervised", taught="nobody"),
     "kd": Arm("KD (T 4, soft weight 0.9)", "kd", KD),
@@ -36,24 +39,25 @@ ARMS: dict[str, Arm] = {
     "dist": Arm("DIST", "kd", {"divergence": "dist", "temperature": 4.0, "soft_weight": 0.5}),
     "skd": Arm("spherical KD", "kd", {"divergence": "skd", "temperature": 4.0, "soft_weight": 0.9}),
     "wsl": Arm("WSL", "kd", {"divergence": "wsl", "temperature": 4.0, "soft_weight": 0.7}),
-    "simclr_v2": Arm(
-        "SimCLRv2's step: soft cross-entropy alone", "kd", {"divergence": "soft_ce", "soft_weight": 1.0}
-    ),
+    "simclr_v2": Arm("SimCLRv2's step, no labels", "simclr_v2"),
     "first": Arm("FIRST (recalibrated top 5)", "first"),
-    "nd": Arm("ND", "nd", taught="live"),
+    # its authors' weights for ResNet-56 and ResNet-20; their 20 epochs of 240 are half of one of six here
+    "nd": Arm("ND", "nd", {"nd_weight": 2.0, "kd_warmup_epochs": 0.5}, taught="live"),
     "dual_head": Arm("Dual-Head KD", "dual_head", taught="live"),
     "lelp": Arm("LELP", "lelp", taught="live", student={"subclasses": 5}),
     "ps_kd": Arm("PS-KD, no teacher", "ps_kd", taught="nobody"),
     "sla": Arm("SLA and self-distillation, no teacher", "sla", taught="nobody"),
     "self_distillation": Arm(
-        "self-distillation from hard labels' student", "self_distillation", taught="itself"
+        "self-distillation from hard labels' student", "self_distillation", {"alpha": 0.5}, taught="itself"
     ),
 }
 # one seed each
 FEATURES: dict[str, Arm] = {
-    "hint": Arm("KD and FitNets' hint", "kd", KD | {"feature": {"loss": "hint"}}, "live"),
-    "attention": Arm("KD and attention transfer", "kd", KD | {"feature": {"loss": "attention"}}, "live"),
-    "rkd": Arm("KD and RKD", "kd", KD | {"feature": {"loss": "rkd"}}, "live"),
+    "hint": Arm(
+        "KD and FitNets' hint", "kd", KD | {"features": [{"loss": "hint", "name": "stage2"}]}, "live"
+    ),
+    "attention": Arm("KD and attention transfer", "kd", KD | {"features": MAPS}, "live"),
+    "rkd": Arm("KD and RKD", "kd", KD | {"features": [{"loss": "rkd"}]}, "live"),
 }
 
 
@@ -80,4 +84,10 @@ def training_recipe(arm: Arm, rate: float, seed: int) -> Any:
         plain["stages"], plain["teachers"] = [first, stage], []
     if arm.sampler is not None:
         stage["sampler"] = arm.sampler
+        if "scores" in arm.sampler["options"]:
+            scorer = {"id": SCORER, "method": "supervised", "options": {}, "steps": SCORER_STEPS, "seed": 0}
+            plain["stages"] = [
+                {key: stage[key] for key in stage if key not in ("labels", "sampler")} | scorer,
+                stage,
+            ]
     return LoadedRecipe(parse_recipe(plain | {"seed": seed}), shipped.base, shipped.name)

@@ -5,12 +5,10 @@ groups of classes, questions to a teacher that errs. Recipes as plain data, and 
 from typing import Any
 
 from benchmarks.arms import Trained, kept
-from benchmarks.method_arms import BATCH, KD, Arm
+from benchmarks.method_arms import BATCH, KD, SCORER, Arm
 from benchmarks.method_data import FOLDER, GROUPS, NAMES, OLD
 
 SHARES = (0.1, 0.3)
-SCORER = "teacher-scorer"  # kept by the suite, as all stages are whose id begins so
-SCORER_STEPS = 300  # of a network early in its training, whose errors score the samples
 RESNET8, RESNET20 = {"model": "cifar:resnet8"}, {"model": "cifar:resnet20"}
 AUGMENT = {"crop": "pad", "padding": 4, "flip": True}
 TEACHER_STEPS, OLD_STEPS, GROUP_STEPS, LABELLED_STEPS, STEPS = 1_200, 600, 400, 300, 600
