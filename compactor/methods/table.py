@@ -11,6 +11,7 @@ from compactor.methods import METHODS, VIEWS, Method, method_named
 LabelsOf = Literal["needed", "for a share of the loss", "not read"]
 TeachersOf = Literal["none", "live", "live or a label store", "a label store"]
 UNLABELLED = {"needed": "no", "for a share of the loss": "without that share", "not read": "yes"}
+FILL_IN = "FILL_IN"
 CROPS = 16  # recorded views that a new store is proposed with
 
 
@@ -68,13 +69,19 @@ def start_settings(method: Method, *, is_trained: bool) -> dict[str, Any]:
     return {"peer": "copied"} if is_trained and "peer" in method.options.__struct_fields__ else {}
 
 
+def required_options(method: Method) -> list[str]:
+    """Options without a default, which a stage must say."""
+    return [one.encode_name for one in msgspec.structs.fields(method.options) if one.required]
+
+
 def stage_yaml(name: str) -> str:
-    """The lines of a recipe's stage with this method, every option with a default written out."""
+    """The lines of a recipe's stage with this method: every option with a default, and FILL_IN for others."""
     method = method_named(name, "methods")
     stage: dict[str, Any] = {"id": "train", "method": name}
     if method.build is None:
         stage["labels"] = store_settings(method)
-    options = {
+    options: dict[str, Any] = dict.fromkeys(required_options(method), FILL_IN)
+    options |= {
         item.encode_name: msgspec.to_builtins(_default(item))
         for item in msgspec.structs.fields(method.options)
         if _default(item) not in (None, {}, msgspec.NODEFAULT, msgspec.UNSET)

@@ -8,7 +8,7 @@ from compactor.propose.export import variants
 from compactor.propose.models import Named
 from compactor.propose.teachers import Roles
 from compactor.propose.training import Amount, image_numbers, stage, text_numbers
-from compactor.propose.wished_method import method_lines
+from compactor.propose.wished_method import method_lines, student_lines
 from compactor.records import IMAGES
 
 DATA_COMMENTS = {
@@ -41,7 +41,7 @@ def to_recipe(title: str, found: Found, roles: Roles, notes: list[str], *, metho
     if roles.ready and not roles.unready:
         comment = "their probabilities are averaged" if len(roles.ready) > 1 else "whom the student follows"
         entries.append(Entry("teachers", [_model(one) for one in roles.ready], comment))
-    entries.append(Entry("student", _model(roles.student), "the model that ships"))
+    entries.append(Entry("student", [*_model(roles.student), *student_lines(method)], "the model that ships"))
     entries.append(Entry("stages", _stages(found, roles, method), _stages_comment(roles)))
     entries += _rest(found, roles)
     text = to_text(_head(found, roles, notes), entries)

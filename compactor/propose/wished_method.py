@@ -3,7 +3,7 @@
 from typing import Any
 
 from compactor.methods import METHODS, VIEWS, Method, method_named
-from compactor.methods.table import start_settings, store_settings
+from compactor.methods.table import required_options, start_settings, store_settings
 from compactor.propose.commented_yaml import Entries, Entry
 from compactor.propose.data import Found
 from compactor.propose.teachers import Roles
@@ -13,6 +13,7 @@ from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
 OPTION = "--method"
+SUBCLASSES = 5
 
 
 def require_known(name: str, *, training: bool) -> None:
@@ -41,6 +42,11 @@ def require_method(name: str, found: Found, roles: Roles, notes: list[str]) -> N
     """
     require_comparable(name, found.task, OPTION)
     method = method_named(name, OPTION)
+    if missing := required_options(method):
+        raise UsageError(
+            f"{OPTION} {name}: nothing tells what {', '.join(missing)} should be, which has no default; "
+            f"write the stage yourself, from the lines that `compactor methods {name}` prints"
+        )
     if found.is_judged and found.is_unlabelled and method.about.labels == "needed":
         raise UsageError(
             f"{OPTION} {name}: learns from labels, but data {found.where} has none; name the column of "
@@ -68,6 +74,13 @@ def method_lines(name: str, found: Found, roles: Roles) -> Entries:
         crops = store_settings(method) if reads_images(found.task) else {"crops": 1}
         lines.append(Entry("labels", crops, "the teachers are asked once, of that many views of a sample"))
     return lines
+
+
+def student_lines(name: str | None) -> Entries:
+    """What the student's entry must say for the method."""
+    if name is None or not method_named(name, OPTION).trains_subclasses:
+        return []
+    return [Entry("subclasses", SUBCLASSES, f"of each class, which {name} trains; folded in the export")]
 
 
 def _options(method: Method, found: Found, roles: Roles) -> dict[str, Any]:

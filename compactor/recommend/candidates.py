@@ -144,7 +144,7 @@ def choose(recipe: Recipe, wanted: Wanted, *, labelled_train: bool, labelled_sel
         settings = _settings(recipe, name)
         whys = [_refused(recipe, one, labelled_train, labelled_select) for one in settings]
         if all(whys):
-            _require_left_out(name, whys[0], wanted)
+            require_left_out(name, whys[0], wanted)
             left_out.append(f"{name}: {whys[0]}")
         for setting in [one for one, why in zip(settings, whys, strict=True) if not why]:
             for rate in rates:
@@ -192,7 +192,12 @@ def _refused(recipe: Recipe, trial: Trial, labelled_train: bool, labelled_select
     return ""
 
 
-def _require_left_out(name: str, why: str, wanted: Wanted) -> None:
+def require_left_out(name: str, why: str, wanted: Wanted) -> None:
+    """Let a method that does not fit be left out, unless the user names it and not all.
+
+    Raises:
+        UsageError: it is named.
+    """
     if name in wanted.methods and set(wanted.methods) != set(METHODS):
         raise UsageError(f"--methods {name}: {why}; leave it out, or change the recipe")
 

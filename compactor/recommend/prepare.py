@@ -13,7 +13,7 @@ from compactor.cache.journal import Journal
 from compactor.evaluation import split_labels
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recommend.candidates import Choice, Wanted, choose
+from compactor.recommend.candidates import Choice, Wanted, choose, require_left_out
 from compactor.recommend.cost import Cost, Pace, before_cost, steps_of, total
 from compactor.recommend.halving import Rung, rungs, total_steps
 from compactor.recommend.trials import Workbench, with_setting
@@ -82,15 +82,16 @@ def prepare(loaded: LoadedRecipe, request: Request, *, runs: Path, reporter: Rep
     train, select = (bool((split_labels(task, part) >= 0).any()) for part in (opened.train, opened.select))
     wanted = Wanted(request.methods, request.rates)
     choice = choose(recipe, wanted, labelled_train=train, labelled_select=select)
+    choice, plans = plannable(loaded, choice, wanted, runs=runs, data=data)
     folder = RunFolders(runs / recipe.name).root / FOLDER / _key(loaded, request)
     begun = _begun(folder)
-    plan, stores = _plans(loaded, choice, runs, data)
+    plan = plans[0]
     own, pace, seeds = plan.stages[-1], Pace(loaded), len(request.seeds) or 1
     full_steps = steps_of(own)
     with reporter.bar("time a step", 1):
         step_s = pace.step_s(choice.trials, own)
         before_steps, before_s = before_cost(plan, pace)
-        before_s = total([before_s, *(pace.labels_s(one) for one in stores)])
+        before_s = total([before_s, *(pace.labels_s(one) for one in _stores(plans))])
     budget = begun.budget_steps if begun else _budget(request, full_steps * seeds, step_s)
     schedule = rungs(
         len(choice.trials), budget, full_steps=full_steps, seeds=seeds, least=1 + len(choice.protected)
@@ -125,22 +126,36 @@ def _begun(folder: Path) -> Begun | None:
     return msgspec.json.decode(file.read_bytes(), type=Begun) if file.is_file() else None
 
 
-def _plans(
-    loaded: LoadedRecipe, choice: Choice, runs: Path, data: DataSets
-) -> tuple[Plan, list[PlannedStage]]:
-    """The plan of the recipe's own setting, and a stage for each label store that the trials need.
+def plannable(
+    loaded: LoadedRecipe, choice: Choice, wanted: Wanted, *, runs: Path, data: DataSets
+) -> tuple[Choice, list[Plan]]:
+    """Plan each method once, the recipe's own first, and leave out those that data or models refuse.
 
     Raises:
+        UsageError: the recipe's own setting is refused, or a method that the user names.
         UnfitEnvironmentError: a stage cannot run here.
     """
-    plan = make_plan(with_setting(loaded, choice.trials[0]), runs, data=data)
-    plan.require_stages()
-    stores: dict[str, PlannedStage] = {}
-    for trial in {one.method: one for one in choice.trials if one.labels is not None}.values():
-        stage = make_plan(with_setting(loaded, trial), runs, data=data).stages[-1]
-        assert stage.labels is not None
-        stores.setdefault(stage.labels.digest, stage)
-    return plan, list(stores.values())
+    plans: list[Plan] = []
+    refused: dict[str, str] = {}
+    own = choice.trials[0]
+    for trial in [own, *{one.method: one for one in choice.trials if one.method != own.method}.values()]:
+        try:
+            plans.append(make_plan(with_setting(loaded, trial), runs, data=data))
+        except UsageError as error:
+            if trial is own:
+                raise
+            require_left_out(trial.method, str(error), wanted)
+            refused[trial.method] = str(error)
+        else:
+            plans[-1].require_stages()
+    trials = [one for one in choice.trials if one.method not in refused]
+    return Choice(trials, [*choice.left_out, *(f"{name}: {why}" for name, why in refused.items())]), plans
+
+
+def _stores(plans: list[Plan]) -> list[PlannedStage]:
+    """A stage for each label store that the trials need."""
+    last = [plan.stages[-1] for plan in plans]
+    return list({one.labels.digest: one for one in last if one.labels is not None}.values())
 
 
 def _budget(request: Request, full_steps: int, step_s: float | None) -> int:

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 
 from compactor.cli.init_command import command
 from compactor.methods import METHODS, method_named
+from compactor.methods.table import required_options
 from compactor.recipe.load import load_recipe
 from compactor.run.plan import make_plan
 from compactor_runtimes.errors import CompactorError
@@ -41,11 +42,19 @@ def test_a_recipe_is_written_and_the_next_command_named() -> None:
 @pytest.mark.parametrize("name", [one for one in METHODS if "softmax" in method_named(one, "").activations])
 def test_a_wished_method_is_that_of_the_students_stage_and_can_be_planned(name: str) -> None:
     done = init("cifar:resnet20", "cifar:resnet8", "digits", "--method", name)
-    assert done.exit_code == 0, done.output
+    method = method_named(name, "")
+    if required_options(method):
+        assert f"--method {name}: nothing tells what {required_options(method)[0]} should be" in str(
+            done.exception
+        )
+        return
+    assert done.exit_code == 0, (done.output, done.exception)
     loaded = load_recipe("recipe.yaml")
     assert [stage.method for stage in loaded.recipe.stages] == ["supervised", name]
-    last, method = loaded.recipe.stages[-1], method_named(name, "")
+    last = loaded.recipe.stages[-1]
     assert (last.labels is not None) == (method.build is None)
+    if name == "weight_aligning":  # its teacher must know fewer classes than the data have
+        return
     plan = make_plan(loaded, Path("runs"))
     plan.require_stages()
     assert len(plan.stages) == 2

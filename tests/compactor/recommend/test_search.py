@@ -184,6 +184,24 @@ def _stopped(_: Any) -> Recommendation:
     raise KeyboardInterrupt
 
 
+def test_a_method_that_data_or_models_refuse_is_left_out_unless_it_is_named(
+    tiny: LoadedRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = preparing.make_plan
+
+    def refusing(loaded: LoadedRecipe, *others: Any, **more: Any) -> Any:
+        if loaded.recipe.stages[-1].method == "supervised":
+            raise UsageError("it knows all classes")
+        return plan(loaded, *others, **more)
+
+    monkeypatch.setattr(preparing, "make_plan", refusing)
+    found = prepared(tiny, Request(rates=(0.05,), budget_steps=400))
+    assert "supervised: it knows all classes" in found.choice.left_out
+    assert {one.method for one in found.choice.trials} == {"dml"}
+    with pytest.raises(UsageError, match="--methods supervised: it knows all classes; leave it out"):
+        prepared(tiny, Request(methods=("supervised",), rates=(0.05,)))
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
