@@ -20,7 +20,7 @@ from compactor.models.problem_types import require_classifiers
 from compactor.models.references import Identities, model_sources
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import ModelSpec, StageSpec
+from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
 from compactor.release.rejection import require_rejectable
 from compactor.run.data import DataSets
 from compactor.run.known_classes import told_models, who_judges
@@ -44,6 +44,7 @@ ALWAYS = (
     MIXERS[DEFAULT_MIXER],
 )
 FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
+BY_CLASS = "compactor.models.class_rows"  # starts a student from a stage of other classes
 TRAINS = ("compactor.run.stages", "compactor.run.taught")  # bring them together
 EARLIER = "compactor.run.earlier"  # reads earlier stages for samplers, with what ALWAYS names
 
@@ -168,6 +169,7 @@ class _Planner:
         found += ["compactor.samplers.mix"] if recipe.stage_data(spec).also else []
         found += [SAMPLERS[spec.chosen_sampler.name]] if spec.chosen_sampler else []
         found += [MIXERS[spec.chosen_mixer.name]] if spec.chosen_mixer else []
+        found += [BY_CLASS] if (spec.init or "").startswith(STAGE) else []
         found += FROM_STORE if stored else ()
         return tuple(dict.fromkeys(found))
 

@@ -17,6 +17,7 @@ from compactor.progress import SilentReporter
 from compactor.release.export_model import export_model
 from compactor.release.variants import parse_variants
 from compactor.tasks import TASKS
+from tests.compactor.run.test_class_groups import write_classes
 from tests.compactor.tasks.test_tasks import pictures, requests, sentences, several
 from tests.compactor.text_toys import CLASSES, IDS, bert_folder, write_tokenizer
 
@@ -181,7 +182,27 @@ def sets_of_texts(folder: Path) -> dict[str, Any]:
     }
 
 
-RECIPES = (images, texts, vectors, sets_of_images, sets_of_texts)
+def class_groups(folder: Path) -> dict[str, Any]:
+    """Teachers of some of the data's classes, and a mixer that is fitted, live and into a store."""
+    write_classes(folder / "old", ["low", "high"], rows=20)
+    write_classes(folder / "all", ["low", "middle", "high"], rows=20)
+    taught = {"teachers": ["stage:old"]}
+    mixed = {"method": "kd", "mixer": "parc", **taught, **SHORT}
+    return {
+        "name": "class-groups",
+        "task": "image-classification",
+        "data": {"dataset": str(folder / "all")},
+        "student": SMALL,
+        "stages": [
+            {"id": "old", "method": "supervised", "data": {"dataset": str(folder / "old")}, **SHORT},
+            {"id": "grow", "method": "weight_aligning", "init": "stage:old", **taught, **SHORT},
+            {"id": "mixed", **mixed},
+            {"id": "mixed-store", "labels": {"crops": 1}, **mixed},
+        ],
+    }
+
+
+RECIPES = (images, texts, vectors, sets_of_images, sets_of_texts, class_groups)
 # families without a stage here
 ELSEWHERE = {"package": "is hf"}
 

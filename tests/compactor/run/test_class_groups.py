@@ -1,6 +1,7 @@
 """Teachers of some of the data's classes, from the recipe to the saved student; mixers by name."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,20 @@ import torch
 
 from compactor.cache.folder import STUDENT
 from compactor.cache.journal import Journal
+from compactor.data.splits import Dataset
 from compactor.label_store.header import read_header
 from compactor.models.build import load_model_folder
+from compactor.models.class_order import last_linear
+from compactor.models.classifier import Backbone, ImageClassifier
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, parse_recipe
+from compactor.run.asked import Asking
 from compactor.run.plan import make_plan
 from compactor.run.stages import TARGETS, StageRunner
+from compactor.tasks.image_classification import TASK
+from compactor.teachers import Teachers
 from compactor_runtimes.errors import UsageError
+from tests import toys
 from tests.compactor.data.test_extra_images import write_images
 
 SMALL = {"model": "cifar:resnet8", "options": {"width": 4}}
@@ -72,7 +80,9 @@ def test_a_student_grows_from_the_old_model_and_is_aligned(folder: Path) -> None
     assert "weights aligned: the rows of middle are multiplied by gamma" in said
     assert "teacher stage:old: does not know all the data's classes, the student is not compared" in said
     assert runner.plan.judges == ()
-    weight = load_model_folder(grown / STUDENT).backbone.state_dict()["fc.weight"]
+    layer = last_linear(load_model_folder(grown / STUDENT), "label")
+    assert layer is not None
+    weight = layer.weight.detach()
     assert weight.shape[0] == 3
     norms = weight.norm(dim=1)
     torch.testing.assert_close(norms[1], norms[[0, 2]].mean())  # the new class is as long as the old ones
@@ -196,3 +206,33 @@ def test_a_fitted_mixer_needs_fixed_answers(folder: Path) -> None:
     raw["stages"][0] |= {"epochs": 1, "data": raw["data"]}
     with pytest.raises(UsageError, match="they teach by those of each batch; set options.teacher_bn: eval"):
         planned(folder, raw)
+
+
+def asked(answers: list[int], classes: list[str]) -> list[str]:
+    """Ask a teacher of some classes that answers so, by the class of the row, on 900 rows of three."""
+    data = toys.split(900)
+    select, report = replace(data, name="select"), replace(data, name="report")
+    dataset = Dataset("image-classification", data, select, report, toys.info(), "toy")
+
+    class Fixed(ImageClassifier):
+        def forward(self, pixel_values: torch.Tensor) -> dict[str, torch.Tensor]:
+            bright = torch.stack(
+                [pixel_values[:, 0, a:b].mean((1, 2)) for a, b in ((0, 2), (2, 5), (5, 8))], 1
+            )
+            said = torch.tensor(answers)[bright.argmax(1)]
+            return {"label": torch.nn.functional.one_hot(said, len(classes)).float()}
+
+    model = Fixed(Backbone(toys.Mlp(len(classes)), [0.5], [0.5]), toys.info(classes=classes))
+    asking = Asking("toy", dataset, TASK, SilentReporter(), False)
+    return asking.teachers(["stage:old"], Teachers([model]), parse_recipe(recipe()))
+
+
+def test_a_teacher_of_some_classes_is_asked_on_these() -> None:
+    """Star and circle: rows of squares do not count; the wrong order of the two stops."""
+    assert asked([1, 0, 0], ["star", "circle"]) == []
+    with pytest.raises(UsageError, match=r"another order .*'star' means 'circle', 'circle' means 'star'"):
+        asked([0, 0, 1], ["star", "circle"])
+    with pytest.raises(UsageError, match="no better than chance: 50.0% balanced accuracy on 600 select rows"):
+        asked([0, 0, 0], ["star", "circle"])
+    (said,) = asked([0, 0, 0], ["star"])
+    assert "it knows one class, and can only answer that" in said
