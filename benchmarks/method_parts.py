@@ -182,9 +182,9 @@ def score_incremental(trained: Trained, task: Any) -> dict[str, Any]:
     The student was trained without aligning, so that both are told of one training.
     """
     import torch
-    from compactor.objectives.old_classes import align_rows
 
     from compactor.evaluation import split_labels, student_answers
+    from compactor.objectives.old_classes import align_rows
     from compactor.records import PENULTIMATE
 
     layer = trained.student.get_submodule(trained.student.features[PENULTIMATE].path)
