@@ -33,7 +33,7 @@ def fitted(teacher: nn.Module, split: Split, count: int, **options: Any) -> Subc
 
 
 def grouped() -> tuple[ImageClassifier, Split, np.ndarray]:
-    """A teacher of two groups of three classes each, whose features are the brightness of the image's rows."""
+    """A teacher of two groups of three classes, whose features are the brightness of an image's rows."""
     kinds = np.arange(60) % 6
     rng = np.random.default_rng(0)
     images = rng.integers(0, 20, (60, 8, 8, 1), dtype=np.uint8)
