@@ -19,9 +19,11 @@ def softmax(logits: "ArrayLike", dtype: Literal["float32", "float64"] = "float32
     import numpy as np
 
     given = np.asarray(logits, np.float32 if dtype == "float32" else np.float64)
-    rows: Any = given.ndim > 1
-    # what max() and sum() call themselves: of one sample most of the time is that of calls
-    powers: NDArray[Any] = given - np.maximum.reduce(given, -1, keepdims=rows)
+    # what max() and sum() call (axis, dtype, out, keepdims): of one sample calls are most of the time
+    largest: Any = np.maximum.reduce
+    total: Any = np.add.reduce
+    rows = given.ndim > 1
+    powers: NDArray[Any] = given - largest(given, -1, None, None, rows)
     np.exp(powers, powers)
-    powers /= np.add.reduce(powers, -1, keepdims=rows)
+    powers /= total(powers, -1, None, None, rows)
     return powers
