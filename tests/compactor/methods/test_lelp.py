@@ -33,7 +33,7 @@ def fitted(teacher: nn.Module, split: Split, count: int, **options: Any) -> Subc
 
 
 def grouped() -> tuple[ImageClassifier, Split, np.ndarray]:
-    """A teacher of two groups of three classes, whose features are the brightness of an image's rows."""
+    """A teacher of two groups of three classes each, whose features are the brightness of rows."""
     kinds = np.arange(60) % 6
     rng = np.random.default_rng(0)
     images = rng.integers(0, 20, (60, 8, 8, 1), dtype=np.uint8)
@@ -65,6 +65,20 @@ def test_subclasses_of_a_teacher_of_groups_are_the_classes_that_were_grouped() -
         assert max(means) - min(means) > 0.5
         assert max(spreads) < 0.2
     assert policy.summary()["subclasses"]["fewer"] == {}
+
+
+def test_temperature_and_beta_soften_what_they_should() -> None:
+    """Sums over subclasses are softmax(log q / T); within a class softmax(scores / beta)."""
+    teacher, split, _ = grouped()
+    policy = fitted(teacher, split, 2, temperature=2.0, beta=0.5)
+    assert policy.directions is not None
+    (batch,) = eval_batches(split, 60)
+    said = Teachers([teacher])(batch, {PENULTIMATE: teacher.features[PENULTIMATE]})
+    soft = policy.make(batch, said, Step(0, 1, 0, 1)).heads[SUBCLASSES]
+    p = soft.log_p.exp().view(60, 2, 2)  # type: ignore[union-attr]
+    torch.testing.assert_close(p.sum(-1), (said.logits["label"] / 2).softmax(-1))
+    scores = policy.directions.scores(said.features[PENULTIMATE])
+    torch.testing.assert_close(p / p.sum(-1, keepdim=True), (scores / 0.5).softmax(-1))
 
 
 def test_unlabelled_samples_belong_to_the_teacher_s_top_class() -> None:
