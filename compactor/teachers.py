@@ -109,7 +109,7 @@ class RememberedTeachers(Teachers):
                 _keep(outputs.log_probs or {}, self._log_probs, batch)
 
     def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
-        """Return what was said of these samples, [B, C]; of words [B, L, C], zeros where a text has ended."""
+        """Return what was said of these samples: [B, C], of words [B, L, C], of 0 where a text has ended."""
         assert not features
         logits = self._recall(self._logits, batch)
         if len(self.models) == 1:
