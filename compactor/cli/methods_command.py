@@ -10,6 +10,24 @@ if TYPE_CHECKING:
     from compactor.methods.table import MethodRow
 
 PAGES = "docs/methods"
+SHOWN = (
+    ("method", None),
+    ("labels", None),
+    ("teachers", None),
+    ("what it does", 3),
+    ("extra cost", 2),
+    ("source", 2),
+)
+ALWAYS_SHOWN, WIDE = 4, 140  # columns, characters
+SHORT = {
+    "needed": "yes",
+    "for a share of the loss": "in part",
+    "not read": "no",
+    "none": "none",
+    "live": "live",
+    "live or a label store": "live, store",
+    "a label store": "store",
+}
 
 
 @click.command("methods")
@@ -39,7 +57,8 @@ def command(name: str | None, as_json: bool) -> None:
             emit_json(msgspec.to_builtins(rows))
             return
         _print_table(rows)
-        click.echo("one of them, with its options: compactor methods NAME")
+        click.echo("labels in part: samples without labels teach through the rest of the loss")
+        click.echo("one of them, with its cost, source and options: compactor methods NAME")
         return
     if name not in METHODS:
         raise UsageError(f"methods {name!r}: there is no such method; {nearest(name, METHODS)}")
@@ -50,16 +69,20 @@ def command(name: str | None, as_json: bool) -> None:
 
 
 def _print_table(rows: "list[MethodRow]") -> None:
+    """A row each, with what it costs and where it comes from where the screen is wide."""
     from rich.table import Table
 
     from compactor.cli import result_console
 
-    table = Table()
-    for column in ("method", "what it does", "labels", "teachers", "unlabelled data", "extra cost", "source"):
-        table.add_column(column, overflow="fold")
+    console = result_console()
+    is_wide = console.width >= WIDE
+    table = Table(expand=is_wide)
+    for column, ratio in SHOWN[: len(SHOWN) if is_wide else ALWAYS_SHOWN]:
+        table.add_column(column, overflow="fold", ratio=ratio)
     for row in rows:
-        table.add_row(row.name, row.does, row.labels, row.teachers, row.unlabelled, row.cost, row.source)
-    result_console().print(table)
+        cells = [row.name, SHORT[row.labels], SHORT[row.teachers], row.does, row.cost, row.source]
+        table.add_row(*cells[: len(table.columns)])
+    console.print(table)
 
 
 def _described(name: str) -> dict[str, Any]:
