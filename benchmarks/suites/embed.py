@@ -61,6 +61,7 @@ SETTINGS = {
     "starts": "fresh processes in turn, three each, one thread, MiniLM, float32",
     "http": "32 clients on kept connections, three times 20 s, server and clients on the same cores",
 }
+PEERS = {"transformers": "transformers.pipeline", "optimum": "optimum's ORTModel"}
 RATIOS = {"digits": "<= 1.5", "photo": "<= 1.05", "text": "<= 1.3"}
 
 
@@ -148,11 +149,13 @@ def _of_starts(blocks: list[dict[str, Any]]) -> dict[str, Figure]:
     def each(key: str, name: str) -> list[float]:
         return [median(one[key][name]) for one in blocks]
 
+    def over_ours(key: str, name: str, about: str) -> Figure:
+        ratios = [peer / ours for ours, peer in zip(each(key, "ours"), each(key, name), strict=True)]
+        return spread(ratios, "", about, "", ("starts",))
+
     pairs = list(zip(each("seconds", "ours"), each("seconds", "floor"), strict=True))
-    peers = list(zip(each("seconds", "ours"), each("seconds", "transformers"), strict=True))
     rss = list(zip(each("rss", "ours"), each("rss", "floor"), strict=True))
-    light = list(zip(each("rss", "ours"), each("rss", "transformers"), strict=True))
-    return {
+    told = {
         "cold_start_over_floor_s": spread(
             [ours - floor for ours, floor in pairs],
             "s",
@@ -170,21 +173,13 @@ def _of_starts(blocks: list[dict[str, Any]]) -> dict[str, Figure]:
             "<= 1.15",
             ("starts",),
         ),
-        "cold_start_speedup_vs_transformers": spread(
-            [peer / ours for ours, peer in peers],
-            "",
-            "time of transformers.pipeline on the same MiniLM over ours, start to end",
-            "",
-            ("starts",),
-        ),
-        "rss_ratio_transformers": spread(
-            [peer / ours for ours, peer in light],
-            "",
-            "memory of transformers.pipeline over ours",
-            "",
-            ("starts",),
-        ),
     }
+    for name, called in PEERS.items():
+        if all(name in one["seconds"] for one in blocks):
+            about = f"time of {called} on the same MiniLM over ours, start to end"
+            told[f"cold_start_speedup_vs_{name}"] = over_ours("seconds", name, about)
+            told[f"rss_ratio_{name}"] = over_ours("rss", name, f"memory of {called} over ours")
+    return told
 
 
 def _of_http(by: dict[str, list[dict[str, Any]]]) -> dict[str, Figure]:

@@ -5,6 +5,7 @@ Both write files below the home folder when they are imported: one that stays em
 
 import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +124,35 @@ def test_only_the_backend_opens_sessions():
             assert "InferenceSession" not in text or path.name == "ort.py", path
             named = "backends.ort" in text and Path(root / "backends") not in path.parents
             assert not named, f"{path} of {name} imports the backend of ONNX Runtime itself"
+
+
+LOOKS_UP_WITHIN_S = 20  # with the switch off it takes 1 to 6 s until a host is looked up
+WAITS = """
+import sys, time
+from compactor_runtimes import load
+with load(sys.argv[1]) as model:
+    model.predict(sys.argv[2])
+    time.sleep(float(sys.argv[3]))
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("switch", ["ours", "off"])
+def test_a_process_that_predicts_opens_no_socket(tmp_path, switch):
+    """Seen by strace; with a user's own word against the switch there is one, so that the test can fail."""
+    strace = shutil.which("strace")
+    if strace is None or subprocess.run([strace, "-o", os.devnull, "true"], check=False).returncode:
+        pytest.skip("needs strace, and the right to trace")
+    bundle = write_bundle(tmp_path / "bundle").path
+    seen = tmp_path / "network.txt"
+    environment = {**os.environ, "HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    for name in ("ORT_DISABLE_TELEMETRY", "CI"):
+        environment.pop(name, None)
+    environment |= {} if switch == "ours" else {"ORT_DISABLE_TELEMETRY": "0"}
+    words = [str(bundle), str(bundle / "golden" / "case-0.png"), str(LOOKS_UP_WITHIN_S)]
+    subprocess.run(
+        [strace, "-f", "-qq", "-e", "trace=network", "-o", str(seen), sys.executable, "-c", WAITS, *words],
+        env=environment,
+        check=True,
+    )
+    assert ("socket(AF_INET" in seen.read_text()) == (switch == "off")
