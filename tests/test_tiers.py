@@ -23,6 +23,7 @@ def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     from tests import tiers
 
     monkeypatch.setattr(tiers, "CALL_LIMIT_S", 0.05)
+    monkeypatch.setattr(tiers, "slowness", lambda: 1.0)
     pytester.makeini(INI)
 
     def run(text: str, *options: str) -> pytest.RunResult:
@@ -37,10 +38,28 @@ def test_a_call_over_the_limit_fails_the_second_time_and_is_told_what_to_do(ran)
     found.assert_outcomes(failed=1)
     found.stdout.re_match_lines(
         [
-            r".*::test_a: its call used [\d.]+ s and then [\d.]+ s of CPU time, allowed are 0\.05 s; make it "
-            r"cheaper .*, or mark it slow, or heavy if it belongs to `make test-heavy`"
+            r".*::test_a: its call used [\d.]+ s and then [\d.]+ s of CPU time, allowed are 0\.05 s here; "
+            r"make it cheaper .*, or mark it slow, or heavy if it belongs to `make test-heavy`"
         ]
     )
+
+
+def test_a_slow_machine_is_given_more_time(ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import tiers
+
+    assert tiers.slowness() == 1.0
+    monkeypatch.setattr(tiers, "slowness", lambda: 4.0)
+    ran("def test_a():\n    burn(0.1)\n").assert_outcomes(passed=1)
+    ran("def test_a():\n    burn(0.3)\n").assert_outcomes(failed=1)
+
+
+def test_slowness_is_that_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests import tiers
+
+    monkeypatch.setattr(tiers, "REFERENCE_S", 1e-6)
+    assert tiers.slowness() > 1000
+    monkeypatch.setattr(tiers, "REFERENCE_S", 1e6)
+    assert tiers.slowness() == 1.0
 
 
 def test_a_first_call_may_warm_up_and_is_reported_once(ran) -> None:

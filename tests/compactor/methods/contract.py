@@ -56,6 +56,7 @@ def old_teacher() -> nn.Module:
 
 # three classes are too few for a discriminator, whose training tests of its own cover
 SPECIAL: dict[str, Special] = {
+    "kd": Special(options={"divergence": "dkd", "soft_weight": 0.5}),  # the toy has no feature maps
     "meal_v2": Special(options={"hard_weight": 1.0, "discriminator": None}),
     "weight_aligning": Special(teachers=lambda: [old_teacher()]),
     "lelp": Special(student=widened),

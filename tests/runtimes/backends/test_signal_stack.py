@@ -25,6 +25,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from compactor_runtimes.backends import open_runtime
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 opened = [open_runtime("openvino", Path(sys.argv[1]), threads=1) for _ in range(2)]
 for each in opened:
     each.close()
