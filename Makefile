@@ -11,7 +11,7 @@ OPTIMUM_MODELS := $(abspath $(OPTIMUM))/models
 TORCHDISTILL := .venv-torchdistill
 TORCHDISTILL_READY := $(TORCHDISTILL)/.ready
 # two workers; threads that spin would take the other's core
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal
+PYTEST := OMP_WAIT_POLICY=passive $(BIN)/pytest -n 2 --dist worksteal --durations=15 --durations-min=5
 
 .PHONY: demo test test-heavy test-optimum torchdistill lint types architecture unit acceptance bench results results-check confirm docs clean
 
