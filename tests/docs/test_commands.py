@@ -35,12 +35,19 @@ def ran(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+WRITES = "compactor init"  # a file that later commands of the page read
+
+
 @pytest.mark.heavy
 def test_commands_run(own_digits_run: Finished) -> None:
-    """Page by page, each without the files that another one wrote."""
+    """Page by page, each without the files that another one wrote; what several pages show runs once."""
+    seen: set[str] = set()
     for _, page in groupby(commands("bash"), key=lambda shown: shown.page):
         before = set(own_digits_run.cwd.iterdir())
         for shown in page:
+            if shown.text in seen and not shown.text.startswith(WRITES):
+                continue
+            seen.add(shown.text)
             done = ran(["bash", "-c", shown.text], own_digits_run.cwd)
             assert done.returncode == 0, f"{shown}\n{done.stdout[-500:]}{done.stderr[-2000:]}"
         for path in set(own_digits_run.cwd.iterdir()) - before:
