@@ -19,10 +19,14 @@ def best_rate(runs: list[Run]) -> float:
 
 def at_rate(runs: list[Run], rate: float) -> "NDArray[np.bool_]":
     """Correctness on the report samples of all runs with a rate: bool [seeds, N]."""
+    return right_rows([run["result"]["report_right"] for run in runs if run["settings"]["lr"] == rate])
+
+
+def right_rows(texts: list[str]) -> "NDArray[np.bool_]":
+    """Correctness as runs keep it, a string of 0 and 1 each: bool [runs, N]."""
     import numpy as np
 
-    chosen = [run["result"]["report_right"] for run in runs if run["settings"]["lr"] == rate]
-    return np.array([[character == "1" for character in text] for text in chosen])
+    return np.array([[character == "1" for character in text] for text in texts])
 
 
 def top1(right: "NDArray[np.bool_]", about: str, *arms: str) -> Figure:

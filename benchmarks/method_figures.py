@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.arm_figures import gain, top1
+from benchmarks.arm_figures import gain, right_rows, top1
 from benchmarks.figures import Figure, Run, spread
 from benchmarks.method_arms import ARMS, STEPS
 from benchmarks.method_parts import WHAT
@@ -80,7 +80,9 @@ def of_parts(runs: list[Run]) -> dict[str, Figure]:
             found[figure] = gain(right[before][:common], right[after][:common], about, before, after)
     aligned = [run["result"] for run in _of(runs, "incremental")]
     if aligned:
-        before, after = (_rows([one[f"right_{when}"] for one in aligned]) for when in ("before", "after"))
+        before, after = (
+            right_rows([one[f"right_{when}"] for one in aligned]) for when in ("before", "after")
+        )
         about = "weight aligning: accuracy on all ten classes after minus before the rows are scaled"
         found["wa_gain"] = gain(before, after, about, "incremental")
         for kind in ("old", "new"):
@@ -99,7 +101,7 @@ def of_peer(runs: list[Run]) -> dict[str, Figure]:
     """The same training by torchdistill: accuracy of one seed, and seconds over ours, in turn."""
     found: dict[str, Figure] = {}
     for run in _of(runs, WHOLE):
-        answers = _rows([run["result"]["report_right"]])
+        answers = right_rows([run["result"]["report_right"]])
         about = f"torchdistill's KD: the same student, images, rate and {STEPS:,} steps"
         found["torchdistill_kd_top1"] = top1(answers, about, WHOLE)
     of = {
@@ -125,13 +127,7 @@ def _mean(values: list[float], unit: str, n: int, about: str, arm: str) -> Figur
 def _right(runs: list[Run], name: str) -> "NDArray[np.bool_] | None":
     mine = sorted(_of(runs, name), key=lambda run: int(run["settings"]["seed"]))
     texts = [run["result"]["report_right"] for run in mine if "report_right" in run["result"]]
-    return _rows(texts) if texts else None
-
-
-def _rows(texts: list[str]) -> "NDArray[np.bool_]":
-    import numpy as np
-
-    return np.array([[character == "1" for character in text] for text in texts])
+    return right_rows(texts) if texts else None
 
 
 def _of(runs: list[Run], name: str) -> list[Any]:

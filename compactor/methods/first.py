@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from compactor.methods import About, Method
-from compactor.trainer.contracts import Preset, Weighted
+from compactor.trainer.contracts import Preset
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,13 +77,11 @@ def told(options: Options, stage: "StageSpec") -> list[str]:
 
 def _preset(options: Options, target: "TargetPolicy") -> Preset:
     """Without a hard share labels of train are never read."""
-    from compactor.objectives.hard_ce import HardCrossEntropy
+    from compactor.objectives.hard_ce import share_of_labels
     from compactor.objectives.top_k_kl import TopKKl
     from compactor.samplers.shuffle import Shuffle
 
-    objectives: list[Weighted] = [(TopKKl(), options.soft_weight)]
-    if options.soft_weight < 1:
-        objectives.append((HardCrossEntropy(), 1 - options.soft_weight))
+    objectives = [(TopKKl(), options.soft_weight), *share_of_labels(options.soft_weight)]
     return Preset(objectives, target, Shuffle())
 
 

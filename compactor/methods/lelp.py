@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from compactor.methods import About, Method
-from compactor.trainer.contracts import Preset, Weighted
+from compactor.trainer.contracts import Preset
 
 if TYPE_CHECKING:
     from compactor.recipe.spec import StageSpec
@@ -33,7 +33,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 def build(options: Options) -> Preset:
     """Make the preset; without a hard share labels only say which class a sample belongs to."""
-    from compactor.objectives.hard_ce import HardCrossEntropy
+    from compactor.objectives.hard_ce import share_of_labels
     from compactor.objectives.subclass_ce import SubclassCrossEntropy
     from compactor.samplers.shuffle import Shuffle
     from compactor.targets.subclasses import SubclassTargets
@@ -44,9 +44,8 @@ def build(options: Options) -> Preset:
         null_space=options.null_space,
         seed=options.rotation_seed,
     )
-    objectives: list[Weighted] = [(SubclassCrossEntropy(targets), options.soft_weight)]
-    if options.soft_weight < 1:
-        objectives.append((HardCrossEntropy(), 1 - options.soft_weight))
+    soft = SubclassCrossEntropy(targets)
+    objectives = [(soft, options.soft_weight), *share_of_labels(options.soft_weight)]
     return Preset(objectives, targets, Shuffle())
 
 

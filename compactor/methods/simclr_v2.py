@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from msgspec import Meta, Struct
 
 from compactor.methods import About, Method
+from compactor.methods.from_store import require_probabilities
 from compactor.targets import TARGETS
-from compactor.trainer.contracts import Preset, Weighted
-from compactor_runtimes.errors import UsageError
+from compactor.trainer.contracts import Preset
 from compactor_runtimes.tables import lookup
 
 if TYPE_CHECKING:
@@ -45,11 +45,7 @@ def check_stored(options: Options, labels: "LabelsSpec", at: str) -> None:
     Raises:
         UsageError: the mean of logits was asked for.
     """
-    if options.average == "logits":
-        raise UsageError(
-            f"{at}.options.average: logits found, but a label store holds mean probabilities; remove the "
-            "option, or remove labels to learn from live teachers"
-        )
+    require_probabilities(options.average, at)
 
 
 def build_stored(options: Options, stored: "Stored") -> Preset:
@@ -60,14 +56,12 @@ def build_stored(options: Options, stored: "Stored") -> Preset:
 def _preset(options: Options, target: "TargetPolicy") -> Preset:
     """Without a hard share labels are never read."""
     from compactor.objectives.divergences import SoftCrossEntropy
-    from compactor.objectives.hard_ce import HardCrossEntropy
+    from compactor.objectives.hard_ce import share_of_labels
     from compactor.samplers.shuffle import Shuffle
 
     soft = SoftCrossEntropy(temperature=options.temperature)
-    objectives: list[Weighted] = [(soft, options.soft_weight * options.temperature**2)]
-    if options.soft_weight < 1:
-        objectives.append((HardCrossEntropy(), 1 - options.soft_weight))
-    return Preset(objectives, target, Shuffle())
+    weight = options.soft_weight * options.temperature**2
+    return Preset([(soft, weight), *share_of_labels(options.soft_weight)], target, Shuffle())
 
 
 METHOD = Method(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compactor.objectives import LogitObjective
 from compactor.records import IGNORE, Batch, Needs, Outputs, Step, Target, Term, activation_of
+from compactor.trainer.contracts import Weighted
 from compactor_runtimes.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class HardCrossEntropy(LogitObjective):
                 loss = loss * self.weights[head].to(loss.device)[labels.clamp(min=0)]
             terms[name] = Term(loss, labels != IGNORE)
         return terms
+
+
+def share_of_labels(soft_weight: float) -> list[Weighted]:
+    """The cross-entropy that a soft part of weight w leaves 1 - w; none of w = 1, which reads no label."""
+    return [(HardCrossEntropy(), 1 - soft_weight)] if soft_weight < 1 else []
 
 
 def _of_labels(logits: Tensor, labels: Tensor, smoothing: float) -> Term:

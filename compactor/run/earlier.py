@@ -18,6 +18,7 @@ from compactor.teachers import Teachers, open_teacher
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.files import written_whole
+from compactor_runtimes.stats.softmax import softmax
 
 Found = TypeVar("Found")
 
@@ -40,9 +41,7 @@ class EarlierStages:
             model = open_teacher(reference, self.data.info, self.base, self.done)
             model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
             found = student_answers(model, self.task.batches(self.data.train))[self.task.head.name]
-            logits = found.astype(np.float64)
-            p = np.exp(logits - logits.max(1, keepdims=True))
-            return np.asarray(p / p.sum(1, keepdims=True))
+            return softmax(found, "float64")
 
         return _from_main(ask)
 
