@@ -14,7 +14,7 @@ SLOW = ("teachers", "texts", "images")  # some train, export, or open models
 
 
 def chosen() -> Iterator[object]:
-    """All refusals and all quick ones; of what trains to a bundle one a way in, suite `inputs` runs the rest."""
+    """All that is refused or quick; one a way in of what trains to a bundle: suite `inputs` runs them all."""
     ways = set()
     for case in ALL:
         way = (case.kind, getattr(case.act, "func", case.act))
