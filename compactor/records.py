@@ -40,6 +40,10 @@ Level = Literal["sample", "word", "token"]
 Activation = Literal["softmax", "sigmoid", "none"]
 # which classes a teacher has to know: all of the data's, some of them and no others, or any at all
 TeacherClasses = Literal["all", "some", "any"]
+# what computes a teacher's answers; the rows of `compactor.release.teacher_runtimes`, and `auto`
+TeacherRuntimeName = Literal[
+    "torch", "torch-bf16", "ort-fp32", "ort-int8", "openvino", "openvino-bf16", "auto"
+]
 
 
 @dataclass(frozen=True)
@@ -318,6 +322,31 @@ class ImageInfo:
     height: int
     width: int
     channels: int
+
+
+class TeacherRan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What computed a teacher's answers in the place of torch in fp32, and how far they are from its.
+
+    `number` is its place among the teachers, `provider` what the runtime says of itself. `kl` is the mean of
+    KL(torch || runtime) in nat and `agreement` the share of equal top classes, over `rows` select rows as
+    they are deployed; of several heads the worse ones.
+    """
+
+    number: int
+    teacher: str
+    runtime: TeacherRuntimeName
+    provider: str
+    rows: int
+    kl: float
+    agreement: float
+
+    @property
+    def told(self) -> str:
+        """In a few words, for people."""
+        return (
+            f"{self.teacher} ran on {self.runtime} ({self.provider}): mean KL {self.kl:.2g} nat from torch "
+            f"in fp32, {100 * self.agreement:.2f}% the same top class, on {self.rows:,} select rows"
+        )
 
 
 class StopSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

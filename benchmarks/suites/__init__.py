@@ -50,6 +50,9 @@ LATER_OF_MODELS: dict[str, Any] = {
     "subclasses": None,
     "trust_teacher": False,
     "trust_tokenizer": False,
+    "runtime": "torch",
+    "max_kl": 0.003,
+    "min_agreement": 0.995,
 }
 
 

@@ -33,9 +33,14 @@ class RunFolders:
         """Folder of a label store, shared by all stages and runs that want the same labels."""
         return self.root / "labels" / digest[:12]
 
+    @property
+    def all_teachers(self) -> Path:
+        """Folder of all exported teachers."""
+        return self.root / "teachers"
+
     def teachers(self, digest: str) -> Path:
-        """Folder of exported teachers, shared by all runs that are judged by the same ones."""
-        return self.root / "teachers" / digest[:12]
+        """Folder of exported teachers, shared by all runs that are taught or judged by the same ones."""
+        return self.all_teachers / digest[:12]
 
     def new_run(self, *, suffix: str = "") -> Path:
         """Make the folder of a new run, named by the time and `suffix`; two in one second get a number."""

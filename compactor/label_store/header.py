@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compactor.data.spec import AugmentSpec, SplitName
+from compactor.records import TeacherRan
 from compactor_runtimes.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `teachers` are recipe entries with digests in the place of weights, `data` is the data set as the recipe
     names it, `precision` that of the teachers' forwards.
 
-    `mixer` is how several teachers' answers became one, absent of their mean.
+    `mixer` is how several teachers' answers became one, absent of their mean. `runtimes` are those teachers
+    whose answers were not computed by torch as it loaded them; absent where there are none.
 
     `boxes` says how a view's box is kept: `pixels`, int16 (top, left, height, width) in the stored image,
     which may reach outside it where an augmentation pads; `relative`, the same as float32 fractions; `none`
@@ -109,6 +111,7 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     parts: list[Part]
     format: int = FORMAT
     mixer: dict[str, Any] | UnsetType = UNSET
+    runtimes: list[TeacherRan] | UnsetType = UNSET
 
     @property
     def views(self) -> int:
@@ -184,4 +187,7 @@ def same_identity(a: Header, b: Header) -> bool:
 
 def _identity(header: Header) -> Header:
     bare = [msgspec.structs.replace(part, shards=[]) for part in header.parts]
-    return msgspec.structs.replace(header, parts=bare)
+    ran = header.runtimes
+    if not isinstance(ran, UnsetType):  # how far they are from torch is measured on each machine anew
+        ran = [msgspec.structs.replace(one, provider="", rows=0, kl=0.0, agreement=1.0) for one in ran]
+    return msgspec.structs.replace(header, parts=bare, runtimes=ran)

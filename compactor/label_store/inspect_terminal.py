@@ -66,6 +66,8 @@ def _facts(found: Inspection) -> Iterator[str]:
     header = found.header
     yield f"store      {found.folder} (format {header.format}; all hashes are right)"
     yield f"teachers   {' + '.join(map(describe_teacher, header.teachers)) or 'not named'}"
+    for ran in header.runtimes or ():
+        yield f"runtime    {ran.told}"
     heads = ", ".join(f"{head.name} {head.num_classes:,} classes" for head in header.heads)
     yield f"data       {header.data} ({heads})"
     yield f"transform  {_transform(header)}"

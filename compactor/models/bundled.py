@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from compactor.locate import locate
 from compactor.models import TEACHES_ON
 from compactor.models.classifier import Backbone
+from compactor.models.on_runtime import run_in_parts
 from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.records import DataInfo
 from compactor_runtimes.backends import open_runtime
@@ -43,7 +44,6 @@ class OnnxBackbone(nn.Module):
         self.saved_model = f"bundle:{bundle.path.resolve()}"
         self.bundle, self.artifact, self._ports = bundle, artifact, ports
         self._output = bundle.manifest.main.outputs[0].name
-        self._max_batch = min(port.max[0] for port in ports)
         # threads that spin between two calls would take the student's cores
         self._runtime = open_runtime(
             TEACHES_ON, self.files[0], threads=torch.get_num_threads(), spinning=False
@@ -61,17 +61,8 @@ class OnnxBackbone(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute the raw output of a batch of any size, in parts of the graph's largest batch."""
-        feeds = {
-            port.name: np.ascontiguousarray(tensor.numpy(force=True), dtype=port.dtype)
-            for port, tensor in zip(self._ports, tensors, strict=True)
-        }
-        parts = [
-            self._runtime.run({name: value[start : start + self._max_batch] for name, value in feeds.items()})
-            for start in range(0, len(tensors[0]), self._max_batch)
-        ]
-        found = torch.cat([torch.from_numpy(part[self._output]) for part in parts])
-        found = found if self._order is None else found[:, self._order]
-        return found.to(tensors[0].device)
+        found = run_in_parts(self._runtime, self._ports, tensors)[self._output]
+        return found if self._order is None else found[:, self._order]
 
 
 def build(

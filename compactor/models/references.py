@@ -15,7 +15,10 @@ from compactor_runtimes.backends import RUNTIMES
 from compactor_runtimes.bundle.open import MANIFEST
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
-LATER = ("image_size", "aliases", "classes", "subclasses", "trust_teacher", "trust_tokenizer")
+LATER = (
+    *("image_size", "aliases", "classes", "subclasses", "trust_teacher", "trust_tokenizer"),
+    *("runtime", "max_kl", "min_agreement"),
+)
 
 
 def model_sources(spec: ModelSpec) -> list[str]:

@@ -19,7 +19,8 @@ class Student(nn.Module):
     forward(**inputs) returns {head: logits, or vectors}. `untrained` names the weights that
     `weights: pretrained` did not bring and that are therefore random, such as a new head's. `declared` are
     the features that its family knows of. `class_note` says how its classes became the data's, `size_note`
-    how images become its size, for people.
+    how images become its size, for people. `hidden_by` is what keeps its inner tensors from being seen: the
+    runtime that a teacher's answers come from.
     """
 
     backbone: nn.Module
@@ -28,6 +29,7 @@ class Student(nn.Module):
     class_note: str = ""
     size_note: str = ""
     declared: Mapping[str, Feature] = {}
+    hidden_by: str = ""
 
     @property
     @abstractmethod
@@ -88,6 +90,11 @@ def features_named(
     """
     known = model.features if names and isinstance(model, Student) else {}
     for name in sorted(names - known.keys()):
+        if isinstance(model, Student) and model.hidden_by:
+            raise UsageError(
+                f"{at}: compares the feature {name!r}, but a {role} on {model.hidden_by} shows no inner "
+                "tensors; remove its runtime, or leave the option out"
+            )
         backbone = type(model.backbone if isinstance(model, Student) else model).__name__
         raise UsageError(
             f"{at}: compares the feature {name!r}, which the {role}'s {backbone} does not have (it has "

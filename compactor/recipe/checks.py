@@ -11,7 +11,7 @@ import msgspec
 
 from compactor.data.spec import DataSpec, MaskingSpec
 from compactor.models import TEACH_ONLY
-from compactor.recipe.method_checks import check_method, check_teacher
+from compactor.recipe.method_checks import check_method, check_runtime, check_teacher
 from compactor.recipe.spec import STAGE, ModelSpec, Recipe, StageSpec
 from compactor.records import (
     GAMMA,
@@ -157,6 +157,8 @@ def _check_whole(recipe: Recipe) -> None:
             "recipe gates.student_vs_teacher: embeddings have no accuracy to lose points of; remove the gate"
         )
     for teacher in recipe.teachers if not recipe.stages else []:
+        if isinstance(teacher, ModelSpec):
+            check_runtime(teacher, "recipe teachers", teaches=False)
         check_teacher(teacher, "recipe teachers", [])
     names = [spec.name for spec in recipe.export]
     for name in names:
@@ -201,6 +203,8 @@ def _check_pool(recipe: Recipe) -> None:
     if not recipe.pool_teachers:
         raise UsageError(f"{at}.teachers: nobody scores the images; name a teacher here or at the top")
     for teacher in recipe.pool_teachers:
+        if isinstance(teacher, ModelSpec):
+            check_runtime(teacher, f"{at}.teachers", teaches=False)
         check_teacher(teacher, f"{at}.teachers", [stage.id for stage in recipe.stages])
     if (take.min_confidence is None) == (take.by == "confidence"):
         what = "absent" if take.min_confidence is None else "has no effect by " + take.by
@@ -218,6 +222,8 @@ def _check_pool(recipe: Recipe) -> None:
 
 def _check_student(student: ModelSpec | None, at: str) -> None:
     """Check that a student, if there is one, can learn and takes images as they come."""
+    if student is not None:
+        check_runtime(student, at, teaches=False)
     if student is not None and student.family in TEACH_ONLY:
         raise UsageError(
             f"{at}: {student.model} is an exported model, which cannot learn; name it under teachers, and a "

@@ -275,6 +275,7 @@ def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspe
 def check_teacher(teacher: ModelSpec | str, at: str, earlier: list[str] | None) -> None:
     """Check one entry of a list of teachers; `earlier` stages are None where the entry is not used."""
     if isinstance(teacher, ModelSpec):
+        check_runtime(teacher, at)
         if teacher.family in TEACH_ONLY:
             for name in ("weights", "mean", "std", "image_size"):
                 if getattr(teacher, name) is not None:
@@ -290,6 +291,26 @@ def check_teacher(teacher: ModelSpec | str, at: str, earlier: list[str] | None) 
         raise UsageError(f"{at}: {teacher!r} is neither a model nor of the form stage:ID")
     if earlier is not None:
         check_stage_exists(teacher, at, earlier)
+
+
+def check_runtime(model: ModelSpec, at: str, *, teaches: bool = True) -> None:
+    """Check that a model's runtime, and its bounds, have an effect."""
+    if model.is_moved and not teaches:
+        raise UsageError(
+            f"{at}.runtime: {model.runtime} found, but only teachers of a stage run elsewhere than in torch; "
+            "remove it"
+        )
+    if model.is_moved and model.family == "bundle":
+        raise UsageError(
+            f"{at}.runtime: {model.runtime} found, but {model.model} is a graph already, which ONNX Runtime "
+            "computes; remove it, or name the model that it was exported from"
+        )
+    default = ModelSpec(model=model.model)
+    for name in ("max_kl", "min_agreement"):
+        if not model.is_moved and getattr(model, name) != getattr(default, name):
+            raise UsageError(
+                f"{at}.{name}: has no effect on a teacher in torch; remove it, or name a runtime"
+            )
 
 
 def check_stage_exists(reference: str | None, at: str, earlier: list[str]) -> None:

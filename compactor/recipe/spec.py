@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from compactor.data.spec import AugmentSpec, DataSpec, MaskingSpec, NearDuplicateSettings, Quantization
-from compactor.records import Count, NonNegative, Positive, Training
+from compactor.records import Count, NonNegative, Positive, TeacherRuntimeName, Training
 from compactor_runtimes.bundle.manifest import ExportSpec
 from compactor_runtimes.measure.wish import Wish
 
@@ -41,6 +41,10 @@ class ModelSpec(RecipePart, frozen=True):
     logarithm of their summed exponentials, also in what is exported (`method: lelp` trains the parts apart).
     `trust_teacher` keeps a teacher that no better than chance answers, or classes in another order, would
     stop; `trust_tokenizer` one that was trained with another tokenizer than the data's.
+
+    `runtime` says what computes a teacher's answers: torch, or the graph that it is exported to; `auto` takes
+    the fastest here. One whose answers are further from torch's in fp32 than `max_kl` (mean KL divergence,
+    nat), or whose top class is the same less often than `min_agreement`, is refused.
     """
 
     model: str
@@ -54,6 +58,14 @@ class ModelSpec(RecipePart, frozen=True):
     subclasses: Annotated[int, Meta(ge=2, le=1000)] | None = None
     trust_teacher: bool = False
     trust_tokenizer: bool = False
+    runtime: TeacherRuntimeName = "torch"
+    max_kl: NonNegative = 0.003
+    min_agreement: Annotated[float, Meta(ge=0, le=1)] = 0.995
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether something else than torch, as it was loaded, computes its answers."""
+        return self.runtime != "torch"
 
     @property
     def family(self) -> str:

@@ -5,15 +5,19 @@
 2. The graph is verified against the teachers in torch, and its golden cases by the runtime that serves it.
 3. What was made is kept under a digest of the teachers' files and code, of samples and versions. What fails
    is not kept, and is tried again each time.
+4. Each kind of artifact is a bundle of its own; 8 bits are calibrated on real samples of the data.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
@@ -21,7 +25,7 @@ from torch import Tensor, nn
 from compactor.cache.code import code_digest
 from compactor.cache.digest import SHIPPING_TOOLS, digest_of, file_digest, tool_versions
 from compactor.cache.folder import CONFIG
-from compactor.data.splits import Split
+from compactor.data.splits import Dataset, Split
 from compactor.mixers import DEFAULT_MIXER, MIXERS
 from compactor.mixers.averages import MEANS
 from compactor.models import WRAPPERS
@@ -30,9 +34,9 @@ from compactor.models.references import model_sources
 from compactor.models.student import Student
 from compactor.recipe.spec import ModelSpec
 from compactor.records import HEADS
-from compactor.release.calibration import arrays_of
+from compactor.release.calibration import arrays_of, calibration_samples
 from compactor.tasks import TASKS, Task
-from compactor_exporters import ExportSource, Workspace, can_export, export_artifact
+from compactor_exporters import EXPORTERS, ExportSource, Workspace, can_export, export_artifact
 from compactor_exporters.bundle_writer import BundleContents, move_into_place, write_bundle
 from compactor_exporters.source import axis_bounds
 from compactor_exporters.verify.artifact import verify_artifact
@@ -50,7 +54,8 @@ from compactor_runtimes.golden.verify import verify_bundle
 from compactor_runtimes.units import scaled
 
 GOLDEN_SAMPLES = 8
-EXPORTER = "compactor_exporters.onnx_fp32"
+FP32 = ExportSpec()
+SEED = 0  # of the draw of calibration samples
 LARGEST_FILE = 2**31 - 2**20  # an ONNX file holds 2 GiB with its graph
 TOOLS = (*SHIPPING_TOOLS, "onnx-ir", "onnxslim")
 
@@ -113,6 +118,8 @@ def export_teachers(
     kept: Callable[[str], Path],
     scratch: Path,
     tell: Tell = lambda what: None,
+    spec: ExportSpec = FP32,
+    data: Dataset | None = None,
 ) -> ExportedTeachers:
     """Open what is kept of these teachers, or export, verify and keep them.
 
@@ -125,20 +132,24 @@ def export_teachers(
         kept: digest -> the folder that the bundle has.
         scratch: a folder for files on the way, which goes afterwards.
         tell: told what is being done.
+        spec: the kind of artifact.
+        data: what 8 bits are calibrated on, for which static ones ask.
 
     Raises:
         UsageError: they cannot be one graph, or cannot be traced.
         NumericGateError: the graph does not answer as they do.
         UnfitEnvironmentError: this machine cannot export.
     """
-    folder = kept(teachers_digest(folders, task, select))
+    folder = kept(teachers_digest(folders, task, select, spec=spec, data=data))
     try:
         return ExportedTeachers(open_bundle(folder))
     except (UsageError, IntegrityError):  # there is none, or a damaged one: it is made again
         shutil.rmtree(folder, ignore_errors=True)
     try:
         source = teachers_source(models, task, name)
-        artifact = _exported(source, task, select, scratch, tell)
+        if data is not None:
+            source = replace_field(source, calibration=partial(calibration_samples, task, data, seed=SEED))
+        artifact = _exported(source, spec, task, select, scratch, tell)
         tell("write and verify the bundle")
         bundle = write_bundle(
             scratch / "bundle",
@@ -209,9 +220,16 @@ def teachers_source(models: Sequence[Student], task: Task, name: str) -> ExportS
     )
 
 
-def teachers_digest(folders: Sequence[Path], task: Task, select: Split) -> str:
-    """Identify what an export of these teachers depends on, by rule 3."""
-    teachers, code = [], [EXPORTER, MIXERS[DEFAULT_MIXER], __name__]
+def teachers_digest(
+    folders: Sequence[Path],
+    task: Task,
+    select: Split,
+    *,
+    spec: ExportSpec = FP32,
+    data: Dataset | None = None,
+) -> str:
+    """Identify what an export of these teachers depends on, by rules 3 and 4."""
+    teachers, code = [], [EXPORTERS[spec.kind], MIXERS[DEFAULT_MIXER], __name__]
     for folder in folders:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         code += [*model_sources(ModelSpec(model=config["model"])), WRAPPERS[config["task"]]]
@@ -224,17 +242,21 @@ def teachers_digest(folders: Sequence[Path], task: Task, select: Split) -> str:
             "select": select.digest,
             "code": code_digest(code),
             "versions": tool_versions(TOOLS),
+            **({} if spec == FP32 else {"artifact": msgspec.to_builtins(spec)}),
+            **({} if data is None else {"calibrated": data.train.digest}),
         }
     )
 
 
-def _exported(source: ExportSource, task: Task, select: Split, scratch: Path, tell: Tell) -> Artifact:
+def _exported(
+    source: ExportSource, spec: ExportSpec, task: Task, select: Split, scratch: Path, tell: Tell
+) -> Artifact:
     """Rules 1 and 2.
 
     Raises:
         UnfitEnvironmentError, UsageError, NumericGateError: see `export_teachers`.
     """
-    spec, workspace = ExportSpec(), Workspace(scratch)
+    workspace = Workspace(scratch)
     if (reason := can_export(spec)) is not None:
         raise UnfitEnvironmentError(f"teachers: {reason}")
     tell("export")

@@ -14,7 +14,16 @@ from compactor.cache.digest import TOOLS, digest_of, file_digest, tool_versions
 from compactor.cache.folder import WEIGHTS, RunFolders
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor.data.splits import Dataset, Split
-from compactor.label_store.header import STORE_FILE, Head, Header, Part, Payload, Transform, read_header
+from compactor.label_store.header import (
+    STORE_FILE,
+    UNFINISHED_FILE,
+    Head,
+    Header,
+    Part,
+    Payload,
+    Transform,
+    read_header,
+)
 from compactor.label_store.write import forecast_bytes, ids_file, shard_rows_of
 from compactor.locate import locate
 from compactor.mixers import DEFAULT_MIXER, MIXERS
@@ -23,11 +32,21 @@ from compactor.models.references import Identities, model_sources
 from compactor.models.stated_classes import class_match, has_classes_of_a_sample, stated_classes
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, LabelsSpec, MixerSpec, ModelSpec, StageSpec
+from compactor.records import TeacherRan, TeacherRuntimeName
 from compactor.samplers import only_kept, sampler_options
 from compactor.tasks import TASKS
+from compactor_runtimes.backends import RUNTIMES
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 from compactor_runtimes.units import scaled
 
+# what decides the answers of a teacher that torch does not compute, with the exporters
+MOVES = (
+    "compactor.release.teacher_runtimes",
+    "compactor.release.runtime_choice",
+    "compactor_exporters.onnx_fp32",
+    "compactor_exporters.int8.export",
+    *(row.opener for row in RUNTIMES.values() if row.extra in ("ort", "openvino")),
+)
 SPLITS: tuple[SplitName, ...] = ("train", "select", "report")
 
 
@@ -70,6 +89,14 @@ class LabelJob:
         header = read_header(self.folder)
         names = [name for part in header.parts for name in (part.ids, *(one.file for one in part.shards))]
         return all((self.folder / name).is_file() for name in names)
+
+    @property
+    def recorded_runtimes(self) -> dict[int, TeacherRuntimeName]:
+        """What computes the teachers' answers in a store that was begun, by their place."""
+        if not (self.folder / UNFINISHED_FILE).is_file():
+            return {}
+        begun = read_header(self.folder, UNFINISHED_FILE)
+        return {one.number: one.runtime for one in begun.runtimes or ()}
 
     @property
     def records(self) -> int:
@@ -143,6 +170,7 @@ def label_job(
         WRAPPERS[recipe.stage_task(stage)],
     ]
     sources += [name for one in teachers if isinstance(one, ModelSpec) for name in model_sources(one)]
+    sources += MOVES if any(isinstance(one, ModelSpec) and one.is_moved for one in teachers) else ()
     wanted = Header(
         payload=_payload(spec, data),
         heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],
@@ -219,6 +247,11 @@ def require_fit(job: LabelJob, header: Header) -> None:
             )
     for head in header.heads:
         require_readable(header.payload, job.spec.quantization, job.spec.k, head.num_classes)
+
+
+def with_runtimes(wanted: Header, ran: list[TeacherRan]) -> Header:
+    """The header of a store that is made by teachers on other runtimes; the same where there are none."""
+    return msgspec.structs.replace(wanted, runtimes=ran) if ran else wanted
 
 
 def _mixer(stage: StageSpec) -> MixerSpec | None:

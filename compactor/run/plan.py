@@ -3,6 +3,7 @@
 `run` and `label` carry the plan out, and what training costs is counted from it (`planned.py`).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,15 @@ from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
 from compactor.release.rejection import require_rejectable
+from compactor.release.teacher_runtimes import require_usable
 from compactor.run.data import DataSets
 from compactor.run.known_classes import told_models, who_judges
-from compactor.run.labels import LabelJob, label_job, require_fit
+from compactor.run.labels import MOVES, LabelJob, label_job, require_fit
 from compactor.run.planned import Action, Plan, PlannedExport, PlannedStage
 from compactor.run.tokenizers import with_tokenizers_compared
 from compactor.samplers import SAMPLERS, sampler_options
 from compactor.targets import TARGETS
-from compactor.tasks import TASKS
+from compactor.tasks import TASKS, task_named
 from compactor_exporters import can_export
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
@@ -127,6 +129,7 @@ class _Planner:
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
         student = recipe.stage_student(spec)
         require_classifiers(teachers, task, self.loaded.base, learners=[student])
+        require_runtimes(teachers, task)
         policy_of(spec.augment)  # so that a package it lacks is missed before anything is trained
         data = with_tokenizers_compared(
             self.data.open(recipe.stage_data(spec), task),
@@ -153,7 +156,9 @@ class _Planner:
         self.notes += _method_told(spec)
         self.notes += told_models(learner, teachers, data, self.loaded.base, stage=spec, stages=self.stages)
         return PlannedStage(
-            spec, task, student, teachers, data, labels, computes, digest, folder, action, why
+            *(spec, task, student, teachers, data, labels, computes, digest, folder, self.folders),
+            action,
+            why,
         )
 
     def _computes(
@@ -171,6 +176,7 @@ class _Planner:
         found += [MIXERS[spec.chosen_mixer.name]] if spec.chosen_mixer else []
         found += [BY_CLASS] if (spec.init or "").startswith(STAGE) else []
         found += FROM_STORE if stored else ()
+        found += MOVES if any(isinstance(one, ModelSpec) and one.is_moved for one in teachers) else ()
         return tuple(dict.fromkeys(found))
 
     def _digest(
@@ -208,6 +214,17 @@ class _Planner:
                 "source": code_digest(computes, alone=[*TRAINS, EARLIER]),
             }
         )
+
+
+def require_runtimes(teachers: Iterable[ModelSpec | str], task: str) -> None:
+    """Refuse runtimes of teachers that cannot be used here.
+
+    Raises:
+        UsageError, UnfitEnvironmentError: see `require_usable`.
+    """
+    for one in teachers:
+        if isinstance(one, ModelSpec) and one.is_moved:
+            require_usable(one.runtime, task_named(task))
 
 
 def _method_told(spec: StageSpec) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from msgspec import Struct
 
+from compactor.cache.folder import RunFolders
 from compactor.label_store.header import UNFINISHED_FILE
 from compactor.methods import method_named
 from compactor.recipe.load import LoadedRecipe
@@ -41,7 +42,7 @@ class PlannedStage:
 
     `teachers` are those that it learns from, none where its method learns from nobody; `labels` is the store
     that takes their place; `computes` are the modules whose code decides what comes out; `digest` is its
-    cache key and `folder` where it lies once it is trained.
+    cache key and `folder` where it lies once it is trained, among the recipe's `folders`.
     """
 
     spec: StageSpec
@@ -53,6 +54,7 @@ class PlannedStage:
     computes: tuple[str, ...]
     digest: str
     folder: Path
+    folders: RunFolders
     action: Action
     why: str
 
@@ -195,11 +197,18 @@ def _stage_detail(loaded: LoadedRecipe, stage: StageSpec) -> str:
     recipe = loaded.recipe
     length = f"{stage.epochs} epochs" if stage.epochs else f"{stage.steps} steps"
     teachers = recipe.stage_teachers(stage) if method_named(stage.method, "").learns_from_teachers else []
-    names = [teacher if isinstance(teacher, str) else teacher.model for teacher in teachers]
+    names = [_named(teacher) for teacher in teachers]
     taught = f" from {' + '.join(names)}" if names else ""
     task = f" on {stage.task}" if stage.task not in (None, recipe.task) else ""
     early = " at most" if stage.stop else ""
     return f"{stage.method}{task} {recipe.stage_student(stage).model}{taught}, {length}{early}"
+
+
+def _named(teacher: ModelSpec | str) -> str:
+    """A teacher, and what computes its answers where that is not torch as it loads it."""
+    if isinstance(teacher, str):
+        return teacher
+    return f"{teacher.model} on {teacher.runtime}" if teacher.is_moved else teacher.model
 
 
 def _export_detail(export: ExportSpec) -> str:

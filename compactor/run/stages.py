@@ -24,7 +24,8 @@ from compactor.recipe.spec import STAGE, StageSpec
 from compactor.records import DataInfo, head_at
 from compactor.run.asked import Asking
 from compactor.run.earlier import EarlierStages, write_records
-from compactor.run.labels import require_fit
+from compactor.run.labels import require_fit, with_runtimes
+from compactor.run.moved import on_runtimes, require_movable
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.taught import fit_mixer, know_all, open_teachers, require_fixed_answers, start_student
 from compactor.samplers import only_kept, sampler_options
@@ -115,12 +116,22 @@ class StageRunner:
         else:
             job.require_space()
             teachers = open_teachers(stage, self.plan.loaded.base, self.done)
+            require_movable(stage, teachers, None)
+            found = on_runtimes(
+                stage,
+                teachers,
+                name=self.plan.name,
+                reporter=self.reporter,
+                recorded=job.recorded_runtimes,
+            )
+            teachers = found.teachers
+            self._hear(found.notes)
             self._hear(fit_mixer(stage, teachers, self.reporter))
             self._hear(asking.teachers(stage.teachers, teachers, self.plan.loaded.recipe))
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
             finished = make_labels(
                 job.folder,
-                job.wanted,
+                with_runtimes(job.wanted, found.ran),
                 job.splits,
                 task_named(stage.task),
                 teachers,
@@ -135,6 +146,7 @@ class StageRunner:
         store = open_store(job.folder, reporter=self.reporter)
         require_fit(job, store.header)
         if was_made:
+            self._hear([f"teacher {one.told}" for one in store.header.runtimes or ()])
             self._hear(asking.store(store))
         return store
 
@@ -192,6 +204,10 @@ def train_stage(
         notes = [*_class_notes(stage, student, teachers), *([started] if started else [])]
         if teachers is not None:
             require_fixed_answers(preset, stage)
+            require_movable(stage, teachers, preset)
+            found = on_runtimes(stage, teachers, name=recipe.name, reporter=reporter)
+            teachers = found.teachers
+            notes += found.notes
             notes += fit_mixer(stage, teachers, reporter)
             notes += _asking(loaded, stage, reporter).teachers(stage.teachers, teachers, recipe)
         notes += _batch_norm_notes(preset, stage, teachers)
