@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 import msgspec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compactor.data.class_names import match_classes, shown
+from compactor.data.kept_rows import KeptRows
 from compactor.mixers import TeacherMixer, mixer_options
 from compactor.models.build import build_model, load_model_folder
 from compactor.models.class_order import put_in_order
@@ -87,26 +87,32 @@ class Teachers:
 class RememberedTeachers(Teachers):
     """Teachers of samples that look the same in every epoch: they are asked once, before training.
 
-    That costs one epoch of teachers instead of all, and N * C floats of memory (of words N * L * C). Answers
-    are those of the teachers up to rounding, and the same after an interruption. They have no features.
+    That costs one epoch of teachers instead of all, and N * C floats (of words N * L * C) of memory or, where
+    they are many, of the disk. Answers are those of the teachers up to rounding, and the same after an
+    interruption. They have no features.
     """
 
-    def __init__(self, teachers: Teachers, batches: Iterable[Batch]) -> None:
+    def __init__(self, teachers: Teachers, batches: Iterable[Batch], folder: Path | None = None) -> None:
         """Ask the teachers about every sample.
 
         Args:
             teachers: who answers; not needed any more afterwards.
             batches: all training samples as they are deployed.
+            folder: where many answers go; absent = they stay in memory.
+
+        Raises:
+            UnfitEnvironmentError: the folder has no room for them.
         """
         super().__init__(teachers.models, teachers.mixer)
         self.device = teachers.device
-        self._logits: dict[str, dict[int, Tensor]] = {}
-        self._log_probs: dict[str, dict[int, Tensor]] = {}
+        self._logits: dict[str, KeptRows] = {}
+        self._log_probs: dict[str, KeptRows] = {}
+        self._of_words: set[str] = set()
         for batch in batches:
             outputs = teachers(batch.to(teachers.device))
-            _keep(outputs.logits, self._logits, batch)
+            self._keep(outputs.logits, self._logits, batch, folder)
             if len(self.models) > 1:  # of one, logits say it all
-                _keep(outputs.log_probs or {}, self._log_probs, batch)
+                self._keep(outputs.log_probs or {}, self._log_probs, batch, folder)
 
     def __call__(self, batch: Batch, features: Mapping[str, Feature] = NOTHING) -> Outputs:
         """Return what was said of these samples: [B, C], of words [B, L, C], of 0 where a text has ended."""
@@ -116,24 +122,27 @@ class RememberedTeachers(Teachers):
             return self.mixer([Outputs(logits)])
         return Outputs(logits, self._recall(self._log_probs, batch))
 
-    def _recall(self, kept: dict[str, dict[int, Tensor]], batch: Batch) -> dict[str, Tensor]:
+    def _keep(
+        self, answers: Mapping[str, Tensor], kept: dict[str, KeptRows], batch: Batch, folder: Path | None
+    ) -> None:
+        """Keep each sample's row of [B, C]; of words [B, L, C] without what was said of padding."""
+        ids = batch.id.cpu().numpy()
+        for head, values in answers.items():
+            rows, lengths = values.float().cpu(), None
+            if rows.dim() == 3:
+                self._of_words.add(head)
+                mask = batch.x[MASK].cpu() == 1
+                rows, lengths = rows[mask], mask.sum(1).numpy()
+            kept.setdefault(head, KeptRows(folder)).add(ids, rows.numpy(), lengths)
+
+    def _recall(self, kept: dict[str, KeptRows], batch: Batch) -> dict[str, Tensor]:
+        ids = batch.id.cpu().numpy()
         found = {}
         for head, known in kept.items():
-            mine = [known[number] for number in batch.id.tolist()]
-            if mine[0].dim() == 2:
-                length = batch.x[MASK].shape[1]
-                mine = [F.pad(one, (0, 0, 0, length - len(one))) for one in mine]
-            found[head] = torch.stack(mine).to(self.device)
+            words = head in self._of_words
+            rows = known.padded(ids, batch.x[MASK].shape[1]) if words else known.of(ids)
+            found[head] = torch.from_numpy(rows).to(self.device)
         return found
-
-
-def _keep(answers: Mapping[str, Tensor], kept: dict[str, dict[int, Tensor]], batch: Batch) -> None:
-    """Keep each sample's row of [B, C]; of words [B, L, C] without what was said of padding."""
-    for head, values in answers.items():
-        rows = values.float().cpu()
-        lengths = batch.x[MASK].sum(1).tolist() if rows.dim() == 3 else [None] * len(rows)
-        parts = (one[:length].clone() for one, length in zip(rows, lengths, strict=True))
-        kept.setdefault(head, {}).update(zip(batch.id.tolist(), parts, strict=True))
 
 
 def open_teacher(

@@ -62,7 +62,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Stored:
-    """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or str objects [N], and labels.
+    """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or a TextColumn, and labels.
 
     `labels` int64 [N], or ones and zeros [N, C], are -100 where there is none; `digest` identifies contents,
     labels and class names.
@@ -70,7 +70,7 @@ class Stored:
     one might think, or not at all. `digests` uint64 [N] are equal for equal images; of texts there are none.
     """
 
-    inputs: NDArray[Any]
+    inputs: Any
     labels: NDArray[np.int64]
     classes: list[str]
     digest: str

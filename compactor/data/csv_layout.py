@@ -32,10 +32,14 @@ REPEATS = 5  # rows for each value from which on values may be classes
 
 @dataclass(frozen=True)
 class Layout:
-    """The delimiter and the names of the columns; `is_usual` where nothing needs to be said."""
+    """The delimiter, the names of the columns, and the rows below them.
+
+    `is_usual` where nothing needs to be said of the delimiter.
+    """
 
     delimiter: str
     names: tuple[str, ...]
+    rows: int
     is_usual: bool = True
 
 
@@ -91,11 +95,11 @@ def _layout(path: Path, changed_ns: int, size_bytes: int) -> Layout:
         require_utf8_mark(file.read(4), str(path))
     try:
         delimiter = _delimiter(path)
-        names = _checked(path, delimiter)
+        names, rows = _checked(path, delimiter)
     except UnicodeDecodeError:
         read_utf8(path)  # says the line
         raise
-    return Layout(delimiter, names, delimiter == _usual(path))
+    return Layout(delimiter, names, rows, delimiter == _usual(path))
 
 
 def _usual(path: Path) -> str:
@@ -129,8 +133,10 @@ def _cells(path: Path, delimiter: str) -> set[int]:
         return set()
 
 
-def _checked(path: Path, delimiter: str) -> tuple[str, ...]:
+def _checked(path: Path, delimiter: str) -> tuple[tuple[str, ...], int]:
+    """The header, and how many rows follow."""
     names: tuple[str, ...] = ()
+    number = 0
     for number, row in enumerate(rows_of(path, delimiter)):
         if number == 0:
             names = tuple(row)
@@ -140,7 +146,7 @@ def _checked(path: Path, delimiter: str) -> tuple[str, ...]:
                 f"{len(row)} cells found, {len(names)} expected; put quotes around a cell that holds "
                 f"{NAMES[delimiter]}"
             )
-    return names
+    return names, number
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compactor.data.cache import Opening
 from compactor.data.datasets import find_parts
@@ -21,6 +20,7 @@ from compactor.data.spec import DataSpec, MixSpec
 from compactor.data.splits import Dataset
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
+from compactor.data.text_column import TextColumn
 from compactor_runtimes.errors import UsageError
 
 KEY = "data.also.dataset"
@@ -39,7 +39,7 @@ def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str)
         UsageError: a further data set is missing, damaged, or holds no texts.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    texts: list[NDArray[np.object_]] = []
+    texts: list[TextColumn] = []
     added: list[Added] = []
     notes: list[str] = []
     for one in also:
@@ -50,17 +50,17 @@ def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str)
         notes += limit_told(one, len(found))
         rows = limited(np.arange(len(found), dtype=np.int64), one, opening.seed)
         added.append(Added(len(found), rows, made_from if one.limit is None else [made_from, one.limit]))
-    joined = mixed_in(data, np.concatenate([data.train.inputs, *texts]), added, also, key=[cut])
+    joined = mixed_in(data, TextColumn.joined([data.train.inputs, *texts]), added, also, key=[cut])
     return replace(joined, notes=(*joined.notes, *notes))
 
 
-def _texts(one: MixSpec, opening: Opening) -> tuple[NDArray[np.object_], dict[str, Any]]:
+def _texts(one: MixSpec, opening: Opening) -> tuple[TextColumn, dict[str, Any]]:
     """The texts, and what identifies them."""
     source = further_texts(one.dataset, one.text_column, opening, key=KEY, column_key="also.text_column")
     with naming(KEY):
         if opening.at_most is not None:
             source = source.thinned(spread_rows(source.count(), opening.at_most))
-        return np.array(source.texts(), dtype=object), source.fingerprint()
+        return source.texts(), source.fingerprint()
 
 
 def further_texts(name: str, column: str, opening: Opening, *, key: str, column_key: str) -> TableSource:

@@ -1,9 +1,13 @@
 """What labels make one doubt: classes whose names read alike, and texts that stand under several classes."""
 
-from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from compactor.data.class_names import folded
 from compactor.data.labels import Labels
+from compactor.data.text_column import TextColumn
 
 SHOWN = 3
 
@@ -22,30 +26,32 @@ def alike_classes(labels: Labels) -> list[str]:
     return said
 
 
-def texts_of_several_classes(texts: Sequence[str], labels: Labels) -> list[str]:
+def texts_of_several_classes(texts: TextColumn, labels: Labels) -> list[str]:
     """Count the texts that occur under more than one class, or with several sets of labels."""
-    if labels.values.ndim == 2:
-        return _texts_of_several_sets(texts, labels)
-    classes: dict[str, set[int]] = {}
-    for text, number in zip(texts, labels.values.tolist(), strict=True):
-        if number >= 0:
-            classes.setdefault(text, set()).add(number)
-    several = [text for text, found in classes.items() if len(found) > 1]
+    sets = labels.values.ndim == 2
+    found: dict[str, set[Any]] = {}
+    for row in _rows_in_doubt(texts, labels.values):
+        label = labels.values[row]
+        found.setdefault(texts[int(row)], set()).add(tuple(label.tolist()) if sets else int(label))
+    several = [text for text, known in found.items() if len(known) > 1]
     if not several:
         return []
-    first = several[0]
-    names = " and ".join(repr(labels.classes[number]) for number in sorted(classes[first])[:SHOWN])
-    what = "1 text stands" if len(several) == 1 else f"{len(several):,} texts stand"
+    first, one = several[0], len(several) == 1
+    if sets:
+        what = "1 text occurs" if one else f"{len(several):,} texts occur"
+        return [f"{what} with other labels in another row, such as {first[:60]!r}"]
+    names = " and ".join(repr(labels.classes[number]) for number in sorted(found[first])[:SHOWN])
+    what = "1 text stands" if one else f"{len(several):,} texts stand"
     return [f"{what} under more than one class, such as {first[:60]!r} under {names}"]
 
 
-def _texts_of_several_sets(texts: Sequence[str], labels: Labels) -> list[str]:
-    sets: dict[str, set[tuple[int, ...]]] = {}
-    for text, row in zip(texts, labels.values.tolist(), strict=True):
-        if min(row, default=0) >= 0:
-            sets.setdefault(text, set()).add(tuple(row))
-    several = [text for text, found in sets.items() if len(found) > 1]
-    if not several:
-        return []
-    what = "1 text occurs" if len(several) == 1 else f"{len(several):,} texts occur"
-    return [f"{what} with other labels in another row, such as {several[0][:60]!r}"]
+def _rows_in_doubt(texts: TextColumn, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ascending labelled rows whose texts may have several labels: told by 64 bits of each text."""
+    known = np.flatnonzero(labels >= 0 if labels.ndim == 1 else labels.min(1, initial=0) >= 0)
+    if labels.ndim == 2:
+        _, labels = np.unique(labels, axis=0, return_inverse=True)
+    numbers, label = texts.numbers()[known], labels.ravel()[known]
+    order = np.lexsort((label, numbers))
+    number, label = numbers[order], label[order]
+    differ = (number[1:] == number[:-1]) & (label[1:] != label[:-1])
+    return known[np.isin(numbers, number[1:][differ])]

@@ -11,7 +11,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +93,35 @@ class Labels:
         )
 
 
+@dataclass(frozen=True)
+class Written:
+    """Labels as they are written: row i has `names[codes[i]]`, or none where its code is -1.
+
+    `codes` are int64 [N]; the names are different ones, in the order in which rows first have them.
+    """
+
+    names: list[str]
+    codes: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: Iterable[str | None]) -> "Written":
+        """Number a list of labels."""
+        known: dict[str, int] = {}
+        codes = [-1 if one is None else known.setdefault(one, len(known)) for one in labels]
+        return cls(list(known), np.array(codes, dtype=np.int64))
+
+    def in_nfc(self) -> "Written":
+        """The same with names in NFC, of which two may have become one."""
+        merged = Written.of(nfc(name) for name in self.names)
+        return Written(merged.names, self.replaced(merged.codes.tolist(), -1))
+
+    def replaced(self, values: Sequence[int], absent: int) -> NDArray[np.int64]:
+        """A number of each name in the place of its code, `absent` where there is none."""
+        return np.array([*values, absent], dtype=np.int64)[self.codes]
+
+
 def read_classes(
-    written: Sequence[str | None],
+    written: Sequence[str | None] | Written,
     stated: Sequence[str] | None,
     *,
     where: str,
@@ -117,14 +144,14 @@ def read_classes(
     Raises:
         UsageError: a label that is neither a stated class nor the number of one.
     """
-    names = [None if one is None else nfc(one) for one in written]
-    given = dict.fromkeys(name for name in names if name is not None)
+    names = (written if isinstance(written, Written) else Written.of(written)).in_nfc()
+    given = names.names
     if stated:
         classes = _stated(stated, where)
         may_be_numbers = numbers_of is not None and [nfc(name) for name in numbers_of] == classes
-        if not given.keys() <= set(classes) and may_be_numbers and _are_indices(given, classes):
+        if not set(given) <= set(classes) and may_be_numbers and _are_indices(given, classes):
             return _by_number(names, classes)
-        if given.keys() <= set(classes) or allow_unseen:
+        if set(given) <= set(classes) or allow_unseen:
             return _by_name(names, classes)
         raise UsageError(_foreign(names, classes, where, may_be_numbers, rows))
     if all(INDEX.fullmatch(name) for name in given) and given:
@@ -157,7 +184,7 @@ def _stated(stated: Sequence[str], where: str) -> list[str]:
     return classes
 
 
-def _are_indices(given: Sequence[str] | dict[str, None], classes: Sequence[str]) -> bool:
+def _are_indices(given: Sequence[str], classes: Sequence[str]) -> bool:
     """Whether all labels are numbers of classes, none of which is an integer itself (rule 4)."""
     if any(INTEGER.fullmatch(name) for name in classes):
         return False
@@ -168,18 +195,16 @@ def _is_index(name: str, classes: Sequence[str]) -> bool:
     return INDEX.fullmatch(name) is not None and int(name) < len(classes)
 
 
-def _by_name(names: Sequence[str | None], classes: list[str]) -> Labels:
-    number: dict[str | None, int] = {name: index for index, name in enumerate(classes)}
-    number[None] = IGNORE
-    return Labels(np.array([number.get(name, len(classes)) for name in names], dtype=np.int64), classes)
+def _by_name(names: Written, classes: list[str]) -> Labels:
+    number = {name: index for index, name in enumerate(classes)}
+    return Labels(names.replaced([number.get(name, len(classes)) for name in names.names], IGNORE), classes)
 
 
-def _by_number(names: Sequence[str | None], classes: list[str]) -> Labels:
-    values = [IGNORE if name is None else int(name) for name in names]
-    return Labels(np.array(values, dtype=np.int64), classes, are_numbers=True)
+def _by_number(names: Written, classes: list[str]) -> Labels:
+    return Labels(names.replaced([int(name) for name in names.names], IGNORE), classes, are_numbers=True)
 
 
-def _all_integers(given: dict[str, None]) -> bool:
+def _all_integers(given: Sequence[str]) -> bool:
     return all(INTEGER.fullmatch(name) for name in given)
 
 
@@ -189,21 +214,23 @@ def _numeric(name: str) -> tuple[int, str]:
 
 
 def _foreign(
-    names: Sequence[str | None],
+    names: Written,
     classes: Sequence[str],
     where: str,
     may_be_numbers: bool,
     rows: Sequence[int] | None,
 ) -> str:
     known = set(classes)
-    foreign = (row for row, name in enumerate(names) if name is not None and name not in known)
+    foreign = [name not in known for name in names.names]
     number = ""
     if may_be_numbers and not any(map(INTEGER.fullmatch, classes)):
         number = f", or its number 0..{len(classes) - 1}"
-        foreign = (row for row in foreign if not _is_index(str(names[row]), classes))
-    row = next(foreign)
+        foreign = [
+            one and not _is_index(name, classes) for one, name in zip(foreign, names.names, strict=True)
+        ]
+    row = int(np.argmax(names.replaced(foreign, False)))
     return (
-        f"{where}: row {row if rows is None else rows[row]} holds class {names[row]!r}, expected one of the "
-        f"{len(classes)} classes {listed(classes)}{number}; "
+        f"{where}: row {row if rows is None else rows[row]} holds class {names.names[names.codes[row]]!r}, "
+        f"expected one of the {len(classes)} classes {listed(classes)}{number}; "
         "correct the label, or list all classes in data.classes"
     )

@@ -4,8 +4,8 @@ Reads labels whole and a few hundred images; decodes nothing into the cache.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, label_names, select_count
 from compactor.data.survey_images import look_at_images, some
 from compactor.data.table_source import TableSource
+from compactor.data.text_column import TextColumn
 from compactor.data.texts import text_source
 from compactor.records import reads_images
 from compactor_runtimes.errors import UsageError
@@ -41,7 +42,7 @@ class Survey:
     unlabelled: int = 0
     sizes: tuple[int, int, int, int] | None = None
     problems: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list, repr=False)
+    texts: Sequence[str] = field(default=(), repr=False)
 
 
 def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
@@ -77,7 +78,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         rows[name] = len(labels.values)
         unlabelled += int((labels.values < 0).sum())
     total = sum(rows.values())
-    sizes, texts, said = None, dict[SplitName, list[str]](), list[str]()
+    sizes, texts, said = None, dict[SplitName, TextColumn](), list[str]()
     tables = {name: source for name, source in sources.items() if isinstance(source, TableSource)}
     if not images:
         texts = {name: source.texts() for name, source in tables.items()}
@@ -102,7 +103,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         unlabelled,
         sizes,
         problems,
-        list(chain.from_iterable(texts.values())),
+        TextColumn.joined(list(texts.values())),
     )
 
 
@@ -150,13 +151,15 @@ def _label_problems(counts: "Counter[str]", unlabelled: int, total: int) -> list
     return problems
 
 
-def _repeats(texts: dict[SplitName, list[str]]) -> list[str]:
+def _repeats(texts: dict[SplitName, TextColumn]) -> list[str]:
     """Texts that occur in train and in a published report split, or twice where report is cut from train."""
+    numbers = {name: of.numbers() for name, of in texts.items()}
     if "report" not in texts:
-        twice = len(texts["train"]) - len(set(texts["train"]))
-        rows = f"{twice:,} of {len(texts['train']):,}"
+        train = numbers["train"]
+        twice = len(train) - len(np.unique(train))
+        rows = f"{twice:,} of {len(train):,}"
         return [f"{rows} texts repeat earlier ones: copies may fall into train and report"] if twice else []
-    known = set(chain(texts["train"], texts.get("select", [])))
-    repeated = sum(text in known for text in texts["report"])
-    rows = f"{repeated:,} of {len(texts['report']):,}"
+    known = np.concatenate([numbers[name] for name in ("train", "select") if name in numbers])
+    repeated = int(np.isin(numbers["report"], known).sum())
+    rows = f"{repeated:,} of {len(numbers['report']):,}"
     return [f"{rows} report texts are in train or select too"] if repeated else []

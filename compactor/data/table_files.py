@@ -71,59 +71,98 @@ def is_csv(files: list[Path]) -> bool:
 
 
 class Table(Protocol):
-    """One opened file."""
+    """One opened file, read a column and a piece at a time."""
 
     schema: Any
     rows: int
 
-    def read(self, column: str) -> Any:
-        """Read a whole column as a pyarrow ChunkedArray."""
+    def chunks(self, column: str, rows: "NDArray[np.int64] | None" = None) -> Iterator[tuple[int, Any]]:
+        """Yield (first row, pyarrow Array) of a column, in order.
 
-    def cells(self, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
-        """Yield (row, value) of a column: all rows, or the given ascending ones."""
+        Pieces without one of the given ascending `rows` may be left out.
+        """
 
 
 class _Parquet:
     def __init__(self, file: Any) -> None:
         self.file, self.schema, self.rows = file, file.schema_arrow, file.metadata.num_rows
 
-    def read(self, column: str) -> Any:
-        return self.file.read(columns=[column]).column(0)
-
-    def cells(self, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+    def chunks(self, column: str, rows: "NDArray[np.int64] | None" = None) -> Iterator[tuple[int, Any]]:
         """Row groups without a wanted row are not read."""
         first = 0
         for group in range(self.file.num_row_groups):
             after = first + self.file.metadata.row_group(group).num_rows
             if rows is None or ((rows >= first) & (rows < after)).any():
                 for batch in self.file.iter_batches(ROWS_PER_BATCH, row_groups=[group], columns=[column]):
-                    yield from _cells(batch.column(0), first, rows)
+                    yield first, batch.column(0)
                     first += len(batch)
             first = after
+
+
+class _Csv:
+    """Every column is read as strings: types told from the first rows may not fit the later ones."""
+
+    def __init__(self, path: Path) -> None:
+        with needs_extra("train"):
+            import pyarrow as pa
+        layout = layout_of(path)
+        self.path, self.delimiter, self.rows = path, layout.delimiter, layout.rows
+        with self._reader(None) as head:
+            names = head.schema.names
+        self.schema = pa.schema([(name, pa.string()) for name in names])
+
+    def chunks(self, column: str, rows: "NDArray[np.int64] | None" = None) -> Iterator[tuple[int, Any]]:
+        first = 0
+        with self._reader(column) as reader:
+            for batch in reader:
+                yield first, batch.column(0)
+                first += len(batch)
+
+    def _reader(self, column: str | None) -> Any:
+        """Open the file for one column, or for the names of all."""
+        import pyarrow as pa
+        import pyarrow.csv as pa_csv
+
+        convert = pa_csv.ConvertOptions()
+        if column is not None:
+            convert = pa_csv.ConvertOptions(
+                null_values=[""],  # an empty cell is absent
+                strings_can_be_null=True,
+                column_types={column: pa.string()},
+                include_columns=[column],
+            )
+        return pa_csv.open_csv(
+            self.path,
+            read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=True, delimiter=self.delimiter),
+            convert_options=convert,
+        )
 
 
 class _InMemory:
     def __init__(self, table: Any) -> None:
         self.table, self.schema, self.rows = table, table.schema, table.num_rows
 
-    def read(self, column: str) -> Any:
-        return self.table.column(column)
-
-    def cells(self, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+    def chunks(self, column: str, rows: "NDArray[np.int64] | None" = None) -> Iterator[tuple[int, Any]]:
         first = 0
         for chunk in self.table.column(column).chunks:
-            yield from _cells(chunk, first, rows)
+            yield first, chunk
             first += len(chunk)
 
 
-def _cells(array: Any, first: int, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
-    """Yield the wanted cells of an array that begins with row `first`."""
+def picked(first: int, array: Any, rows: "NDArray[np.int64] | None") -> "tuple[NDArray[np.int64], Any]":
+    """The wanted rows of a piece that begins with row `first`, and its cells there."""
     if rows is None:
-        yield from enumerate(array.to_pylist(), first)
-        return
+        return np.arange(first, first + len(array)), array
     wanted = rows[(rows >= first) & (rows < first + len(array))]
-    if len(wanted):
-        yield from zip(wanted.tolist(), array.take(wanted - first).to_pylist(), strict=True)
+    return wanted, array.take(wanted - first) if len(wanted) else array.slice(0, 0)
+
+
+def cells(table: Table, column: str, rows: "NDArray[np.int64] | None") -> Iterator[tuple[int, Any]]:
+    """Yield (row, value) of a column: all rows, or the given ascending ones."""
+    for first, array in table.chunks(column, rows):
+        wanted, found = picked(first, array, rows)
+        yield from zip(wanted.tolist(), found.to_pylist(), strict=True)
 
 
 def check_column(path: Path, schema: Any, column: str, key: str) -> None:
@@ -165,7 +204,7 @@ def opened(path: Path) -> Iterator[Table]:
     suffix = path.suffix.lower()
     try:
         if suffix in CSV_SUFFIXES:
-            yield _InMemory(_read_csv(path))
+            yield _Csv(path)
         elif suffix == ".jsonl":
             with path.open("rb") as file:
                 require_utf8_mark(file.read(4), str(path))
@@ -183,23 +222,3 @@ def opened(path: Path) -> Iterator[Table]:
         raise UsageError(
             f"{path}: is no readable {suffix[1:]} file ({found}); copy or download it again"
         ) from error
-
-
-def _read_csv(path: Path) -> Any:
-    """Read every column as strings: types told from the first rows may not fit the later ones."""
-    with needs_extra("train"):
-        import pyarrow as pa
-        import pyarrow.csv as pa_csv
-    layout = layout_of(path)
-    options = {
-        "read_options": pa_csv.ReadOptions(block_size=BLOCK_BYTES),
-        "parse_options": pa_csv.ParseOptions(newlines_in_values=True, delimiter=layout.delimiter),
-    }
-    with pa_csv.open_csv(path, **options) as head:
-        names = head.schema.names
-    convert = pa_csv.ConvertOptions(
-        null_values=[""],  # an empty cell is absent
-        strings_can_be_null=True,
-        column_types=dict.fromkeys(names, pa.string()),
-    )
-    return pa_csv.read_csv(path, convert_options=convert, **options)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compactor.data.label_sets import read_label_sets
-from compactor.data.labels import Labels, read_classes
+from compactor.data.labels import Labels, Written, read_classes
 from compactor.data.table_files import check_column, opened
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -38,10 +39,7 @@ def read_labels(
     Raises:
         UsageError: a damaged file, another type than integers or strings, or labels out of range.
     """
-    with needs_extra("train"):
-        import pyarrow as pa
-
-    chunks, rows, published = [], 0, None
+    rows, published, column = 0, None, _Column(files[0], label_column, several)
     for path in files:
         with opened(path) as file:
             rows += file.rows
@@ -50,7 +48,8 @@ def read_labels(
                 published = published or published_tags(file.schema, label_column)
             if label_column in file.schema.names:
                 check_column(path, file.schema, label_column, "label_column")
-                chunks += file.read(label_column).chunks
+                for _, chunk in file.chunks(label_column):
+                    column.add(path, chunk)
     if published and train_classes and not classes and published != train_classes:
         raise UsageError(
             f"{files[0]}: states other classes ({len(published)}) than the train split "
@@ -58,41 +57,91 @@ def read_labels(
         )
     numbers_of = classes or published or numbers_of
     classes = classes or train_classes or published
-    where = f"{files[0]}, column {label_column!r}"
-    if not chunks:
+    if column.kind is None:
         shape = (rows, len(classes or [])) if several else rows
         return Labels(np.full(shape, IGNORE, dtype=np.int64), classes or [])
-    column = pa.chunked_array(chunks)
-    if len(column) != rows:
-        raise UsageError(f"{where}: is in some of the {len(files)} files only, expected in all or none")
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    if column.count != rows:
+        raise UsageError(
+            f"{column.where}: is in some of the {len(files)} files only, expected in all or none"
+        )
     if several:
-        _require_sets(column.type, where)
-        return read_label_sets(column.to_pylist(), classes, where=where, numbers_of=numbers_of)
-    written = _written(column, where)
+        return read_label_sets(column.sets, classes, where=column.where, numbers_of=numbers_of)
     unseen = allow_unseen and train_classes is not None
-    return read_classes(written, classes, where=where, numbers_of=numbers_of, allow_unseen=unseen)
+    return read_classes(
+        column.written(), classes, where=column.where, numbers_of=numbers_of, allow_unseen=unseen
+    )
 
 
-def _written(column: Any, where: str) -> list[str | None]:
-    """Labels as they are written; -100 in a column of integers is the usual mark of no label.
+class _Column:
+    """A label column, piece by piece: names are kept once, of sets of labels every cell."""
+
+    def __init__(self, file: Path, name: str, several: bool) -> None:
+        self.file, self.where, self.several = file, f"{file}, column {name!r}", several
+        self.kind: Any = None
+        self.count = 0
+        self.sets: list[Any] = []
+        self._names: dict[str, int] = {}
+        self._codes: list[NDArray[np.int64]] = []
+
+    def add(self, file: Path, chunk: Any) -> None:
+        """Take a pyarrow Array of `file`.
+
+        Raises:
+            UsageError: a type that holds no labels, or another than the first file's.
+        """
+        with needs_extra("train"):
+            import pyarrow as pa
+        if pa.types.is_dictionary(chunk.type):
+            chunk = chunk.cast(chunk.type.value_type)
+        if self.kind is None:
+            (_require_sets if self.several else _require_names)(chunk.type, self.where)
+            self.kind = chunk.type
+        if chunk.type != self.kind:
+            raise UsageError(
+                f"{self.where}: holds {self.kind}, in {file.name} {chunk.type}, expected one type in all "
+                "files; write the labels as texts"
+            )
+        self.count += len(chunk)
+        if self.several:
+            self.sets += chunk.to_pylist()
+        else:
+            self._codes.append(self._numbered(chunk))
+
+    def written(self) -> Written:
+        """The labels of all pieces."""
+        return Written(list(self._names), np.concatenate([np.zeros(0, np.int64), *self._codes]))
+
+    def _numbered(self, chunk: Any) -> NDArray[np.int64]:
+        """The number of each cell's name, -1 for none; -100 among integers is the usual mark of no label."""
+        import pyarrow as pa
+
+        coded = chunk.dictionary_encode()
+        values = coded.dictionary.to_pylist()
+        if pa.types.is_boolean(self.kind):
+            names = [None if value is None else str(value).lower() for value in values]
+        elif pa.types.is_integer(self.kind):
+            names = [None if value in (None, IGNORE) else str(value) for value in values]
+        else:
+            names = values
+        numbers = [-1 if one is None else self._names.setdefault(one, len(self._names)) for one in names]
+        places = coded.indices.fill_null(len(numbers)).to_numpy(zero_copy_only=False)
+        return np.asarray(np.array([*numbers, -1], dtype=np.int64)[places])
+
+
+def _require_names(kind: Any, where: str) -> None:
+    """Refuse a column that cannot hold one label a row.
 
     Raises:
         UsageError: another type than integers, texts or booleans.
     """
     import pyarrow as pa
 
-    kind, values = column.type, column.to_pylist()
-    if pa.types.is_boolean(kind):
-        return [None if value is None else str(value).lower() for value in values]
-    if pa.types.is_null(kind) or pa.types.is_integer(kind):
-        return [None if value in (None, IGNORE) else str(value) for value in values]
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return list(values)
-    raise UsageError(
-        f"{where}: holds {kind}, expected class names, integers 0..C-1 or booleans; write the labels as texts"
-    )
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (is_text or pa.types.is_boolean(kind) or pa.types.is_null(kind) or pa.types.is_integer(kind)):
+        raise UsageError(
+            f"{where}: holds {kind}, expected class names, integers 0..C-1 or booleans; write the labels as "
+            "texts"
+        )
 
 
 def _require_sets(kind: Any, where: str) -> None:

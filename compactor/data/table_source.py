@@ -4,18 +4,21 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.cache.digest import file_digest
 from compactor.data.csv_layout import NAMES, layout_of
 from compactor.data.image_folder import files_digest
 from compactor.data.label_notes import alike_classes
 from compactor.data.labels import Labels, reading
-from compactor.data.table_files import NUMBER, Table, check_column, is_csv, opened
+from compactor.data.table_files import NUMBER, Table, cells, check_column, is_csv, opened, picked
 from compactor.data.table_labels import published_tags, read_labels
+from compactor.data.text_column import TextColumn, first_blank, read_texts
 from compactor_runtimes.errors import UsageError, needs_extra
 
 
@@ -59,13 +62,9 @@ class TableSource:
         Raises:
             UsageError: such an image is missing.
         """
-        digests = []
-        for path in self.files:
-            with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
         found: dict[str, Any] = {
             "kind": "table",
-            "files": digests,
+            "files": [file_digest(path) for path in self.files],
             "columns": [self.column, self.label_column],
             "classes": self.classes or self.train_classes,
         }
@@ -90,14 +89,19 @@ class TableSource:
         return replace(self, rows=rows)
 
     def labels(self) -> Labels:
-        """Read the label column; an absent one means that nothing is labelled.
+        """Read the label column, once; an absent one means that nothing is labelled.
 
         The classes are those of the whole column, whichever rows are read.
 
         Raises:
             UsageError: a damaged file, another type than integers or strings, or labels out of range.
         """
-        found = read_labels(
+        found = self._all_labels
+        return found if self.rows is None else replace(found, values=found.values[self.rows])
+
+    @cached_property
+    def _all_labels(self) -> Labels:
+        return read_labels(
             self.files,
             self.label_column,
             classes=self.classes,
@@ -106,7 +110,6 @@ class TableSource:
             allow_unseen=self.allow_unseen,
             several=self.several,
         )
-        return found if self.rows is None else replace(found, values=found.values[self.rows])
 
     def notes(self) -> list[str]:
         """What was read otherwise than one might think, or not at all."""
@@ -126,27 +129,42 @@ class TableSource:
                 raise UsageError(f"{where}: holds no image, expected one in every row; remove the row")
             yield where, raw if _is_parquet(path) else _beside(path, raw, where)
 
-    def texts(self) -> list[str]:
+    def texts(self) -> TextColumn:
         """Read the texts; a list of words is joined by spaces.
 
         Raises:
             UsageError: a damaged file, no such column, another type than text, a row without text, or no row.
         """
-        found: list[str] = []
-        for path, row, cell in self._cells(self.column, self._check_texts):
-            text = " ".join(cell) if isinstance(cell, list) else cell
-            if not text or not text.strip():
-                raise UsageError(
-                    f"{path}, column {self.column!r}, row {row}: holds no text, expected some in every row; "
-                    "remove the row"
-                )
-            found.append(text)
-        if not found:
+        pieces: list[TextColumn] = []
+        first = 0
+        for path in self.files:
+            with opened(path) as file:
+                self._check_texts(path, file)
+                wanted = self._wanted(first, file.rows)
+                for start, chunk in file.chunks(self.column, wanted):
+                    pieces.append(self._texts(path, *picked(start, chunk, wanted)))
+                first += file.rows
+        found = TextColumn.joined(pieces)
+        if not len(found):
             raise UsageError(f"{self.name}: holds no row, expected at least one text; give a table with rows")
         if is_csv(self.files) and all(NUMBER.fullmatch(text) for text in found):
             raise UsageError(
                 f"{self.name}: column {self.column!r} holds numbers alone, expected texts; "
                 f"set data.{self.column_key}"
+            )
+        return found
+
+    def _texts(self, path: Path, rows: NDArray[np.int64], chunk: Any) -> TextColumn:
+        """The texts of a piece.
+
+        Raises:
+            UsageError: a row of the file without text.
+        """
+        found = read_texts(chunk)
+        if (bare := first_blank(found)) is not None:
+            raise UsageError(
+                f"{path}, column {self.column!r}, row {rows[bare]}: holds no text, expected some in every "
+                "row; remove the row"
             )
         return found
 
@@ -191,7 +209,7 @@ class TableSource:
         for path in self.files:
             with opened(path) as file:
                 check(path, file)
-                for row, cell in file.cells(column, self._wanted(first, file.rows)):
+                for row, cell in cells(file, column, self._wanted(first, file.rows)):
                     yield path, row, cell
                 first += file.rows
 

@@ -1,15 +1,10 @@
-"""Batches of token ids; texts are encoded once, and a batch is padded to its longest text.
+"""Batches of token ids (token_ids.py); a batch is padded to its longest text.
 
 Training batches hold texts of like length, because padding is computed like everything else.
-
-The encoding is the runtime's own (`compactor_runtimes.predict.text`), so that a model is served the ids it
-was trained on.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,19 +12,12 @@ from numpy.typing import NDArray
 
 from compactor.data.global_batches import GlobalBatches
 from compactor.data.splits import Split
+from compactor.data.token_ids import TokenIds, encode, pre_of
 from compactor.records import FIRST, HEADS, IGNORE, Batch, Crops, TextInfo
 from compactor_runtimes.bundle.manifest import TextPre
-from compactor_runtimes.predict.text import TextPipeline, pad_texts
+from compactor_runtimes.predict.text import pad_texts
 
 BUCKET_BATCHES = 32  # batches among which texts are sorted by length; more would tie batches to lengths
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A text's token ids int64 [L] and, where words are labelled, each word's first token int64 [W] or -1."""
-
-    ids: NDArray[np.int64]
-    first: NDArray[np.int64] | None = None
 
 
 class TextLoader:
@@ -72,7 +60,7 @@ class TextLoader:
     ) -> Iterator[Batch]:
         """Yield this process's part of each global batch; all parts have the global batch's length."""
         ids = self.split.rows[positions]
-        lengths = np.array([len(self.encoded[number].ids) for number in ids.tolist()])
+        lengths = self.encoded.lengths(ids)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((self.seed, epoch, 1))))
         ids = ids[by_length(lengths, self.batches.batch_size, rng)]
         for step, batch, part in self.batches.cut(ids, start=start):
@@ -118,8 +106,7 @@ def text_batches(split: Split, text: TextInfo, batch_size: int) -> Iterator[Batc
 
 def shortest_first(split: Split, text: TextInfo) -> Split:
     """The same split with its rows by length in tokens, for who reads every text once, in whatever order."""
-    encoded = encode(split, text)
-    lengths = [len(encoded[number].ids) for number in split.rows.tolist()]
+    lengths = encode(split, text).lengths(split.rows)
     return replace(split, rows=split.rows[np.argsort(lengths, kind="stable")])
 
 
@@ -128,50 +115,14 @@ def text_batch(split: Split, text: TextInfo, ids: NDArray[np.int64]) -> Batch:
     return _batch(split, encode(split, text), pre_of(text), ids, slice(None))
 
 
-def pre_of(text: TextInfo) -> TextPre:
-    """The record by which the runtime cuts texts in the same way."""
-    return TextPre(tokenizer=text.tokenizer.name, max_tokens=text.max_tokens, pad_id=text.pad_id)
-
-
-_ENCODED: dict[tuple[str, Path, int], dict[int, Encoded]] = {}
-_MOST_SPLITS = 8
-
-
-def encode(split: Split, text: TextInfo) -> dict[int, Encoded]:
-    """Encode (at least) the split's rows, by sample id; those of the last few splits are remembered."""
-    key = (split.digest, text.tokenizer, text.max_tokens)
-    if key not in _ENCODED:
-        while len(_ENCODED) >= _MOST_SPLITS:
-            del _ENCODED[next(iter(_ENCODED))]
-        _ENCODED[key] = {}
-    known = _ENCODED[key]
-    missing = [row for row in split.rows.tolist() if row not in known]
-    if missing:
-        pipeline, texts = _pipeline(pre_of(text), text.tokenizer.parent), list(split.inputs[missing])
-        if any(HEADS[head].level == "word" for head in split.labels):
-            found = [Encoded(words.ids, words.first) for words in pipeline.encode_words(texts)]
-        else:
-            found = [Encoded(ids) for ids in pipeline.encode(texts)]
-        known.update(zip(missing, found, strict=True))
-    return known
-
-
-@lru_cache(maxsize=4)
-def _pipeline(pre: TextPre, folder: Path) -> TextPipeline:
-    return TextPipeline(pre, folder)
-
-
-def _batch(
-    split: Split, encoded: dict[int, Encoded], pre: TextPre, ids: NDArray[np.int64], part: slice
-) -> Batch:
-    texts = [encoded[number] for number in ids.tolist()]
-    feeds = {name: values[part] for name, values in pad_texts(pre, [one.ids for one in texts]).items()}
+def _batch(split: Split, encoded: TokenIds, pre: TextPre, ids: NDArray[np.int64], part: slice) -> Batch:
+    feeds = {name: values[part] for name, values in pad_texts(pre, encoded.ids_of(ids)).items()}
     y = {head: labels[ids[part]] for head, labels in split.labels.items()}
     words = {head: labels for head, labels in y.items() if HEADS[head].level == "word"}
     mask, aux = None, {}
     if words:
         width = next(iter(words.values())).shape[1]
-        first = first_tokens(texts[part], width)
+        first = first_tokens(encoded.first_of(ids[part]), width)
         y |= {head: to_tokens(labels, first, feeds[pre.ids].shape[1]) for head, labels in words.items()}
         mask = to_tokens(np.ones_like(first), first, feeds[pre.ids].shape[1]) == 1
         aux = {FIRST: torch.from_numpy(first)}
@@ -184,12 +135,11 @@ def _batch(
     )
 
 
-def first_tokens(texts: list[Encoded], width: int) -> NDArray[np.int64]:
+def first_tokens(texts: list[NDArray[np.int64]], width: int) -> NDArray[np.int64]:
     """First tokens of each text's words, int64 [B, width], -1 for a word without a token or no word."""
     first = np.full((len(texts), width), -1, dtype=np.int64)
     for row, one in enumerate(texts):
-        assert one.first is not None
-        found = one.first[:width]
+        found = one[:width]
         first[row, : len(found)] = found
     return first
 

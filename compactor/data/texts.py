@@ -5,16 +5,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from compactor.data.cache import Opening, Progress, Stored
 from compactor.data.datasets import DATASETS, Part, find_parts, warn_unused
 from compactor.data.extra_texts import mixed
 from compactor.data.few_rows import handful
-from compactor.data.label_notes import texts_of_several_classes
 from compactor.data.slots import number_tags, read_tags, with_words
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import Dataset, WordLabels, build_dataset, label_names
+from compactor.data.table_cache import ReadTable, read_table
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
 from compactor.data.token_counts import cut_of_split
@@ -68,7 +66,7 @@ def open_texts(
         source = replace(source, allow_unseen=of_words is not None)
         if at_most is not None:
             source = source.thinned(handful(source.labels().values, at_most))
-        stored[name] = _stored(source, f"{tokens} {text.max_tokens}")
+        stored[name] = _stored(read_table(source, cache), f"{tokens} {text.max_tokens}")
         if of_words is not None:
             sources[name] = source
         classes = classes or stored[name].classes or None
@@ -76,7 +74,7 @@ def open_texts(
             progress(number + 1, len(parts))
     words = None
     if of_words is not None:
-        texts = {name: one.inputs.tolist() for name, one in stored.items()}
+        texts = {name: one.inputs for name, one in stored.items()}
         tags, said = read_tags(sources, texts, spec.slots_column)
         numbered = number_tags(tags)
         stored = {name: with_words(one, numbered.values[name]) for name, one in stored.items()}
@@ -96,7 +94,7 @@ def _cut_texts(data: Dataset, text: TextInfo, cache: Path | None) -> list[str]:
     """How many texts of each split are cut, where some are."""
     said = []
     for split in (data.train, data.select, data.report):
-        texts = split.inputs[split.rows].tolist()
+        texts = split.inputs[split.rows]
         cut = cut_of_split(split.digest, text.tokenizer, texts, text.max_tokens, cache)
         said += [f"{split.name}: {cut}"] if cut else []
     return said
@@ -131,10 +129,7 @@ def text_source(
     )
 
 
-def _stored(source: TableSource, tokens: str) -> Stored:
-    labels = source.labels()
-    key = {"kind": "texts", "source": source.fingerprint(), "tokens": tokens}
+def _stored(table: ReadTable, tokens: str) -> Stored:
+    key = {"kind": "texts", "source": table.fingerprint, "tokens": tokens}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    found = source.texts()
-    notes = (*source.notes(), *texts_of_several_classes(found, labels))
-    return Stored(np.array(found, dtype=object), labels.values, labels.classes, digest, notes=notes)
+    return Stored(table.texts, table.labels.values, table.labels.classes, digest, notes=table.notes)

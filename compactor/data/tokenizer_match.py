@@ -12,6 +12,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def compare_tokenizers(theirs: Path, ours: Path, texts: Sequence[str]) -> Differ
     if not parts:
         return None
     probes = () if parts == (VOCABULARY,) else PROBES
-    return next(_cut_otherwise(other, mine, [*texts, *probes], parts), Difference(parts))
+    found = chain(_cut_otherwise(other, mine, texts, parts), _cut_otherwise(other, mine, probes, parts))
+    return next(found, Difference(parts))
 
 
 def _differing(theirs: Tokenizer, ours: Tokenizer) -> Iterator[str]:

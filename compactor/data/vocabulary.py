@@ -96,7 +96,7 @@ def pieces(tokenizer: Path, texts: Sequence[str]) -> Iterator["NDArray[np.int64]
     """
     cutter = TextPipeline(TextPre(tokenizer=tokenizer.name, max_tokens=WHOLE, pad_id=0), tokenizer.parent)
     for start in range(0, len(texts), TEXTS_PER_CALL):
-        yield from cutter.encode(texts[start : start + TEXTS_PER_CALL])
+        yield from cutter.encode(list(texts[start : start + TEXTS_PER_CALL]))
 
 
 def _read(tokenizer: Path) -> dict[str, Any]:

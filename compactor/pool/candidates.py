@@ -61,7 +61,7 @@ class Candidates:
         digest = hashlib.sha256(b"pool 1\n")
         for one in self.sources:
             digest.update(" ".join(one.identity).encode() + b"\n")
-        return Split("train", self.images, {}, rows, digest.hexdigest())  # type: ignore[arg-type]
+        return Split("train", self.images, {}, rows, digest.hexdigest())
 
     def place(self, number: int) -> tuple[int, int]:
         """Source and row in it of a candidate."""

@@ -160,7 +160,7 @@ def _compare_tokenizer(spec: ModelSpec, info: DataInfo, samples: Split, reporter
     model = trained_model("model", spec, Path.cwd())
     if info.text is None or model is None:
         return
-    for note in compared([model], info.text, list(samples.inputs)):
+    for note in compared([model], info.text, samples.inputs):
         reporter.note(note)
 
 

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from compactor.data.splits import Split
+from compactor.data.text_column import TextColumn
 from compactor.records import IGNORE, LABEL, DataInfo, ImageInfo
 from compactor.tasks.texts import TextSplit
 from compactor_runtimes.errors import needs_extra
@@ -35,10 +36,10 @@ def sample_split(info: DataInfo) -> Split:
     return Split("select", inputs, labels, rows, digest.hexdigest())
 
 
-def sentences() -> "NDArray[np.object_]":
+def sentences() -> TextColumn:
     """The packaged sentences: questions, commands, reviews and prose of 1 to 20 words."""
     text = (files("compactor.release") / "sentences.yaml").read_text(encoding="utf-8")
-    return np.array(yaml.safe_load(text), dtype=object)
+    return TextColumn.of(yaml.safe_load(text))
 
 
 def photo_crops(info: DataInfo) -> NDArray[np.uint8]:

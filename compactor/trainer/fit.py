@@ -120,7 +120,7 @@ def fit(
         assert each_once is not None
         with reporter.bar(f"teachers of {name}", len(loader)) as bar:
             started_s = time.perf_counter()
-            stepper.teachers = RememberedTeachers(stepper.teachers, counted(each_once(), bar))
+            stepper.teachers = RememberedTeachers(stepper.teachers, counted(each_once(), bar), folder)
             asked_s = time.perf_counter() - started_s
     run = _Run(stepper, loader, seed, folder / CHECKPOINT, journal or Journal(None), watch)
     with (

@@ -41,7 +41,7 @@ def test_the_delimiter_is_found_and_said(
     lines = [delimiter.join(f'"{cell}"' for cell in row) for row in ROWS]
     path = written(tmp_path / f"x{suffix}", "\n".join([f"text{delimiter}label", *lines]) + "\n")
     found = source(path)
-    assert found.texts() == [text for text, _ in ROWS]
+    assert found.texts().tolist() == [text for text, _ in ROWS]
     assert found.labels().classes == ["light", "music"]
     assert found.notes() == said
     assert [column.name for column in peek(path)] == ["text", "label"]

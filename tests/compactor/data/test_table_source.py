@@ -238,7 +238,7 @@ def test_csv_cells_are_strings_whatever_the_first_rows_look_like(tmp_path, monke
     rows = [*[f"{row},{row % 3}" for row in range(10)], *[f"word {row},b" for row in range(10)]]
     (tmp_path / "mixed.CSV").write_text("\n".join(["text,label", *rows]))
     source = TableSource([tmp_path / "mixed.CSV"], "text", "label", holds="texts")
-    assert source.texts() == [str(row) for row in range(10)] + [f"word {row}" for row in range(10)]
+    assert source.texts().tolist() == [str(row) for row in range(10)] + [f"word {row}" for row in range(10)]
     assert source.labels().classes == ["0", "1", "2", "b"]
     assert source.labels().values.tolist() == [row % 3 for row in range(10)] + [3] * 10
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from compactor.data.text_loader import Encoded, by_length, first_tokens, to_tokens
+from compactor.data.text_loader import by_length, first_tokens, to_tokens
 
 
 def test_batches_hold_texts_of_like_length_in_random_order():
@@ -32,8 +32,8 @@ def test_the_order_is_a_function_of_the_generator():
 def test_labels_of_words_move_to_their_first_tokens():
     # [CLS] play ja ##zz now [SEP]; [CLS] stop [SEP], whose second word was cut off
     texts = [
-        Encoded(np.arange(6), np.array([1, 2, 4])),
-        Encoded(np.arange(3), np.array([1, -1])),
+        np.array([1, 2, 4]),
+        np.array([1, -1]),
     ]
     first = first_tokens(texts, 4)
     assert first.tolist() == [[1, 2, 4, -1], [1, -1, -1, -1]]

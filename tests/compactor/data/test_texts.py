@@ -12,8 +12,9 @@ import torch
 from compactor.data.hub import fetch
 from compactor.data.spec import DataSpec
 from compactor.data.survey import survey
-from compactor.data.text_loader import TextLoader, encode, text_batches
+from compactor.data.text_loader import TextLoader, text_batches
 from compactor.data.texts import open_texts
+from compactor.data.token_ids import encode
 from compactor.data.tokenizer import find_tokenizer, text_info
 from compactor.locate import locate_model
 from compactor.records import IGNORE
@@ -76,7 +77,7 @@ def test_ids_are_those_of_the_runtime_and_batches_are_padded(spec: DataSpec) -> 
     assert data.info.text is not None
     assert data.info.text.pad_id == 0
     ids = encode(data.train, data.info.text)
-    first = {int(row) % 4: ids[int(row)].ids.tolist() for row in data.train.rows}
+    first = {int(row) % 4: ids.ids_of(np.array([row]))[0].tolist() for row in data.train.rows}
     assert first[0] == [2, 4, 5, 7, 8, 3]
     assert first[1] == [2, 4, 6, 7, 8, 3]  # "now" is cut away
     assert first[2] == [2, 9, 10, 3]

@@ -5,14 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import numpy as np
 import pytest
 
 from compactor.cache.digest import file_digest
 from compactor.data import trimmed_tokenizer
 from compactor.data.datasets import open_dataset
 from compactor.data.spec import DataSpec, VocabularySpec
-from compactor.data.text_loader import encode
 from compactor.data.texts import open_texts
+from compactor.data.token_ids import encode
 from compactor.data.tokenizer import text_info
 from compactor.label_store.labelled_data import _with_tokenizer
 from compactor.models.text import tokenizer_ids
@@ -49,8 +50,10 @@ def test_the_train_texts_of_a_folder_say_what_is_kept(spec: DataSpec, tmp_path: 
     assert sorted(path.name for path in text.tokenizer.parent.iterdir()) == ["kept.json", "tokenizer.json"]
     data = open_texts(spec, task="text-classification", base=tmp_path, cache=tmp_path / "cache")
     assert data.info.text == text
-    ids = {data.train.inputs[row]: found.ids.tolist() for row, found in encode(data.report, text).items()} | {
-        data.train.inputs[row]: found.ids.tolist() for row, found in encode(data.train, text).items()
+    ids = {
+        data.train.inputs[row]: encode(split, text).ids_of(np.array([row]))[0].tolist()
+        for split in (data.report, data.train)
+        for row in split.rows.tolist()
     }
     expected = {"zzz": [5, 0, 2, 6], "a": [5, 8, 6], "za a": [5, 7, 8, 6]}  # zzz is zz ##z now
     assert ids == {key: expected[key] for key in ids}
