@@ -177,8 +177,8 @@ def told_start(recipe: Recipe, stage: StageSpec) -> list[str]:
         if (start := teacher.init or recipe.stage_student(teacher).weights) is not None
     }
     return [
-        f"stage {stage.id}: the teachers of its labels start from {start}; training samples that those weights "
-        "have seen are not unseen, whatever the fold"
+        f"stage {stage.id}: the teachers of its labels start from {start}; training samples that those "
+        "weights have seen are not unseen, whatever the fold"
         for start in sorted(weights)
     ]
 

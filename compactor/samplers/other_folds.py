@@ -42,7 +42,7 @@ class Options(SamplerOptions, frozen=True, kw_only=True):
         if self.folds > len(split) or fewest_trained_on(split, self.folds) < FEWEST:
             raise UsageError(
                 f"{at}: {self.folds} folds of {len(split):,} training samples found, expected a sample in "
-                f"each and {FEWEST} outside it; lower the number of folds (labels.cross_fit), or give more samples"
+                f"each and {FEWEST} outside it; lower the folds (labels.cross_fit), or give more samples"
             )
 
     def kept(self, split: Split, seed: int) -> NDArray[np.int64]:

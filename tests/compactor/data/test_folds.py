@@ -39,7 +39,9 @@ def test_samples_of_other_data_belong_to_no_fold() -> None:
 
 def test_too_many_folds_are_refused() -> None:
     Options(fold=1, folds=24).check_rows(toys.split(24), "here", smoke=False)
-    with pytest.raises(UsageError, match=r"here: 25 folds of 24 training samples found, expected a sample in"):
+    with pytest.raises(
+        UsageError, match=r"here: 25 folds of 24 training samples found, expected a sample in"
+    ):
         Options(fold=1, folds=25).check_rows(toys.split(24), "here", smoke=False)
     with pytest.raises(ValueError, match="fold: got 4, expected 1 to 3"):
         Options(fold=4, folds=3)
