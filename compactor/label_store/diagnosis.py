@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from compactor.data.spec import SplitName
 from compactor.label_store.calibrate import confidences
 from compactor.label_store.store import LabelStore, StorePart
+from compactor.label_store.visits import Visits
 from compactor.records import IGNORE
 
 FULL = 0.999  # a largest probability above it leaves a label nothing to say of other classes
@@ -26,42 +27,19 @@ MEASURED = "on the one data set measured (CIFAR-10, 10,000 images)"
 
 
 @dataclass(frozen=True)
-class Visits:
-    """How often a sample is trained on: in `passes` over all samples, `epochs` views of it in all.
-
-    `views` of its `stored` ones are taken at once; in the last `views` epochs one each (FKD's accounting).
-    """
-
-    epochs: float
-    passes: float
-    views: int
-    stored: int
-
-    @property
-    def of_each_view(self) -> float:
-        """How often each recorded view is trained on, on average, where none is dropped."""
-        return self.epochs / self.stored
-
-    def text(self) -> str:
-        """One sentence."""
-        return (
-            f"over {self.epochs:g} epochs each sample comes up in {self.passes:g} passes ({self.views} crops "
-            f"an image), each of its {self.stored} recorded views {self.of_each_view:.2g} times on average"
-        )
-
-
-@dataclass(frozen=True)
 class Diagnosis:
     """`sure` and `full` are shares of training views above SURE and FULL, None of labels without confidence.
 
     `right` (accuracy, views) is how often the teachers' largest class is the ground truth, by split: views of
-    train, whole samples of select. It lacks a split that is not stored or whose labels nobody read.
+    train, whole samples of select. It lacks a split that is not stored or whose labels nobody read. Teachers
+    that were not trained here may have seen select too, and then the gap says less.
     """
 
     sure: float | None
     full: float | None
     right: dict[SplitName, tuple[float, int]]
     has_select: bool
+    may_have_seen_select: bool
     visits: Visits | None
     is_cross_fitted: bool
 
@@ -73,8 +51,10 @@ class Diagnosis:
 
     @property
     def is_memorised(self) -> bool:
-        """Whether the teachers may know the training samples by heart."""
-        return (self.sure or 0) > MEMORISED_SHARE or (self.gap or 0) > MEMORISED_GAP
+        """Whether the teachers may know by heart what they labelled; cross-fitted ones have not seen it."""
+        return (
+            not self.is_cross_fitted and (self.sure or 0) > MEMORISED_SHARE or (self.gap or 0) > MEMORISED_GAP
+        )
 
     def lines(self) -> list[str]:
         """What is known, and what follows from it."""
@@ -118,19 +98,22 @@ class Diagnosis:
             why = "no labels there" if self.has_select else "not stored"
             return f"{told}; on select {why}, so that nothing tells what they have memorised"
         value, n = self.right["select"]
+        seen = (
+            ", unless they have seen select too: not all were trained here"
+            if self.may_have_seen_select
+            else ""
+        )
         return (
             f"{told}, {100 * value:.1f}% of {n:,} whole select samples: memorisation gap "
-            f"{100 * self.gap:+.1f} points"
+            f"{100 * self.gap:+.1f} points{seen}"
         )
 
     def _of_calibration(self) -> str:
         if self.is_memorised:
-            cure = (
-                ""
-                if self.is_cross_fitted
-                else "; labels.cross_fit has each image labelled by who has not seen it"
+            return (
+                f"dropping and relabelling lost {MEASURED}, where the teacher had memorised its images too; "
+                "labels.cross_fit asks teachers that have not seen them"
             )
-            return f"dropping and relabelling lost {MEASURED}, where the teacher had memorised too{cure}"
         return "whether dropping or relabelling helps with teachers that have not memorised was not measured"
 
 
@@ -148,26 +131,6 @@ def _of_views(visits: Visits | None) -> list[str]:
         f"several crops an image were not measured over {visits.epochs:g} epochs: over {LOST_EPOCHS} they "
         f"lost {MEASURED}, the papers train for {PAPER_EPOCHS}"
     ]
-
-
-def visits_of(
-    *, epochs: int | None, steps: int | None, batch_size: int, views: int, stored: int, rows: int
-) -> Visits:
-    """Count visits.
-
-    Args:
-        epochs: of the stage, where it is given so; else `steps`.
-        steps: of the stage.
-        batch_size: views a step.
-        views: of a sample in a step.
-        stored: recorded views of a sample.
-        rows: training samples.
-    """
-    if epochs is None:
-        seen = (steps or 0) * batch_size / rows
-        return Visits(seen, seen / views, views, stored)
-    whole = max(epochs // views - 1, 0)
-    return Visits(epochs, whole + (epochs - whole * views), views, stored)
 
 
 def diagnose(
@@ -196,6 +159,7 @@ def diagnose(
         full=None if largest is None else float((largest > np.float32(FULL)).mean()),
         right=right,
         has_select="select" in store.parts,
+        may_have_seen_select=any("stage" not in one for one in store.header.teachers),
         visits=visits,
         is_cross_fitted=store.fold_of_row is not None,
     )

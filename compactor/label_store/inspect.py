@@ -20,13 +20,13 @@ from compactor.label_store.diagnosis import (
     diagnose,
     largest_of,
     top_classes,
-    visits_of,
 )
 from compactor.label_store.header import Header, record_dtype
 from compactor.label_store.labelled_data import images_task, open_labelled, specs_of_store
 from compactor.label_store.store import LabelStore, StorePart, open_store
 from compactor.label_store.thresholds import Thresholds
 from compactor.label_store.unfinished import require_finished
+from compactor.label_store.visits import visits_of
 from compactor.progress import Reporter, SilentReporter
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError

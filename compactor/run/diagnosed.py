@@ -4,8 +4,9 @@ import numpy as np
 
 from compactor.data.spec import SplitName
 from compactor.data.splits import Split
-from compactor.label_store.diagnosis import Diagnosis, diagnose, visits_of
+from compactor.label_store.diagnosis import Diagnosis, diagnose
 from compactor.label_store.store import open_store
+from compactor.label_store.visits import visits_of
 from compactor.methods import method_named, stage_options, views_of
 from compactor.progress import Reporter
 from compactor.run.planned import Plan, PlannedStage

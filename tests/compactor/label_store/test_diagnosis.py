@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compactor.label_store.diagnosis import Visits, diagnose, visits_of
+from compactor.label_store.diagnosis import diagnose
 from compactor.label_store.store import open_store
+from compactor.label_store.visits import Visits, visits_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import yaml
 
 from compactor.label_store.store import LabelStore, open_store
 from compactor.models.build import load_model_folder
+from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, load_recipe
+from compactor.run.diagnosed import diagnosed_labels
 from compactor.run.label import label_recipe
 from compactor.run.labels import LabelJob, require_fit
 from compactor.run.plan import make_plan
@@ -129,6 +131,19 @@ def test_plan_reuses_and_a_second_run_gives_the_same_bytes(
     assert again.folder.name == store.folder.name
     for name in files:
         assert (again.folder / name).read_bytes() == (store.folder / name).read_bytes(), name
+
+
+def test_the_plan_says_what_a_store_that_is_there_can_teach(
+    made: tuple[Path, LabelStore, dict[int, set[int]]],
+) -> None:
+    """One step of 20 crops of 60 images, two an image: a sixth of a pass."""
+    found = diagnosed_labels(planned(made[0]), SilentReporter())["distil"]
+    assert found.is_cross_fitted
+    assert {name: n for name, (_, n) in found.right.items()} == {"train": 120, "select": 20}
+    assert found.gap is not None
+    assert found.visits is not None
+    assert found.visits.passes == pytest.approx(1 / 6)
+    assert found.visits.of_each_view == pytest.approx(1 / 6)
 
 
 def test_folds_are_in_the_key_and_more_of_them_than_rows_are_refused(tmp_path: Path) -> None:
