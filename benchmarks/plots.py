@@ -17,6 +17,18 @@ class Curve:
 
 def arms_over_time(arms: dict[str, list[Run]], what: dict[str, str], path: Path) -> None:
     """Draw select accuracy over training time; `arms` are the runs that were chosen, `what` their names."""
+    first = next(iter(arms.values()))[0]
+    accuracy_over_time(
+        curves_of(arms, what),
+        path,
+        title=f"CIFAR-10, {first['settings']['limit']['train']:,} images, resnet8, "
+        f"{first['result']['steps']:,} steps each",
+        about=f"select accuracy (n = {first['result']['select_rows']:,}); mean and range of the seeds",
+    )
+
+
+def curves_of(arms: dict[str, list[Run]], what: dict[str, str]) -> list[Curve]:
+    """Each arm's select accuracy over its training time; `what` are the arms' names."""
     curves = []
     for arm, mine in arms.items():
         seconds_a_step = sum(run["result"]["train_s"] / run["result"]["steps"] for run in mine) / len(mine)
@@ -27,14 +39,7 @@ def arms_over_time(arms: dict[str, list[Run]], what: dict[str, str], path: Path)
                 values=[[value for _, value in run["result"]["curve"]] for run in mine],
             )
         )
-    first = mine[0]
-    accuracy_over_time(
-        curves,
-        path,
-        title=f"CIFAR-10, {first['settings']['limit']['train']:,} images, resnet8, "
-        f"{first['result']['steps']:,} steps each",
-        about=f"select accuracy (n = {first['result']['select_rows']:,}); mean and range of the seeds",
-    )
+    return curves
 
 
 def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: str) -> None:

@@ -138,7 +138,7 @@ class Crops:
     flip: "Tensor"
     index: "Tensor | None" = None
 
-    def part(self, rows: slice) -> "Crops":
+    def part(self, rows: "slice | NDArray[np.int64]") -> "Crops":
         """The views of some rows of the batch."""
         return Crops(self.box[rows], self.flip[rows], None if self.index is None else self.index[rows])
 

@@ -10,7 +10,6 @@
 """
 
 import os
-import time
 from collections.abc import Generator
 from typing import Any
 

@@ -36,6 +36,7 @@ SILENT = (
     "compactor.cli",
     "compactor.progress",
     "compactor.recipe.checks",
+    "compactor.recipe.cross_fit",
     "compactor.recipe.method_checks",
     "compactor.version",
     "compactor_runtimes.errors",

@@ -10,6 +10,7 @@ from compactor.cli.recipe_options import recipe_options, trace_option
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from compactor.label_store.diagnosis import Diagnosis
     from compactor.recipe.load import LoadedRecipe
     from compactor.run.planned import Plan
     from compactor.run.traced import Traced
@@ -78,15 +79,20 @@ def command(
 
     plan = make_plan(loaded, runs)
     costs = _costs(plan) if cost else []
+    labels = _diagnosed(plan)
     traced = _traced(plan) if trace else None
     if as_json:
         counted = {"costs": msgspec.to_builtins(costs)} if cost else {}
         told = {"trace": msgspec.to_builtins(traced)} if traced else {}
-        emit_json(plan.to_json() | counted | told)
+        stores = {"labels": {id: one.to_json() for id, one in labels.items()}} if labels else {}
+        emit_json(plan.to_json() | counted | stores | told)
         return
     result_console().print(_plan_table(plan))
     for note in plan.notes:
         result_console().print(f"note: {note}", markup=False, highlight=False)
+    for id, diagnosis in labels.items():
+        for line in diagnosis.lines():
+            result_console().print(f"labels of {id}: {line}", markup=False, highlight=False)
     if traced is not None:
         click.echo(traced.said_of(plan.stages[-1].student.model))
     if cost:
@@ -134,6 +140,17 @@ def _traced(plan: "Plan") -> "Traced | None":
     from compactor.run.traced import require_exportable
 
     return require_exportable(plan, progress_reporter())
+
+
+def _diagnosed(plan: "Plan") -> "dict[str, Diagnosis]":
+    """Look at the label stores that are there already."""
+    from compactor.cli import progress_reporter
+
+    if not any(stage.labels is not None and stage.labels.is_made for stage in plan.stages):
+        return {}
+    from compactor.run.diagnosed import diagnosed_labels
+
+    return diagnosed_labels(plan, progress_reporter())
 
 
 def _costs(plan: "Plan") -> "list[StageCost]":

@@ -44,7 +44,15 @@ def command() -> None:
     help="Views that a step takes of each image. Default: 4, or as many as there are.",
 )
 @click.option(
-    "--data", metavar="PATH", help="The labelled data, for bins by ground truth. Default: the store's name."
+    "--epochs",
+    type=click.IntRange(min=1),
+    help="How long would be trained: counts how often each image and each view comes up.",
+)
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="The labelled data: how often the teachers are right, and bins by ground truth. Default: with "
+    "--confidence ground-truth the store's name, else no data are read.",
 )
 @click.option(
     "--plot",
@@ -62,6 +70,7 @@ def inspect(
     unit: str | None,
     confidence: str | None,
     crops_per_image: int | None,
+    epochs: int | None,
     data: str | None,
     plot: Path | None,
     as_json: bool,
@@ -69,18 +78,26 @@ def inspect(
 ) -> None:
     """Show who labelled what and how, how big it is, and how sure the teachers were (hashes are checked).
 
-    With a threshold, also the bins of FerKD's calibration: how many views would be dropped or relabelled. No
+    Also what it can teach: how much the teachers have memorised (with --data), how often each image comes up
+    (with --epochs), and whether several crops an image, dropping or relabelling can help.
+
+    With a threshold, the bins of FerKD's calibration: how many views would be dropped or relabelled. No
     teacher runs and nothing is changed.
 
     \b
     compactor store inspect runs/digits-fkd/labels/*
     compactor store inspect STORE --low 0.05 --mid 0.2 --top 0.95
     compactor store inspect STORE --top 0.99 --unit values --plot plots
+    compactor store inspect STORE --data cifar10 --epochs 60 --crops-per-image 4
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json, progress_reporter, result_console
-    from compactor_runtimes.errors import needs_extra
+    from compactor_runtimes.errors import UsageError, needs_extra
 
-    thresholds = _thresholds(low, mid, top, unit, confidence, crops_per_image, data)
+    thresholds = _thresholds(low, mid, top, unit, confidence)
+    if crops_per_image is not None and thresholds is None and epochs is None:
+        raise UsageError(
+            "--crops-per-image: has no effect without --epochs or a threshold; add one of them or remove it"
+        )
     with needs_extra("train"):
         from compactor.label_store.confidence_plot import plot_confidences
         from compactor.label_store.inspect import inspect_store
@@ -89,6 +106,7 @@ def inspect(
         store,
         thresholds=thresholds,
         views_a_step=crops_per_image,
+        epochs=epochs,
         data=data,
         reporter=progress_reporter(quiet=quiet),
     )
@@ -192,8 +210,6 @@ def _thresholds(
     top: float | None,
     unit: str | None,
     confidence: str | None,
-    crops_per_image: int | None,
-    data: str | None,
 ) -> "Thresholds | None":
     """The thresholds, None if none is given.
 
@@ -204,8 +220,7 @@ def _thresholds(
     from compactor_runtimes.errors import UsageError
 
     if low is None and mid is None and top is None:
-        options = {"--unit": unit, "--confidence": confidence, "--crops-per-image": crops_per_image}
-        for option, given in (options | {"--data": data}).items():
+        for option, given in {"--unit": unit, "--confidence": confidence}.items():
             if given is not None:
                 raise UsageError(
                     f"{option}: has no effect without --low, --mid or --top; add one of them or remove it"

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from compactor.label_store.store import StorePart
 from compactor.label_store.thresholds import Thresholds
+from compactor.label_store.ties import told_ties
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
 
@@ -34,7 +35,8 @@ class Calibration:
     """The bin of every view of the training samples, and how far a dropped one lies from those kept.
 
     `ids` int64 [N] ascending, `bins` uint8 [N, M], `distance` float32 [N, M] (of the confidence to [mid,
-    top]), `limits` the thresholds as values, `truth` int64 [N] (-100 where there is none).
+    top]), `limits` the thresholds as values, `truth` int64 [N] (-100 where there is none), `ties` sentences
+    on thresholds that do little because many views share their value.
     """
 
     ids: NDArray[np.int64]
@@ -42,6 +44,7 @@ class Calibration:
     distance: NDArray[np.float32]
     limits: dict[str, float | None]
     truth: NDArray[np.int64]
+    ties: tuple[str, ...] = ()
 
     def rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of some sample ids."""
@@ -68,6 +71,7 @@ class Calibration:
             },
             "mean_survivors": float(survivors.mean()),
             "filled_up": int((survivors < views_an_image).sum()),
+            "ties": list(self.ties),
         }
 
 
@@ -141,7 +145,7 @@ def calibrate(
     below = np.maximum((low if mid is None else mid) or 0.0, 0.0) - confidence
     above = confidence - (1.0 if top is None else top)
     distance = np.maximum(np.maximum(below, above), 0).astype(np.float32)
-    return Calibration(ids, bins, distance, limits, truth)
+    return Calibration(ids, bins, distance, limits, truth, tuple(told_ties(confidence, thresholds, limits)))
 
 
 def bin_shares(bins: NDArray[np.uint8]) -> dict[str, float]:

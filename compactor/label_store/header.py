@@ -83,6 +83,20 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shards: list[Shard] = []
 
 
+class CrossFit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which teacher labelled which training sample: teacher number i that of fold i, which it has not seen.
+
+    `file` is that of the folds of the training samples, uint16 [rows] in the order of their ids, and `sha256`
+    its hash; a sample of fold `folds` belongs to none and was labelled by all teachers. `rule` is how the
+    samples were divided (compactor.data.folds).
+    """
+
+    folds: Annotated[int, Meta(ge=2)]
+    rule: str
+    file: str
+    sha256: str
+
+
 class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides what the records say.
 
@@ -90,7 +104,8 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     names it, `precision` that of the teachers' forwards.
 
     `mixer` is how several teachers' answers became one, absent of their mean. `runtimes` are those teachers
-    whose answers were not computed by torch as it loaded them; absent where there are none.
+    whose answers were not computed by torch as it loaded them; absent where there are none. `cross_fit` says
+    which of them labelled which training sample; absent where each was labelled by all.
 
     `boxes` says how a view's box is kept: `pixels`, int16 (top, left, height, width) in the stored image,
     which may reach outside it where an augmentation pads; `relative`, the same as float32 fractions; `none`
@@ -112,11 +127,17 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     format: int = FORMAT
     mixer: dict[str, Any] | UnsetType = UNSET
     runtimes: list[TeacherRan] | UnsetType = UNSET
+    cross_fit: CrossFit | UnsetType = UNSET
 
     @property
     def views(self) -> int:
         """Recorded views of a training sample."""
         return next(part.views for part in self.parts if part.split == "train")
+
+    @property
+    def folds_file(self) -> list[str]:
+        """Name of the file of the folds, none without."""
+        return [] if isinstance(self.cross_fit, UnsetType) else [self.cross_fit.file]
 
 
 def record_dtype(header: Header) -> "np.dtype[Any]":

@@ -12,12 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compactor.data.spec import SplitName
-from compactor.label_store.calibrate import Calibration, bin_shares, calibrate, confidences
+from compactor.label_store.calibrate import Calibration, bin_shares, calibrate
+from compactor.label_store.diagnosis import (
+    FULL,
+    SURE,
+    Diagnosis,
+    diagnose,
+    largest_of,
+    top_classes,
+)
 from compactor.label_store.header import Header, record_dtype
 from compactor.label_store.labelled_data import images_task, open_labelled, specs_of_store
 from compactor.label_store.store import LabelStore, StorePart, open_store
 from compactor.label_store.thresholds import Thresholds
 from compactor.label_store.unfinished import require_finished
+from compactor.label_store.visits import visits_of
 from compactor.progress import Reporter, SilentReporter
 from compactor.records import IGNORE
 from compactor_runtimes.errors import UsageError
@@ -27,8 +36,7 @@ QUANTILES = {"q01": 0.01, "q05": 0.05, "q10": 0.1, "q20": 0.2, "q50": 0.5, "q80"
     "q99": 0.99,
 }
 EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 0.999, 1.0)  # finer where teachers are sure
-SURE, VERY_SURE = 0.99, 0.999
-MEMORISED_SHARE = 0.5  # of views above SURE, from which on the teacher may know the training set by heart
+VERY_SURE = FULL
 VIEWS_A_STEP = 4  # fkd's own default
 
 
@@ -92,7 +100,7 @@ class Bins:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A store's header, sizes, confidences by part (empty, with a reason, if it has none) and bins."""
+    """A store's header, sizes, confidences by part (empty, with a reason, without any), bins, diagnosis."""
 
     folder: Path
     header: Header
@@ -101,17 +109,13 @@ class Inspection:
     confidences: list[Confidences]
     no_confidences: str
     bins: Bins | None
+    diagnosis: Diagnosis
 
     @property
     def record_bytes(self) -> dict[str, int]:
         """Bytes of each field of one record; their sum is what a record takes at least."""
         layout = record_dtype(self.header)
         return {name: layout[name].itemsize for name in layout.names or ()}
-
-    @property
-    def may_be_memorised(self) -> bool:
-        """Whether the teachers are so sure of the training views that they may know them by heart."""
-        return any(one.split == "train" and one.above(SURE) > MEMORISED_SHARE for one in self.confidences)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for --json."""
@@ -125,6 +129,7 @@ class Inspection:
             "confidences": [one.to_json() for one in self.confidences],
             "no_confidences": self.no_confidences or None,
             "bins": None if self.bins is None else self.bins.to_json(),
+            "diagnosis": self.diagnosis.to_json(),
         }
 
 
@@ -133,6 +138,7 @@ def inspect_store(
     *,
     thresholds: Thresholds | None = None,
     views_a_step: int | None = None,
+    epochs: int | None = None,
     data: str | None = None,
     reporter: Reporter | None = None,
 ) -> Inspection:
@@ -146,7 +152,12 @@ def inspect_store(
     require_finished(folder)
     store = open_store(folder, reporter=reporter)
     return inspect_opened(
-        store, thresholds=thresholds, views_a_step=views_a_step, data=data, reporter=reporter
+        store,
+        thresholds=thresholds,
+        views_a_step=views_a_step,
+        epochs=epochs,
+        data=data,
+        reporter=reporter,
     )
 
 
@@ -155,6 +166,7 @@ def inspect_opened(
     *,
     thresholds: Thresholds | None,
     views_a_step: int | None,
+    epochs: int | None,
     data: str | None,
     reporter: Reporter,
 ) -> Inspection:
@@ -164,6 +176,7 @@ def inspect_opened(
         store: the store.
         thresholds: where FerKD's bins would lie; absent: no bins.
         views_a_step: how many views a step would take of each sample; absent: 4, or as many as there are.
+        epochs: how long would be trained, to count visits; absent: they are not counted.
         data: where the labelled data lie, for the ground truth; absent: it is read only if `thresholds` need
             it, by the name that the store has.
         reporter: where progress goes.
@@ -176,11 +189,25 @@ def inspect_opened(
         raise UsageError(
             f"label store {store.folder}: {reason}, so there is nothing to bin; leave thresholds out"
         )
-    found = [] if reason else [Confidences(name, _largest(part)) for name, part in store.parts.items()]
-    bins = None
-    if thresholds is not None:
-        bins = _bins(store.train, thresholds, views_a_step, data, reporter)
-    return Inspection(store.folder, store.header, store.records, store.size_bytes, found, reason, bins)
+    found = [] if reason else [Confidences(name, largest_of(part)) for name, part in store.parts.items()]
+    views, truth = _views(store.train, views_a_step), _truth(store, thresholds, data, reporter)
+    bins = None if thresholds is None else _bins(store.train, thresholds, views, truth.get("train"))
+    visits = None
+    if epochs is not None:
+        rows = len(store.train.ids)
+        visits = visits_of(
+            epochs=epochs, steps=None, batch_size=views, views=views, stored=store.train.views, rows=rows
+        )
+    return Inspection(
+        store.folder,
+        store.header,
+        store.records,
+        store.size_bytes,
+        found,
+        reason,
+        bins,
+        diagnose(store, truth, visits),
+    )
 
 
 def _without_confidences(header: Header) -> str:
@@ -190,44 +217,47 @@ def _without_confidences(header: Header) -> str:
     return "it holds labels of token positions" if header.heads[0].positions else ""
 
 
-def _largest(part: StorePart) -> NDArray[np.float32]:
-    return confidences(part, part.ids, np.full(len(part.ids), IGNORE), "max")
-
-
-def _bins(
-    part: StorePart, thresholds: Thresholds, views_a_step: int | None, data: str | None, reporter: Reporter
-) -> Bins:
+def _views(part: StorePart, views_a_step: int | None) -> int:
     views = min(VIEWS_A_STEP, part.views) if views_a_step is None else views_a_step
     if views > part.views:
         raise UsageError(
             f"--crops-per-image: {views} found, but the label store holds {part.views} crops of each sample; "
             "lower it"
         )
-    head = part.header.heads[0].name
+    return views
+
+
+def _truth(
+    store: LabelStore, thresholds: Thresholds | None, data: str | None, reporter: Reporter
+) -> dict[SplitName, NDArray[np.int64]]:
+    """Labels of the samples of train, and of select where `data` are named; none where nobody needs them."""
+    names: list[SplitName] = []
+    if data is not None:
+        names = ["train", "select"]
+    elif thresholds is not None and thresholds.confidence == "ground-truth":
+        names = ["train"]
+    head, found = store.header.heads[0].name, dict[SplitName, NDArray[np.int64]]()
+    for name in names:
+        if (part := store.parts.get(name)) is not None:
+            specs = specs_of_store(part.header, data=data)
+            found[name] = open_labelled(part, images_task(), specs, reporter=reporter).labels[head][part.ids]
+    return found
+
+
+def _bins(part: StorePart, thresholds: Thresholds, views: int, labels: NDArray[np.int64] | None) -> Bins:
+    head, known = part.header.heads[0].name, labels is not None
     names = part.header.classes[head]
-    truth = np.full(len(part.ids), IGNORE, dtype=np.int64)
-    known = data is not None or thresholds.confidence == "ground-truth"
-    if known:
-        specs = specs_of_store(part.header, data=data)
-        opened = open_labelled(part, images_task(), specs, reporter=reporter)
-        truth = opened.labels[head][part.ids]
+    truth = np.full(len(part.ids), IGNORE, dtype=np.int64) if labels is None else labels
     found = calibrate(part, part.ids, truth, thresholds)
     report = found.report(names, views)
     if known:
         classes = np.repeat(truth[:, None], part.views, axis=1)
     else:
-        classes = _top_classes(part, head)
+        classes = top_classes(part, head)
         report["by_class"] = _by_class(found, classes, names)
     counts = np.bincount(classes[classes >= 0], minlength=len(names))
     by_name = {name: int(count) for name, count in zip(names, counts, strict=True) if count}
     return Bins("ground truth" if known else "teacher", views, thresholds, report, by_name)
-
-
-def _top_classes(part: StorePart, head: str) -> NDArray[np.int64]:
-    """The teachers' largest class in every view: int64 [rows, views], in the order of the part's ids."""
-    if part.header.payload.kind == "full":
-        return np.concatenate([shard[f"{head}.p"].argmax(-1) for shard in part.shards])
-    return np.concatenate([shard[f"{head}.ids"][..., 0] for shard in part.shards]).astype(np.int64)
 
 
 def _by_class(

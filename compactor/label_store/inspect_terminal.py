@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+from msgspec import UnsetType
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from compactor.label_store.calibrate import BINS
+from compactor.label_store.diagnosis import MEMORISED_SHARE, SURE
 from compactor.label_store.header import Header
 from compactor.label_store.inspect import (
     EDGES,
     QUANTILES,
-    SURE,
     VERY_SURE,
     Bins,
     Confidences,
@@ -33,7 +34,7 @@ def render_inspection(found: Inspection) -> RenderableType:
         parts += [Text(f"no confidences: {found.no_confidences}")]
     if found.confidences:
         parts += [Text(""), *_histogram(found.confidences[0]), Text(""), _quantile_table(found.confidences)]
-    if found.may_be_memorised:
+    if (found.diagnosis.sure or 0) > MEMORISED_SHARE:
         parts.append(
             Text(
                 f"hint: more than half of the training views are above {SURE}: a teacher that memorised the "
@@ -41,6 +42,10 @@ def render_inspection(found: Inspection) -> RenderableType:
                 "yellow",
             )
         )
+    parts += [Text(""), Text("what it can teach", "bold")]
+    parts += [Text(f"  {line}") for line in found.diagnosis.lines()]
+    if found.diagnosis.visits is None:
+        parts.append(Text("  visits: --epochs E counts how often each image and each view would come up"))
     if found.bins is not None:
         parts += [Text(""), *_bins(found.bins)]
     return Group(*parts)
@@ -68,6 +73,12 @@ def _facts(found: Inspection) -> Iterator[str]:
     yield f"teachers   {' + '.join(map(describe_teacher, header.teachers)) or 'not named'}"
     for ran in header.runtimes or ():
         yield f"runtime    {ran.told}"
+    if not isinstance(header.cross_fit, UnsetType):
+        yield (
+            f"cross-fit  {header.cross_fit.folds} folds of the training samples, each labelled by the "
+            f"teacher that was trained without it; all else by the mean of all ({header.cross_fit.rule}, "
+            f"{header.cross_fit.sha256[:DIGEST]})"
+        )
     heads = ", ".join(f"{head.name} {head.num_classes:,} classes" for head in header.heads)
     yield f"data       {header.data} ({heads})"
     yield f"transform  {_transform(header)}"
@@ -156,6 +167,8 @@ def _bins(bins: Bins) -> Iterator[RenderableType]:
     what = "largest probability" if given.confidence == "max" else "probability of the ground truth"
     yield Text(f"FerKD's bins of {report['views']:,} training views by the {what}", "bold")
     yield Text(f"  {limits}")
+    for told in report["ties"]:
+        yield Text(f"  warning: {told}", "yellow")
     table = result_table()
     table.add_column("views of")
     table.add_column("views", justify="right")

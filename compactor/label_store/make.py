@@ -1,6 +1,7 @@
 """One pass of the teachers over recorded views: whole softmax vectors are averaged, then compressed."""
 
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def make_labels(
     reporter: Reporter,
     share: tuple[int, int] = (1, 1),
     deadline_s: float | None = None,
+    fold_of_row: NDArray[np.int64] | None = None,
 ) -> Header | None:
     """Make what is missing of a store; return its header once it is whole, None while shares are missing.
 
@@ -50,12 +52,14 @@ def make_labels(
         reporter: where progress goes.
         share: (i, n): make the i-th of n shares only, for machines that do not share a folder.
         deadline_s: time of `time.monotonic()` at which labelling stops as if the user had asked.
+        fold_of_row: int64 [rows], the folds of the training samples where labels are cross-fitted.
 
     Raises:
         InterruptedRun: the user or the deadline stopped it; finished shards are kept.
     """
     keep_freed_memory()
-    writer = StoreWriter(folder, header, {name: split.rows for name, split in splits.items()})
+    ids = {name: split.rows for name, split in splits.items()}
+    writer = StoreWriter(folder, header, ids, fold_of_row=fold_of_row)
     teachers.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     todo = sum(job.rows * job.part.views for job in writer.missing(share))
     with stop_on_signal(deadline_s) as wish, reporter.bar("label", todo) as bar:
@@ -65,11 +69,10 @@ def make_labels(
             split = splits[job.part.split]
             flat = records.reshape(-1)
             crops = _draw(header, job, split, flat)
-            ids = np.repeat(split.rows[job.first : job.first + job.rows], job.part.views)
-            for start in range(0, len(ids), batch_size):
-                part = slice(start, start + batch_size)
-                batch = task.batch(split, ids[part], None if crops is None else crops.part(part))
-                _fill(flat[part], header, teachers, batch)
+            sample = np.repeat(split.rows[job.first : job.first + job.rows], job.part.views)
+            for asked, part in _who_labels(teachers, job, fold_of_row, batch_size):
+                batch = task.batch(split, sample[part], None if crops is None else crops.part(part))
+                _fill(flat, part, header, asked, batch)
                 clock.tick(batch.size)
                 if wish.requested:
                     why = " by --max-hours" if wish.late else ""
@@ -80,6 +83,25 @@ def make_labels(
             writer.write(job, records)
         bar.at(todo)
     return writer.finish()
+
+
+def _who_labels(
+    teachers: Teachers, job: Job, fold_of_row: NDArray[np.int64] | None, batch_size: int
+) -> Iterator[tuple[Teachers, NDArray[np.int64]]]:
+    """Who is asked about which records of a shard, in batches; each record comes once.
+
+    All teachers about all records; where labels are cross-fitted, about training samples of a fold its
+    teacher alone, which has not seen them, and about those of no fold all.
+    """
+    places, groups = np.arange(job.rows * job.part.views), [teachers]
+    fold = np.zeros(len(places), dtype=np.int64)
+    if fold_of_row is not None and job.part.split == "train":
+        fold = np.repeat(fold_of_row[job.first : job.first + job.rows], job.part.views)
+        groups = [*(teachers.at([number]) for number in range(len(teachers.models))), teachers]
+    for number, asked in enumerate(groups):
+        of_group = places[fold == number]
+        for start in range(0, len(of_group), batch_size):
+            yield asked, of_group[start : start + batch_size]
 
 
 class _Clock:
@@ -117,13 +139,16 @@ def _draw(header: Header, job: Job, split: Split, records: NDArray[Any]) -> Crop
 
 
 @torch.no_grad()
-def _fill(records: NDArray[Any], header: Header, teachers: Teachers, batch: Batch) -> None:
+def _fill(
+    records: NDArray[Any], places: NDArray[np.int64], header: Header, teachers: Teachers, batch: Batch
+) -> None:
+    """Write what teachers say of a batch into the records at these places."""
     with autocast(teachers.device, header.precision):
         mixed = teachers(batch.to(teachers.device))
     assert mixed.log_probs is not None
     for head in header.heads:
         for name, values in compress(mixed.log_probs[head.name].exp(), header.payload).items():
-            records[f"{head.name}.{name}"] = values
+            records[f"{head.name}.{name}"][places] = values
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:

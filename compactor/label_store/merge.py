@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from compactor.label_store.folds import read_folds
 from compactor.label_store.header import (
     STORE_FILE,
     UNFINISHED_FILE,
@@ -91,7 +92,7 @@ def merge_stores(target: Path, sources: list[Path], *, reporter: Reporter | None
                 "merge shares of one recipe that were made with the same versions"
             )
     ids = {part.split: read_ids(first, part) for part in header.parts}
-    writer = StoreWriter(target, header, ids)
+    writer = StoreWriter(target, header, ids, fold_of_row=read_folds(first, header))
     jobs = jobs_of(header)
     found = [
         (source, job)

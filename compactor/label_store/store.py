@@ -13,6 +13,7 @@ from torch import Tensor
 from compactor.cache.digest import file_digest
 from compactor.data.augment import boxes_from_pixels
 from compactor.data.spec import Quantization, SplitName
+from compactor.label_store.folds import read_folds
 from compactor.label_store.header import STORE_FILE, Header, Part, Shard, read_header, record_dtype
 from compactor.label_store.quantization import recover
 from compactor.progress import Reporter, SilentReporter
@@ -98,11 +99,15 @@ class StorePart:
 
 @dataclass(frozen=True)
 class LabelStore:
-    """A finished store: its header and its parts by split."""
+    """A finished store: its header and its parts by split.
+
+    `fold_of_row` int64 [N] says which teacher labelled which training sample, where one did alone.
+    """
 
     folder: Path
     header: Header
     parts: dict[SplitName, StorePart]
+    fold_of_row: NDArray[np.int64] | None = field(default=None, repr=False)
 
     @property
     def train(self) -> StorePart:
@@ -117,7 +122,7 @@ class LabelStore:
     @cached_property
     def size_bytes(self) -> int:
         """Bytes of all files that the header names, and of the header itself."""
-        names = [STORE_FILE]
+        names = [STORE_FILE, *self.header.folds_file]
         for part in self.header.parts:
             names += [part.ids, *(shard.file for shard in part.shards)]
         return sum((self.folder / name).stat().st_size for name in names)
@@ -142,7 +147,7 @@ def open_store(folder: Path, *, reporter: Reporter | None = None) -> LabelStore:
                 done += 1
                 bar.at(done)
             parts[part.split] = StorePart(header, part, ids, shards)
-    return LabelStore(folder, header, parts)
+    return LabelStore(folder, header, parts, read_folds(folder, header))
 
 
 def read_ids(folder: Path, part: Part) -> NDArray[np.int64]:

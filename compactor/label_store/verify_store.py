@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compactor.label_store.box_checks import boxes_in_pixels, may_flip, outside_frame
+from compactor.label_store.folds import read_folds
 from compactor.label_store.header import STORE_FILE, Head, Header, Part, read_header
 from compactor.label_store.quantization import recover
 from compactor.label_store.store import Records, read_ids, read_shard
@@ -79,6 +80,9 @@ def verify_store(folder: Path, *, reporter: Reporter | None = None) -> Verified:
     header = read_header(folder)
     verified = Verified(folder)
     verified.add("header", 1, f"file ({STORE_FILE}, format {header.format})")
+    if (folds := read_folds(folder, header)) is not None:
+        verified.add("hashes", 1, "files")
+        verified.add("folds of cross-fitted labels", len(folds), "samples")
     with (reporter or SilentReporter()).bar(
         "verify records", sum(part.rows * part.views for part in header.parts)
     ) as bar:

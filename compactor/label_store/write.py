@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from compactor.cache.claims import claimed
 from compactor.cache.digest import file_digest
 from compactor.data.spec import SplitName
+from compactor.label_store.folds import folds_content
 from compactor.label_store.header import (
     STORE_FILE,
     UNFINISHED_FILE,
@@ -68,8 +69,21 @@ def ids_file(split: SplitName, ids: NDArray[np.int64]) -> tuple[str, bytes, str]
 class StoreWriter:
     """Make the shards of a store that are not there yet."""
 
-    def __init__(self, folder: Path, header: Header, ids: Mapping[SplitName, NDArray[np.int64]]) -> None:
-        """Start the store, or go on with it; `ids` int64 [rows] ascending are the samples of each part.
+    def __init__(
+        self,
+        folder: Path,
+        header: Header,
+        ids: Mapping[SplitName, NDArray[np.int64]],
+        *,
+        fold_of_row: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Start the store, or go on with it.
+
+        Args:
+            folder: where it lies or will lie.
+            header: what it is to hold.
+            ids: int64 [rows] ascending, the samples of each part.
+            fold_of_row: int64 [rows], the folds of the training samples where labels are cross-fitted.
 
         Raises:
             UsageError: the folder holds another store.
@@ -99,6 +113,10 @@ class StoreWriter:
         for part in header.parts:
             if not (folder / part.ids).is_file():
                 write_whole(folder / part.ids, ids_file(part.split, ids[part.split])[1])
+        for name in header.folds_file:
+            assert fold_of_row is not None
+            if not (folder / name).is_file():
+                write_whole(folder / name, folds_content(fold_of_row))
 
     def missing(self, share: tuple[int, int] = (1, 1)) -> list[Job]:
         """Shards that are not there, of the `share[0]`-th of `share[1]` equal shares (counting from 1)."""

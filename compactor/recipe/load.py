@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from compactor.data.spec import SplitName
 from compactor.recipe.checks import check_references, with_tokenizers
+from compactor.recipe.cross_fit import with_fold_stages
 from compactor.recipe.spec import Recipe, VsTeacherGate
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
@@ -90,7 +91,7 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
     except msgspec.ValidationError as error:
         raise UsageError(_explain(str(error), raw)) from error
     check_references(recipe)
-    return with_tokenizers(recipe)
+    return with_tokenizers(with_fold_stages(recipe))
 
 
 def smoke(loaded: LoadedRecipe) -> LoadedRecipe:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from compactor.models import TEACH_ONLY
+from compactor.recipe.cross_fit import check_cross_fit
 from compactor.recipe.spec import STAGE, LabelsSpec, ModelSpec, Recipe, StageSpec
 from compactor.records import EMBEDDING, Activation, has_several, heads_of, reads_images
 from compactor_runtimes.errors import UsageError
@@ -40,6 +41,7 @@ def check_method(recipe: Recipe, stage: StageSpec, at: str, earlier: list[str]) 
     if recipe.stage_data(stage).also:
         require_mixable(stage, options, at)
     _check_teachers(recipe, stage, method, options, at, earlier)
+    check_cross_fit(recipe, stage, at)
     if (stage.init or "").partition(":")[0] in TEACH_ONLY:
         raise UsageError(
             f"{at}.init: {stage.init!r} is an exported model without weights to start from; name a "

@@ -84,6 +84,10 @@ class LabelsSpec(RecipePart, frozen=True):
 
     `store` is the folder of a finished store to use instead of making one: only `quantization` and `k` then
     have an effect. With `teachers: []` its teachers are taken as they are; named ones must be the same.
+
+    `cross_fit: K` has the stage's one teacher, an earlier stage, trained K times, each time without one of K
+    folds of the training samples; each sample is then labelled by the teacher that has not seen it, and what
+    no teacher is trained on by the mean of all K.
     """
 
     crops: Annotated[int, Meta(ge=1, le=100_000)] = 1
@@ -94,6 +98,12 @@ class LabelsSpec(RecipePart, frozen=True):
     evaluation: bool = True
     seed: Annotated[int, Meta(ge=0)] = 0
     store: str | None = None
+    cross_fit: Annotated[int, Meta(ge=2, le=1000)] | UnsetType = UNSET  # as StageSpec.sampler
+
+    @property
+    def folds(self) -> int | None:
+        """Folds that teachers are trained without; None where each has seen every sample."""
+        return None if isinstance(self.cross_fit, UnsetType) else self.cross_fit
 
 
 class SamplerSpec(RecipePart, frozen=True):

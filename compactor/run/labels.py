@@ -7,13 +7,17 @@ from shutil import disk_usage
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
 from compactor.cache.code import code_digest
 from compactor.cache.digest import TOOLS, digest_of, file_digest, tool_versions
 from compactor.cache.folder import WEIGHTS, RunFolders
+from compactor.data.folds import fold_of_each
 from compactor.data.spec import AugmentSpec, SplitName
 from compactor.data.splits import Dataset, Split
+from compactor.label_store.folds import cross_fit_of
 from compactor.label_store.header import (
     STORE_FILE,
     UNFINISHED_FILE,
@@ -52,13 +56,17 @@ SPLITS: tuple[SplitName, ...] = ("train", "select", "report")
 
 @dataclass(frozen=True)
 class LabelJob:
-    """A stage's label store: its folder, its cache key, and what the recipe wants of it."""
+    """A stage's label store: its folder, its cache key, and what the recipe wants of it.
+
+    `fold_of_row` are the folds of the training samples where labels are cross-fitted.
+    """
 
     stage: StageSpec
     folder: Path
     digest: str
     wanted: Header
     splits: dict[SplitName, Split]
+    fold_of_row: NDArray[np.int64] | None = None
 
     def completed(self, done: Mapping[str, Path]) -> "LabelJob":
         """The same job with the weights of teachers that were no finished stages when it was planned."""
@@ -88,7 +96,7 @@ class LabelJob:
             return False
         header = read_header(self.folder)
         names = [name for part in header.parts for name in (part.ids, *(one.file for one in part.shards))]
-        return all((self.folder / name).is_file() for name in names)
+        return all((self.folder / name).is_file() for name in (*names, *header.folds_file))
 
     @property
     def recorded_runtimes(self) -> dict[int, TeacherRuntimeName]:
@@ -111,7 +119,8 @@ class LabelJob:
         kept = (
             f"{spec.quantization} {spec.k}" if spec.quantization.startswith("marginal") else spec.quantization
         )
-        return f"{self.records:,} crops, {kept}, {scaled(forecast_bytes(self.wanted), 'B')}"
+        fitted = f", cross-fitted by {spec.folds} teachers" if spec.folds else ""
+        return f"{self.records:,} crops, {kept}, {scaled(forecast_bytes(self.wanted), 'B')}{fitted}"
 
     def require_space(self) -> None:
         """Refuse to start what the disk cannot hold.
@@ -158,7 +167,11 @@ def label_job(
     spec, recipe = stage.labels, loaded.recipe
     teachers, mixer = recipe.stage_teachers(stage), _mixer(stage)
     seed = recipe.seed if stage.seed is None else stage.seed
-    splits = {data.train.name: only_kept(data.train, sampler_options(stage, f"stage {stage.id}"), seed)}
+    train = only_kept(data.train, sampler_options(stage, f"stage {stage.id}"), seed)
+    splits = {data.train.name: train}
+    fold_of_row = None
+    if spec.folds is not None:  # of all samples, as those that teach are trained without them
+        fold_of_row = fold_of_each(data.train, spec.folds)[np.searchsorted(data.train.rows, train.rows)]
     if spec.evaluation:
         splits |= {data.select.name: data.select, data.report.name: data.report}
     sources = [
@@ -187,6 +200,7 @@ def label_job(
         source_digest=code_digest(sources),
         parts=[_part(split, data, spec.crops) for split in splits.values()],
         mixer=UNSET if mixer is None else msgspec.to_builtins(mixer),
+        cross_fit=UNSET if fold_of_row is None else cross_fit_of(fold_of_row, spec.folds or 0),
     )
     if spec.store is not None:
         folder = locate(spec.store, loaded.base, what=f"stage {stage.id}.labels.store")
@@ -205,7 +219,7 @@ def label_job(
         for one in teachers
     ]
     key = digest_of(msgspec.to_builtins(wanted) | {"teachers": made_by})
-    return LabelJob(stage, folders.labels(key), key, wanted, splits)
+    return LabelJob(stage, folders.labels(key), key, wanted, splits, fold_of_row)
 
 
 def require_fit(job: LabelJob, header: Header) -> None:
@@ -227,6 +241,11 @@ def require_fit(job: LabelJob, header: Header) -> None:
         raise UsageError(
             f"{at}: its teachers were mixed otherwise ({_mixed(header)} found, {_mixed(wanted)} expected); "
             "set the stage's mixer to what the store has, or label again"
+        )
+    if wanted.teachers and wanted.cross_fit != header.cross_fit:
+        raise UsageError(
+            f"{at}: its samples were shared among its teachers otherwise ({_divided(header)} found, "
+            f"{_divided(wanted)} expected); set labels.cross_fit to what the store has, or label again"
         )
     if wanted.classes != header.classes:
         raise UsageError(f"{at}: has other classes than the data; label again with this data set")
@@ -328,6 +347,11 @@ def _mixed(header: Header) -> str:
         return DEFAULT_MIXER
     options = ", ".join(f"{key}: {value}" for key, value in header.mixer["options"].items())
     return f"{header.mixer['name']}{f' with {options}' if options else ''}"
+
+
+def _divided(header: Header) -> str:
+    found = header.cross_fit
+    return "all by all" if isinstance(found, UnsetType) else f"{found.folds} folds, {found.rule}"
 
 
 def _plain(value: Any) -> str:

@@ -20,6 +20,7 @@ from compactor.models import WRAPPERS
 from compactor.models.problem_types import require_classifiers
 from compactor.models.references import Identities, model_sources
 from compactor.progress import SilentReporter
+from compactor.recipe.cross_fit import told_start
 from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
 from compactor.release.rejection import require_rejectable
@@ -153,7 +154,7 @@ class _Planner:
         folder = self.folders.stage(spec.id, digest)
         action, why = _stage_action(folder)
         learner = student if spec.init is None else None
-        self.notes += _method_told(spec)
+        self.notes += [*_method_told(spec), *told_start(recipe, spec)]
         self.notes += told_models(learner, teachers, data, self.loaded.base, stage=spec, stages=self.stages)
         return PlannedStage(
             *(spec, task, student, teachers, data, labels, computes, digest, folder, self.folders),

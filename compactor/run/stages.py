@@ -139,6 +139,7 @@ class StageRunner:
                 reporter=self.reporter,
                 share=share,
                 deadline_s=self.deadline_s,
+                fold_of_row=job.fold_of_row,
             )
             if finished is None:
                 return None

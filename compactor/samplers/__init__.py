@@ -31,8 +31,9 @@ SAMPLERS = {
     "fresh-subset": "compactor.samplers.fresh_subset:Options",
     "scored-subset": "compactor.samplers.scored_subset:Options",
     "query": "compactor.samplers.query:Options",
+    "other-folds": "compactor.samplers.other_folds:Options",
 }
-SHUFFLE, CROP_MAJOR = "shuffle", "crop-major"
+SHUFFLE, CROP_MAJOR, OTHER_FOLDS = "shuffle", "crop-major", "other-folds"
 FEWEST = 2  # samples that training needs at least, also in a smoke run, which has few
 
 

@@ -44,12 +44,13 @@ class CalibratedLabels(StoredLabels):
         return {"calibration": self.calibration.report(self.class_names, self.views)}
 
     def note(self) -> str:
-        """The shares and survivors in one line."""
+        """The shares, survivors and thresholds that do little, in one line."""
         found = self.calibration.report([], self.views)
         shares = ", ".join(f"{name} {100 * share:.1f}%" for name, share in found["shares"].items())
+        ties = "".join(f"; warning: {one}" for one in found["ties"])
         return (
             f"calibration: {shares}; {found['mean_survivors']:.1f} of {self.part.views} crops survive on "
-            f"average, {found['filled_up']:,} of {found['samples']:,} samples are filled up"
+            f"average, {found['filled_up']:,} of {found['samples']:,} samples are filled up{ties}"
         )
 
     def keys(self, samples: NDArray[np.int64], epoch: int) -> NDArray[np.float64]:

@@ -147,6 +147,7 @@ def test_the_report_by_hand() -> None:
         },
         "mean_survivors": 3.0,
         "filled_up": 1,
+        "ties": [],
     }
 
 
@@ -274,3 +275,23 @@ def test_a_mean_of_certain_teachers_is_never_above_one(tmp_path: Path) -> None:
     found = calibrate(train, train.ids, np.zeros(24, np.int64), Thresholds(top=1.0, unit="values"))
     assert set(found.bins.ravel()) == {KEPT}
     assert confidences(train, train.ids, np.zeros(24, np.int64), "max").max() <= 1
+
+
+def test_a_quantile_that_ties_make_idle_is_said() -> None:
+    """Ten views, six of them at 1: the quantile .8 is 1, and none lies above; .3 is .75, two lie below."""
+    tied = np.array([[0.5, 0.75, 1, 1, 1], [0.5, 0.75, 1, 1, 1]], dtype=np.float32)
+    store = part(largest=tied)
+    found = calibrate(store, IDS, TRUTH, Thresholds(low=0.05, mid=0.3, top=0.8))
+    assert found.ties == (
+        "low: the quantile 0.05 is 0.5, which 20.0% of the views have, so that it drops 0.0% of them, not "
+        "5.0%; to take those too, give a value above it (unit: values)",
+        "top: the quantile 0.8 is 1, which 60.0% of the views have, so that it drops 0.0% of them, not 20.0%"
+        "; to take those too, give a value below it (unit: values)",
+    )
+    assert found.report(NAMES, 2)["ties"] == list(found.ties)
+    labels = CalibratedLabels(
+        store, found, smoothing=0.1, views=2, class_names=NAMES, seed=0, quantization="full", k=3
+    )
+    assert "samples are filled up; warning: low: the quantile 0.05 is 0.5" in labels.note()
+    assert calibrate(store, IDS, TRUTH, Thresholds(top=0.99, unit="values")).ties == ()
+    assert calibrate(part(), IDS, TRUTH, Thresholds(low=0.2, top=0.9)).ties == ()

@@ -247,8 +247,7 @@ def test_the_command_prints_or_gives_json(sure: Path) -> None:
     ("options", "said"),
     [
         (["--unit", "values"], "--unit: has no effect without --low, --mid or --top"),
-        (["--crops-per-image", "2"], "--crops-per-image: has no effect"),
-        (["--data", "digits"], "--data: has no effect"),
+        (["--crops-per-image", "2"], "--crops-per-image: has no effect without --epochs or a threshold"),
         (["--low", "0.5", "--mid", "0.2"], "expected low <= mid <= top"),
     ],
 )
@@ -266,3 +265,21 @@ def test_an_unfinished_store_is_exit_code_7(tmp_path: Path) -> None:
     assert "run the same `compactor label` again" in done.stderr
     with pytest.raises(IntegrityError):
         inspect_store(tmp_path / "part")
+
+
+def test_the_diagnosis_says_what_is_memorised_and_how_often_an_image_comes_up(tmp_path: Path) -> None:
+    """The teacher says 3 of 0, 2, 4, 6 twice and of six select samples: right on 0 of 8 and 1 of 6."""
+    folder, _ = digits_store(tmp_path)
+    text = " ".join(shown(inspect_store(folder, data="digits", epochs=16, views_a_step=2)).split())
+    for expected in (
+        "full confidence: 0.0% of the training views are above 0.999",
+        "teachers' top-1: 0.0% of 8 training views, 16.7% of 6 whole select samples: memorisation gap -16.7",
+        # 7 passes of two crops, then two of one
+        "over 16 epochs each sample comes up in 9 passes (2 crops an image), each of its 2 recorded",
+        "several crops an image lost to one on the one data set measured (CIFAR-10, 10,000 images) over 16",
+        "with teachers that have not memorised was not measured",
+    ):
+        assert expected in text, (expected, text)
+    untold = " ".join(shown(inspect_store(folder)).split())
+    assert "teachers' top-1: the ground truth was not read visits" not in untold
+    assert "visits: --epochs E counts" in untold

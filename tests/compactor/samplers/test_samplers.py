@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fresh-subset": {"share": 0.5},
     "scored-subset": {"share": 0.5, "by": "el2n", "scores": "stage:first"},
     "query": {"budget": 4, "rule": "uniform"},
+    "other-folds": {"fold": 2, "folds": 3},
 }
 
 
