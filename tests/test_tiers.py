@@ -19,7 +19,7 @@ def burn(seconds):
 
 @pytest.fixture
 def ran(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    """Run a file of tests under the rules, with the limit at 0.05 s and the ceiling at 0.2 s, in a session of its own."""
+    """Run a file of tests under the rules, limit 0.05 s, ceiling 0.2 s, in a session of its own."""
     from tests import tiers
 
     monkeypatch.setattr(tiers, "CALL_LIMIT_S", 0.05)

@@ -21,8 +21,8 @@ CALL_CEILING_S = 15.0
 UNLIMITED = ("slow", "heavy")
 LISTED = 15
 WHAT_TO_DO = (
-    "make it cheaper (smaller toys, fewer shapes, a shared fixture), or mark it slow, or heavy if it belongs to "
-    "`make test-heavy`"
+    "make it cheaper (smaller toys, fewer shapes, a shared fixture), or mark it slow, or heavy if it belongs "
+    "to `make test-heavy`"
 )
 
 USED = "cpu_s"

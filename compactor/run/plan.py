@@ -49,7 +49,8 @@ ALWAYS = (
 FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
 BY_CLASS = "compactor.models.class_rows"  # starts a student from a stage of other classes
 TRAINS = ("compactor.run.stages", "compactor.run.taught")  # bring them together
-EARLIER = "compactor.run.earlier"  # reads earlier stages for samplers, with what ALWAYS names
+# reads earlier stages for samplers, with what ALWAYS names
+EARLIER = ("compactor.run.earlier", "compactor_runtimes.stats.softmax")
 
 
 def make_plan(loaded: LoadedRecipe, runs: Path, *, data: DataSets | None = None) -> Plan:
@@ -212,7 +213,7 @@ class _Planner:
                 "labels": None if labels is None else labels.digest,
                 "teachers": [known.reference(teacher, self.digests) for teacher in teachers],
                 "versions": tool_versions(TOOLS),
-                "source": code_digest(computes, alone=[*TRAINS, EARLIER]),
+                "source": code_digest(computes, alone=[*TRAINS, *EARLIER]),
             }
         )
 

@@ -24,9 +24,9 @@ HERE = Path(__file__).parent
 
 @pytest.mark.heavy
 @pytest.mark.real_data
-@pytest.mark.parametrize(("depth", "right"), [(20, 9173), (32, 9263), (44, 9310), (56, 9339)])
-def test_published_teachers_reproduce_their_accuracy(depth: int, right: int) -> None:
+def test_a_published_teacher_reproduces_its_accuracy() -> None:
     """All 10,000 test images; one image may fall either way between CPUs."""
+    depth, right = 20, 9173
     data = open_dataset(DataSpec(dataset="cifar10"), base=None)
     weights = f"teachers/cifar10_akamaster/resnet{depth}.safetensors"
     model = build_model(ModelSpec(model=f"cifar:resnet{depth}", weights=weights), data.info, base=HERE)
