@@ -166,8 +166,8 @@ class Moving:
             raise AccuracyGateError(
                 f"teacher {entry.model} on {runtime}: mean KL {found.kl:.3g} nat from torch in fp32 and "
                 f"{100 * found.agreement:.2f}% the same top class on {found.rows:,} select rows, expected "
-                f"at most {entry.max_kl:g} and at least {100 * entry.min_agreement:g}%; name another runtime, "
-                "or raise max_kl or lower min_agreement on its entry"
+                f"at most {entry.max_kl:g} and at least {100 * entry.min_agreement:g}%; name another "
+                "runtime, or raise max_kl or lower min_agreement on its entry"
             )
         return TeacherRan(
             number=number,

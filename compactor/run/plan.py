@@ -33,6 +33,7 @@ from compactor.run.tokenizers import with_tokenizers_compared
 from compactor.samplers import SAMPLERS, sampler_options
 from compactor.targets import TARGETS
 from compactor.tasks import TASKS, task_named
+from compactor.trainer.precision import require_precision, told_precision
 from compactor_exporters import can_export
 from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
@@ -132,6 +133,7 @@ class _Planner:
         student = recipe.stage_student(spec)
         require_classifiers(teachers, task, self.loaded.base, learners=[student])
         require_runtimes(teachers, task)
+        require_precision(spec.precision, f"stage {spec.id}")
         policy_of(spec.augment)  # so that a package it lacks is missed before anything is trained
         data = with_tokenizers_compared(
             self.data.open(recipe.stage_data(spec), task),
@@ -156,6 +158,7 @@ class _Planner:
         action, why = _stage_action(folder)
         learner = student if spec.init is None else None
         self.notes += [*_method_told(spec), *told_start(recipe, spec)]
+        self.notes += told_precision(spec.precision, f"stage {spec.id}")
         self.notes += told_models(learner, teachers, data, self.loaded.base, stage=spec, stages=self.stages)
         return PlannedStage(
             *(spec, task, student, teachers, data, labels, computes, digest, folder, self.folders),

@@ -27,6 +27,7 @@ from compactor.trainer.checkpoint import load_checkpoint, save_checkpoint
 from compactor.trainer.contracts import Objective, Preset, TargetPolicy
 from compactor.trainer.interrupt import StopWish, stop_on_signal
 from compactor.trainer.memory import keep_freed_memory
+from compactor.trainer.precision import require_precision
 from compactor.trainer.stepper import Stepper
 from compactor_runtimes.errors import InterruptedRun, UsageError
 
@@ -101,9 +102,11 @@ def fit(
     Raises:
         InterruptedRun: the user or the deadline stopped it; the checkpoint is written.
         UsageError: no training samples.
+        UnfitEnvironmentError: the precision needs a GPU, and there is none.
         Diverged: the loss is no longer finite.
     """
     keep_freed_memory()
+    require_precision(training.precision, f"stage {name}")
     accelerator = accelerator_for(training.precision)
     loader = loader_for(accelerator.process_index, accelerator.num_processes)
     if len(loader) < 2:

@@ -145,3 +145,18 @@ def test_what_is_absent_from_a_recipe_is_absent_from_keys() -> None:
 def test_a_setting_without_effect_warns() -> None:
     with pytest.warns(UserWarning, match=r"stages\.0\.undecayed has no effect where weight_decay is 0"):
         load_recipe("digits", ["stages.0.undecayed=norms", "stages.0.weight_decay=0"])
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_that_of_the_papers(nesterov: bool) -> None:
+    """g + wd w, v = m v + g, w -= lr (g + m v with Nesterov's rule, else v), over two steps in float64."""
+    net = nn.Linear(3, 2, bias=False).double()
+    weight, velocity = net.weight.detach().clone(), torch.zeros(2, 3, dtype=torch.float64)
+    made = make_optimizer(toys.stage(lr=0.1, momentum=0.9, nesterov=nesterov, weight_decay=0.01), net, [])
+    for gradient in (torch.ones(2, 3).double(), torch.arange(6.0).view(2, 3).double()):
+        net.weight.grad = gradient.clone()
+        made.step()
+        decayed = gradient + 0.01 * weight
+        velocity = 0.9 * velocity + decayed
+        weight = weight - 0.1 * (decayed + 0.9 * velocity if nesterov else velocity)
+        torch.testing.assert_close(net.weight.detach(), weight)
