@@ -34,12 +34,14 @@ REPEATS = 5  # rows for each value from which on values may be classes
 class Layout:
     """The delimiter, the names of the columns, and the rows below them.
 
-    `is_usual` where nothing needs to be said of the delimiter.
+    `longest` are the letters of the longest row, delimiters and quotes among them. `is_usual` where nothing
+    needs to be said of the delimiter.
     """
 
     delimiter: str
     names: tuple[str, ...]
     rows: int
+    longest: int
     is_usual: bool = True
 
 
@@ -95,11 +97,11 @@ def _layout(path: Path, changed_ns: int, size_bytes: int) -> Layout:
         require_utf8_mark(file.read(4), str(path))
     try:
         delimiter = _delimiter(path)
-        names, rows = _checked(path, delimiter)
+        names, rows, longest = _checked(path, delimiter)
     except UnicodeDecodeError:
         read_utf8(path)  # says the line
         raise
-    return Layout(delimiter, names, rows, delimiter == _usual(path))
+    return Layout(delimiter, names, rows, longest, delimiter == _usual(path))
 
 
 def _usual(path: Path) -> str:
@@ -133,11 +135,12 @@ def _cells(path: Path, delimiter: str) -> set[int]:
         return set()
 
 
-def _checked(path: Path, delimiter: str) -> tuple[tuple[str, ...], int]:
-    """The header, and how many rows follow."""
+def _checked(path: Path, delimiter: str) -> tuple[tuple[str, ...], int, int]:
+    """The header, how many rows follow, and the letters of the longest."""
     names: tuple[str, ...] = ()
-    number = 0
+    number, longest = 0, 0
     for number, row in enumerate(rows_of(path, delimiter)):
+        longest = max(longest, sum(map(len, row)) + 3 * len(row))  # a delimiter and two quotes a cell
         if number == 0:
             names = tuple(row)
         elif len(row) != len(names):
@@ -146,7 +149,7 @@ def _checked(path: Path, delimiter: str) -> tuple[tuple[str, ...], int]:
                 f"{len(row)} cells found, {len(names)} expected; put quotes around a cell that holds "
                 f"{NAMES[delimiter]}"
             )
-    return names, number
+    return names, number, longest
 
 
 @contextmanager

@@ -24,6 +24,8 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 ROWS_PER_BATCH = 512
 HEADER_ROWS = 1_000  # by which a missing header is found
 BLOCK_BYTES = 2**24  # of CSV and JSONL; a row must fit into one
+SMALL_BLOCK_BYTES = 2**20  # of CSV with short rows, of which several are in memory
+BYTES_A_LETTER = 8  # at most, with quotes written twice
 NUMBER = re.compile(r"\s*[-+]?\d+([.,]\d*)?\s*")  # a cell of a CSV file that is no text
 # `train.parquet`, or a hub shard such as `train-00000-of-00002.parquet`
 SHARD = re.compile(r"([a-z]+)(?:-\d+-of-\d+)?")
@@ -107,6 +109,8 @@ class _Csv:
             import pyarrow as pa
         layout = layout_of(path)
         self.path, self.delimiter, self.rows = path, layout.delimiter, layout.rows
+        short = layout.longest * BYTES_A_LETTER < SMALL_BLOCK_BYTES
+        self.block_bytes = min(SMALL_BLOCK_BYTES, BLOCK_BYTES) if short else BLOCK_BYTES
         with self._reader(None) as head:
             names = head.schema.names
         self.schema = pa.schema([(name, pa.string()) for name in names])
@@ -133,7 +137,7 @@ class _Csv:
             )
         return pa_csv.open_csv(
             self.path,
-            read_options=pa_csv.ReadOptions(block_size=BLOCK_BYTES),
+            read_options=pa_csv.ReadOptions(block_size=self.block_bytes),
             parse_options=pa_csv.ParseOptions(newlines_in_values=True, delimiter=self.delimiter),
             convert_options=convert,
         )

@@ -64,6 +64,17 @@ def test_a_row_without_text_is_named_by_its_number(tmp_path: Path, monkeypatch: 
         TableSource([tmp_path / "x.csv"], "text", "label", holds="texts").texts()
 
 
+@pytest.mark.parametrize("size", [200_000, 1_500_000])
+def test_long_rows_are_read_in_blocks_that_hold_them(tmp_path: Path, size: int) -> None:
+    long = "é" * (size // 2)
+    (tmp_path / "x.csv").write_text(f"text,label\nplay,a\n{long},b\nstop,a\n", encoding="utf-8")
+    assert TableSource([tmp_path / "x.csv"], "text", "label", holds="texts").texts().tolist() == [
+        "play",
+        long,
+        "stop",
+    ]
+
+
 def test_the_cache_gives_what_was_read(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = os.umask(0o027)
     try:
