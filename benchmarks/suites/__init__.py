@@ -21,6 +21,7 @@ SUITES = {
     "measure": ("measure",),
     "embed": ("embed",),
     "methods": ("methods",),
+    "fast": ("fast",),
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes
