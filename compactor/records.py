@@ -328,8 +328,8 @@ class TeacherRan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What computed a teacher's answers in the place of torch in fp32, and how far they are from its.
 
     `number` is its place among the teachers, `provider` what the runtime says of itself. `kl` is the mean of
-    KL(torch || runtime) in nat and `agreement` the share of equal top classes, over `rows` select rows as
-    they are deployed; of several heads the worse ones.
+    KL(torch || runtime) in nat and `agreement` the share of equal top classes, over `rows` select rows: of
+    images, whole and as the stage cuts them, the worse ones, and so of several heads.
     """
 
     number: int

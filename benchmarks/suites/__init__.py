@@ -22,6 +22,7 @@ SUITES = {
     "embed": ("embed",),
     "methods": ("methods",),
     "premise": ("ferkd_premise",),
+    "fast": ("fast",),
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes

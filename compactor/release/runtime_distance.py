@@ -1,6 +1,10 @@
-"""How far a teacher's answers on some runtime are from those of torch in fp32, and how fast they come."""
+"""How far a teacher's answers on some runtime are from those of torch in fp32, and how fast they come.
 
-from collections.abc import Mapping, Sequence
+Teachers are often surest of whole images, above all of those that they were trained on, and what is sure
+moves little. So images are asked about twice: whole, and cut as the stage cuts those that it teaches on.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from time import perf_counter
@@ -11,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from compactor.data.augment import sample_crops
+from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Split
 from compactor.evaluation import student_answers
 from compactor.records import Batch, Head
@@ -18,6 +24,8 @@ from compactor.tasks import Answers, Task
 
 Name = TypeVar("Name", bound=str)
 ROWS = 1_024  # of select that are asked
+VIEWS_SEED = 0
+CUT_BATCH = 256
 ROUNDS = 5  # timed ones; those far behind after the first are left there
 FAR_BEHIND = 2.0  # times the fastest
 
@@ -36,19 +44,53 @@ def asked_rows(select: Split) -> Split:
     return replace(select, rows=select.rows[every])
 
 
-def answers_of(model: nn.Module, task: Task, rows: Split, device: torch.device) -> Answers:
-    """What a teacher says of rows as they are deployed; it stays on `device`."""
-    return student_answers(model.to(device), task.batches(rows))
+def answers_of(
+    model: nn.Module, task: Task, rows: Split, augment: AugmentSpec, device: torch.device
+) -> list[Answers]:
+    """What a teacher says of rows as they are deployed and, of images, once cut; it stays on `device`.
+
+    Args:
+        model: the teacher.
+        task: makes the batches.
+        rows: of select.
+        augment: how the stage cuts what it teaches on.
+        device: where it answers.
+    """
+    model.to(device)
+    said = [student_answers(model, task.batches(rows))]
+    if draws_views(augment):
+        said.append(student_answers(model, _cut(task, rows, augment)))
+    return said
 
 
-def distance(reference: Answers, found: Answers, heads: Sequence[Head]) -> Distance:
-    """Compare two teachers' logits of the same rows; of several heads the worse figures are taken.
+def draws_views(augment: AugmentSpec) -> bool:
+    """Whether a stage teaches on other views than whole images."""
+    return augment.crop != "none" or augment.flip
+
+
+def _cut(task: Task, rows: Split, augment: AugmentSpec) -> Iterator[Batch]:
+    """Each row once, in views that are the same each time."""
+    height, width = rows.inputs.shape[1:3]
+    rng = np.random.Generator(np.random.Philox(VIEWS_SEED))
+    crops = sample_crops(augment, len(rows), height, width, rng)
+    for start in range(0, len(rows), CUT_BATCH):
+        part = slice(start, start + CUT_BATCH)
+        yield task.batch(rows, rows.rows[part], crops.part(part))
+
+
+def distance(reference: Sequence[Answers], found: Sequence[Answers], heads: Sequence[Head]) -> Distance:
+    """Compare two teachers' logits of the same rows; of views and heads the worse figures are taken.
 
     A word without a token, whose logits are all zeros in both, does not count. Of any number of labels the
     divergences of the labels of a sample are summed, and all its decisions must be the same.
     """
-    each = [_of_head(reference[head.name], found[head.name], head) for head in heads]
-    return Distance(len(reference[heads[0].name]), max(kl for kl, _ in each), min(same for _, same in each))
+    each = [
+        _of_head(ours[head.name], theirs[head.name], head)
+        for ours, theirs in zip(reference, found, strict=True)
+        for head in heads
+    ]
+    rows = len(reference[0][heads[0].name])
+    return Distance(rows, max(kl for kl, _ in each), min(same for _, same in each))
 
 
 def _of_head(

@@ -10,9 +10,10 @@ import msgspec
 import torch
 from msgspec import Struct
 
-from compactor.cache.digest import tool_versions
+from compactor.cache.digest import digest_of, tool_versions
+from compactor.data.spec import AugmentSpec
 from compactor.records import TeacherRuntimeName
-from compactor.release.runtime_distance import Distance
+from compactor.release.runtime_distance import Distance, draws_views
 from compactor_runtimes.environment import cpu_model, isa_flags
 from compactor_runtimes.files import write_whole
 
@@ -40,15 +41,15 @@ class Memory(Struct):
     choice: Choice | None = None
 
 
-def remembered(file: Path, device: torch.device) -> Memory:
-    """Read what is known on this machine; nothing where nothing can be read."""
-    return _all(file).get(_machine(device), Memory())
+def remembered(file: Path, machine: str) -> Memory:
+    """Read what is known on a machine; nothing where nothing can be read."""
+    return _all(file).get(machine, Memory())
 
 
-def remember(file: Path, device: torch.device, memory: Memory) -> None:
-    """Keep what is known on this machine, beside what is known on others."""
+def remember(file: Path, machine: str, memory: Memory) -> None:
+    """Keep what is known on a machine, beside what is known on others."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    known = _all(file) | {_machine(device): memory}
+    known = _all(file) | {machine: memory}
     write_whole(file, msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
 
 
@@ -59,8 +60,10 @@ def _all(file: Path) -> dict[str, Memory]:
         return {}
 
 
-def _machine(device: torch.device) -> str:
+def machine_with(device: torch.device, augment: AugmentSpec) -> str:
+    """Name this machine, and how images are cut for the teachers that it runs."""
     parts: list[Any] = [cpu_model(), *isa_flags(), f"{torch.get_num_threads()} threads"]
     parts += [f"openvino {version}" for version in tool_versions(("openvino",)).values()]
     parts += [torch.cuda.get_device_name(device)] if device.type == "cuda" else []
+    parts += [f"views {digest_of(msgspec.to_builtins(augment))[:12]}"] if draws_views(augment) else []
     return ", ".join(map(str, parts))

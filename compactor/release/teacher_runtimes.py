@@ -1,8 +1,8 @@
 """Teachers on another runtime than torch in fp32: opened, held against torch, refused where they are too far.
 
 1. A graph is exported, verified and kept by `exported_teachers.py`, which keeps it for `measure` too.
-2. Its distance from torch is measured on select rows as they are deployed. What is beyond the bounds of the
-   teacher's entry is refused.
+2. Its distance from torch is measured on select rows, as they are deployed and as the stage cuts images. What
+   is beyond the bounds of the teacher's entry is refused.
 3. What was measured is kept for this machine (`runtime_memory.py`), so that a training that goes on measures
    nothing anew. What `auto` takes is chosen in `runtime_choice.py`, and kept there too.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from compactor.data.spec import AugmentSpec
 from compactor.data.splits import Dataset, Split
 from compactor.models.build import save_model
 from compactor.models.on_runtime import InBfloat16, OnGraph
@@ -23,7 +24,7 @@ from compactor.recipe.spec import ModelSpec
 from compactor.records import TeacherRan, TeacherRuntimeName, reads_images
 from compactor.release.exported_teachers import FP32, Tell, export_teachers, teachers_digest
 from compactor.release.runtime_distance import Distance, answers_of, asked_rows, distance
-from compactor.release.runtime_memory import Known, remember, remembered
+from compactor.release.runtime_memory import Known, machine_with, remember, remembered
 from compactor.tasks import Answers, Task
 from compactor_exporters import can_export
 from compactor_runtimes.backends import find_runtime, open_runtime
@@ -87,6 +88,7 @@ class Workplace:
     kept: Callable[[str], Path]
     scratch: Path
     device: torch.device
+    augment: AugmentSpec = AugmentSpec()  # noqa: RUF009 (frozen)
     tell: Tell = lambda what: None
 
 
@@ -100,7 +102,8 @@ class Moving:
         save_model(model, entry, self._folder)
         kept = place.kept(teachers_digest([self._folder], place.task, place.data.select))
         self.file = kept.with_name(f"{kept.name}.json")
-        self.memory = remembered(self.file, place.device)
+        self._machine = machine_with(place.device, place.augment)
+        self.memory = remembered(self.file, self._machine)
 
     def open(self, runtime: TeacherRuntimeName) -> Student:
         """The teacher on a runtime.
@@ -140,15 +143,14 @@ class Moving:
             else:
                 self.place.tell(f"hold {runtime} against torch")
                 reference = self._reference  # first, for the model is moved
-                answers = answers_of(teacher, self.place.task, self._rows, self.place.device)
-                found = distance(reference, answers, self.place.task.heads)
+                found = distance(reference, self._said(teacher), self.place.task.heads)
             self.memory.found[runtime] = Known(_provider(teacher), found)
             self.keep()
         return self.memory.found[runtime]
 
     def keep(self) -> None:
         """Write down what is known."""
-        remember(self.file, self.place.device, self.memory)
+        remember(self.file, self._machine, self.memory)
 
     def is_near(self, found: Distance) -> bool:
         """Whether a distance is within the bounds of the teacher's entry."""
@@ -184,8 +186,12 @@ class Moving:
         return asked_rows(self.place.data.select)
 
     @cached_property
-    def _reference(self) -> Answers:
-        return answers_of(self.model, self.place.task, self._rows, self.place.device)
+    def _reference(self) -> list[Answers]:
+        return self._said(self.model)
+
+    def _said(self, teacher: Student) -> list[Answers]:
+        place = self.place
+        return answers_of(teacher, place.task, self._rows, place.augment, place.device)
 
 
 def _provider(teacher: Student) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from compactor.data.spec import AugmentSpec
 from compactor.models.student import Student
 from compactor.progress import Reporter
 from compactor.recipe.spec import ModelSpec
@@ -116,6 +117,7 @@ def on_runtimes(
                 kept=stage.folders.teachers,
                 scratch=scratch,
                 device=own_device(),
+                augment=AugmentSpec() if stage.data.info.image is None else stage.spec.augment,
                 tell=partial(bar.at, 0),
             )
             moving = Moving(model, entry, place)

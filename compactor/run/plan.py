@@ -49,7 +49,7 @@ ALWAYS = (
 )
 FROM_STORE = ("compactor.methods.from_store", "compactor.label_store.store")
 BY_CLASS = "compactor.models.class_rows"  # starts a student from a stage of other classes
-TRAINS = ("compactor.run.stages", "compactor.run.taught")  # bring them together
+TRAINS = ("compactor.run.stages", "compactor.run.taught", "compactor.run.moved")  # bring them together
 # reads earlier stages for samplers, with what ALWAYS names
 EARLIER = ("compactor.run.earlier", "compactor_runtimes.stats.softmax")
 

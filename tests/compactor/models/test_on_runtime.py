@@ -46,18 +46,14 @@ def test_bfloat16_rounds_and_answers_in_float32() -> None:
     model = toys.classifier().eval()
     pixels = model.example()["pixel_values"]
     with torch.no_grad():
-        exact, found = (
-            model(pixel_values=pixels)["label"],
-            InBfloat16(model, "torch-bf16")(pixel_values=pixels),
-        )
-    assert found["label"].dtype == torch.float32
-    assert not torch.equal(found["label"], exact)
-    torch.testing.assert_close(found["label"], exact, atol=0.02, rtol=0.02)
+        exact = model(pixel_values=pixels)["label"]
+        found = InBfloat16(model, "torch-bf16")(pixel_values=pixels)["label"]
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    torch.testing.assert_close(found, exact, atol=0.02, rtol=0.02)
 
 
 def test_what_lies_within_is_hidden() -> None:
     teacher = InBfloat16(toys.classifier(), "torch-bf16")
-    with pytest.raises(
-        UsageError, match=r"a teacher on torch-bf16 shows no inner tensors; remove its runtime"
-    ):
+    with pytest.raises(UsageError, match=r"on torch-bf16 shows no inner tensors; remove its runtime"):
         features_named(frozenset({PENULTIMATE}), teacher, "teacher", at="stage toy.options")

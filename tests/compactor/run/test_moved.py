@@ -93,7 +93,7 @@ def test_a_runtime_that_has_no_effect_is_refused(raw: dict[str, Any], says: str)
     [
         (
             changed(method="ssld", options={"teacher_bn": "batch"}, teachers=[TEACHER | {"runtime": "auto"}]),
-            r"stage distil\.options\.teacher_bn: batch normalises by the batch, but a graph has",
+            r"stage distil\.options\.teacher_bn: batch normalises by the batch, but a graph",
         ),
         (
             changed(method="nd", options={}),
