@@ -83,7 +83,7 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
             f"{clock} time of a step of {ABOUT[subject]} over one of a bare loop on prepared batches, "
             f"{student}, batch {STUDENTS[student]['batch']}"
         )
-        return spread(values, "", about, goal)
+        return spread(values, "", about, goal, ("steps",))
 
     found: dict[str, Figure] = {}
     for student, headline in HEADLINE.items():

@@ -1,10 +1,10 @@
 """How fast it is: teachers on other runtimes than torch, a training step over its floor, memory of many rows.
 
 A block holds every subject once, in an order that is turned round from block to block, each in a process of
-its own; ratios are of one block. The published ResNet-56 labels CIFAR-10 crops on each runtime, and teaches a ResNet-20 live in torch
-and on what `auto` takes. Named runtimes are measured whatever their distance, `auto` keeps its bounds.
-What is exported, held against torch and chosen beforehand is not in the times. The other arms: `fast_steps`,
-`fast_memory`.
+its own; ratios are of one block. The published ResNet-56 labels CIFAR-10 crops on each runtime, and teaches a
+ResNet-20 live in torch and on what `auto` takes. Named runtimes are measured whatever their distance, `auto`
+keeps its bounds. What is exported, held against torch and chosen beforehand is not in the times. The other
+arms: `fast_steps`, `fast_memory`.
 """
 
 import json

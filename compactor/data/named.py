@@ -12,6 +12,7 @@ from compactor.data.copies import pixel_digests
 from compactor.data.datasets import open_files
 from compactor.data.few_rows import handful
 from compactor.data.find_files import locate_published
+from compactor.data.sklearn_files import digits
 from compactor.data.spec import DataSpec
 from compactor.data.splits import Dataset, build_dataset
 from compactor_runtimes.errors import needs_extra
@@ -53,15 +54,12 @@ def load_digits(spec: DataSpec, opening: Opening) -> Dataset:
 
     Raises:
         MissingDependency: scikit-learn is not installed.
+        UnfitEnvironmentError: it does not bring them.
     """
-    with needs_extra("train"):
-        from sklearn import datasets
-
-    found = datasets.load_digits()
-    images = np.round(found.images * (255 / HIGHEST_VALUE)).astype(np.uint8)[..., None]
+    values, labels = digits()
+    images = np.round(values * (255 / HIGHEST_VALUE)).astype(np.uint8)[..., None]
     if spec.image_size is not None or spec.color == "rgb":
         images = _decoded(images, spec)
-    labels = found.target.astype(np.int64)
     if opening.at_most is not None:
         rows = handful(labels, opening.at_most)
         images, labels = images[rows], labels[rows]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 from torch import nn
 
+from compactor.models.hf.losses import import_losses
 from compactor.models.joint import with_heads
 from compactor.models.text import TextBackbone, text_info_of, tokenizer_ids
 from compactor.options import checked_options
@@ -98,6 +99,7 @@ def _transformer(layers: int, width: int, options: dict[str, Any], info: DataInf
     RoBERTa's pre-norm layers get the embeddings of BERT. Its own are normalised, and they count positions
     from the tokens' ids, beginning after the pad id, of which rows up to there would ship unread.
     """
+    import_losses()
     with needs_extra("train"):
         from transformers import BertConfig, BertModel, RobertaPreLayerNormConfig, RobertaPreLayerNormModel
         from transformers.models.bert.modeling_bert import BertEmbeddings

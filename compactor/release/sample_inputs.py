@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from compactor.data.sklearn_files import photos
 from compactor.data.splits import Split
 from compactor.data.text_column import TextColumn
 from compactor.records import IGNORE, LABEL, DataInfo, ImageInfo
@@ -46,12 +47,11 @@ def photo_crops(info: DataInfo) -> NDArray[np.uint8]:
     """Square crops of scikit-learn's two photographs, every second one mirrored: uint8 [32, H, W, C]."""
     with needs_extra("train"):
         from PIL import Image
-        from sklearn.datasets import load_sample_images
     image = info.image
     assert isinstance(image, ImageInfo)
     rng = np.random.default_rng(0)
     crops = []
-    for photo in load_sample_images().images:
+    for photo in photos():
         height, width = photo.shape[:2]
         picture = Image.fromarray(photo).convert("L" if image.channels == 1 else "RGB")
         for number in range(CROPS_PER_PHOTO):

@@ -1,7 +1,8 @@
 """SGD and AdamW over the student's and the objectives' own parameters, and which of them decay."""
 
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from torch import nn
 from compactor.records import Training
 
 NORMALISES = re.compile(r"(batch|layer|group|instance|rms|simple|evo)_?norm", flags=re.IGNORECASE)
+
+# methods of torch's optimisers that tell its compiler to leave them alone
+_TOLD = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,20 @@ def make_optimizer(
         groups += [{**group, **rate} for group in own]
     # fused: one pass over a model's memory where the default makes several, also on CPUs
     if training.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=training.lr, fused=True)
-    return torch.optim.SGD(
+        return _uncompiled(torch.optim.AdamW)(groups, lr=training.lr, fused=True)
+    return _uncompiled(torch.optim.SGD)(
         groups, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov, fused=True
     )
+
+
+def _uncompiled(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """The class of an optimiser that does not load torch's compiler, and computes the same.
+
+    torch's own load it, a third of all that a run imports, to tell it what not to compile. Here nothing is.
+    """
+    untold = {name: inspect.unwrap(getattr(kind, name)) for name in _TOLD}
+    step = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), {**untold, "step": step})
 
 
 def _undecayed_group(module: nn.Module) -> dict[str, Any]:

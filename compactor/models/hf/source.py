@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from compactor.locate import locate_model
+from compactor.models.hf.losses import import_losses
 from compactor.models.problem_types import require_no_number, require_one_class
 from compactor.records import DataInfo, has_several
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError, needs_extra
@@ -93,6 +94,7 @@ def load(auto_class: Any, source: Source, config: Any, **arguments: Any) -> Load
         UsageError: the folder is damaged, or the class does not know this kind of model.
         UnfitEnvironmentError: a hub id, and the hub cannot be reached.
     """
+    import_losses()
     with readable(source):
         if not source.pretrained:
             model = auto_class.from_config(config, trust_remote_code=False, dtype=torch.float32, **arguments)

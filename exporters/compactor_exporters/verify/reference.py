@@ -112,10 +112,15 @@ class Reference:
         """
         if self._noise is None:
             self.tell("noise floor")
-            feeds = [next(batches(self.feeds, min(self._largest, NOISE_SAMPLES)))]
-            feeds += [each.feeds for each in self.groups["edge-samples"]]
-            feeds += [each.feeds for each in self.groups[SHAPE_GRID] if size(each.feeds) <= 2]
-            self._noise = measure_noise(self.source, canonical_graph(self.source, workspace), feeds)
+            first = next(batches(self.feeds, min(self._largest, NOISE_SAMPLES)))
+            known = [each for each in self.groups[SHAPE_GRID] if size(each.feeds) <= 2]
+            known = [*self.groups["edge-samples"], *known]
+            self._noise = measure_noise(
+                self.source,
+                canonical_graph(self.source, workspace),
+                [first, *(each.feeds for each in known)],
+                [None, *(each.outputs for each in known)],
+            )
         return self._noise
 
     def noise_limits(self, workspace: Workspace) -> dict[str, float]:

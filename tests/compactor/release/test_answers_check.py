@@ -79,6 +79,15 @@ def test_rows_without_a_label_are_left_out() -> None:
     assert (found.n, found.verdict) == (400, "fine")
 
 
+def test_where_every_answer_fits_its_own_class_best_the_order_is_the_answers_own() -> None:
+    # in each half each class is right most often, or as often as the next one: a tie keeps the order
+    labels = np.array([0, 0, 1, 1, 2, 2] * 10)
+    answered = np.array([0, 1, 1, 1, 2, 0] * 10)
+    order, own, other = better_order(answered, labels, 3)
+    assert order is None
+    assert own == other
+
+
 def test_an_order_needs_seven_rows_to_beat_a_coin() -> None:
     labels = np.array([0, 1] * 6)
     assert better_order(1 - labels, labels, 2)[0] is None  # six of six: 1 in 64

@@ -81,6 +81,34 @@ def test_what_is_named_has_no_weight_decay(settings: dict[str, Any], undecayed: 
     assert found == {name: 0.0 if name in undecayed else 0.25 for name in ALL}
 
 
+@pytest.mark.slow  # torch's own load its compiler
+@pytest.mark.parametrize(
+    ("settings", "theirs", "arguments"),
+    [
+        ({"optimizer": "sgd", "momentum": 0.5}, torch.optim.SGD, {"momentum": 0.5}),
+        ({"optimizer": "adamw"}, torch.optim.AdamW, {"fused": True}),
+    ],
+)
+def test_steps_are_those_of_torchs_own_optimiser_bit_for_bit(
+    settings: dict[str, Any], theirs: Any, arguments: dict[str, Any]
+) -> None:
+    stage, found = toys.stage(lr=0.1, **settings), []
+    for own in (True, False):
+        torch.manual_seed(0)
+        net = nn.Linear(3, 2)
+        optimizer = make_optimizer(stage, net, [])
+        if not own:
+            optimizer = theirs(optimizer.param_groups, lr=0.1, **arguments)
+        for _ in range(3):
+            net(torch.ones(4, 3)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        optimizer.load_state_dict(optimizer.state_dict())
+        found.append([*net.parameters()])
+    for ours, plain in zip(*found, strict=True):
+        assert torch.equal(ours, plain)
+
+
 def test_frozen_weights_are_in_no_group() -> None:
     net = _Net()
     net.batch.requires_grad_(False)

@@ -16,6 +16,7 @@ from torch import nn
 
 from compactor_exporters import Workspace
 from compactor_exporters.verify.artifact import answer_matches, concluded, verify_against, verify_artifact
+from compactor_exporters.verify.noise import measure_noise
 from compactor_exporters.verify.reference import Reference
 from compactor_exporters.verify.samples import edge_samples, shape_grid
 from compactor_runtimes.backends import Runtime, open_runtime
@@ -255,6 +256,21 @@ def test_a_student_that_cannot_run_in_float64_is_verified_by_the_other_noises(im
     verified = verify_artifact(source, artifact, workspace, feeds=image.feeds)
     assert verified.status == "verified"
     assert "float64" not in named(verified)["noise-floor"].detail
+
+
+def test_noise_takes_answers_that_are_known_and_is_the_same(image, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", torch.get_num_threads)  # as many as answered
+    calls: list[tuple[int, ...]] = []
+    reference = Reference(counted(image.source, calls), image.feeds)
+    grid = [each for each in reference.groups["shape-grid"] if len(each.feeds["pixel_values"]) <= 2]
+    path, feeds = image.folder / "fp32.onnx", [each.feeds for each in grid]
+    before = len(calls)
+    anew = measure_noise(reference.source, path, feeds)
+    between = len(calls)
+    taken = measure_noise(reference.source, path, feeds, [None, *(each.outputs for each in grid[1:])])
+    if torch.get_num_threads() > 1:
+        assert (between - before) - (len(calls) - between) == len(grid) - 1
+    assert taken == anew
 
 
 def test_thread_counts_are_set_back(image):
