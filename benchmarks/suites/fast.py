@@ -2,7 +2,8 @@
 
 A block holds every subject once, in an order that is turned round from block to block; ratios are of one
 block. The published ResNet-56 labels CIFAR-10 crops on each runtime, and teaches a ResNet-20 live in torch
-and on what `auto` takes. Named runtimes are measured whatever their distance, `auto` keeps its bounds. What is exported, held against torch and chosen beforehand is not in the times.
+and on what `auto` takes. Named runtimes are measured whatever their distance, `auto` keeps its bounds. What
+is exported, held against torch and chosen beforehand is not in the times.
 """
 
 import json
