@@ -62,7 +62,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Stored:
-    """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or a TextColumn, and labels.
+    """A source as it is trained on: memory-mapped uint8 images [N, H, W, C] or a PackedTexts, and labels.
 
     `labels` int64 [N], or ones and zeros [N, C], are -100 where there is none; `digest` identifies contents,
     labels and class names.

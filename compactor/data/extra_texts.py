@@ -16,11 +16,11 @@ from compactor.data.cache import Opening
 from compactor.data.datasets import find_parts
 from compactor.data.few_rows import spread_rows
 from compactor.data.mixed_in import Added, limit_told, limited, mixed_in
+from compactor.data.packed_texts import PackedTexts
 from compactor.data.spec import DataSpec, MixSpec
 from compactor.data.splits import Dataset
 from compactor.data.table_files import SUFFIXES
 from compactor.data.table_source import TableSource
-from compactor.data.text_column import TextColumn
 from compactor_runtimes.errors import UsageError
 
 KEY = "data.also.dataset"
@@ -39,7 +39,7 @@ def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str)
         UsageError: a further data set is missing, damaged, or holds no texts.
         UnfitEnvironmentError: a data set of the hub, and the hub cannot be reached.
     """
-    texts: list[TextColumn] = []
+    texts: list[PackedTexts] = []
     added: list[Added] = []
     notes: list[str] = []
     for one in also:
@@ -50,11 +50,11 @@ def mixed(data: Dataset, also: Sequence[MixSpec], opening: Opening, *, cut: str)
         notes += limit_told(one, len(found))
         rows = limited(np.arange(len(found), dtype=np.int64), one, opening.seed)
         added.append(Added(len(found), rows, made_from if one.limit is None else [made_from, one.limit]))
-    joined = mixed_in(data, TextColumn.joined([data.train.inputs, *texts]), added, also, key=[cut])
+    joined = mixed_in(data, PackedTexts.joined([data.train.inputs, *texts]), added, also, key=[cut])
     return replace(joined, notes=(*joined.notes, *notes))
 
 
-def _texts(one: MixSpec, opening: Opening) -> tuple[TextColumn, dict[str, Any]]:
+def _texts(one: MixSpec, opening: Opening) -> tuple[PackedTexts, dict[str, Any]]:
     """The texts, and what identifies them."""
     source = further_texts(one.dataset, one.text_column, opening, key=KEY, column_key="also.text_column")
     with naming(KEY):

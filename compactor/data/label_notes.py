@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from compactor.data.class_names import folded
 from compactor.data.labels import Labels
-from compactor.data.text_column import TextColumn
+from compactor.data.packed_texts import PackedTexts
 
 SHOWN = 3
 
@@ -26,7 +26,7 @@ def alike_classes(labels: Labels) -> list[str]:
     return said
 
 
-def texts_of_several_classes(texts: TextColumn, labels: Labels) -> list[str]:
+def texts_of_several_classes(texts: PackedTexts, labels: Labels) -> list[str]:
     """Count the texts that occur under more than one class, or with several sets of labels."""
     sets = labels.values.ndim == 2
     found: dict[str, set[Any]] = {}
@@ -45,7 +45,7 @@ def texts_of_several_classes(texts: TextColumn, labels: Labels) -> list[str]:
     return [f"{what} under more than one class, such as {first[:60]!r} under {names}"]
 
 
-def _rows_in_doubt(texts: TextColumn, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _rows_in_doubt(texts: PackedTexts, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """Ascending labelled rows whose texts may have several labels: told by 64 bits of each text."""
     known = np.flatnonzero(labels >= 0 if labels.ndim == 1 else labels.min(1, initial=0) >= 0)
     if labels.ndim == 2:

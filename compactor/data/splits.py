@@ -30,7 +30,7 @@ REPORT_SHARE = 0.2
 class Split:
     """Some rows of a source.
 
-    `inputs` (images uint8 [N, H, W, C], or a TextColumn of N texts) and `labels` {head: int64 [N], of words
+    `inputs` (images uint8 [N, H, W, C], or a PackedTexts of N texts) and `labels` {head: int64 [N], of words
     [N, W], of sets of labels ones and zeros [N, C]} are the whole source, `rows` int64 [n] (ascending) are
     the rows of this split and their sample ids, `digest` identifies their contents and labels. `parts`
     (rows, share) is set where the rows come from several data sets, in their order: `share` of an epoch's

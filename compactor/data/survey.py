@@ -14,12 +14,12 @@ import numpy as np
 from compactor.data.cache import Opening, Source
 from compactor.data.datasets import DATASETS, find_parts, image_source, open_dataset
 from compactor.data.label_notes import texts_of_several_classes
+from compactor.data.packed_texts import PackedTexts
 from compactor.data.slots import read_tags
 from compactor.data.spec import DataSpec, SplitName
 from compactor.data.splits import REPORT_SHARE, label_names, select_count
 from compactor.data.survey_images import look_at_images, some
 from compactor.data.table_source import TableSource
-from compactor.data.text_column import TextColumn
 from compactor.data.texts import text_source
 from compactor.records import reads_images
 from compactor_runtimes.errors import UsageError
@@ -78,7 +78,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         rows[name] = len(labels.values)
         unlabelled += int((labels.values < 0).sum())
     total = sum(rows.values())
-    sizes, texts, said = None, dict[SplitName, TextColumn](), list[str]()
+    sizes, texts, said = None, dict[SplitName, PackedTexts](), list[str]()
     tables = {name: source for name, source in sources.items() if isinstance(source, TableSource)}
     if not images:
         texts = {name: source.texts() for name, source in tables.items()}
@@ -103,7 +103,7 @@ def survey(spec: DataSpec, *, base: Path | None, task: str) -> Survey:
         unlabelled,
         sizes,
         problems,
-        TextColumn.joined(list(texts.values())),
+        PackedTexts.joined(list(texts.values())),
     )
 
 
@@ -151,7 +151,7 @@ def _label_problems(counts: "Counter[str]", unlabelled: int, total: int) -> list
     return problems
 
 
-def _repeats(texts: dict[SplitName, TextColumn]) -> list[str]:
+def _repeats(texts: dict[SplitName, PackedTexts]) -> list[str]:
     """Texts that occur in train and in a published report split, or twice where report is cut from train."""
     numbers = {name: of.numbers() for name, of in texts.items()}
     if "report" not in texts:

@@ -18,8 +18,8 @@ from compactor.data.array_folder import Kept, keep_arrays, open_arrays
 from compactor.data.cache import cache_root
 from compactor.data.label_notes import texts_of_several_classes
 from compactor.data.labels import Labels
+from compactor.data.packed_texts import PackedTexts
 from compactor.data.table_source import TableSource
-from compactor.data.text_column import TextColumn
 
 LEAST_BYTES = 2**20  # from which on a table is kept
 LETTERS, OFFSETS, LABELS = "letters", "offsets", "labels"
@@ -30,7 +30,7 @@ READS_WITH = ("pyarrow", "numpy")
 class ReadTable:
     """A table of texts: `fingerprint` is what all of it depends on, `notes` what is to be said of it."""
 
-    texts: TextColumn
+    texts: PackedTexts
     labels: Labels
     fingerprint: dict[str, Any]
     notes: tuple[str, ...]
@@ -82,7 +82,7 @@ def _read(source: TableSource) -> ReadTable:
 def _opened(kept: Kept) -> ReadTable:
     facts, offsets = kept.facts, kept.arrays[OFFSETS]
     labels = Labels(np.array(kept.arrays[LABELS]), facts["classes"], facts["are_numbers"])
-    texts = TextColumn(kept.arrays[LETTERS], offsets[:-1], offsets[1:])
+    texts = PackedTexts(kept.arrays[LETTERS], offsets[:-1], offsets[1:])
     return ReadTable(texts, labels, facts["fingerprint"], tuple(facts["notes"]))
 
 

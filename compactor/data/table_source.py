@@ -16,9 +16,9 @@ from compactor.data.csv_layout import NAMES, layout_of
 from compactor.data.image_folder import files_digest
 from compactor.data.label_notes import alike_classes
 from compactor.data.labels import Labels, reading
+from compactor.data.packed_texts import PackedTexts, first_blank, read_texts
 from compactor.data.table_files import NUMBER, Table, cells, check_column, is_csv, opened, picked
 from compactor.data.table_labels import published_tags, read_labels
-from compactor.data.text_column import TextColumn, first_blank, read_texts
 from compactor_runtimes.errors import UsageError, needs_extra
 
 
@@ -129,13 +129,13 @@ class TableSource:
                 raise UsageError(f"{where}: holds no image, expected one in every row; remove the row")
             yield where, raw if _is_parquet(path) else _beside(path, raw, where)
 
-    def texts(self) -> TextColumn:
+    def texts(self) -> PackedTexts:
         """Read the texts; a list of words is joined by spaces.
 
         Raises:
             UsageError: a damaged file, no such column, another type than text, a row without text, or no row.
         """
-        pieces: list[TextColumn] = []
+        pieces: list[PackedTexts] = []
         first = 0
         for path in self.files:
             with opened(path) as file:
@@ -144,7 +144,7 @@ class TableSource:
                 for start, chunk in file.chunks(self.column, wanted):
                     pieces.append(self._texts(path, *picked(start, chunk, wanted)))
                 first += file.rows
-        found = TextColumn.joined(pieces)
+        found = PackedTexts.joined(pieces)
         if not len(found):
             raise UsageError(f"{self.name}: holds no row, expected at least one text; give a table with rows")
         if is_csv(self.files) and all(NUMBER.fullmatch(text) for text in found):
@@ -154,7 +154,7 @@ class TableSource:
             )
         return found
 
-    def _texts(self, path: Path, rows: NDArray[np.int64], chunk: Any) -> TextColumn:
+    def _texts(self, path: Path, rows: NDArray[np.int64], chunk: Any) -> PackedTexts:
         """The texts of a piece.
 
         Raises:

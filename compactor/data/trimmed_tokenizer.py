@@ -10,8 +10,8 @@ from pathlib import Path
 
 from compactor.data.cache import CACHE_VARIABLE, INSTEAD, Opening, cache_root
 from compactor.data.extra_texts import further_texts, naming
+from compactor.data.packed_texts import PackedTexts
 from compactor.data.spec import VocabularySpec
-from compactor.data.text_column import TextColumn
 from compactor.data.vocabulary import pieces, trim
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.files import write_whole
@@ -42,7 +42,7 @@ def trimmed_tokenizer(tokenizer: Path, spec: VocabularySpec, opening: Opening) -
     if (folder / TOKENIZER).is_file() and (folder / KEPT).is_file():
         return folder
     with naming(KEY):
-        texts = TextColumn.joined([source.texts() for source in sources])
+        texts = PackedTexts.joined([source.texts() for source in sources])
     found = trim(tokenizer, pieces(tokenizer, texts), most=spec.most)
     try:
         write_whole(folder / KEPT, json.dumps(found.kept).encode(), INSTEAD)

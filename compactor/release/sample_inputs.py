@@ -11,9 +11,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from compactor.data.packed_texts import PackedTexts
 from compactor.data.sklearn_files import photos
 from compactor.data.splits import Split
-from compactor.data.text_column import TextColumn
 from compactor.records import IGNORE, LABEL, DataInfo, ImageInfo
 from compactor.tasks.texts import TextSplit
 from compactor_runtimes.errors import needs_extra
@@ -37,10 +37,10 @@ def sample_split(info: DataInfo) -> Split:
     return Split("select", inputs, labels, rows, digest.hexdigest())
 
 
-def sentences() -> TextColumn:
+def sentences() -> PackedTexts:
     """The packaged sentences: questions, commands, reviews and prose of 1 to 20 words."""
     text = (files("compactor.release") / "sentences.yaml").read_text(encoding="utf-8")
-    return TextColumn.of(yaml.safe_load(text))
+    return PackedTexts.of(yaml.safe_load(text))
 
 
 def photo_crops(info: DataInfo) -> NDArray[np.uint8]:

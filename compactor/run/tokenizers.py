@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from compactor.data.packed_texts import PackedTexts
 from compactor.data.splits import Dataset
-from compactor.data.text_column import TextColumn
 from compactor.locate import locate
 from compactor.models.trained_tokenizers import Trained, beside_weights, compared, trained_model
 from compactor.recipe.spec import STAGE, ModelSpec
@@ -51,7 +51,7 @@ def with_tokenizers_compared(
     if not found:
         return data
     inputs = {id(split.inputs): split.inputs for split in (data.train, data.select, data.report)}
-    said = compared(list(found), text, TextColumn.joined(list(inputs.values())))
+    said = compared(list(found), text, PackedTexts.joined(list(inputs.values())))
     return replace(data, notes=(*data.notes, *said))
 
 

@@ -26,6 +26,7 @@ MEMORY = {"stream", "png", "content"}  # names of what is no file
 ELSEWHERE = {
     ("compactor/cache/claims.py", "open"): "a lock, which holds nothing",
     ("compactor/cache/folder.py", "open"): "a lock, which holds nothing",
+    ("compactor/run/moved.py", "open"): "a lock, which holds nothing",
     ("compactor/data/cache.py", "open"): "each of its writes is guarded, what is read in between is not",
     ("exporters/compactor_exporters/optimum_child.py", "write_text"): "runs where ours is not installed",
     ("compactor/run/trial_export.py", "fdopen"): "a pipe",

@@ -10,7 +10,7 @@ BLANK, LAST_ASCII = 0x20, 0x7E
 ROWS = 65_536  # whose places are Python's at a time
 
 
-class TextColumn(Sequence[str]):
+class PackedTexts(Sequence[str]):
     """Texts [N]: text i is the UTF-8 of `letters[starts[i]:ends[i]]`.
 
     `letters` uint8 [bytes] may be memory-mapped; what is picked of a column shares them.
@@ -23,14 +23,14 @@ class TextColumn(Sequence[str]):
         self.letters, self.starts, self.ends = letters, starts, ends
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> "TextColumn":
+    def of(cls, texts: Iterable[str]) -> "PackedTexts":
         """Put strings into one array."""
         raw = [text.encode() for text in texts]
         offsets = np.cumsum([0, *map(len, raw)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(raw), np.uint8), offsets[:-1], offsets[1:])
 
     @classmethod
-    def joined(cls, columns: Sequence["TextColumn"]) -> "TextColumn":
+    def joined(cls, columns: Sequence["PackedTexts"]) -> "PackedTexts":
         """One column after the other."""
         if len(columns) == 1:
             return columns[0]
@@ -52,13 +52,13 @@ class TextColumn(Sequence[str]):
     def __getitem__(self, rows: int) -> str: ...
 
     @overload
-    def __getitem__(self, rows: slice | NDArray[np.int64] | list[int]) -> "TextColumn": ...
+    def __getitem__(self, rows: slice | NDArray[np.int64] | list[int]) -> "PackedTexts": ...
 
-    def __getitem__(self, rows: int | slice | NDArray[np.int64] | list[int]) -> "str | TextColumn":
+    def __getitem__(self, rows: int | slice | NDArray[np.int64] | list[int]) -> "str | PackedTexts":
         """One text, or a column of some."""
         if isinstance(rows, int | np.integer):
             return self.letters[self.starts[rows] : self.ends[rows]].tobytes().decode()
-        return TextColumn(self.letters, self.starts[rows], self.ends[rows])
+        return PackedTexts(self.letters, self.starts[rows], self.ends[rows])
 
     def __iter__(self) -> Iterator[str]:
         """Yield the texts one by one; nothing is kept."""
@@ -73,7 +73,7 @@ class TextColumn(Sequence[str]):
         """A number [N] for each text, equal for equal texts; in this process alone (64 bits)."""
         return np.fromiter((hash(bytes(raw)) for raw in self._raw()), np.int64, len(self))
 
-    def packed(self) -> "TextColumn":
+    def packed(self) -> "PackedTexts":
         """The same texts in an array of their own without anything between them."""
         sizes = self.ends - self.starts
         offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -81,7 +81,7 @@ class TextColumn(Sequence[str]):
             letters = self.letters[self.starts[0] : self.ends[-1]]
         else:
             letters = np.frombuffer(b"".join(self._raw()), np.uint8)
-        return TextColumn(letters, offsets[:-1], offsets[1:])
+        return PackedTexts(letters, offsets[:-1], offsets[1:])
 
     def _raw(self) -> Iterator[memoryview]:
         view = self.letters.data
@@ -91,7 +91,7 @@ class TextColumn(Sequence[str]):
                 yield view[start:end]
 
 
-def read_texts(chunk: Any) -> TextColumn:
+def read_texts(chunk: Any) -> PackedTexts:
     """The cells of a pyarrow Array of texts, or of lists of words, which spaces join; none is empty.
 
     Raises:
@@ -101,7 +101,7 @@ def read_texts(chunk: Any) -> TextColumn:
 
     if not (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)):
         cells = chunk.to_pylist()
-        return TextColumn.of(" ".join(cell) if isinstance(cell, list) else cell or "" for cell in cells)
+        return PackedTexts.of(" ".join(cell) if isinstance(cell, list) else cell or "" for cell in cells)
     try:
         chunk.validate(full=True)
     except pa.ArrowInvalid:
@@ -112,14 +112,14 @@ def read_texts(chunk: Any) -> TextColumn:
     kind = np.dtype(np.int64 if pa.types.is_large_string(chunk.type) else np.int32)
     _, places, letters = chunk.buffers()
     if letters is None or not len(chunk):
-        return TextColumn.of([""] * len(chunk))
+        return PackedTexts.of([""] * len(chunk))
     at = np.frombuffer(places, kind, len(chunk) + 1, chunk.offset * kind.itemsize).astype(np.int64)
     # copied, so that the piece of the file can go
     own = np.frombuffer(letters, np.uint8)[at[0] : at[-1]].copy()
-    return TextColumn(own, at[:-1] - at[0], at[1:] - at[0])
+    return PackedTexts(own, at[:-1] - at[0], at[1:] - at[0])
 
 
-def first_blank(texts: TextColumn) -> int | None:
+def first_blank(texts: PackedTexts) -> int | None:
     """The first text of blanks alone, or of nothing; None where there is none."""
     sizes = texts.ends - texts.starts
     first = np.zeros(len(texts), np.uint8)
