@@ -55,6 +55,8 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
     by = {(run["settings"]["rows"], run["settings"]["repeat"]): run["result"] for run in runs}
     few, many = ROWS[0], ROWS[-1]
     repeats = sorted({repeat for rows, repeat in by if rows == many and (few, repeat) in by})
+    if not repeats:
+        return {}  # not run yet
 
     def ratio(name: str) -> list[float]:
         return [by[many, one][name]["peak_bytes"] / by[few, one][name]["peak_bytes"] for one in repeats]

@@ -73,11 +73,14 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         for run in runs
     }
 
+    def blocks_of(student: str, subject: str) -> list[int]:
+        known = sorted(block for name, kind, block in by if (name, kind) == (student, subject))
+        return [block for block in known if (student, "floor", block) in by]
+
     def ratio(student: str, subject: str, what: str, clock: str, goal: str = "") -> Figure:
-        blocks = sorted(block for name, kind, block in by if (name, kind) == (student, subject))
         values = [
             mean(by[student, subject, block][what]) / mean(by[student, "floor", block][what])
-            for block in blocks
+            for block in blocks_of(student, subject)
         ]
         about = (
             f"{clock} time of a step of {ABOUT[subject]} over one of a bare loop on prepared batches, "
@@ -87,6 +90,8 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
 
     found: dict[str, Figure] = {}
     for student, headline in HEADLINE.items():
+        if not all(blocks_of(student, subject) for subject in SUBJECTS[student]):
+            continue  # not run yet
         found[f"step_ratio_{student}"] = ratio(student, headline, "step_s", "wall", "<= 1.05")
         found[f"step_cpu_ratio_{student}"] = ratio(student, headline, "step_cpu_s", "CPU")
         if headline != "hard":
