@@ -565,7 +565,7 @@ def test_a_data_set_of_the_hub_is_looked_into_like_a_folder(monkeypatch: pytest.
     monkeypatch.setattr("compactor.data.hub.fetch", lambda name, root: Path("fetched").absolute())
     encoder("bert")
     recipe = loaded(propose("-", "hf:./bert", "owner/tickets", base=Path())).recipe
-    assert (recipe.data.dataset, recipe.data.packed_texts) == ("owner/tickets", "body")
+    assert (recipe.data.dataset, recipe.data.text_column) == ("owner/tickets", "body")
     assert recipe.data.label_column == "topic"
 
 
@@ -597,7 +597,7 @@ def test_slots_are_surveyed_and_their_column_is_found() -> None:
     encoder("bert")
     proposal = propose("-", "hf:./bert", "talk.parquet", task="token-classification", base=Path())
     data = loaded(proposal).recipe.data
-    assert (data.packed_texts, data.slots_column, data.classes) == ("tokens", "ner_tags", None)
+    assert (data.text_column, data.slots_column, data.classes) == ("tokens", "ner_tags", None)
     assert "slot labels are BIOES: 24 of them were turned into BIO" in proposal.notes
     assert "3 classes" in proposal.yaml
     table("tickets.csv", tickets())
