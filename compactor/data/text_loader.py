@@ -112,7 +112,7 @@ def shortest_first(split: Split, text: TextInfo) -> Split:
 
 def text_batch(split: Split, text: TextInfo, ids: NDArray[np.int64]) -> Batch:
     """One batch of some of a split's samples."""
-    return _batch(split, encode(split, text), pre_of(text), ids, slice(None))
+    return _batch(split, encode(split, text, needed=ids), pre_of(text), ids, slice(None))
 
 
 def _batch(split: Split, encoded: TokenIds, pre: TextPre, ids: NDArray[np.int64], part: slice) -> Batch:

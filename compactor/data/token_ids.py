@@ -93,11 +93,21 @@ class TokenIds:
 _KNOWN: dict[tuple[str, Path, int], TokenIds] = {}
 
 
-def encode(split: Split, text: TextInfo, cache: Path | None = None) -> TokenIds:
-    """Encode (at least) the split's rows; those of the last few splits are remembered."""
+def encode(
+    split: Split, text: TextInfo, cache: Path | None = None, *, needed: NDArray[np.int64] | None = None
+) -> TokenIds:
+    """Encode the split's rows; those of the last few splits are remembered.
+
+    Args:
+        split: of texts.
+        text: how they are cut.
+        cache: root of the cache, absent = the usual one.
+        needed: the samples that are asked for, absent = all of the split's; where these are known, the others
+            are not looked up.
+    """
     key = (split.digest, text.tokenizer, text.max_tokens)
     found = _KNOWN.get(key)
-    if found is None or not found.has(split.rows):
+    if found is None or not found.has(split.rows if needed is None else needed):
         _KNOWN.pop(key, None)
         while len(_KNOWN) >= MOST_SPLITS:
             del _KNOWN[next(iter(_KNOWN))]
