@@ -7,18 +7,15 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.label_store_worker import ONLINE, Case, _epoch, _warm, labels
-from compactor.label_store.make import make_labels
 from compactor.label_store.store import open_store
 from compactor.progress import SilentReporter
 from compactor.run.moved import MovedTeachers, on_runtimes
-from compactor.tasks import task_named
 from compactor.teachers import Teachers
 
 ONE_VIEW = "stages.0.options={crops_per_image: 1}"
@@ -66,20 +63,10 @@ def _runtime(found: MovedTeachers) -> str:
 
 def _labelled(case: Case, teachers: Teachers) -> tuple[float, NDArray[np.float32]]:
     """Seconds from stored images to finished files, and the probabilities [crops, classes] in them."""
-    job = case.job()
     with tempfile.TemporaryDirectory() as folder:
-        started = perf_counter()
-        make_labels(
-            Path(folder) / "store",
-            job.wanted,
-            job.splits,
-            task_named(case.loaded.recipe.task),
-            teachers,
-            batch_size=case.settings["batch"],
-            reporter=SilentReporter(),
-        )
-        seconds = perf_counter() - started
-        said = open_store(Path(folder) / "store").train.column("label.p")
+        store = Path(folder) / "store"
+        seconds = case.label(teachers, store)
+        said = open_store(store).train.column("label.p")
         return seconds, np.array(said).reshape(-1, said.shape[-1])
 
 

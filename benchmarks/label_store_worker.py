@@ -95,6 +95,21 @@ class Case:
         """The teachers, opened."""
         return open_teachers(self.stage, self.loaded.base, {})
 
+    def label(self, teachers: Teachers, folder: Path) -> float:
+        """Make the stage's label store in `folder`; the seconds from stored images to finished files."""
+        job, task = self.job(), task_named(self.loaded.recipe.task)
+        started = perf_counter()
+        make_labels(
+            folder,
+            job.wanted,
+            job.splits,
+            task,
+            teachers,
+            batch_size=self.settings["batch"],
+            reporter=SilentReporter(),
+        )
+        return perf_counter() - started
+
 
 def labels(
     quantization: str, k: int = 5, *, probabilities: str = "float16", boxes: str = "pixels"
@@ -132,20 +147,10 @@ def size(settings: dict[str, Any]) -> dict[str, Any]:
 def labelling(settings: dict[str, Any]) -> dict[str, Any]:
     """Make a store of the default kind, from stored images to finished files."""
     case = Case(settings, labels("marginal-smoothing"))
-    teachers, job = case.teachers(), case.job()
+    teachers = case.teachers()
     _warm(teachers, settings)
     with tempfile.TemporaryDirectory() as folder:
-        started = perf_counter()
-        make_labels(
-            Path(folder) / "store",
-            job.wanted,
-            job.splits,
-            task_named(case.loaded.recipe.task),
-            teachers,
-            batch_size=settings["batch"],
-            reporter=SilentReporter(),
-        )
-        return {"crops_per_s": job.records / (perf_counter() - started)}
+        return {"crops_per_s": case.job().records / case.label(teachers, Path(folder) / "store")}
 
 
 def teachers(settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ checked on every opening.
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def keep_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping
             digests = {name: file_digest(temporary / f"{name}.npy") for name in arrays}
             meta = {"sha256": digests, "facts": facts, "facts_sha256": digest_of(facts)}
             (temporary / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
-            _publish(temporary, folder, arrays)
+            publish(temporary, folder, lambda: open_arrays(folder, arrays) is not None)
     except (OSError, UnfitEnvironmentError):
         return False
     finally:
@@ -71,12 +71,19 @@ def keep_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]], facts: Mapping
     return True
 
 
-def _publish(temporary: Path, folder: Path, names: Iterable[str]) -> None:
+def publish(temporary: Path, folder: Path, is_whole: Callable[[], bool]) -> None:
+    """Rename into place; a whole folder that another process put there stays, a broken one makes room.
+
+    Args:
+        temporary: what was written, beside `folder`.
+        folder: its place.
+        is_whole: whether what lies there can be read.
+    """
     try:
         temporary.rename(folder)
     except OSError:
-        if open_arrays(folder, names) is None:
+        if not is_whole():
             aside = temporary.with_name(temporary.name + ".broken")
             folder.rename(aside)
             temporary.rename(folder)
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(aside)

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from compactor.data.array_folder import publish
 from compactor.data.copies import pixel_digests
 from compactor.data.few_rows import handful
 from compactor.data.labels import Labels
@@ -165,7 +166,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
         ) from error
     try:
         _write(source, steps, temporary, key, opening.progress)
-        _publish(temporary, folder, digest)
+        publish(temporary, folder, lambda: _read(folder, digest) is not None)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     found = _read(folder, digest)
@@ -282,15 +283,3 @@ def _decode_all(
                 yield pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _publish(temporary: Path, folder: Path, digest: str) -> None:
-    """Rename into place; a whole folder that another process put there stays, a broken one makes room."""
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if _read(folder, digest) is None:
-            aside = temporary.with_name(temporary.name + ".broken")
-            folder.rename(aside)
-            temporary.rename(folder)
-            shutil.rmtree(aside)

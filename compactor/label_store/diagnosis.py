@@ -50,11 +50,14 @@ class Diagnosis:
         return self.right["train"][0] - self.right["select"][0] if both else None
 
     @property
+    def is_sure(self) -> bool:
+        """Whether the teachers are so sure of the training views that they may know them by heart."""
+        return (self.sure or 0) > MEMORISED_SHARE
+
+    @property
     def is_memorised(self) -> bool:
         """Whether the teachers may know by heart what they labelled; cross-fitted ones have not seen it."""
-        return (
-            not self.is_cross_fitted and (self.sure or 0) > MEMORISED_SHARE or (self.gap or 0) > MEMORISED_GAP
-        )
+        return (self.is_sure and not self.is_cross_fitted) or (self.gap or 0) > MEMORISED_GAP
 
     def lines(self) -> list[str]:
         """What is known, and what follows from it."""

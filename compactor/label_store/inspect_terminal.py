@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from compactor.label_store.calibrate import BINS
-from compactor.label_store.diagnosis import MEMORISED_SHARE, SURE
+from compactor.label_store.diagnosis import SURE
 from compactor.label_store.header import Header
 from compactor.label_store.inspect import (
     EDGES,
@@ -34,7 +34,7 @@ def render_inspection(found: Inspection) -> RenderableType:
         parts += [Text(f"no confidences: {found.no_confidences}")]
     if found.confidences:
         parts += [Text(""), *_histogram(found.confidences[0]), Text(""), _quantile_table(found.confidences)]
-    if (found.diagnosis.sure or 0) > MEMORISED_SHARE:
+    if found.diagnosis.is_sure:
         parts.append(
             Text(
                 f"hint: more than half of the training views are above {SURE}: a teacher that memorised the "

@@ -157,9 +157,7 @@ def _check_whole(recipe: Recipe) -> None:
             "recipe gates.student_vs_teacher: embeddings have no accuracy to lose points of; remove the gate"
         )
     for teacher in recipe.teachers if not recipe.stages else []:
-        if isinstance(teacher, ModelSpec):
-            check_runtime(teacher, "recipe teachers", teaches=False)
-        check_teacher(teacher, "recipe teachers", [])
+        check_teacher(teacher, "recipe teachers", [], teaches=False)
     names = [spec.name for spec in recipe.export]
     for name in names:
         if names.count(name) > 1:
@@ -203,9 +201,7 @@ def _check_pool(recipe: Recipe) -> None:
     if not recipe.pool_teachers:
         raise UsageError(f"{at}.teachers: nobody scores the images; name a teacher here or at the top")
     for teacher in recipe.pool_teachers:
-        if isinstance(teacher, ModelSpec):
-            check_runtime(teacher, f"{at}.teachers", teaches=False)
-        check_teacher(teacher, f"{at}.teachers", [stage.id for stage in recipe.stages])
+        check_teacher(teacher, f"{at}.teachers", [stage.id for stage in recipe.stages], teaches=False)
     if (take.min_confidence is None) == (take.by == "confidence"):
         what = "absent" if take.min_confidence is None else "has no effect by " + take.by
         raise UsageError(f"{at}.take.min_confidence: {what}; give it with by: confidence alone, such as 0.8")

@@ -274,10 +274,22 @@ def _check_labels(stage: StageSpec, task: str, method: "Method", options: msgspe
             warnings.warn(f"{at}.labels.{name} has no effect where {why}; remove it", stacklevel=2)
 
 
-def check_teacher(teacher: ModelSpec | str, at: str, earlier: list[str] | None) -> None:
-    """Check one entry of a list of teachers; `earlier` stages are None where the entry is not used."""
+def check_teacher(
+    teacher: ModelSpec | str, at: str, earlier: list[str] | None, *, teaches: bool = True
+) -> None:
+    """Check one entry of a list of teachers.
+
+    Args:
+        teacher: the entry.
+        at: where it stands.
+        earlier: ids of the stages that it may name, None where the entry is not used.
+        teaches: whether a stage learns from it; others only judge or choose by it.
+
+    Raises:
+        UsageError: a setting has no effect, or there is no such stage.
+    """
     if isinstance(teacher, ModelSpec):
-        check_runtime(teacher, at)
+        check_runtime(teacher, at, teaches=teaches)
         if teacher.family in TEACH_ONLY:
             for name in ("weights", "mean", "std", "image_size"):
                 if getattr(teacher, name) is not None:

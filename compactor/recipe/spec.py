@@ -3,6 +3,7 @@
 What a recipe leads to is decided in `compactor.run`.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -71,6 +72,11 @@ class ModelSpec(RecipePart, frozen=True):
     def family(self) -> str:
         """`hf` of `hf:NAME`."""
         return self.model.partition(":")[0]
+
+
+def moved(teachers: "Iterable[ModelSpec | str]") -> dict[int, ModelSpec]:
+    """Those of some teachers' entries that name another runtime than torch, by their place."""
+    return {number: one for number, one in enumerate(teachers) if isinstance(one, ModelSpec) and one.is_moved}
 
 
 class LabelsSpec(RecipePart, frozen=True):

@@ -21,6 +21,8 @@ from compactor.data.splits import Split
 from compactor.evaluation import student_answers
 from compactor.records import Batch, Head
 from compactor.tasks import Answers, Task
+from compactor_runtimes.stats.metrics import agreement, mean_kl
+from compactor_runtimes.stats.multi_label import mean_bernoulli_kl
 
 Name = TypeVar("Name", bound=str)
 ROWS = 1_024  # of select that are asked
@@ -96,30 +98,13 @@ def distance(reference: Sequence[Answers], found: Sequence[Answers], heads: Sequ
 def _of_head(
     reference: NDArray[np.floating[Any]], found: NDArray[np.floating[Any]], head: Head
 ) -> tuple[float, float]:
-    ours, theirs = (one.astype(np.float64) for one in (reference, found))
     if head.activation == "sigmoid":
-        yes, no = (_log_sigmoid(sign * ours) - _log_sigmoid(sign * theirs) for sign in (1, -1))
-        p = np.exp(_log_sigmoid(ours))
-        kl = (p * yes + (1 - p) * no).sum(-1)
-        same = ((ours >= 0) == (theirs >= 0)).all(-1)  # probabilities from 0.5 on
-    else:
-        if head.level == "word":
-            told = (ours != 0).any(-1)
-            ours, theirs = ours[told], theirs[told]
-        log_p, log_q = _log_softmax(ours), _log_softmax(theirs)
-        kl = (np.exp(log_p) * (log_p - log_q)).sum(-1)
-        same = ours.argmax(-1) == theirs.argmax(-1)
-    return float(kl.mean()), float(same.mean())
-
-
-def _log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    moved = logits - logits.max(-1, keepdims=True)
-    shifted: NDArray[np.float64] = moved - np.log(np.exp(moved).sum(-1, keepdims=True))
-    return shifted
-
-
-def _log_sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return -np.logaddexp(0.0, -logits)
+        same = ((reference >= 0) == (found >= 0)).all(-1)  # probabilities from 0.5 on
+        return mean_bernoulli_kl(reference, found), float(same.mean())
+    if head.level == "word":
+        told = (reference != 0).any(-1)
+        reference, found = reference[told], found[told]
+    return mean_kl(reference, found), agreement(reference, found)
 
 
 @torch.no_grad()

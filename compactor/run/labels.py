@@ -35,7 +35,7 @@ from compactor.models import WRAPPERS
 from compactor.models.references import Identities, model_sources
 from compactor.models.stated_classes import class_match, has_classes_of_a_sample, stated_classes
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, LabelsSpec, MixerSpec, ModelSpec, StageSpec
+from compactor.recipe.spec import STAGE, LabelsSpec, MixerSpec, ModelSpec, StageSpec, moved
 from compactor.records import TeacherRan, TeacherRuntimeName
 from compactor.samplers import only_kept, sampler_options
 from compactor.tasks import TASKS
@@ -183,7 +183,7 @@ def label_job(
         WRAPPERS[recipe.stage_task(stage)],
     ]
     sources += [name for one in teachers if isinstance(one, ModelSpec) for name in model_sources(one)]
-    sources += MOVES if any(isinstance(one, ModelSpec) and one.is_moved for one in teachers) else ()
+    sources += MOVES if moved(teachers) else ()
     wanted = Header(
         payload=_payload(spec, data),
         heads=[Head(name=head, num_classes=len(names)) for head, names in data.info.classes.items()],

@@ -11,7 +11,7 @@ from pathlib import Path
 from compactor.data.spec import AugmentSpec
 from compactor.models.student import Student
 from compactor.progress import Reporter
-from compactor.recipe.spec import ModelSpec
+from compactor.recipe.spec import moved
 from compactor.records import TeacherRan, TeacherRuntimeName
 from compactor.release.runtime_choice import choose
 from compactor.release.teacher_runtimes import GRAPHS, Moving, Workplace
@@ -32,15 +32,6 @@ class MovedTeachers:
     notes: list[str] = field(default_factory=list)
 
 
-def moved(stage: PlannedStage) -> dict[int, ModelSpec]:
-    """The entries of a stage's teachers that name another runtime than torch, by their place."""
-    return {
-        number: one
-        for number, one in enumerate(stage.teachers)
-        if isinstance(one, ModelSpec) and one.is_moved
-    }
-
-
 def require_movable(stage: PlannedStage, teachers: Teachers, preset: Preset | None) -> None:
     """Refuse runtimes under what reads more of a teacher than its answers.
 
@@ -52,7 +43,7 @@ def require_movable(stage: PlannedStage, teachers: Teachers, preset: Preset | No
     Raises:
         UsageError: the mixer, an objective or BatchNorm by the batch needs the model in torch.
     """
-    entries = moved(stage)
+    entries = moved(stage.teachers)
     if not entries:
         return
     at, one = f"stage {stage.id}", next(iter(entries.values()))
@@ -101,7 +92,7 @@ def on_runtimes(
         AccuracyGateError: one answers too far from torch.
         UsageError, NumericGateError, UnfitEnvironmentError: one cannot be exported or run here.
     """
-    entries = moved(stage)
+    entries = moved(stage.teachers)
     if not entries:
         return MovedTeachers(teachers)
     models, found = list(teachers.models), MovedTeachers(teachers)

@@ -3,7 +3,6 @@
 `run` and `label` carry the plan out, and what training costs is counted from it (`planned.py`).
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,7 @@ from compactor.models.references import Identities, model_sources
 from compactor.progress import SilentReporter
 from compactor.recipe.cross_fit import told_start
 from compactor.recipe.load import LoadedRecipe
-from compactor.recipe.spec import STAGE, ModelSpec, StageSpec
+from compactor.recipe.spec import STAGE, ModelSpec, StageSpec, moved
 from compactor.release.rejection import require_rejectable
 from compactor.release.teacher_runtimes import require_usable
 from compactor.run.data import DataSets
@@ -132,7 +131,8 @@ class _Planner:
         teachers = tuple(recipe.stage_teachers(spec) if learns else ())
         student = recipe.stage_student(spec)
         require_classifiers(teachers, task, self.loaded.base, learners=[student])
-        require_runtimes(teachers, task)
+        for one in moved(teachers).values():
+            require_usable(one.runtime, task_named(task))
         require_precision(spec.precision, f"stage {spec.id}")
         policy_of(spec.augment)  # so that a package it lacks is missed before anything is trained
         data = with_tokenizers_compared(
@@ -181,7 +181,7 @@ class _Planner:
         found += [MIXERS[spec.chosen_mixer.name]] if spec.chosen_mixer else []
         found += [BY_CLASS] if (spec.init or "").startswith(STAGE) else []
         found += FROM_STORE if stored else ()
-        found += MOVES if any(isinstance(one, ModelSpec) and one.is_moved for one in teachers) else ()
+        found += MOVES if moved(teachers) else ()
         return tuple(dict.fromkeys(found))
 
     def _digest(
@@ -219,17 +219,6 @@ class _Planner:
                 "source": code_digest(computes, alone=[*TRAINS, *EARLIER]),
             }
         )
-
-
-def require_runtimes(teachers: Iterable[ModelSpec | str], task: str) -> None:
-    """Refuse runtimes of teachers that cannot be used here.
-
-    Raises:
-        UsageError, UnfitEnvironmentError: see `require_usable`.
-    """
-    for one in teachers:
-        if isinstance(one, ModelSpec) and one.is_moved:
-            require_usable(one.runtime, task_named(task))
 
 
 def _method_told(spec: StageSpec) -> list[str]:
