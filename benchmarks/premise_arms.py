@@ -51,8 +51,7 @@ IMAGENETTE: dict[str, Arm] = {
     "ferkd": Arm("FerKD", "ferkd", FERKD, seeds=3),
 }
 TAUGHT = {
-    "kd": ("KD from stored labels, the loss of FKD", "kd", ONLINE),
-    "fkd_n1": ("FKD, 1 crop an image", "fkd", {"crops_per_image": 1}),
+    "kd": ("KD from stored labels with FKD's loss, which is FKD with 1 crop an image", "kd", ONLINE),
     "fkd_n4": ("FKD, 4 crops an image", "fkd", {"crops_per_image": 4}),
     "ferkd": ("FerKD", "ferkd", FERKD),
 }
@@ -68,13 +67,13 @@ CIFAR: dict[str, Arm] = {
 ARMS = IMAGENETTE | CIFAR
 LABELS = {
     "labels": "fkd_n1",
-    **{f"labels_{by}": f"fkd_n1_{by}" for by in BY},
+    **{f"labels_{by}": f"kd_{by}" for by in BY},
 }  # arm that is only labelled for
 ANCHORS = {"fkd_n1": tuple(IMAGENETTE), "kd_memorised": tuple(CIFAR)}  # whose rate a family takes
 
 SIZES: dict[str, dict[str, Any]] = {
     "imagenette96": {"train": 2_500, "epochs": 60, "batch": 64, "crops": 16},
-    "cifar10": {"train": 5_000, "epochs": 30, "batch": 80, "crops": 16},
+    "cifar10": {"train": 5_000, "epochs": 30, "batch": 80, "crops": 16, "select": 2_500},
 }
 STUDENTS = {
     "imagenette96": {"model": "timm:test_efficientnet"},  # 101,766 parameters
@@ -135,7 +134,7 @@ def training_recipe(name: str, rate: float, seed: int) -> Any:
         "name": f"{NAME}-{data}".replace("_", "-"),
         "task": "image-classification",
         "seed": seed,
-        "data": {"dataset": data, "limit": {"train": size["train"]}}
+        "data": {"dataset": data, "limit": {name: size[name] for name in ("train", "select") if name in size}}
         | ({"image_size": 64} if data == "imagenette96" else {}),
         "student": STUDENTS[data],
         "teachers": teachers,

@@ -18,7 +18,6 @@ GAINS = {
     "ferkd_gain": ("fkd_n4", "ferkd"),
     "ferkd_gain_over_n1": ("fkd_n1", "ferkd"),
     "cross_fit_gain_kd": ("kd_memorised", "kd_cross_fitted"),
-    "cross_fit_gain_fkd_n1": ("fkd_n1_memorised", "fkd_n1_cross_fitted"),
     "cross_fit_gain_fkd_n4": ("fkd_n4_memorised", "fkd_n4_cross_fitted"),
     "cross_fit_gain_ferkd": ("ferkd_memorised", "ferkd_cross_fitted"),
     "ferkd_gain_memorised": ("fkd_n4_memorised", "ferkd_memorised"),
