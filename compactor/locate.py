@@ -1,4 +1,4 @@
-"""Where a relative path of a recipe is looked for: the recipe's folder, then $COMPACTOR_DATA."""
+"""Where a path of a recipe is: in the recipe's folder, in $COMPACTOR_DATA, or fetched from its address."""
 
 import os
 import re
@@ -6,17 +6,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from compactor_runtimes.errors import UsageError
+from compactor_runtimes.objects import is_address
 
 # `name` or `owner/name`; what begins with a dot or a slash can only be a path
 HUB_MODEL = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 def locate(name: str, base: Path | None, *, what: str) -> Path:
-    """Find a file or folder.
+    """Find a file or folder; of an address such as `s3://bucket/labels`, the local copy.
 
     Raises:
         UsageError: it is in none of the places; the message lists them.
+        UnfitEnvironmentError: an address that cannot be reached, or no room for its copy.
+        IntegrityError: other bytes than were published at an address.
     """
+    if is_address(name):
+        from compactor_runtimes.objects.fetch import fetched
+
+        return fetched(name, what=what)
     given = Path(name).expanduser()
     if given.is_absolute():
         candidates = [given]

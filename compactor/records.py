@@ -368,6 +368,9 @@ class Training(Struct, frozen=True, kw_only=True):
     `schedule: step` multiplies the learning rate by `gamma` at each epoch of `milestones` (counted from 0).
     `undecayed` are the weights that `weight_decay` leaves alone: `none`, those of normalisation layers
     (`norms`), or all vectors, which are norms and biases; absent = none with sgd, vectors with adamw.
+
+    Of several processes: `sharding: fsdp2` divides the student's weights, gradients and optimiser state among
+    them; absent, each holds all. `sync_batch_norm` lets BatchNorm see the batches of all of them (on GPUs).
     """
 
     epochs: Count | None = None
@@ -386,6 +389,8 @@ class Training(Struct, frozen=True, kw_only=True):
     clip_norm: Positive | None = None
     stop: StopSpec | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    sharding: Literal["fsdp2"] | UnsetType = UNSET
+    sync_batch_norm: bool | UnsetType = UNSET
 
 
 class Loader(Protocol):

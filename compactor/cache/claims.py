@@ -1,16 +1,24 @@
 """Share the making of files among processes that see one folder: who makes one holds its lock meanwhile.
 
 A lock is one byte of the folder's `.lock`, and ends with the process however it ends, so that the files of a
-process that died are taken over.
+process that died are taken over. Each process keeps a journal in the folder's `.work`, of what it began and
+what it finished; `progress_of` reads them all.
 """
 
 import fcntl
+import json
+import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from compactor.cache.journal import Journal
+
 LOCK_FILE = ".lock"
+JOURNALS = ".work"
 POLL_S = 0.5
 
 
@@ -20,9 +28,10 @@ def claimed(folder: Path, files: Mapping[int, Path]) -> Iterator[int]:
     Waits for those that other processes make. A file must appear whole, by one rename.
 
     Args:
-        folder: where the locks lie.
+        folder: where the locks and the journals lie.
         files: by their numbers, in the order to make them.
     """
+    journal = Journal(folder / JOURNALS / f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.jsonl")
     with (folder / LOCK_FILE).open("a+b") as lock:
         while missing := [number for number, file in files.items() if not file.is_file()]:
             found = False
@@ -30,12 +39,80 @@ def claimed(folder: Path, files: Mapping[int, Path]) -> Iterator[int]:
                 if _lock(lock, number):
                     try:
                         if not files[number].is_file():
-                            found = True
+                            found, started_s = True, time.perf_counter()
+                            _tell(journal, "begin", files[number])
                             yield number
+                            if files[number].is_file():
+                                seconds = round(time.perf_counter() - started_s, 3)
+                                _tell(journal, "done", files[number], seconds=seconds)
                     finally:
                         fcntl.lockf(lock, fcntl.LOCK_UN, 1, number)
             if not found:
                 time.sleep(POLL_S)
+
+
+@dataclass
+class Progress:
+    """How far the files of a folder are, by their numbers.
+
+    `running` are being made now, by whom; `left` were begun by processes that ended before they were done;
+    `seconds` each finished one took, where it was made under a journal.
+    """
+
+    done: list[int] = field(default_factory=list)
+    running: dict[int, str] = field(default_factory=dict)
+    left: dict[int, str] = field(default_factory=dict)
+    waiting: list[int] = field(default_factory=list)
+    seconds: dict[int, float] = field(default_factory=dict)
+    spent_s: float = 0.0
+
+
+def progress_of(folder: Path, files: Mapping[int, Path]) -> Progress:
+    """Read the state of files that processes share, in a process that makes none of them.
+
+    To close a file gives up all locks that a process has on it.
+    """
+    begun, seconds, spent_s = _journals(folder)
+    found = Progress(spent_s=spent_s)
+    lock_file = folder / LOCK_FILE
+    with lock_file.open("a+b") if lock_file.exists() else open(os.devnull, "rb") as lock:
+        for number, file in files.items():
+            if file.is_file():
+                found.done.append(number)
+                if file.name in seconds:
+                    found.seconds[number] = seconds[file.name]
+            elif file.name in begun:
+                is_held = lock.name != os.devnull and not _lock(lock, number)
+                if not is_held and lock.name != os.devnull:
+                    fcntl.lockf(lock, fcntl.LOCK_UN, 1, number)
+                (found.running if is_held else found.left)[number] = begun[file.name]
+            else:
+                found.waiting.append(number)
+    return found
+
+
+def _journals(folder: Path) -> tuple[dict[str, str], dict[str, float], float]:
+    """Files that were begun, by whom; seconds that finished ones took; seconds in all."""
+    begun, seconds, spent_s = dict[str, str](), dict[str, float](), 0.0
+    for path in sorted((folder / JOURNALS).glob("*.jsonl")):
+        who = path.stem.rpartition("-")[0]
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:  # the last line of a process that was killed while it wrote
+                continue
+            if event["event"] == "begin":
+                begun[event["file"]] = who
+            elif event["event"] == "done":
+                seconds[event["file"]] = event["seconds"]
+                spent_s += event["seconds"]
+    return begun, seconds, spent_s
+
+
+def _tell(journal: Journal, event: str, file: Path, **more: float) -> None:
+    assert journal.path is not None
+    journal.path.parent.mkdir(exist_ok=True)
+    journal.write(event, file=file.name, **more)
 
 
 def _lock(file: IO[bytes], number: int) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from compactor.cli.output_options import QUIET
-from compactor.cli.recipe_options import recipe_options, share_of
+from compactor.cli.recipe_options import on_option, recipe_options, share_of, workers_of
 
 
 @click.command("label")
@@ -24,6 +24,7 @@ from compactor.cli.recipe_options import recipe_options, share_of
 @click.option(
     "--max-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after that time; resumable."
 )
+@on_option
 @click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
 @QUIET
 def command(
@@ -32,6 +33,7 @@ def command(
     stage_id: str | None,
     share: str,
     max_hours: float | None,
+    on: str | None,
     runs: Path,
     as_json: bool,
     quiet: bool,
@@ -45,16 +47,20 @@ def command(
     \b
     compactor plan digits-fkd                 how many crops, how big
     compactor label digits-fkd
+    compactor label my.yaml --on local:2      two processes, each with half of the processors
+    compactor label my.yaml --on slurm:workers=8,slurm_partition=gpu
     compactor label my.yaml --share 2/4       the second of four machines
     compactor store inspect runs/digits-fkd/labels/*
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from compactor.cli import emit_json, progress_reporter
     from compactor.recipe.load import load_recipe
-    from compactor_runtimes.errors import needs_extra
+    from compactor_runtimes.errors import UsageError, needs_extra
 
     reporter = progress_reporter(quiet=quiet)
     deadline_s = None if max_hours is None else time.monotonic() + 3600 * max_hours
     loaded = load_recipe(recipe, overrides)
+    if on is not None and share != "1/1":
+        raise UsageError("--on and --share: give one; the workers of --on share all of the labels")
     with needs_extra("train"):
         from compactor.run.label import label_recipe
         from compactor.trainer.processes import end_processes, is_main_process
@@ -65,6 +71,7 @@ def command(
         share=share_of(share),
         reporter=reporter,
         deadline_s=deadline_s,
+        workers=workers_of(on, runs, reporter, deadline_s),
     )
     end_processes()
     if not is_main_process():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from compactor.label_store.diagnosis import Diagnosis
+    from compactor.launch.forecast import Forecast
     from compactor.recipe.load import LoadedRecipe
     from compactor.run.planned import Plan
     from compactor.run.traced import Traced
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
 @trace_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan, or with --sizes all samples, as JSON.")
 @click.option("--cost", is_flag=True, help="Count parameters and FLOPs of every stage too; trains nothing.")
+@click.option("--workers", type=int, metavar="N", help="With --cost: forecast wall time for up to N workers.")
+@click.option(
+    "--failures", type=float, default=0.0, metavar="P", help="With --workers: an item fails so often."
+)
+@click.option(
+    "--emit",
+    metavar="KIND[:KEY=VALUE,...]",
+    help="Print what an operator submits instead: slurm, rayjob or trainjob.",
+)
 @click.option("--sizes", is_flag=True, help="Measure candidate students with random weights on this machine.")
 @click.option(
     "--candidate",
@@ -43,6 +53,9 @@ def command(
     trace: bool,
     as_json: bool,
     cost: bool,
+    workers: int | None,
+    failures: float,
+    emit: str | None,
     sizes: bool,
     candidates: tuple[str, ...],
     profile: "ProfileName | None",
@@ -51,7 +64,10 @@ def command(
 
     A student that would be trained is exported once with random weights: one that cannot be is refused here.
 
-    With --cost: what training would take, in parameters and in FLOPs of each stage.
+    With --cost: what training would take, in parameters and in FLOPs of each stage; with --workers also how
+    wall time would fall with workers of `--on`, simulated from seconds that are measured here.
+
+    With --emit: the file that runs the recipe on SLURM, or on Kubernetes by KubeRay or Kubeflow.
 
     With --sizes: choose the student by what it costs, before anything is trained. The student of the recipe,
     its teachers and other candidates are built with random weights, exported as ONNX and measured in turns:
@@ -61,17 +77,24 @@ def command(
     \b
     compactor plan digits
     compactor plan digits --cost
+    compactor plan digits-fkd --cost --workers 16 --failures 0.01
+    compactor plan digits-fkd --emit slurm:nodes=2,gpus=4,partition=long > job.sbatch
+    compactor plan digits-fkd --emit trainjob:nodes=2,image=REGISTRY/IMAGE,claim=VOLUME
     compactor plan digits --sizes
     compactor plan my.yaml --sizes --profile quick --candidate timm:resnet18
     compactor plan digits --sizes --candidate 'cifar:resnet14?width=8' --candidate cifar:resnet8
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     import msgspec
 
-    from compactor.cli import emit_json, result_console
+    from compactor.cli import emit_json
     from compactor.recipe.load import load_recipe
 
     _require_effect(sizes, cost=cost, trace=trace, candidates=candidates, profile=profile)
+    _require_forecast(cost=cost, workers=workers, failures=failures)
     loaded = load_recipe(recipe, overrides)
+    if emit is not None:
+        _emit(loaded, emit)
+        return
     if sizes:
         _sizes(loaded, runs, candidates, profile or "smoke", as_json)
         return
@@ -79,14 +102,26 @@ def command(
 
     plan = make_plan(loaded, runs)
     costs = _costs(plan) if cost else []
+    expected = None if workers is None else _forecast(plan, workers, failures)
     labels = _diagnosed(plan)
     traced = _traced(plan) if trace else None
     if as_json:
         counted = {"costs": msgspec.to_builtins(costs)} if cost else {}
+        counted |= {"forecast": msgspec.to_builtins(expected)} if expected else {}
         told = {"trace": msgspec.to_builtins(traced)} if traced else {}
         stores = {"labels": {id: one.to_json() for id, one in labels.items()}} if labels else {}
         emit_json(plan.to_json() | counted | stores | told)
         return
+    _show(plan, labels, traced)
+    _show_costs(costs)
+    if expected is not None:
+        _show_forecast(expected, plan)
+
+
+def _show(plan: "Plan", labels: "dict[str, Diagnosis]", traced: "Traced | None") -> None:
+    """Print the steps and what is known of inputs, labels and export."""
+    from compactor.cli import result_console
+
     result_console().print(_plan_table(plan))
     for note in plan.notes:
         result_console().print(f"note: {note}", markup=False, highlight=False)
@@ -95,10 +130,30 @@ def command(
             result_console().print(f"labels of {id}: {line}", markup=False, highlight=False)
     if traced is not None:
         click.echo(traced.said_of(plan.stages[-1].student.model))
-    if cost:
+
+
+def _show_costs(costs: "list[StageCost]") -> None:
+    """Print what was counted, if anything was."""
+    from compactor.cli import result_console
+
+    if costs:
         result_console().print(_cost_table(costs))
         if any(one.student_parts or one.teacher_parts for one in costs):
             result_console().print(_parts_table(costs))
+
+
+def _require_forecast(*, cost: bool, workers: int | None, failures: float) -> None:
+    """Refuse options of a forecast that would do nothing.
+
+    Raises:
+        UsageError: one of them.
+    """
+    from compactor_runtimes.errors import UsageError
+
+    if workers is not None and not cost:
+        raise UsageError("--workers: has no effect without --cost; add --cost or remove it")
+    if failures and workers is None:
+        raise UsageError("--failures: has no effect without --workers; add --workers or remove it")
 
 
 def _require_effect(
@@ -120,6 +175,36 @@ def _require_effect(
         )
     if sizes and not trace:
         raise UsageError("--no-trace: has no effect with --sizes, which exports every candidate; remove it")
+
+
+def _emit(loaded: "LoadedRecipe", emit: str) -> None:
+    """Print a job file."""
+    import shlex
+
+    from compactor.launch.job_files import job_file, parse_job
+
+    words = shlex.split(loaded.command())[1:]
+    click.echo(job_file(parse_job(emit), loaded.recipe.name, words), nl=False)
+
+
+def _forecast(plan: "Plan", workers: int, failures: float) -> "Forecast":
+    """Simulate the plan on workers."""
+    from compactor_runtimes.errors import needs_extra
+
+    with needs_extra("train"):
+        from compactor.launch.forecast import Wish, forecast
+    return forecast(plan, Wish(workers, failures))
+
+
+def _show_forecast(found: "Forecast", plan: "Plan") -> None:
+    """Print it, and keep a plot beside the recipe's runs."""
+    from compactor.cli import result_console
+    from compactor.launch.forecast import PLOT, plot_forecast, render_forecast
+
+    for part in render_forecast(found):
+        result_console().print(part)
+    plot_forecast(found, plan.root / PLOT)
+    click.echo(f"plot: {plan.root / PLOT}")
 
 
 def _plan_table(plan: "Plan") -> "Table":

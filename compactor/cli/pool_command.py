@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from compactor.cli.output_options import JSON, QUIET
-from compactor.cli.recipe_options import recipe_options, share_of
+from compactor.cli.recipe_options import on_option, recipe_options, share_of, workers_of
 
 
 @click.group("pool")
@@ -35,6 +35,7 @@ def command() -> None:
 @click.option(
     "--max-hours", type=click.FloatRange(min=0, min_open=True), help="Stop after that time; resumable."
 )
+@on_option
 @JSON
 @QUIET
 def build(
@@ -44,6 +45,7 @@ def build(
     out: Path | None,
     share: str,
     max_hours: float | None,
+    on: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -72,13 +74,16 @@ def build(
     loaded, part = load_recipe(recipe, overrides), share_of(share)
     with needs_extra("train"):
         from compactor.pool.build import build_pool
+    reporter = progress_reporter(quiet=quiet)
+    workers = workers_of(on, runs, reporter, deadline_s)
     built = build_pool(
         loaded,
         runs=runs,
         out=out,
         share=part,
-        reporter=progress_reporter(quiet=quiet),
+        reporter=reporter,
         deadline_s=deadline_s,
+        score_ahead=None if workers is None else workers.score,
     )
     if as_json:
         emit_json(built.to_json())

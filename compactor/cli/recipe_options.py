@@ -2,9 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from compactor.launch.ahead import Ahead
+    from compactor.progress import Reporter
 
 
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,3 +54,29 @@ def share_of(text: str) -> tuple[int, int]:
     if not (first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
         raise UsageError(f"--share: got {text!r}, expected I/N with 1 <= I <= N, for example 2/4")
     return int(first), int(second)
+
+
+def on_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --on to a command."""
+    return click.option(
+        "--on",
+        metavar="LAUNCHER",
+        help="Share the work among processes: local:N, ray:[ADDRESS,]workers=N, slurm:workers=N,KEY=VALUE.",
+    )(function)
+
+
+def workers_of(on: str | None, runs: Path, reporter: "Reporter", deadline_s: float | None) -> "Ahead | None":
+    """What --on asks for; None without it.
+
+    Raises:
+        UsageError: an unknown launcher, or an option that it does not have.
+    """
+    if on is None:
+        return None
+    from compactor.launch.where import parse_where
+    from compactor_runtimes.errors import needs_extra
+
+    where = parse_where(on)
+    with needs_extra("train"):
+        from compactor.launch.ahead import Ahead
+    return Ahead(where, runs, reporter, deadline_s)

@@ -2,13 +2,14 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from compactor.cli.output_options import QUIET
-from compactor.cli.recipe_options import recipe_options
+from compactor.cli.recipe_options import on_option, recipe_options, workers_of
 
 if TYPE_CHECKING:
     from compactor.recommend.prepare import Prepared, Request
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where the recommended recipe is written; default: NAME-recommended.yaml beside the recipe.",
 )
+@on_option
 @click.option("--yes", is_flag=True, help="Do not ask before training starts.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @QUIET
@@ -57,6 +59,7 @@ def command(
     budget_minutes: float | None,
     seeds: str | None,
     out: Path | None,
+    on: str | None,
     yes: bool,
     as_json: bool,
     quiet: bool,
@@ -97,7 +100,9 @@ def command(
     )
     file = recommended_file(loaded, out)
     reporter = progress_reporter(quiet=quiet)
+    workers = workers_of(on, runs, reporter, None)
     prepared = prepare(loaded, request, runs=runs, reporter=reporter)
+    prepared = replace(prepared, bench=replace(prepared.bench, workers=workers))
     if not _agreed(prepared, yes=yes or as_json, quiet=quiet):
         click.echo("nothing was trained")
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compactor.cli.output_options import QUIET
-from compactor.cli.recipe_options import trace_option
+from compactor.cli.recipe_options import on_option, trace_option, workers_of
 
 if TYPE_CHECKING:
     from compactor.recipe.load import LoadedRecipe
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder of all runs.",
 )
+@on_option
 @trace_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @QUIET
@@ -51,6 +52,7 @@ def command(
     smoke: bool,
     max_hours: float | None,
     runs: Path,
+    on: str | None,
     trace: bool,
     as_json: bool,
     quiet: bool,
@@ -66,6 +68,7 @@ def command(
     \b
     compactor run digits
     compactor run my.yaml --set stages.0.epochs=3 --seeds 0,1,2
+    compactor run my.yaml --seeds 0,1,2 --on local:2   two trainings at once; measured one after the other
     compactor run my.yaml --smoke
     compactor run --teacher timm:resnet50@pretrained --student timm:mobilenetv3_small_100 --data photos/
     torchrun --nproc-per-node 2 -m compactor run my.yaml
@@ -90,6 +93,7 @@ def command(
         from compactor.run.seeds import parse_seeds, run_seeds
         from compactor.trainer.processes import end_processes
     common: dict[str, Any] = {"runs": runs, "reporter": reporter, "deadline_s": deadline_s, "trace": trace}
+    common["workers"] = workers_of(on, runs, reporter, deadline_s)
     if seeds is not None:
         prepare = recipes.smoke if smoke else lambda one: one
         several = run_seeds(recipe, overrides, parse_seeds(seeds), prepare=prepare, **common)

@@ -105,7 +105,9 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `mixer` is how several teachers' answers became one, absent of their mean. `runtimes` are those teachers
     whose answers were not computed by torch as it loaded them; absent where there are none. `cross_fit` says
-    which of them labelled which training sample; absent where each was labelled by all.
+    which of them labelled which training sample; absent where each was labelled by all. `threads` of the
+    processor are what a torch teacher's forward takes, so that all who make shards round alike; absent where
+    each process takes its own number.
 
     `boxes` says how a view's box is kept: `pixels`, int16 (top, left, height, width) in the stored image,
     which may reach outside it where an augmentation pads; `relative`, the same as float32 fractions; `none`
@@ -128,6 +130,7 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mixer: dict[str, Any] | UnsetType = UNSET
     runtimes: list[TeacherRan] | UnsetType = UNSET
     cross_fit: CrossFit | UnsetType = UNSET
+    threads: Count | UnsetType = UNSET
 
     @property
     def views(self) -> int:

@@ -21,7 +21,7 @@ from compactor.records import Batch, Crops
 from compactor.tasks import Task
 from compactor.teachers import Teachers
 from compactor.trainer.interrupt import stop_on_signal
-from compactor.trainer.memory import keep_freed_memory
+from compactor.trainer.memory import keep_freed_memory, threads_of_torch
 from compactor_runtimes.errors import InterruptedRun
 
 SPLIT_NUMBERS: dict[SplitName, int] = {"train": 0, "select": 1, "report": 2}
@@ -62,17 +62,21 @@ def make_labels(
     writer = StoreWriter(folder, header, ids, fold_of_row=fold_of_row)
     teachers.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     todo = sum(job.rows * job.part.views for job in writer.missing(share))
-    with stop_on_signal(deadline_s) as wish, reporter.bar("label", todo) as bar:
+    with (
+        threads_of_torch(header.threads or None),
+        stop_on_signal(deadline_s) as wish,
+        reporter.bar("label", todo) as bar,
+    ):
         clock = _Clock(bar, "samples" if header.boxes == "none" else "crops")
         for job in writer.claim(share):
             records = writer.empty(job)
             split = splits[job.part.split]
             flat = records.reshape(-1)
-            crops = _draw(header, job, split, flat)
+            crops = draw_views(header, job, split, flat)
             sample = np.repeat(split.rows[job.first : job.first + job.rows], job.part.views)
             for asked, part in _who_labels(teachers, job, fold_of_row, batch_size):
                 batch = task.batch(split, sample[part], None if crops is None else crops.part(part))
-                _fill(flat, part, header, asked, batch)
+                fill_records(flat, part, header, asked, batch)
                 clock.tick(batch.size)
                 if wish.requested:
                     why = " by --max-hours" if wish.late else ""
@@ -116,7 +120,7 @@ class _Clock:
         self.bar.at(self.done, f"{rate:,.0f} {self.unit}/s")
 
 
-def _draw(header: Header, job: Job, split: Split, records: NDArray[Any]) -> Crops | None:
+def draw_views(header: Header, job: Job, split: Split, records: NDArray[Any]) -> Crops | None:
     """Draw the views of a shard and record them; None where samples have none.
 
     They depend on the store's seed, the split and the shard's first row alone. Select and report are
@@ -139,7 +143,7 @@ def _draw(header: Header, job: Job, split: Split, records: NDArray[Any]) -> Crop
 
 
 @torch.no_grad()
-def _fill(
+def fill_records(
     records: NDArray[Any], places: NDArray[np.int64], header: Header, teachers: Teachers, batch: Batch
 ) -> None:
     """Write what teachers say of a batch into the records at these places."""

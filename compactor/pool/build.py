@@ -1,5 +1,6 @@
 """Build the pool of a recipe: score, compare, choose; each step goes on where it was stopped."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from compactor.run.stages import StageRunner
 from compactor.tasks import task_named
 from compactor.teachers import Teachers, open_teacher
 from compactor_runtimes.errors import IntegrityError, InterruptedRun, UsageError
+
+ScoreAhead = Callable[[PoolJob, Path | None], None]
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def build_pool(
     share: tuple[int, int] = (1, 1),
     reporter: Reporter | None = None,
     deadline_s: float | None = None,
+    only_scores: bool = False,
+    score_ahead: ScoreAhead | None = None,
 ) -> BuiltPool:
     """Make the pool of a recipe; train the teachers that are stages.
 
@@ -80,6 +85,8 @@ def build_pool(
         share: (i, n) to score the i-th of n shares only.
         reporter: where progress goes.
         deadline_s: time of `time.monotonic()` at which it stops where it can go on later.
+        only_scores: end when all candidates are scored.
+        score_ahead: lets other processes score before this one scores what is left.
 
     Raises:
         UsageError: the recipe has no part `pool`, or sources or teachers that cannot be used.
@@ -102,7 +109,10 @@ def build_pool(
         job = pool_job(loaded, folder, data, candidates, done=done)
         record = _there(job, reporter)
         if record is None:
-            record = _make(job, _opened(job, done, reporter), reporter, share, deadline_s)
+            if score_ahead is not None:
+                score_ahead(job, out)
+            embedder = _opened(job, done, reporter)
+            record = _make(job, embedder, reporter, share, deadline_s, only_scores=only_scores)
     except (InterruptedRun, KeyboardInterrupt) as stopped:
         said = str(stopped) or "stopped, what is finished is kept"
         raise InterruptedRun(f"{said}; go on with: {_command(loaded, runs, out)}") from None
@@ -115,8 +125,10 @@ def _make(
     reporter: Reporter,
     share: tuple[int, int],
     deadline_s: float | None,
+    *,
+    only_scores: bool,
 ) -> PoolRecord | None:
-    """Take the three steps."""
+    """Take the three steps, or the first alone."""
     split = job.candidates.split
     size = job.require_space(forecast_features(len(split), embedder.width))
     reporter.note(f"pool of {job.loaded.recipe.name}: {len(split):,} candidates, {size} -> {job.folder}")
@@ -125,7 +137,7 @@ def _make(
     )
     jobs = jobs_of(job.header)
     shards = Shards(split.rows, jobs, [job.scores / features_file(one) for one in jobs])
-    if header is None:
+    if header is None or only_scores:
         return None
     copies = compare(job, shards, embedder, reporter=reporter, deadline_s=deadline_s)
     return choose(job, shards, copies, reporter)

@@ -85,6 +85,8 @@ class _Search:
         for place in alive:
             for plan in plans[place]:
                 self.bench.label(plan)
+        if self.bench.workers is not None:
+            self.bench.workers.train([plan for place in alive for plan in plans[place]], sealed=True)
         self.scores.append(scores)
         title = f"rung {number + 1} of {len(self.prepared.schedule)}"
         with self.bench.reporter.bar(title, len(alive) * len(seeds) * rung.steps) as bar:

@@ -18,6 +18,7 @@ from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.stages import StageRunner
+from compactor.run.workers import Workers
 from compactor.trainer.fit import Watch
 
 BY_EPOCH = ("step", "cosine-epochs")  # schedules that mean nothing where an epoch may not end
@@ -83,6 +84,7 @@ class Workbench:
     done: dict[str, Path] = field(default_factory=dict)
     trained: int = 0
     reused: int = 0
+    workers: Workers | None = None
 
     def plan(self, trial: Trial, steps: int, seed: int | None) -> Plan:
         """Plan the recipe with a setting in the place of its last stage, for some steps."""
@@ -114,7 +116,9 @@ class Workbench:
         """
         stage = _last(plan)
         if stage.labels is not None and not stage.labels.is_made and not (stage.folder / DONE).is_file():
-            StageRunner(plan, self.reporter, self.journal, done=dict(self.done)).labels(stage)
+            StageRunner(plan, self.reporter, self.journal, done=dict(self.done), workers=self.workers).labels(
+                stage
+            )
 
     def train(self, plan: Plan, watch: Watch) -> PlannedStage:
         """Train the plan's last stage, or reuse it.

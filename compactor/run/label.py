@@ -11,6 +11,7 @@ from compactor.run.behind import stages_behind
 from compactor.run.data import DataSets
 from compactor.run.plan import make_plan
 from compactor.run.stages import StageRunner
+from compactor.run.workers import Workers
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.errors import InterruptedRun, UsageError
 from compactor_runtimes.units import scaled
@@ -56,6 +57,7 @@ def label_recipe(
     share: tuple[int, int] = (1, 1),
     reporter: Reporter | None = None,
     deadline_s: float | None = None,
+    workers: Workers | None = None,
 ) -> list[MadeLabels]:
     """Make the label stores of a recipe's stages, or of one of them; train the teachers that are stages.
 
@@ -66,6 +68,7 @@ def label_recipe(
         share: (i, n) to make the i-th of n shares only.
         reporter: where progress goes.
         deadline_s: time of `time.monotonic()` at which it stops where it can go on later.
+        workers: label ahead of this process.
 
     Raises:
         UsageError: no such stage, or none that has labels.
@@ -83,7 +86,7 @@ def label_recipe(
     try:
         plan = make_plan(loaded, runs, data=DataSets(loaded, reporter))
         plan.require_runnable()
-        runner = StageRunner(plan, reporter, Journal(None), deadline_s)
+        runner = StageRunner(plan, reporter, Journal(None), deadline_s, workers=workers)
         for note in plan.notes:
             runner.say(note)
         made = []

@@ -99,12 +99,17 @@ class LabelJob:
         return all((self.folder / name).is_file() for name in (*names, *header.folds_file))
 
     @property
+    def begun(self) -> Header | None:
+        """What a store says that was begun and is not finished; None where there is none."""
+        if not (self.folder / UNFINISHED_FILE).is_file():
+            return None
+        return read_header(self.folder, UNFINISHED_FILE)
+
+    @property
     def recorded_runtimes(self) -> dict[int, TeacherRuntimeName]:
         """What computes the teachers' answers in a store that was begun, by their place."""
-        if not (self.folder / UNFINISHED_FILE).is_file():
-            return {}
-        begun = read_header(self.folder, UNFINISHED_FILE)
-        return {one.number: one.runtime for one in begun.runtimes or ()}
+        begun = self.begun
+        return {} if begun is None else {one.number: one.runtime for one in begun.runtimes or ()}
 
     @property
     def records(self) -> int:
@@ -266,6 +271,18 @@ def require_fit(job: LabelJob, header: Header) -> None:
             )
     for head in header.heads:
         require_readable(header.payload, job.spec.quantization, job.spec.k, head.num_classes)
+
+
+def divided_as(wanted: Header, begun: Header | None) -> Header:
+    """The header with the shards and the threads of a store that was begun, where there is one."""
+    if begun is None:
+        return wanted
+    rows = {part.split: part.shard_rows for part in begun.parts}
+    parts = [
+        msgspec.structs.replace(part, shard_rows=rows.get(part.split, part.shard_rows))
+        for part in wanted.parts
+    ]
+    return msgspec.structs.replace(wanted, parts=parts, threads=begun.threads)
 
 
 def with_runtimes(wanted: Header, ran: list[TeacherRan]) -> Header:

@@ -19,6 +19,7 @@ from compactor.run.plan import make_plan
 from compactor.run.planned import Plan
 from compactor.run.stages import StageRunner
 from compactor.run.traced import try_export
+from compactor.run.workers import Workers
 from compactor.tasks import task_named
 from compactor.trainer.processes import is_main_process
 from compactor_runtimes.environment import describe
@@ -53,6 +54,7 @@ def run_recipe(
     reporter: Reporter | None = None,
     deadline_s: float | None = None,
     trace: bool = True,
+    workers: Workers | None = None,
 ) -> RunResult | None:
     """Run a recipe; finished stages are reused, an interrupted one goes on.
 
@@ -62,6 +64,7 @@ def run_recipe(
         reporter: where progress goes.
         deadline_s: time of `time.monotonic()` at which the run stops where it can go on later.
         trace: whether to try first if the student can be exported.
+        workers: label and train ahead of this process.
 
     Returns:
         The result; None in a process of torchrun other than the first, which only trains.
@@ -87,12 +90,9 @@ def run_recipe(
         runner = StageRunner(plan, reporter, journal, deadline_s)
         for note in plan.notes:
             runner.say(note)
-        for stage in plan.stages:
-            runner.run(stage)
-            if main:
-                link_stage(run, stage.id, stage.folder)
-                if stage.labels is not None:
-                    link_stage(run, stage.id, stage.labels.folder, kind="labels")
+        if workers is not None:
+            workers.train([plan])
+        _train(plan, runner, run if main else None)
         if not main:
             return None
         where = "after training, finished stages kept"
@@ -110,6 +110,16 @@ def run_recipe(
     assert released.report is not None  # a run always has data to report on
     assert released.report_file is not None
     return RunResult(run, released.bundle, released.report, released.report_file)
+
+
+def _train(plan: Plan, runner: StageRunner, run: Path | None) -> None:
+    """Train or reuse all stages, and show them in the run's folder, where there is one."""
+    for stage in plan.stages:
+        runner.run(stage)
+        if run is not None:
+            link_stage(run, stage.id, stage.folder)
+            if stage.labels is not None:
+                link_stage(run, stage.id, stage.labels.folder, kind="labels")
 
 
 def _require_judged(plan: Plan) -> None:

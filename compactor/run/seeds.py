@@ -19,6 +19,8 @@ from compactor.cache.folder import RunFolders
 from compactor.progress import Reporter
 from compactor.recipe.load import LoadedRecipe, load_recipe
 from compactor.run.pipeline import RunResult, run_recipe
+from compactor.run.plan import make_plan
+from compactor.run.workers import Workers
 from compactor_runtimes.errors import InterruptedRun, UsageError
 from compactor_runtimes.files import write_whole
 from compactor_runtimes.stats.metrics import bootstrap_difference
@@ -104,6 +106,7 @@ def run_seeds(
     prepare: Callable[[LoadedRecipe], LoadedRecipe] = lambda loaded: loaded,
     deadline_s: float | None = None,
     trace: bool = True,
+    workers: Workers | None = None,
 ) -> SeedsRun | None:
     """Run the recipe once for each seed and aggregate; finished stages of earlier tries are reused.
 
@@ -116,6 +119,7 @@ def run_seeds(
         prepare: applied to every loaded recipe (a smoke run shrinks it).
         deadline_s: see `run_recipe`.
         trace: see `run_recipe`.
+        workers: train all seeds ahead; what is measured is measured here, one seed after the other.
 
     Returns:
         The result; None in a process of torchrun other than the first.
@@ -129,8 +133,10 @@ def run_seeds(
         why = "its last stage sets its own seed" if whole.recipe.stages else "it has no stage"
         raise UsageError(f"--seeds: every seed would give the same student: {why}; change the recipe")
     results: list[RunResult] = []
-    for seed in seeds:
-        loaded = prepare(load_recipe(recipe, (*overrides, f"seed={seed}")))
+    of_seed = {seed: prepare(load_recipe(recipe, (*overrides, f"seed={seed}"))) for seed in seeds}
+    if workers is not None:
+        workers.train([make_plan(one, runs) for one in of_seed.values()])
+    for seed, loaded in of_seed.items():
         reporter.note(f"seed {seed}")
         try:
             result = run_recipe(loaded, runs=runs, reporter=reporter, deadline_s=deadline_s, trace=trace)

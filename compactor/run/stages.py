@@ -10,8 +10,10 @@ from compactor.cache.folder import CHECKPOINT, DONE, RECORDS, STUDENT, WEIGHTS, 
 from compactor.cache.journal import Journal
 from compactor.data.splits import Dataset, Split
 from compactor.evaluation import select_figures, stored_answers, teacher_answers
+from compactor.label_store.header import Header
 from compactor.label_store.make import make_labels
 from compactor.label_store.store import LabelStore, open_store
+from compactor.label_store.write import StoreWriter
 from compactor.locate import locate
 from compactor.methods import method_named, stage_options
 from compactor.methods.from_store import Stored
@@ -24,10 +26,11 @@ from compactor.recipe.spec import STAGE, StageSpec
 from compactor.records import DataInfo, head_at
 from compactor.run.asked import Asking
 from compactor.run.earlier import EarlierStages, write_records
-from compactor.run.labels import require_fit, with_runtimes
+from compactor.run.labels import LabelJob, divided_as, require_fit, with_runtimes
 from compactor.run.moved import on_runtimes, require_movable
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.taught import fit_mixer, know_all, open_teachers, require_fixed_answers, start_student
+from compactor.run.workers import Workers
 from compactor.samplers import only_kept, sampler_options
 from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
@@ -48,6 +51,7 @@ class StageRunner:
     """Run planned stages in their order; `done` holds the model folders of those that are finished, by id.
 
     `watch` is called after each step of a training. `notes` are what was said of the inputs, for the report.
+    `workers` label ahead of this process, which makes what they leave undone.
     """
 
     plan: Plan
@@ -57,6 +61,7 @@ class StageRunner:
     watch: Watch | None = None
     done: dict[str, Path] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    workers: Workers | None = None
 
     def say(self, note: str) -> None:
         """Say something of the inputs once, here and in the report."""
@@ -109,29 +114,17 @@ class StageRunner:
         """
         assert stage.labels is not None
         job = stage.labels.completed(self.done)
-        asking = _asking(self.plan.loaded, stage, self.reporter)
         was_made = job.is_made
+        if self.workers is not None and not was_made and not job.is_given:
+            self.workers.label(self, stage)
         if was_made:
             self.reporter.note(f"labels of {stage.id}: reused, {job.folder}")
         else:
-            job.require_space()
-            teachers = open_teachers(stage, self.plan.loaded.base, self.done)
-            require_movable(stage, teachers, None)
-            found = on_runtimes(
-                stage,
-                teachers,
-                name=self.plan.name,
-                reporter=self.reporter,
-                recorded=job.recorded_runtimes,
-            )
-            teachers = found.teachers
-            self._hear(found.notes)
-            self._hear(fit_mixer(stage, teachers, self.reporter))
-            self._hear(asking.teachers(stage.teachers, teachers, self.plan.loaded.recipe))
+            teachers, wanted = self._labellers(stage, job)
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
             finished = make_labels(
                 job.folder,
-                with_runtimes(job.wanted, found.ran),
+                divided_as(wanted, job.begun),
                 job.splits,
                 task_named(stage.task),
                 teachers,
@@ -148,8 +141,40 @@ class StageRunner:
         require_fit(job, store.header)
         if was_made:
             self._hear([f"teacher {one.told}" for one in store.header.runtimes or ()])
-            self._hear(asking.store(store))
+            self._hear(_asking(self.plan.loaded, stage, self.reporter).store(store))
         return store
+
+    def begin_labels(
+        self, stage: PlannedStage, divide: Callable[[Header, PlannedStage, Teachers], Header]
+    ) -> LabelJob:
+        """Begin a stage's label store, unless it was begun before, for other processes to make.
+
+        Args:
+            stage: a stage with labels.
+            divide: sets the rows of the shards and the threads of what the store is to hold.
+        """
+        assert stage.labels is not None
+        job = stage.labels.completed(self.done)
+        if not job.is_made and job.begun is None:
+            teachers, wanted = self._labellers(stage, job)
+            ids = {name: split.rows for name, split in job.splits.items()}
+            StoreWriter(job.folder, divide(wanted, stage, teachers), ids, fold_of_row=job.fold_of_row)
+        return job
+
+    def _labellers(self, stage: PlannedStage, job: LabelJob) -> tuple[Teachers, Header]:
+        """The teachers, ready to label and asked beforehand, and what the store is to hold of them."""
+        job.require_space()
+        teachers = open_teachers(stage, self.plan.loaded.base, self.done)
+        require_movable(stage, teachers, None)
+        found = on_runtimes(
+            stage, teachers, name=self.plan.name, reporter=self.reporter, recorded=job.recorded_runtimes
+        )
+        teachers = found.teachers
+        self._hear(found.notes)
+        self._hear(fit_mixer(stage, teachers, self.reporter))
+        asking = _asking(self.plan.loaded, stage, self.reporter)
+        self._hear(asking.teachers(stage.teachers, teachers, self.plan.loaded.recipe))
+        return teachers, with_runtimes(job.wanted, found.ran)
 
     def _hear(self, notes: list[str]) -> None:
         for note in notes:

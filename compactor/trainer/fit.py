@@ -279,6 +279,7 @@ class _Run:
         accelerator = self.stepper.accelerator
         last = self.epoch + self.sampler.span(self.epoch) - 1
         record: dict[str, Any] = {"epoch": last, "step": self.step, "terms": self.stepper.means()}
+        self.stepper.gather()
         if evaluate is not None and accelerator.is_main_process:
             record |= evaluate(self.stepper.student)
         if accelerator.num_processes > 1:  # all must know when to stop
@@ -317,14 +318,15 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint (main process only)."""
-        self.saved_s = time.monotonic()
-        if self.stepper.accelerator.is_main_process:
+        self.saved_s, stepper = time.monotonic(), self.stepper
+        training = stepper.state_dict() if stepper.is_sharded or stepper.accelerator.is_main_process else {}
+        if stepper.accelerator.is_main_process:
             state = {
                 "step": self.step,
                 "epoch": self.epoch,
                 "offset": self.offset,
                 "seconds": self.seconds,
                 "history": self.history,
-                "training": self.stepper.state_dict(),
+                "training": training,
             }
             save_checkpoint(self.path, state)

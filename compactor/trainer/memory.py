@@ -1,7 +1,11 @@
-"""Keep the memory of one training step for the next."""
+"""What a process takes of the machine: memory of one step kept for the next, and threads."""
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 
 # numbers of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -19,3 +23,14 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEEP_BYTES)
+
+
+@contextmanager
+def threads_of_torch(count: int | None) -> Iterator[None]:
+    """Let torch take that many threads in the block; None: as many as it took before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

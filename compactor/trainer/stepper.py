@@ -15,7 +15,7 @@ from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset
 from compactor.trainer.optimizer import TrainOnly, make_optimizer
 from compactor.trainer.schedule import lr_factor
-from compactor_runtimes.errors import UsageError
+from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
 
 
 class Stepper:
@@ -38,7 +38,11 @@ class Stepper:
             UsageError: an objective names a feature that a model does not have, or has no teacher to read.
         """
         self.accelerator, self.preset, self.training, self.name = accelerator, preset, training, name
-        self.student = student.to(accelerator.device)
+        self.is_sharded = bool(training.sharding) and accelerator.num_processes > 1
+        _require_shardable(self.is_sharded, preset, name)
+        if training.sync_batch_norm and accelerator.num_processes > 1:
+            student = _with_synced_batch_norm(student, accelerator, name)
+        self.student = student if self.is_sharded else student.to(accelerator.device)
         self.all_teachers = teachers.to(accelerator.device) if teachers else None
         self.teachers = self.all_teachers.at(preset.taught_by) if self.all_teachers else None
         self.objectives = [objective for objective, _ in preset.objectives]
@@ -63,8 +67,15 @@ class Stepper:
         ]
         self.train_only = [one.module for one in beside]
         self.peers = [one.module for one in beside if one.as_student]
-        optimizer = make_optimizer(training, student, beside)
-        self.model, self.optimizer = accelerator.prepare(student, optimizer)
+        if self.is_sharded:
+            from compactor.trainer.sharding import sharded_copy
+
+            self.trained = self.model = sharded_copy(student, accelerator.device)
+            self.optimizer = accelerator.prepare(make_optimizer(training, self.trained, beside))
+        else:
+            self.trained = self.student
+            optimizer = make_optimizer(training, student, beside)
+            self.model, self.optimizer = accelerator.prepare(student, optimizer)
         # from here on the generator only serves dropout, which should differ between processes
         torch.manual_seed(seed + accelerator.process_index)
         self.sums: dict[str, Tensor] = {}  # of each term's means over the `counted` steps of this epoch
@@ -86,7 +97,7 @@ class Stepper:
         apart = self.preset.gradients is not None
         with self.accelerator.autocast(), self.accelerator.no_sync(self.model) if apart else nullcontext():
             taught = self.teach(batch)
-            with capture(self.student, self.needs_student) as seen:
+            with capture(self.trained, self.needs_student) as seen:
                 output = Outputs(logits=self.model(**batch.x), features=seen)
             target = self.preset.target.make(batch, taught, at)
             losses = self.reduce(output, taught, target, batch, at)
@@ -97,7 +108,7 @@ class Stepper:
             self.accelerator.backward(total)
         self._average_train_only()
         if self.training.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.student.parameters(), self.training.clip_norm)
+            self.accelerator.clip_grad_norm_(self.trained.parameters(), self.training.clip_norm)
             for peer in self.peers:  # gradients are unscaled by now
                 nn.utils.clip_grad_norm_(peer.parameters(), self.training.clip_norm)
         self.optimizer.step()
@@ -144,13 +155,29 @@ class Stepper:
         """Mean of each term over the steps counted so far."""
         return {name: float(value) / max(self.counted, 1) for name, value in self.sums.items()}
 
+    def gather(self) -> None:
+        """Give the student the weights of its divided copy, in the main process; all call it at once."""
+        if self.is_sharded:
+            state = self._whole(self.trained.state_dict())
+            if self.accelerator.is_main_process:
+                self.student.load_state_dict(state)
+
+    def _whole(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state without divided tensors."""
+        if not self.is_sharded:
+            return state
+        from compactor.trainer.sharding import whole
+
+        found: dict[str, Any] = whole(state)
+        return found
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a checkpoint must hold of training."""
+        """Everything that a checkpoint must hold of training; of a divided student all call it at once."""
         scaler = self.accelerator.scaler
         return {
-            "student": self.student.state_dict(),
+            "student": self._whole(self.trained.state_dict()),
             "train_only": [module.state_dict() for module in self.train_only],
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._whole(self.optimizer.state_dict()),
             "target": self.preset.target.state_dict(),
             "sampler": self.preset.sampler.state_dict(),
             "scaler": scaler.state_dict() if scaler else None,
@@ -160,10 +187,17 @@ class Stepper:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.student.load_state_dict(state["student"])
+        optimizer = state["optimizer"]
+        if self.is_sharded:
+            from compactor.trainer.sharding import divided_like, load_whole
+
+            load_whole(self.trained, state["student"])
+            optimizer = divided_like(self.optimizer, optimizer)
+        else:
+            self.student.load_state_dict(state["student"])
         for module, saved in zip(self.train_only, state["train_only"], strict=True):
             module.load_state_dict(saved)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(optimizer)
         self.preset.target.load_state_dict(state["target"])
         self.preset.sampler.load_state_dict(state["sampler"])
         if state["scaler"] is not None and self.accelerator.scaler:
@@ -209,6 +243,25 @@ class Stepper:
                 for parameter in module.parameters():
                     if parameter.grad is not None:
                         parameter.grad = self.accelerator.reduce(parameter.grad, "mean")
+
+
+def _require_shardable(is_sharded: bool, preset: Preset, name: str) -> None:
+    """Refuse methods that pull a student's gradients apart, which no process then has whole."""
+    if is_sharded and preset.gradients is not None:
+        raise UsageError(
+            f"stage {name}.sharding: the method makes one gradient of several, which needs whole gradients; "
+            "remove sharding"
+        )
+
+
+def _with_synced_batch_norm(student: nn.Module, accelerator: Accelerator, name: str) -> nn.Module:
+    """The student with BatchNorm that sees the batches of all processes; the names of weights stay."""
+    if accelerator.device.type == "cpu":
+        raise UnfitEnvironmentError(
+            f"stage {name}.sync_batch_norm: torch has it on GPUs alone, and there is none; set it to false"
+        )
+    synced: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(student)  # type: ignore[no-untyped-call]
+    return synced
 
 
 def _beside(weight: Tensor, loss: Tensor) -> Tensor:

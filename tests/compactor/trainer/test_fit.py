@@ -27,7 +27,7 @@ from compactor.records import PENULTIMATE, Batch, Crops, Needs, Outputs, Step, T
 from compactor.samplers.shuffle import Shuffle
 from compactor.teachers import Teachers
 from compactor.trainer.contracts import Preset, Sampler, TargetPolicy
-from compactor.trainer.fit import FitResult, fit
+from compactor.trainer.fit import FitResult, accelerator_for, fit
 from compactor.trainer.schedule import lr_factor
 from compactor_runtimes.errors import InterruptedRun, UsageError
 from tests import toys
@@ -225,19 +225,19 @@ from tests.compactor.trainer.test_fit import train, toys, Teachers
 from compactor.trainer.processes import end_processes
 student = toys.classifier()
 teachers = Teachers([toys.classifier(seed=8)]) if {method!r} == "kd" else None
-train(Path({folder!r}), student=student, stage=toys.stage(method={method!r}, batch_size=7), teachers=teachers)
+stage = toys.stage(method={method!r}, batch_size=7, **{changes!r})
+train(Path({folder!r}), student=student, stage=stage, teachers=teachers)
 if torch.distributed.get_rank() == 0:
     torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
 end_processes()
 """
 
 
-@pytest.mark.heavy
-@pytest.mark.parametrize("method", ["kd", "dml"])
-def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
-    """torchrun with gloo: 26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so shares are uneven."""
-    script = tmp_path / "two.py"
-    script.write_text(_TWO.format(root=str(Path(__file__).parents[3]), folder=str(tmp_path), method=method))
+def train_two(folder: Path, method: str, **changes: Any) -> dict[str, Tensor]:
+    """Train in two processes of torchrun, with gloo; return the student's weights."""
+    script = folder / "two.py"
+    root = str(Path(__file__).parents[3])
+    script.write_text(_TWO.format(root=root, folder=str(folder), method=method, changes=changes))
     command = [
         sys.executable,
         "-m",
@@ -251,14 +251,56 @@ def test_two_processes_equal_one(tmp_path: Path, method: str) -> None:
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    (tmp_path / CHECKPOINT).unlink()
+    found: dict[str, Tensor] = torch.load(folder / "result.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("method", "sharding"), [("kd", None), ("dml", None), ("kd", "fsdp2"), ("dml", "fsdp2")]
+)
+def test_two_processes_equal_one(tmp_path: Path, method: str, sharding: str | None) -> None:
+    """26 samples in batches of 7 (4 + 3, last 5 = 3 + 2), so shares are uneven; weights whole or divided."""
+    two = train_two(tmp_path, method, **({} if sharding is None else {"sharding": sharding}))
     one = toys.classifier()
     teachers = Teachers([toys.classifier(seed=8)]) if method == "kd" else None
     stage = toys.stage(method=method, batch_size=7)
     train(tmp_path / "one", student=one, stage=stage, teachers=teachers)
-    two = torch.load(tmp_path / "result.pt", weights_only=True)
     for name, value in one.state_dict().items():
         torch.testing.assert_close(two[name], value, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_checkpoint_of_two_divided_processes_goes_on_in_one_and_back(
+    tmp_path: Path, optimizer: str
+) -> None:
+    """Epoch 0 in two, epoch 1 in one, epoch 2 in two: as three epochs in one."""
+    common = {"batch_size": 7, "optimizer": optimizer, "schedule": "constant", "lr": 0.01}
+    train_two(tmp_path, "supervised", **common, epochs=1, sharding="fsdp2")
+    student = toys.classifier(seed=5)  # its weights come from the checkpoint
+    train(tmp_path, student=student, stage=toys.stage(**common, epochs=2))
+    two = train_two(tmp_path, "supervised", **common, epochs=3, sharding="fsdp2")
+    one = toys.classifier()
+    train(tmp_path / "one", student=one, stage=toys.stage(**common, epochs=3))
+    for name, value in one.state_dict().items():
+        torch.testing.assert_close(two[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_what_needs_whole_gradients_or_a_gpu_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compactor.trainer import stepper
+    from compactor.trainer.contracts import Preset
+    from compactor_runtimes.errors import UnfitEnvironmentError
+
+    preset = Preset([], None, None, gradients=lambda apart: apart[0])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"stage toy\.sharding: the method makes one gradient of several"):
+        stepper._require_shardable(True, preset, "toy")
+    accelerator = accelerator_for("fp32")
+    if accelerator.device.type == "cpu":
+        with pytest.raises(UnfitEnvironmentError, match=r"stage toy\.sync_batch_norm: torch has it on GPUs"):
+            stepper._with_synced_batch_norm(toys.classifier(), accelerator, "toy")
 
 
 def test_teachers_stay_as_they_are(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Workers as processes of this machine, each on processors of its own where there are enough."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from compactor.launch.where import Where
+
+PATIENCE_S = 30.0
+
+
+class LocalProcesses:
+    """Start `python -m compactor.launch.worker`; what they print lies beside the order, in NAME.log."""
+
+    def __init__(self, order_file: Path, where: Where) -> None:
+        """Take the order."""
+        self.order_file, self.where = order_file, where
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, names: list[str]) -> None:
+        """Start a worker of each name."""
+        for name in names:
+            command = [sys.executable, "-m", "compactor.launch.worker", str(self.order_file), name]
+            log = self.order_file.with_name(f"{name}.log")
+            with log.open("ab") as file:
+                self.processes[name] = subprocess.Popen(
+                    [*command, *self._processors()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    env=os.environ | {"OMP_NUM_THREADS": str(self.where.threads)},
+                    start_new_session=True,  # Ctrl-C is the driver's to pass on
+                )
+
+    def is_alive(self, name: str) -> bool:
+        """Whether it runs."""
+        return self.processes[name].poll() is None
+
+    def end(self) -> None:
+        """Kill those that still run."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def _processors(self) -> list[str]:
+        """Processors of the first slot that no living worker has; none where there are too few for all."""
+        mine, threads = sorted(os.sched_getaffinity(0)), self.where.threads
+        if self.where.workers * threads > len(mine):
+            return []
+        taken = {process.args[5] for process in self.processes.values() if process.poll() is None}  # type: ignore[index]
+        slots = [mine[at : at + threads] for at in range(0, self.where.workers * threads, threads)]
+        free = [text for slot in slots if (text := ",".join(map(str, slot))) not in taken]
+        return free[:1]

@@ -1,0 +1,134 @@
+"""A worker: does what is missing of an order and nobody else is doing, then says how it ended.
+
+    python -m compactor.launch.worker ORDER NAME [CPU,CPU...]
+
+1. It stops after the batch or step at hand when the order's folder says so, and when its parent has gone.
+2. What it finished is kept; what it was at is taken over by another one.
+"""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from compactor.launch.order import STOP, Order, Outcome, StageOutcome, outcome_file, read_order
+from compactor_runtimes.errors import CompactorError
+from compactor_runtimes.files import write_whole
+
+if TYPE_CHECKING:
+    from compactor.run.planned import Plan
+
+WATCH_S = 0.5
+
+
+def work(order_file: str, name: str, *, parent: int | None = None) -> None:
+    """Run an order to its end, and write the outcome beside it; never raises for what a user can mend.
+
+    Args:
+        order_file: of the order.
+        name: of this worker.
+        parent: the process whose end is also a wish to stop; absent where another one may begin it.
+    """
+    path = Path(order_file)
+    order = read_order(path)
+    try:
+        with _stopped_with(order, parent):
+            {"labels": _label, "scores": _score, "stages": _train}[order.kind](order)
+        outcome = Outcome(0)
+    except CompactorError as error:
+        outcome = Outcome(error.exit_code, str(error))
+    except KeyboardInterrupt:
+        outcome = Outcome(130, "interrupted")
+    except Exception as error:  # our bug, told where the driver can see it
+        traceback.print_exc()
+        outcome = Outcome(1, f"{type(error).__name__}: {error}")
+    write_whole(outcome_file(order.place, name), msgspec.json.encode(outcome))
+
+
+def _label(order: Order) -> None:
+    from compactor.run.label import label_recipe
+
+    label_recipe(order.recipes[0].read(), runs=Path(order.runs), stage_id=order.stage)
+
+
+def _score(order: Order) -> None:
+    from compactor.pool.build import build_pool
+
+    out = None if order.out is None else Path(order.out)
+    build_pool(order.recipes[0].read(), runs=Path(order.runs), out=out, only_scores=True)
+
+
+def _train(order: Order) -> None:
+    """Train stages that do not build on each other."""
+    import torch
+
+    from compactor.cache.claims import claimed
+    from compactor.run.plan import make_plan
+
+    torch.set_num_threads(order.threads)
+    files, plans = order.files(), dict[int, "Plan"]()
+    for number in claimed(Path(order.folder), files):
+        at = order.items[number].recipe
+        if at not in plans:
+            plans[at] = make_plan(order.recipes[at].read(), Path(order.runs))
+        outcome = _trained(plans[at], order.items[number].stage, sealed=order.sealed)
+        write_whole(files[number], msgspec.json.encode(outcome))
+
+
+def _trained(plan: "Plan", stage_id: str, *, sealed: bool) -> StageOutcome:
+    """Train one stage of a plan; what its settings make impossible is told, as others can be trained."""
+    from compactor.cache.folder import DONE, STUDENT
+    from compactor.cache.journal import Journal
+    from compactor.progress import SilentReporter
+    from compactor.recommend.trials import sealed as without_report
+    from compactor.run.stages import StageRunner
+    from compactor_runtimes.errors import InterruptedRun
+
+    stage = next(one for one in plan.stages if one.id == stage_id)
+    done = {one.id: one.folder / STUDENT for one in plan.stages if (one.folder / DONE).is_file()}
+    stage = replace(stage, data=without_report(stage.data)) if sealed else stage
+    try:
+        folder = StageRunner(plan, SilentReporter(), Journal(None), done=done).run(stage)
+    except InterruptedRun:
+        raise
+    except CompactorError as error:
+        return StageOutcome(str(stage.folder), str(error))
+    return StageOutcome(str(folder))
+
+
+@contextmanager
+def _stopped_with(order: Order, parent: int | None) -> Iterator[None]:
+    """Rule 1: what the folder or the parent's end asks for reaches this process as SIGTERM."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(WATCH_S):
+            if (order.place / STOP).exists() or (parent is not None and os.getppid() != parent):
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def main() -> None:
+    """Be a local worker."""
+    order_file, name, *cpus = sys.argv[1:]
+    if cpus:
+        os.sched_setaffinity(0, {int(one) for one in cpus[0].split(",")})
+    work(order_file, name, parent=os.getppid())
+
+
+if __name__ == "__main__":
+    main()
