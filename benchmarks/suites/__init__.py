@@ -23,6 +23,7 @@ SUITES = {
     "methods": ("methods",),
     "premise": ("ferkd_premise",),
     "fast": ("fast",),
+    "scale": ("scale",),
 }
 
 # keys of recipes, and of their models, that came later, with the defaults by which nothing changes

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -37,6 +37,7 @@ FORMAT = 1
 CACHE_VARIABLE = "COMPACTOR_CACHE"
 INSTEAD = f"make room, or set ${CACHE_VARIABLE} to a folder that can be written"
 IMAGES_PER_JOB = 256
+SHOWN = 3  # broken images that a note names
 
 Progress = Callable[[int, int], None]
 Item = tuple[str, bytes | Path]
@@ -82,11 +83,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class _Block:
-    """Some decoded images uint8 [n, H, W, C], and how many of their files hold more images than the first."""
+    """Some decoded images uint8 [n, H, W, C], and how many of their files hold more images than the first.
+
+    `broken` says of some places that their images cannot be decoded, and why; there they are black.
+    """
 
     images: NDArray[np.uint8]
     digests: NDArray[np.uint64]
     with_more: int
+    broken: dict[int, str]
 
 
 class Source(Protocol):
@@ -140,8 +145,14 @@ def image_steps(info: DataInfo) -> list[ImageStep]:
     ]
 
 
-def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
+def store(source: Source, steps: list[ImageStep], opening: Opening, *, skips: bool = False) -> Stored:
     """Return the decoded source, from the cache or decoded now.
+
+    Args:
+        source: what to decode.
+        steps: from an encoded image to what is stored.
+        opening: where the cache is, and how much is read.
+        skips: leave images out that cannot be decoded, and say so, in the place of refusing them.
 
     Raises:
         UsageError: an image cannot be decoded, images differ in size, labels are out of range, there is no
@@ -152,6 +163,7 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
     if opening.at_most is not None:
         source = source.thinned(handful(source.labels().values, opening.at_most))
     key = {"format": FORMAT, "source": source.fingerprint(), "steps": msgspec.to_builtins(steps)}
+    key |= {"unreadable": "skip"} if skips else {}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = cache_root(opening.cache) / "data" / digest
     found = _read(folder, digest)
@@ -165,7 +177,14 @@ def store(source: Source, steps: list[ImageStep], opening: Opening) -> Stored:
             f"cache folder {folder.parent} cannot be written ({error}); set ${CACHE_VARIABLE} to one that can"
         ) from error
     try:
-        _write(source, steps, temporary, key, opening.progress)
+        try:
+            _write(source, steps, temporary, key, opening.progress, skips=skips)
+        except _Broken as found_broken:
+            good = np.setdiff1d(np.arange(len(source.labels().values)), list(found_broken.rows))
+            if not len(good):
+                raise UsageError(f"{source.name}: no image can be decoded ({found_broken})") from None
+            told = f"{found_broken}; they are left out (unreadable: skip)"
+            _write(source.thinned(good), steps, temporary, key, opening.progress, skips=False, notes=[told])
         publish(temporary, folder, lambda: _read(folder, digest) is not None)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -196,17 +215,36 @@ def _read(folder: Path, digest: str) -> Stored | None:
         return None
 
 
+class _Broken(Exception):
+    """Rows of a source cannot be decoded; the message names some."""
+
+    def __init__(self, rows: dict[int, str], total: int) -> None:
+        self.rows = rows
+        shown = "; ".join(list(rows.values())[:SHOWN])
+        more = f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else ""
+        super().__init__(f"{len(rows):,} of {total:,} images cannot be decoded: {shown}{more}")
+
+
 def _write(
-    source: Source, steps: list[ImageStep], folder: Path, key: dict[str, Any], progress: Progress | None
+    source: Source,
+    steps: list[ImageStep],
+    folder: Path,
+    key: dict[str, Any],
+    progress: Progress | None,
+    *,
+    skips: bool,
+    notes: Sequence[str] = (),
 ) -> None:
+    """Decode a source into a folder.
+
+    Raises:
+        _Broken: where images that cannot be decoded are to be left out, and there are some.
+    """
     labels = source.labels()
     total = len(labels.values)
     items = source.items()
-    first = next(items, None)
-    if first is None:
-        raise UsageError(f"{source.name}: holds no image, expected at least one")
-    shape = _decode(first, steps).shape
-    digests, with_more = [], 0
+    first, shape = _first_shape(source, steps, skips=skips)
+    digests, with_more, broken = [], 0, dict[int, str]()
     # Plain writes, not a writable memory map: a full disk then is an OSError instead of a SIGBUS.
     with (folder / "images.npy").open("wb") as file:
         with writing(folder.parent, INSTEAD):
@@ -214,10 +252,11 @@ def _write(
                 file, {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
             )
         done = 0
-        for block in _decode_all(_with_first(first, items), steps, first[0], shape):
+        for block in _decode_all(items, steps, first, shape, skips=skips):
             with writing(folder.parent, INSTEAD):
                 file.write(block.images.tobytes())
                 file.flush()
+            broken |= {done + place: why for place, why in block.broken.items()}
             done += len(block.images)
             digests.append(block.digests)
             with_more += block.with_more
@@ -227,7 +266,9 @@ def _write(
         raise UsageError(
             f"{source.name}: {done} images but {total} labels found, expected one label an image"
         )
-    notes = []
+    if broken:
+        raise _Broken(broken, total)
+    notes = list(notes)
     if with_more:
         notes.append(
             f"{with_more:,} of {total:,} files hold several images (frames or pages): the first is read"
@@ -239,9 +280,21 @@ def _write(
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
-def _with_first(first: Item, rest: Iterator[Item]) -> Iterator[Item]:
-    yield first
-    yield from rest
+def _first_shape(source: Source, steps: list[ImageStep], *, skips: bool) -> tuple[str, tuple[int, ...]]:
+    """Name and shape of the first image, or of the first that can be decoded.
+
+    Raises:
+        UsageError: there is none.
+    """
+    problem = "holds no image"
+    for item in source.items():
+        try:
+            return item[0], _decode(item, steps).shape
+        except UsageError as error:
+            if not skips:
+                raise
+            problem = f"no image can be decoded ({error})"
+    raise UsageError(f"{source.name}: {problem}, expected at least one")
 
 
 def _decode(item: Item, steps: list[ImageStep]) -> NDArray[np.uint8]:
@@ -255,21 +308,33 @@ def _decode(item: Item, steps: list[ImageStep]) -> NDArray[np.uint8]:
 
 
 def _decode_all(
-    items: Iterator[Item], steps: list[ImageStep], first_name: str, shape: tuple[int, ...]
+    items: Iterator[Item],
+    steps: list[ImageStep],
+    first_name: str,
+    shape: tuple[int, ...],
+    *,
+    skips: bool,
 ) -> Iterator[_Block]:
     """Decode in threads (PIL releases the GIL), a bounded number of jobs ahead, and yield blocks in order."""
 
     def decode_block(block: list[Item]) -> _Block:
-        pixels = np.empty((len(block), *shape), dtype=np.uint8)
+        pixels, broken = np.zeros((len(block), *shape), dtype=np.uint8), dict[int, str]()
         for index, item in enumerate(block):
-            image = _decode(item, steps)
+            try:
+                image = _decode(item, steps)
+            except UsageError as error:
+                if not skips:
+                    raise
+                broken[index] = str(error)
+                continue
             if image.shape != shape:
                 raise UsageError(
                     f"{item[0]}: image is {list(image.shape)} (height, width, channels) but {first_name} is "
                     f"{list(shape)}, expected one size; set data.image_size"
                 )
             pixels[index] = image
-        return _Block(pixels, pixel_digests(pixels), sum(count_frames(raw) > 1 for _, raw in block))
+        read = [raw for index, (_, raw) in enumerate(block) if index not in broken]
+        return _Block(pixels, pixel_digests(pixels), sum(count_frames(raw) > 1 for raw in read), broken)
 
     workers = len(os.sched_getaffinity(0))
     pending: deque[Future[_Block]] = deque()

@@ -106,7 +106,7 @@ def open_files(parts: dict[SplitName, Part], spec: DataSpec, opening: Opening) -
     for name in sorted(parts, key=["train", "select", "report"].index):
         several = has_several(opening.task)
         source = image_source(parts[name], spec, classes, opening.numbers_of, several=several)
-        stored[name] = store(source, decode_steps(spec), opening)
+        stored[name] = store(source, decode_steps(spec), opening, skips=spec.unreadable == "skip")
         classes = classes or stored[name].classes or None
     return build_dataset(
         spec, stored, seed=opening.seed, task=opening.task, thinned=opening.at_most is not None

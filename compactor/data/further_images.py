@@ -105,8 +105,9 @@ def _stored(dataset: str, spec: DataSpec, opening: Opening, column: str, key: st
     if isinstance(part, Path):
         folder = open_folder(part, None)
         unlabelled = replace(folder, class_names=[None] * len(folder.files))
-        return store(unlabelled, decode_steps(spec), opening)
-    return store(TableSource(part, column, "", column_key="image_column"), decode_steps(spec), opening)
+        return store(unlabelled, decode_steps(spec), opening, skips=spec.unreadable == "skip")
+    table = TableSource(part, column, "", column_key="image_column")
+    return store(table, decode_steps(spec), opening, skips=spec.unreadable == "skip")
 
 
 def _open_pool(dataset: str, spec: DataSpec, opening: Opening, key: str) -> list[Further]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Color = Literal["rgb", "grey"]
 Rows = Annotated[int, Meta(ge=1)]
@@ -118,6 +118,7 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         select: Rows, or the fraction of train, that become the select split where none is published; absent =
             10% of train, at most 5,000.
         limit: At most that many rows of a split, as many of each class as possible.
+        unreadable: `skip` leaves images out that cannot be decoded, and says which; absent = refuses them.
     """
 
     dataset: Annotated[str, Meta(min_length=1)]
@@ -135,6 +136,7 @@ class DataSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     color: Color | None = None
     select: Rows | Fraction | None = None
     limit: dict[SplitName, Rows] = {}
+    unreadable: Literal["skip"] | UnsetType = UNSET  # absent from the digests of recipes without it
 
     def __post_init__(self) -> None:
         """Check what a type cannot say.

@@ -49,7 +49,7 @@ def open_texts(
             f"data.dataset: {spec.dataset!r} holds images, but task {task} needs texts; give a table with a "
             "text column"
         )
-    warn_unused(spec, ("image_column", "image_size", "color"), "texts")
+    warn_unused(spec, ("image_column", "image_size", "color", "unreadable"), "texts")
     text = text_info(spec, base, cache=cache)
     tokens = hashlib.sha256(text.tokenizer.read_bytes()).hexdigest()
     opening = Opening(base, cache, seed, progress, at_most, numbers_of)

@@ -19,6 +19,7 @@ from compactor_runtimes.bundle.check import check_manifest
 from compactor_runtimes.bundle.manifest import FileEntry, GoldenCase, Manifest, decode_manifest
 from compactor_runtimes.bundle.signature import SIGNATURE, check_signature
 from compactor_runtimes.errors import IntegrityError, UsageError, one_line
+from compactor_runtimes.objects import local_copy
 from compactor_runtimes.predict.limits import shown_path
 
 MANIFEST = "manifest.json"
@@ -64,7 +65,7 @@ def open_bundle(path: str | Path, *, check: bool = True, trusted_keys: Sequence[
     """Read the manifest of the folder `path` and check every file and reference in it.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or its address in an object store.
         check: whether files are read now; else they are looked for, and each is checked when it is read.
         trusted_keys: public keys (PEM), one of which must have signed the bundle; none = nobody is asked.
 
@@ -76,7 +77,7 @@ def open_bundle(path: str | Path, *, check: bool = True, trusted_keys: Sequence[
     """
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"bundle: got {type(path).__name__}, expected the path of its folder")
-    root = Path(path)
+    root = local_copy(path, what="bundle")
     content, where = _manifest_bytes(root), str(root / MANIFEST)
     if trusted_keys:
         keys = [Path(key) for key in trusted_keys]

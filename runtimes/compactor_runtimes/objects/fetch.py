@@ -1,6 +1,7 @@
 """A local copy of what lies at an address: whole, checked, and kept within a bound.
 
 1. A published folder is fetched by its listing; each file's hash is checked on the bytes that were written.
+   The address of a file in it, such as a pool's `pool.json`, brings the whole folder.
 2. A copy appears by one rename. It lies below $COMPACTOR_CACHE (default: ~/.cache/compactor) and is found
    again by the digest of what is published, or by the names, sizes and marks of what is not.
 3. Beyond $COMPACTOR_CACHE_GB (default: 50) copies that nobody used for a day go, the longest unused first.
@@ -47,6 +48,11 @@ def fetched(address: str, *, what: str, told: Callable[[int, int], None] = lambd
         raise UsageError(
             f"{what}: {store.address} was not published to its end; give the publishing command again"
         )
+    parent, _, name = store.address.rpartition("/")
+    if not parent.endswith("/"):  # else it is the scheme's
+        around = ObjectStore(parent).content(LISTING, MOST_BYTES)
+        if around is not None and any(one.path == name for one in read_listing(around, parent).files):
+            return fetched(parent, what=what, told=told) / name
     found = store.listed()
     files = [Listed(path, int(one["size"]), "") for path, one in sorted(found.items())]
     if not files:

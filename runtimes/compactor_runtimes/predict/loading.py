@@ -24,6 +24,7 @@ from compactor_runtimes.errors import (
     UnfitEnvironmentError,
     UsageError,
 )
+from compactor_runtimes.objects import local_copy
 from compactor_runtimes.predict.limits import Limits, with_formats
 from compactor_runtimes.predict.model import Call, Model
 
@@ -51,7 +52,8 @@ def load(
     the profile is of another machine.
 
     Args:
-        path: the bundle's folder, or a zip file of it, which is unpacked for as long as it is opened.
+        path: the bundle's folder, or a zip file of it, which is unpacked for as long as it is opened; or the
+            address of either in an object store.
         artifact: name of the artifact; None takes the profile's, or the bundle's default.
         runtime: what computes it, a name in `compactor_runtimes.backends.RUNTIMES`; None takes the profile's,
             or the artifact's default. "auto" takes the first artifact whose golden cases pass on this
@@ -82,6 +84,7 @@ def load(
     """
     if runtime not in (None, AUTO):
         find_runtime(str(runtime))  # a slip in the name is said before all else
+    path = local_copy(path, what="bundle")
     check_threads(threads)
     limits = with_formats(Limits() if limits is None else limits, formats)
     wanted = _Wanted(artifact, runtime, threads, {} if spinning is None else {"spinning": spinning})

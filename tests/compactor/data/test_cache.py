@@ -201,3 +201,38 @@ def test_copies_and_further_frames_are_told_by_new_and_kept_caches(tmp_path):
             "learnt",
             "1 images occur with two labels or more: no answer is right for all their copies",
         )
+
+
+@pytest.mark.parametrize("broken", [(0,), (3, 4), (0, 1, 2, 3, 4)])
+def test_images_that_cannot_be_decoded_are_left_out_by_choice_and_named(tmp_path, broken, monkeypatch):
+    monkeypatch.setattr("compactor.data.cache.IMAGES_PER_JOB", 4)
+    source = tmp_path / "some"
+    source.mkdir()
+    for row in range(9):
+        Image.new("L", (2, 2), 20 * row).save(source / f"{row}.png")
+    for row in broken:
+        (source / f"{row}.png").write_bytes(b"no image")
+    opening = Opening(cache=tmp_path / "cache")
+    with pytest.raises(UsageError, match=rf"{broken[0]}\.png"):
+        store(open_folder(source, None), GREY, opening)
+    for _ in range(2):  # decoded, then from the cache
+        kept = store(open_folder(source, None), GREY, opening, skips=True)
+        assert (kept.inputs[:, 0, 0, 0] // 20).tolist() == [row for row in range(9) if row not in broken]
+        assert len(kept.labels) == len(kept.digests) == 9 - len(broken)
+        [note] = kept.notes
+        assert note.startswith(f"{len(broken)} of 9 images cannot be decoded: ")
+        assert f"{broken[0]}.png" in note
+        assert note.endswith("they are left out (unreadable: skip)")
+        assert (" and 2 more" in note) == (len(broken) == 5)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    Image.new("L", (2, 2), 1).save(whole / "0.png")
+    assert store(open_folder(whole, None), GREY, opening, skips=True).notes == ()
+
+
+def test_nothing_is_left_where_no_image_can_be_decoded(tmp_path):
+    source = tmp_path / "bad"
+    source.mkdir()
+    (source / "0.png").write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"no image can be decoded .*0\.png.*expected at least one"):
+        store(open_folder(source, None), GREY, Opening(cache=tmp_path / "cache"), skips=True)

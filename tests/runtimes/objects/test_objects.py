@@ -13,7 +13,7 @@ import pytest
 
 from compactor.locate import locate
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.objects import is_address, store
+from compactor_runtimes.objects import is_address, local_copy, store
 from compactor_runtimes.objects.fetch import SIZE, fetched
 from compactor_runtimes.objects.listing import BEGUN, LISTING, Listed, Listing
 from compactor_runtimes.objects.publish import publish
@@ -65,6 +65,25 @@ def test_what_is_published_is_fetched_as_it_was_and_hidden_files_stay(tmp_path: 
     assert contents(copy) == contents(made)
     memory().store["/team/labels/store.json"] = memory().store.pop("/team/labels/parts/x.npy")
     assert fetched(ADDRESS, what="x") == copy  # found again by its hashes, nothing is read but the listing
+
+
+def test_a_file_of_a_published_folder_brings_what_lies_around_it(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    publish(made, ADDRESS)
+    file = locate(f"{ADDRESS}/store.json", None, what="data.also")
+    assert file.read_bytes() == b"{}"
+    assert contents(file.parent) == contents(made)
+
+
+def test_bundles_are_opened_by_their_address_also_where_a_path_took_a_slash(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    publish(made, ADDRESS)
+    for name in (ADDRESS, Path(ADDRESS), str(Path(ADDRESS))):
+        assert contents(local_copy(name, what="bundle")) == contents(made)
+    assert local_copy(made, what="bundle") == made
+    assert local_copy("no/such", what="bundle") == Path("no/such")
+    publish(made, f"file://{tmp_path}/shared/x")
+    assert contents(local_copy(Path(f"file://{tmp_path}/shared/x"), what="bundle")) == contents(made)
 
 
 def test_nothing_is_published_over_something_else(tmp_path: Path) -> None:
