@@ -13,6 +13,7 @@ import yaml
 
 from compactor.cli import COMMANDS
 from compactor.data.datasets import DATASETS
+from compactor.launch import LAUNCHERS
 from compactor.methods import METHODS
 from compactor.mixers import MIXERS
 from compactor.models import FAMILIES
@@ -62,7 +63,19 @@ def test_no_path_of_a_machine_and_nothing_left_to_do(page: str) -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [METHODS, TASKS, RUNTIMES, EXPORTERS, SAMPLERS, TARGETS, MIXERS, FAMILIES, DATASETS, DEPLOY_TARGETS],
+    [
+        METHODS,
+        TASKS,
+        RUNTIMES,
+        EXPORTERS,
+        SAMPLERS,
+        TARGETS,
+        MIXERS,
+        FAMILIES,
+        DATASETS,
+        DEPLOY_TARGETS,
+        LAUNCHERS,
+    ],
     ids=lambda table: next(iter(table)),
 )
 def test_every_entry_of_every_table_is_told_of(table: dict) -> None:
