@@ -37,8 +37,10 @@ def work(order_file: str, name: str, *, parent: int | None = None) -> None:
         name: of this worker.
         parent: the process whose end is also a wish to stop; absent where another one may begin it.
     """
-    path = Path(order_file)
-    order = read_order(path)
+    import torch
+
+    order = read_order(Path(order_file))
+    torch.set_num_threads(order.threads)
     try:
         with _stopped_with(order, parent):
             {"labels": _label, "scores": _score, "stages": _train}[order.kind](order)
@@ -68,12 +70,9 @@ def _score(order: Order) -> None:
 
 def _train(order: Order) -> None:
     """Train stages that do not build on each other."""
-    import torch
-
     from compactor.cache.claims import claimed
     from compactor.run.plan import make_plan
 
-    torch.set_num_threads(order.threads)
     files, plans = order.files(), dict[int, "Plan"]()
     for number in claimed(Path(order.folder), files):
         at = order.items[number].recipe
