@@ -100,6 +100,7 @@ class Ahead:
             recipes=[RecipeText.of(plan.loaded) for plan in plans],
             items=[StageItem(at, stage.id) for at, stage in todo.values()],
             threads=self.where.threads,
+            processes=self.where.processes,
             sealed=sealed,
             on=self.where.text,
         )

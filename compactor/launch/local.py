@@ -46,10 +46,10 @@ class LocalProcesses:
 
     def _processors(self) -> list[str]:
         """Processors of the first slot that no living worker has; none where there are too few for all."""
-        mine, threads = sorted(os.sched_getaffinity(0)), self.where.threads
-        if self.where.workers * threads > len(mine):
+        mine, count = sorted(os.sched_getaffinity(0)), self.where.processors
+        if self.where.workers * count > len(mine):
             return []
         taken = {process.args[5] for process in self.processes.values() if process.poll() is None}  # type: ignore[index]
-        slots = [mine[at : at + threads] for at in range(0, self.where.workers * threads, threads)]
+        slots = [mine[at : at + count] for at in range(0, self.where.workers * count, count)]
         free = [text for slot in slots if (text := ",".join(map(str, slot))) not in taken]
         return free[:1]

@@ -24,7 +24,7 @@ class RayActors:
         self.ray, self.order_file, self.where = ray, order_file, where
         settings: dict[str, Any] = {"address": where.address or "local", "log_to_driver": False}
         if not where.address:
-            settings |= {"num_cpus": where.workers * where.threads, "include_dashboard": False}
+            settings |= {"num_cpus": where.workers * where.processors, "include_dashboard": False}
             settings |= {"object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
         try:
             ray.init(logging_level="ERROR", **settings)
@@ -38,7 +38,7 @@ class RayActors:
 
     def start(self, names: list[str]) -> None:
         """Start an actor of each name."""
-        options: dict[str, Any] = {"num_cpus": self.where.threads}
+        options: dict[str, Any] = {"num_cpus": self.where.processors}
         if "gpus" in self.where.options:
             options["num_gpus"] = float(self.where.options["gpus"])
         if "memory_gb" in self.where.options:

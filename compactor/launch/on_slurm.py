@@ -26,7 +26,7 @@ class SlurmJobs:
         try:
             self.executor = submitit.AutoExecutor(folder=order_file.parent / "submitit", cluster=cluster)
             self.executor.update_parameters(
-                cpus_per_task=where.threads, timeout_min=options.pop("timeout_min", TIMEOUT_MIN), **options
+                cpus_per_task=where.processors, timeout_min=options.pop("timeout_min", TIMEOUT_MIN), **options
             )
         except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
             raise UsageError(f"--on slurm: {error}") from error

@@ -46,7 +46,8 @@ class StageItem(Struct, frozen=True):
 class Order(Struct, frozen=True, kw_only=True):
     """Work of one folder: `labels` of a stage, a pool's `scores` (below `out`), or `stages` to train.
 
-    `sealed` stages see nothing of the report split. Paths are absolute and the same for all workers.
+    A stage is trained in `processes` by torchrun; `sealed` ones see nothing of the report split. Paths are
+    absolute and the same for all workers.
     """
 
     kind: Literal["labels", "scores", "stages"]
@@ -57,6 +58,7 @@ class Order(Struct, frozen=True, kw_only=True):
     stage: str = ""
     out: str | None = None
     items: list[StageItem] = []
+    processes: int = 1
     sealed: bool = False
     on: str = ""
 

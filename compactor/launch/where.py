@@ -9,12 +9,14 @@ from compactor.launch import LAUNCHERS
 from compactor_runtimes.errors import UsageError
 from compactor_runtimes.tables import nearest
 
-OWN = ("workers", "threads", "shards")  # what every launcher knows
+OWN = ("workers", "threads", "shards", "processes")  # what every launcher knows
 FORMS = "local:N, ray[:ADDRESS] or slurm:KEY=VALUE,..."
 
 
 class Where(Struct, frozen=True):
     """A launcher by name; `workers` processes of `threads` each; `shards` to cut a label store into.
+
+    A worker trains a stage in `processes` by torchrun, each with `threads`.
 
     `address` is that of a Ray cluster, empty for one of this machine alone; `options` are the launcher's own.
     """
@@ -25,6 +27,12 @@ class Where(Struct, frozen=True):
     shards: int | None = None
     address: str = ""
     options: dict[str, str] = {}
+    processes: int = 1
+
+    @property
+    def processors(self) -> int:
+        """What a worker takes."""
+        return self.threads * self.processes
 
     @property
     def text(self) -> str:
@@ -32,6 +40,7 @@ class Where(Struct, frozen=True):
         words = [self.address] if self.address else []
         words += [f"workers={self.workers}", f"threads={self.threads}"]
         words += [] if self.shards is None else [f"shards={self.shards}"]
+        words += [] if self.processes == 1 else [f"processes={self.processes}"]
         words += [f"{key}={value}" for key, value in self.options.items()]
         return f"{self.launcher}:{','.join(words)}"
 
@@ -57,10 +66,10 @@ def parse_where(text: str) -> Where:
     if plain:
         raise UsageError(f"--on: got {plain[0]!r} in {text!r}, expected {FORMS}")
     workers = own.get("workers", 1)
-    here = max(1, len(os.sched_getaffinity(0)) // workers) if launcher == "local" else 1
-    return Where(
-        launcher, workers, own.get("threads", here), own.get("shards"), address, _known(launcher, options)
-    )
+    processes = own.get("processes", 1)
+    here = max(1, len(os.sched_getaffinity(0)) // (workers * processes)) if launcher == "local" else 1
+    threads, shards = own.get("threads", here), own.get("shards")
+    return Where(launcher, workers, threads, shards, address, _known(launcher, options), processes)
 
 
 def _known(launcher: str, options: dict[str, str]) -> dict[str, str]:

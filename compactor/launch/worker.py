@@ -15,16 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from compactor.launch.order import STOP, Order, Outcome, StageOutcome, outcome_file, read_order
 from compactor_runtimes.errors import CompactorError
 from compactor_runtimes.files import write_whole
-
-if TYPE_CHECKING:
-    from compactor.run.planned import Plan
 
 WATCH_S = 0.5
 
@@ -39,11 +35,12 @@ def work(order_file: str, name: str, *, parent: int | None = None) -> None:
     """
     import torch
 
-    order = read_order(Path(order_file))
+    path = Path(order_file)
+    order = read_order(path)
     torch.set_num_threads(order.threads)
     try:
         with _stopped_with(order, parent):
-            {"labels": _label, "scores": _score, "stages": _train}[order.kind](order)
+            {"labels": _label, "scores": _score, "stages": _train}[order.kind](order, path)
         outcome = Outcome(0)
     except CompactorError as error:
         outcome = Outcome(error.exit_code, str(error))
@@ -55,52 +52,63 @@ def work(order_file: str, name: str, *, parent: int | None = None) -> None:
     write_whole(outcome_file(order.place, name), msgspec.json.encode(outcome))
 
 
-def _label(order: Order) -> None:
+def _label(order: Order, path: Path) -> None:
     from compactor.run.label import label_recipe
 
     label_recipe(order.recipes[0].read(), runs=Path(order.runs), stage_id=order.stage)
 
 
-def _score(order: Order) -> None:
+def _score(order: Order, path: Path) -> None:
     from compactor.pool.build import build_pool
 
     out = None if order.out is None else Path(order.out)
     build_pool(order.recipes[0].read(), runs=Path(order.runs), out=out, only_scores=True)
 
 
-def _train(order: Order) -> None:
-    """Train stages that do not build on each other."""
+def _train(order: Order, path: Path) -> None:
+    """Train stages that do not build on each other, each in the order's number of processes."""
     from compactor.cache.claims import claimed
-    from compactor.run.plan import make_plan
 
-    files, plans = order.files(), dict[int, "Plan"]()
-    for number in claimed(Path(order.folder), files):
-        at = order.items[number].recipe
-        if at not in plans:
-            plans[at] = make_plan(order.recipes[at].read(), Path(order.runs))
-        outcome = _trained(plans[at], order.items[number].stage, sealed=order.sealed)
-        write_whole(files[number], msgspec.json.encode(outcome))
+    for number in claimed(Path(order.folder), order.files()):
+        if order.processes == 1:
+            train_item(order, number)
+        else:
+            from compactor.launch.stage_process import train_in_processes
+
+            train_in_processes(order, number, path)
 
 
-def _trained(plan: "Plan", stage_id: str, *, sealed: bool) -> StageOutcome:
-    """Train one stage of a plan; what its settings make impossible is told, as others can be trained."""
+def train_item(order: Order, number: int, *, writes: bool = True) -> None:
+    """Train one stage; what its settings make impossible is told in its outcome, as others can be trained.
+
+    Args:
+        order: of stages.
+        number: which of them.
+        writes: whether this process writes the outcome.
+    """
     from compactor.cache.folder import DONE, STUDENT
     from compactor.cache.journal import Journal
     from compactor.progress import SilentReporter
-    from compactor.recommend.trials import sealed as without_report
+    from compactor.recommend.trials import sealed
+    from compactor.run.plan import make_plan
     from compactor.run.stages import StageRunner
     from compactor_runtimes.errors import InterruptedRun
 
-    stage = next(one for one in plan.stages if one.id == stage_id)
+    item = order.items[number]
+    plan = make_plan(order.recipes[item.recipe].read(), Path(order.runs))
+    stage = next(one for one in plan.stages if one.id == item.stage)
     done = {one.id: one.folder / STUDENT for one in plan.stages if (one.folder / DONE).is_file()}
-    stage = replace(stage, data=without_report(stage.data)) if sealed else stage
+    stage = replace(stage, data=sealed(stage.data)) if order.sealed else stage
+    problem = ""
     try:
-        folder = StageRunner(plan, SilentReporter(), Journal(None), done=done).run(stage)
+        StageRunner(plan, SilentReporter(), Journal(None), done=done).run(stage)
     except InterruptedRun:
         raise
     except CompactorError as error:
-        return StageOutcome(str(stage.folder), str(error))
-    return StageOutcome(str(folder))
+        problem = str(error)
+    if writes:
+        outcome = StageOutcome(str(stage.folder), problem)
+        write_whole(order.files()[number], msgspec.json.encode(outcome))
 
 
 @contextmanager

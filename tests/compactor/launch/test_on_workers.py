@@ -148,6 +148,16 @@ def test_seeds_are_trained_at_once_and_only_once(tmp_path: Path) -> None:
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("model.safetensors")) == before
 
 
+@pytest.mark.heavy
+def test_a_stage_is_trained_by_torchrun_in_several_processes(tmp_path: Path) -> None:
+    raw = RECIPE["stages"][0] | {"student": RECIPE["student"], "sharding": "fsdp2"}
+    plan = make_plan(recipe(stages=[raw]), tmp_path)
+    Ahead(parse_where("local:1,processes=2"), tmp_path, SilentReporter()).train([plan])
+    [stage] = make_plan(plan.loaded, tmp_path).stages
+    assert stage.action == "reuse"
+    assert (stage.folder / "student" / "model.safetensors").is_file()
+
+
 def test_an_order_names_recipes_in_full() -> None:
     from compactor.launch.order import RecipeText
 

@@ -18,6 +18,7 @@ HERE = len(os.sched_getaffinity(0))
         ("local:2,threads=3,shards=20", Where("local", 2, 3, 20)),
         ("ray:workers=4,gpus=1", Where("ray", 4, 1, None, "", {"gpus": "1"})),
         ("ray:10.0.0.1:6379,workers=2", Where("ray", 2, 1, None, "10.0.0.1:6379")),
+        ("slurm:workers=2,processes=4", Where("slurm", 2, 1, None, "", {}, 4)),
         ("ray:auto", Where("ray", 1, 1, None, "auto")),
         ("slurm:workers=8,timeout_min=60", Where("slurm", 8, 1, None, "", {"timeout_min": "60"})),
     ],
