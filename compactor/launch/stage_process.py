@@ -37,8 +37,8 @@ def train_in_processes(order: Order, number: int, order_file: Path) -> None:
         raise InterruptedRun("stopped, checkpoint kept")
     if torchrun.returncode or not order.files()[number].is_file():
         raise UnfitEnvironmentError(
-            f"stage {order.items[number].stage}: torchrun ended with {torchrun.returncode} and no outcome; see "
-            f"{order.place}/*.log"
+            f"stage {order.items[number].stage}: torchrun ended with {torchrun.returncode} and no outcome; "
+            f"see {order.place}/*.log"
         )
 
 
