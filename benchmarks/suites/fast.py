@@ -4,14 +4,14 @@ A block holds every subject once, in an order that is turned round from block to
 its own; ratios are of one block. The published ResNet-56 labels CIFAR-10 crops on each runtime, and teaches a
 ResNet-20 live in torch and on what `auto` takes. Named runtimes are measured whatever their distance, `auto`
 keeps its bounds. What is exported, held against torch and chosen beforehand is not in the times. The other
-arms: `fast_steps`, `fast_memory`.
+arms: `fast_steps`, `fast_memory`, `fast_accuracy`.
 """
 
 import json
 from statistics import mean
 from typing import Any
 
-from benchmarks import fast_memory, fast_steps
+from benchmarks import fast_accuracy, fast_memory, fast_steps
 from benchmarks.figures import Figure, Run, spread
 from benchmarks.workers import worker_result
 
@@ -46,7 +46,8 @@ COMPUTES = {
     STEPS: fast_steps.COMPUTES,
     fast_memory.ARM: ("compactor.data.texts", "compactor.trainer.fit", "benchmarks.fast_memory_worker"),
 }
-TIMED = ("label", "live", STEPS, fast_memory.ARM)
+COMPUTES |= fast_accuracy.COMPUTES
+TIMED = ("label", "live", STEPS, fast_memory.ARM, *fast_accuracy.COMPUTES)
 
 
 def plan(runs: list[Run]) -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ def plan(runs: list[Run]) -> list[dict[str, Any]]:
         for one in (subjects if block % 2 == 0 else subjects[::-1])
     ]
     steps = [{"arm": STEPS, **one} for one in fast_steps.settings()]
-    return [*teachers, *steps, *fast_memory.settings()]
+    return [*teachers, *steps, *fast_memory.settings(), *fast_accuracy.settings(runs)]
 
 
 def arm(settings: dict[str, Any]) -> str:
@@ -79,6 +80,8 @@ def execute(settings: dict[str, Any]) -> dict[str, Any]:
         return fast_steps.execute(settings)
     if arm(settings) == fast_memory.ARM:
         return fast_memory.execute(settings)
+    if arm(settings) in fast_accuracy.COMPUTES:
+        return fast_accuracy.execute(settings)
     return worker_result("benchmarks.fast_worker", json.dumps(settings))
 
 
@@ -89,7 +92,8 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         of.setdefault(arm(run["settings"]), []).append(run)
     found = _of_teachers(of.get("label", []) + of.get("live", [])) if {"label", "live"} <= of.keys() else {}
     found |= fast_steps.figures(of[STEPS]) if STEPS in of else {}
-    return found | (fast_memory.figures(of[fast_memory.ARM]) if fast_memory.ARM in of else {})
+    found |= fast_memory.figures(of[fast_memory.ARM]) if fast_memory.ARM in of else {}
+    return found | fast_accuracy.figures([run for arm in fast_accuracy.COMPUTES for run in of.get(arm, [])])
 
 
 def _of_teachers(runs: list[Run]) -> dict[str, Figure]:
