@@ -1,9 +1,9 @@
 """Time to an accuracy as users feel it: torchdistill's KD for 20 epochs, and our shortest training as good.
 
-Both take the rate of three that is best on select after 4 epochs. Ours is tried in three lengths, from a label
-store and from live teachers, on what `runtime: auto` takes; the export of the teacher, choosing its runtime,
-its labels and the evaluations are in its time, of torchdistill's the steps alone. Ours counts where it reaches
-torchdistill's accuracy on select and is not below it on report beyond the noise of the samples.
+Both take the rate of three that is best on select after 4 epochs. Ours is tried in three lengths, from a
+label store and from live teachers, on what `runtime: auto` takes; the export of the teacher, choosing its
+runtime, its labels and the evaluations are in its time, of torchdistill's the steps alone. Ours counts where
+it reaches torchdistill's accuracy on select and is not below it on report beyond the noise of the samples.
 
 Usage: python -m benchmarks.fast_accuracy '{"who": "ours", "epochs": 6, "lr": 0.1, "labels": "stored"}'
 """
