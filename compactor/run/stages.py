@@ -117,8 +117,8 @@ class StageRunner:
         was_made = job.is_made
         if self.workers is not None and not was_made and not job.is_given:
             self.workers.label(self, stage)
-        if was_made:
-            self.reporter.note(f"labels of {stage.id}: reused, {job.folder}")
+        if job.is_made:
+            self.reporter.note(f"labels of {stage.id}: {'reused' if was_made else 'made'}, {job.folder}")
         else:
             teachers, wanted = self._labellers(stage, job)
             self.reporter.note(f"labels of {stage.id}: {job.describe()} -> {job.folder}")
@@ -136,6 +136,7 @@ class StageRunner:
             )
             if finished is None:
                 return None
+        if not was_made:
             self.journal.write("labels", stage=stage.id, folder=str(job.folder), records=job.records)
         store = open_store(job.folder, reporter=self.reporter)
         require_fit(job, store.header)
