@@ -36,7 +36,9 @@ class ObjectStore:
             from fsspec.core import url_to_fs
         self.address = address.rstrip("/")
         try:
-            self.files, self.root = url_to_fs(self.address)
+            # a disk has folders, which are to be made; a store has none
+            folders = {"auto_mkdir": True} if split.scheme == "file" else {}
+            self.files, self.root = url_to_fs(self.address, **folders)
         except ImportError as error:
             raise UnfitEnvironmentError(f"address {address}: {one_line(error)}") from error
         except ValueError as error:

@@ -100,8 +100,11 @@ def test_a_folder_is_published_and_the_address_is_told(
     address = f"file://{tmp_path}/shared"
     assert "is not finished" in str(run("publish", folder, address).exception)
     (folder / "unfinished.json").unlink()
-    assert f"published: {address} (1 files, 10 B; 1 sent now)" in run("publish", folder, address, "-q").stdout
-    again = json.loads(run("publish", folder, address, "--json", "-q").stdout)
+    assert (
+        f"published: {address} (1 files, 10 B; 1 sent now)"
+        in run("publish", folder, address, "--quiet").stdout
+    )
+    again = json.loads(run("publish", folder, address, "--json", "--quiet").stdout)
     assert (again["files"], again["sent"]) == (1, 0)
     assert (tmp_path / "shared" / "published.json").is_file()
 

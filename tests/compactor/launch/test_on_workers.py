@@ -175,14 +175,15 @@ def test_what_died_is_told_from_what_runs(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        next(claimed(tmp_path, files))
+        held = claimed(tmp_path, files)  # a lock ends with its generator
+        next(held)
         os.write(writer, b"x")
         signal.pause()
     os.read(reader, 1)
     found = progress_of(tmp_path, files)
-    assert (list(found.running), list(found.left), found.waiting) == ([0], [], [1])
-    assert str(child) in found.running[0]
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    assert (list(found.running), list(found.left), found.waiting) == ([0], [], [1])
+    assert str(child) in found.running[0]
     found = progress_of(tmp_path, files)
     assert (list(found.running), list(found.left), found.waiting) == ([], [0], [1])
