@@ -57,12 +57,9 @@ TAUGHT = {
 }
 BY = {"memorised": "a teacher of all images", "cross_fitted": f"{FOLDS} teachers, each without a fold"}
 CIFAR: dict[str, Arm] = {
-    "cifar_hard": Arm("CIFAR-10, hard labels", "supervised", labels="truth", seeds=3),
-    **{
-        f"{name}_{by}": Arm(f"CIFAR-10, {what}, by {who}", method, options, labels=by, seeds=3)
-        for name, (what, method, options) in TAUGHT.items()
-        for by, who in BY.items()
-    },
+    f"{name}_{by}": Arm(f"CIFAR-10, {what}, by {who}", method, options, labels=by, seeds=3)
+    for name, (what, method, options) in TAUGHT.items()
+    for by, who in BY.items()
 }
 ARMS = IMAGENETTE | CIFAR
 LABELS = {
