@@ -6,6 +6,9 @@ from pathlib import Path
 from benchmarks.figures import Run
 
 
+MOST_INSIDE = 5  # curves whose names stand in the plot
+
+
 @dataclass(frozen=True)
 class Curve:
     """One arm: `values` [seeds][evaluations] at `seconds` of training."""
@@ -34,7 +37,7 @@ def curves_of(arms: dict[str, list[Run]], what: dict[str, str]) -> list[Curve]:
         seconds_a_step = sum(run["result"]["train_s"] / run["result"]["steps"] for run in mine) / len(mine)
         curves.append(
             Curve(
-                label=f"{what[arm]} ({len(mine)} seeds)",
+                label=f"{what[arm]} ({len(mine)} seed{'s' if len(mine) > 1 else ''})",
                 seconds=[step * seconds_a_step for step, _ in mine[0]["result"]["curve"]],
                 values=[[value for _, value in run["result"]["curve"]] for run in mine],
             )
@@ -68,7 +71,12 @@ def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: st
             xlabel="training time, s (without evaluation)", ylabel="accuracy", title=title, xlim=(0, None)
         )
         axes.grid(alpha=0.3)
-        axes.legend(loc="lower right", frameon=False, title=about, title_fontsize="small", fontsize="small")
+        told = {"frameon": False, "title": about, "title_fontsize": "small", "fontsize": "small"}
+        if len(curves) > MOST_INSIDE:
+            figure.set_size_inches(7.2, 4.2 + 0.2 * len(curves))
+            figure.legend(loc="outside lower center", **told)
+        else:
+            axes.legend(loc="lower right", **told)
         figure.savefig(path, dpi=150, metadata={"Software": None})
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
         pyplot.close(figure)
