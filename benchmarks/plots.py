@@ -5,7 +5,6 @@ from pathlib import Path
 
 from benchmarks.figures import Run
 
-
 MOST_INSIDE = 5  # curves whose names stand in the plot
 
 
