@@ -1,8 +1,8 @@
 """Share the making of files among processes that see one folder: who makes one holds its lock meanwhile.
 
 A lock is one byte of the folder's `.lock`, and ends with the process however it ends, so that the files of a
-process that died are taken over. Each process keeps a journal in the folder's `.work`, of what it began and
-what it finished; `progress_of` reads them all.
+process that died are taken over. Where the folder has a folder `.work`, each process keeps a journal there,
+of what it began and what it finished; `progress_of` reads them all.
 """
 
 import fcntl
@@ -31,7 +31,9 @@ def claimed(folder: Path, files: Mapping[int, Path]) -> Iterator[int]:
         folder: where the locks and the journals lie.
         files: by their numbers, in the order to make them.
     """
-    journal = Journal(folder / JOURNALS / f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.jsonl")
+    place = folder / JOURNALS
+    name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.jsonl"
+    journal = Journal(place / name if place.is_dir() else None)
     with (folder / LOCK_FILE).open("a+b") as lock:
         while missing := [number for number, file in files.items() if not file.is_file()]:
             found = False
@@ -40,11 +42,11 @@ def claimed(folder: Path, files: Mapping[int, Path]) -> Iterator[int]:
                     try:
                         if not files[number].is_file():
                             found, started_s = True, time.perf_counter()
-                            _tell(journal, "begin", files[number])
+                            journal.write("begin", file=files[number].name)
                             yield number
                             if files[number].is_file():
                                 seconds = round(time.perf_counter() - started_s, 3)
-                                _tell(journal, "done", files[number], seconds=seconds)
+                                journal.write("done", file=files[number].name, seconds=seconds)
                     finally:
                         fcntl.lockf(lock, fcntl.LOCK_UN, 1, number)
             if not found:
@@ -107,12 +109,6 @@ def _journals(folder: Path) -> tuple[dict[str, str], dict[str, float], float]:
                 seconds[event["file"]] = event["seconds"]
                 spent_s += event["seconds"]
     return begun, seconds, spent_s
-
-
-def _tell(journal: Journal, event: str, file: Path, **more: float) -> None:
-    assert journal.path is not None
-    journal.path.parent.mkdir(exist_ok=True)
-    journal.write(event, file=file.name, **more)
 
 
 def _lock(file: IO[bytes], number: int) -> bool:

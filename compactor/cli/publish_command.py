@@ -24,14 +24,14 @@ def command(folder: Path, address: str, as_json: bool, quiet: bool) -> None:
     compactor publish runs/digits-fkd/labels/0123456789ab s3://team/labels/digits
     compactor run digits-fkd --set stages.1.labels.store=s3://team/labels/digits
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
+    from dataclasses import asdict
+
     from compactor.cli import emit_json
     from compactor.cli.publish_options import publish_to
 
     found = publish_to(address, folder, quiet=quiet)
     if as_json:
-        emit_json(
-            {"address": found.address, "digest": found.digest, "files": found.files, "bytes": found.bytes}
-        )
+        emit_json(asdict(found))
         return
     from compactor_runtimes.units import scaled
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from compactor.launch.where import Where
+from compactor_runtimes.files import writing
 
 PATIENCE_S = 30.0
 
@@ -23,7 +24,9 @@ class LocalProcesses:
         for name in names:
             command = [sys.executable, "-m", "compactor.launch.worker", str(self.order_file), name]
             log = self.order_file.with_name(f"{name}.log")
-            with log.open("ab") as file:
+            with writing(log):
+                file = log.open("ab")
+            with file:
                 self.processes[name] = subprocess.Popen(
                     [*command, *self._processors()],
                     stdin=subprocess.DEVNULL,

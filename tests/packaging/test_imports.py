@@ -178,10 +178,11 @@ def extras() -> dict[str, set[str]]:
 
 # which extras the code of a package may rely on
 ALLOWED = {
-    "compactor": ["train", "vision", "bench", "report", "pool"],
+    "compactor": ["train", "vision", "bench", "report", "pool", "ray", "slurm"],
     "compactor_exporters": ["export", "image"],
     "compactor_runtimes": [
         *("image", "text", "serve", "sign", "bench", "report", "openvino", "tensorrt", "tensorrt-rtx"),
+        "objects",
         *("ort-ep-openvino", "ort-ep-tensorrt-rtx", "ort-ep-webgpu"),
     ],
 }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
-from compactor_runtimes.files import new_folder, writing
+from compactor_runtimes.files import new_folder, write_whole, writing
 from compactor_runtimes.objects.listing import BEGUN, LISTING, MOST_BYTES, Listed, read_listing
 from compactor_runtimes.objects.store import ObjectStore
 from compactor_runtimes.units import scaled
@@ -87,7 +87,7 @@ def _copy(
             store.again(lambda one=one, target=target: _fetch(store, one, target), one.path)  # type: ignore[misc]
             done += one.bytes
             told(done, total)
-        (partial / SIZE).write_text(str(total), encoding="ascii")
+        write_whole(partial / SIZE, str(total).encode())
         if not place.exists():
             partial.rename(place)
     finally:

@@ -84,7 +84,8 @@ def load(
     """
     if runtime not in (None, AUTO):
         find_runtime(str(runtime))  # a slip in the name is said before all else
-    path = local_copy(path, what="bundle")
+    if isinstance(path, str | PathLike):  # all else is refused where it is opened
+        path = local_copy(path, what="bundle")
     check_threads(threads)
     limits = with_formats(Limits() if limits is None else limits, formats)
     wanted = _Wanted(artifact, runtime, threads, {} if spinning is None else {"spinning": spinning})

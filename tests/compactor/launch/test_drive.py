@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -149,4 +148,3 @@ def test_stopped_it_asks_the_workers_to_stop_and_goes_on_later(tmp_path: Path) -
     assert files[0].exists()
     run(lambda order, name: (finish(order), Outcome(0))[1], order, files)
     assert all(file.is_file() for file in files.values())
-    assert threading.active_count() == 1

@@ -169,9 +169,10 @@ def test_an_order_names_recipes_in_full() -> None:
 
 def test_what_died_is_told_from_what_runs(tmp_path: Path) -> None:
     """A child holds item 0 and dies; item 1 was never begun."""
-    from compactor.cache.claims import claimed
+    from compactor.cache.claims import JOURNALS, claimed
 
     files = {number: tmp_path / f"{number}.json" for number in (0, 1)}
+    (tmp_path / JOURNALS).mkdir()
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
