@@ -69,14 +69,14 @@ def divided(
         seconds: a record takes.
         workers: processes that label.
         threads: each of them has.
-        shards: of the training samples, in the place of what the time says.
+        shards: of each part, in the place of what the time says.
     """
     parts = []
     for part in header.parts:
         by_time = max(1, round(SHARD_S / (seconds * part.views)))
         by_workers = -(-part.rows // (SHARDS_A_WORKER * workers))
         rows = min(by_time, by_workers)
-        if shards is not None and part.split == "train":
+        if shards is not None:
             rows = -(-part.rows // shards)
         parts.append(replace(part, shard_rows=max(rows, -(-part.rows // MOST_SHARDS), 1)))
     return replace(header, parts=parts, threads=threads)

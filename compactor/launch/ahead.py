@@ -43,7 +43,7 @@ class Ahead:
         """Have a stage's labels made, in shards that are measured once and kept with the store."""
         job = runner.begin_labels(stage, self._divided)
         begun = job.begun
-        if begun is None:
+        if begun is None or job.is_made:
             return
         order = Order(
             kind="labels",

@@ -1,6 +1,7 @@
 """The label store of a stage: what the recipe asks for, where it lies, and whether a given one fits."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
@@ -40,7 +41,7 @@ from compactor.records import TeacherRan, TeacherRuntimeName
 from compactor.samplers import only_kept, sampler_options
 from compactor.tasks import TASKS
 from compactor_runtimes.backends import RUNTIMES
-from compactor_runtimes.errors import UnfitEnvironmentError, UsageError
+from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 from compactor_runtimes.units import scaled
 
 # what decides the answers of a teacher that torch does not compute, with the exporters
@@ -100,10 +101,11 @@ class LabelJob:
 
     @property
     def begun(self) -> Header | None:
-        """What a store says that was begun and is not finished; None where there is none."""
-        if not (self.folder / UNFINISHED_FILE).is_file():
-            return None
-        return read_header(self.folder, UNFINISHED_FILE)
+        """What a store says that was begun, or finished by others meanwhile; None where there is none."""
+        for name in (UNFINISHED_FILE, STORE_FILE):
+            with suppress(IntegrityError):  # there is no such file, or it has just gone
+                return read_header(self.folder, name)
+        return None
 
     @property
     def recorded_runtimes(self) -> dict[int, TeacherRuntimeName]:

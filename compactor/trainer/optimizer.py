@@ -28,14 +28,14 @@ class TrainOnly:
 
 
 def make_optimizer(
-    training: Training, student: nn.Module, train_only: Iterable[TrainOnly]
+    training: Training, student: nn.Module, train_only: Iterable[TrainOnly], *, is_divided: bool = False
 ) -> torch.optim.Optimizer:
     """Build the optimiser; every group remembers its base rate, and whether the schedule applies to it.
 
     Weight decay is coupled L2 with SGD, as in the papers. What `undecayed` names has none: if it is absent,
     nothing with SGD, and with AdamW what has fewer than two dimensions. The objectives' train-only modules
     form groups without decay, but for those that are trained as the student is; each has its own constant
-    rate or, where that is None, the student's.
+    rate or, where that is None, the student's. `is_divided` tells that the student's weights are.
     """
     groups = [
         {**group, "base_lr": training.lr, "scheduled": True} for group in _decay_groups(training, student)
@@ -44,11 +44,13 @@ def make_optimizer(
         own = _decay_groups(training, one.module) if one.as_student else [_undecayed_group(one.module)]
         rate = {"base_lr": training.lr if one.lr is None else one.lr, "scheduled": one.lr is None}
         groups += [{**group, **rate} for group in own]
-    # fused: one pass over a model's memory where the default makes several, also on CPUs
+    # fused: one pass over a model's memory where the default makes several, also on CPUs; torch has it for
+    # whole tensors alone
+    passes = {"fused": False, "foreach": False} if is_divided else {"fused": True}
     if training.optimizer == "adamw":
-        return _uncompiled(torch.optim.AdamW)(groups, lr=training.lr, fused=True)
+        return _uncompiled(torch.optim.AdamW)(groups, lr=training.lr, **passes)
     return _uncompiled(torch.optim.SGD)(
-        groups, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov, fused=True
+        groups, lr=training.lr, momentum=training.momentum, nesterov=training.nesterov, **passes
     )
 
 

@@ -71,7 +71,9 @@ class Stepper:
             from compactor.trainer.sharding import sharded_copy
 
             self.trained = self.model = sharded_copy(student, accelerator.device)
-            self.optimizer = accelerator.prepare(make_optimizer(training, self.trained, beside))
+            self.optimizer = accelerator.prepare(
+                make_optimizer(training, self.trained, beside, is_divided=True)
+            )
         else:
             self.trained = self.student
             optimizer = make_optimizer(training, student, beside)
