@@ -22,6 +22,8 @@ def sharded_copy(student: nn.Module, device: torch.device) -> nn.Module:
         device: of this process.
     """
     found = copy.deepcopy(student).to(device)
+    for parameter in found.parameters():
+        parameter.data = parameter.data.contiguous()  # FSDP takes no weights that lie channels last
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
     for block in _blocks(found):
         fully_shard(block, mesh=mesh)

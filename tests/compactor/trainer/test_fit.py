@@ -225,7 +225,7 @@ from tests.compactor.trainer.test_fit import train, toys, Teachers
 from compactor.trainer.processes import end_processes
 student = toys.classifier()
 teachers = Teachers([toys.classifier(seed=8)]) if {method!r} == "kd" else None
-stage = toys.stage(method={method!r}, batch_size=7, **{changes!r})
+stage = toys.stage(**({{"method": {method!r}, "batch_size": 7}} | {changes!r}))
 train(Path({folder!r}), student=student, stage=stage, teachers=teachers)
 if torch.distributed.get_rank() == 0:
     torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
