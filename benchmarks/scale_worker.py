@@ -138,6 +138,15 @@ def _wait_for(runs: str, shards: int) -> Path:
     raise TimeoutError(f"{shards} shards did not appear")
 
 
+def _left_by_a_killed_driver(runs: str) -> Path:
+    """A store that was begun by two local workers, whose driver then died."""
+    driver = _driver(runs, f"local:2,{ON}")
+    store = _wait_for(runs, 3)
+    driver.kill()
+    driver.wait()
+    return store
+
+
 def _workers_of(driver: "subprocess.Popen[bytes]") -> list[int]:
     children = Path(f"/proc/{driver.pid}/task/{driver.pid}/children").read_text().split()
     return [int(one) for one in children]
@@ -155,10 +164,7 @@ def _killed_worker(whole: dict[str, str]) -> bool:
 def _killed_driver(whole: dict[str, str]) -> bool:
     """kill -9 of the driver; the same command once more makes what is missing, and nothing twice."""
     with tempfile.TemporaryDirectory() as runs:
-        driver = _driver(runs, f"local:2,{ON}")
-        store = _wait_for(runs, 3)
-        driver.kill()
-        driver.wait()
+        store = _left_by_a_killed_driver(runs)
         made = {path.name: path.stat().st_mtime_ns for path in store.glob("train-0*.npy")}
         again = _driver(runs, f"local:2,{ON}")
         is_same = again.wait() == 0 and contents(store) == whole
@@ -184,10 +190,7 @@ def _stopped(whole: dict[str, str]) -> bool:
 def _other_launcher(whole: dict[str, str]) -> bool:
     """Begun by local workers, killed, finished by submitit's."""
     with tempfile.TemporaryDirectory() as runs:
-        driver = _driver(runs, f"local:2,{ON}")
-        store = _wait_for(runs, 3)
-        driver.kill()
-        driver.wait()
+        store = _left_by_a_killed_driver(runs)
         label(Path(runs), f"slurm:cluster=local,workers=1,{ON}")
         return contents(store) == whole
 

@@ -6,6 +6,7 @@ the same folders. So what workers leave undone is made there, and what cannot be
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from compactor.cache.digest import digest_of
@@ -20,10 +21,12 @@ from compactor.launch.order import Order, RecipeText, StageItem
 from compactor.launch.where import Where
 from compactor.pool.job import PoolJob
 from compactor.progress import Reporter
+from compactor.recipe.load import LoadedRecipe
 from compactor.recipe.spec import STAGE
 from compactor.run.behind import stages_behind
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.stages import StageRunner
+from compactor.run.workers import Begin
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
 
@@ -39,9 +42,9 @@ class Ahead:
     reporter: Reporter
     deadline_s: float | None = None
 
-    def label(self, runner: StageRunner, stage: PlannedStage) -> None:
+    def label(self, loaded: LoadedRecipe, stage: PlannedStage, begin: Begin) -> None:
         """Have a stage's labels made, in shards that are measured once and kept with the store."""
-        job = runner.begin_labels(stage, self._divided)
+        job = begin(self._divided)
         begun = job.begun
         if begun is None or job.is_made:
             return
@@ -49,7 +52,7 @@ class Ahead:
             kind="labels",
             folder=str(job.folder.absolute()),
             runs=str(self.runs.absolute()),
-            recipes=[RecipeText.of(runner.plan.loaded)],
+            recipes=[RecipeText.of(loaded)],
             stage=stage.id,
             threads=begun.threads or self.where.threads,
             on=self.where.text,
@@ -85,7 +88,7 @@ class Ahead:
                 if stage.labels is not None and not stage.labels.is_made:
                     done = _finished(plans[at])
                     runner = StageRunner(plans[at], self.reporter, Journal(None), done=done)
-                    self.label(runner, stage)
+                    self.label(plans[at].loaded, stage, partial(runner.begin_labels, stage))
             self._train_at_once(plans, todo, sealed=sealed)
             failed |= {folder for folder in todo if not (folder / DONE).is_file()}
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from compactor.launch.order import Order, read_order
-from compactor.launch.worker import train_item
+from compactor.launch.train_item import train_item
 from compactor.trainer.interrupt import stop_on_signal
 from compactor.trainer.processes import end_processes, is_main_process
 from compactor_runtimes.errors import InterruptedRun, UnfitEnvironmentError

@@ -13,12 +13,11 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from compactor.launch.order import STOP, Order, Outcome, StageOutcome, outcome_file, read_order
+from compactor.launch.order import STOP, Order, Outcome, outcome_file, read_order
 from compactor_runtimes.errors import CompactorError
 from compactor_runtimes.files import write_whole
 
@@ -68,47 +67,14 @@ def _score(order: Order, path: Path) -> None:
 def _train(order: Order, path: Path) -> None:
     """Train stages that do not build on each other, each in the order's number of processes."""
     from compactor.cache.claims import claimed
+    from compactor.launch.stage_process import train_in_processes
+    from compactor.launch.train_item import train_item
 
     for number in claimed(Path(order.folder), order.files()):
         if order.processes == 1:
             train_item(order, number)
         else:
-            from compactor.launch.stage_process import train_in_processes
-
             train_in_processes(order, number, path)
-
-
-def train_item(order: Order, number: int, *, writes: bool = True) -> None:
-    """Train one stage; what its settings make impossible is told in its outcome, as others can be trained.
-
-    Args:
-        order: of stages.
-        number: which of them.
-        writes: whether this process writes the outcome.
-    """
-    from compactor.cache.folder import DONE, STUDENT
-    from compactor.cache.journal import Journal
-    from compactor.progress import SilentReporter
-    from compactor.recommend.trials import sealed
-    from compactor.run.plan import make_plan
-    from compactor.run.stages import StageRunner
-    from compactor_runtimes.errors import InterruptedRun
-
-    item = order.items[number]
-    plan = make_plan(order.recipes[item.recipe].read(), Path(order.runs))
-    stage = next(one for one in plan.stages if one.id == item.stage)
-    done = {one.id: one.folder / STUDENT for one in plan.stages if (one.folder / DONE).is_file()}
-    stage = replace(stage, data=sealed(stage.data)) if order.sealed else stage
-    problem = ""
-    try:
-        StageRunner(plan, SilentReporter(), Journal(None), done=done).run(stage)
-    except InterruptedRun:
-        raise
-    except CompactorError as error:
-        problem = str(error)
-    if writes:
-        outcome = StageOutcome(str(stage.folder), problem)
-        write_whole(order.files()[number], msgspec.json.encode(outcome))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from compactor.cache.folder import CHECKPOINT, DONE, RECORDS, STUDENT, WEIGHTS, only_one
@@ -30,7 +31,7 @@ from compactor.run.labels import LabelJob, divided_as, require_fit, with_runtime
 from compactor.run.moved import on_runtimes, require_movable
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.taught import fit_mixer, know_all, open_teachers, require_fixed_answers, start_student
-from compactor.run.workers import Workers
+from compactor.run.workers import Divide, Workers
 from compactor.samplers import only_kept, sampler_options
 from compactor.samplers.mix import Mixed
 from compactor.tasks import Answers, Task, task_named
@@ -116,7 +117,7 @@ class StageRunner:
         job = stage.labels.completed(self.done)
         was_made = job.is_made
         if self.workers is not None and not was_made and not job.is_given:
-            self.workers.label(self, stage)
+            self.workers.label(self.plan.loaded, stage, partial(self.begin_labels, stage))
         if job.is_made:
             self.reporter.note(f"labels of {stage.id}: {'reused' if was_made else 'made'}, {job.folder}")
         else:
@@ -145,9 +146,7 @@ class StageRunner:
             self._hear(_asking(self.plan.loaded, stage, self.reporter).store(store))
         return store
 
-    def begin_labels(
-        self, stage: PlannedStage, divide: Callable[[Header, PlannedStage, Teachers], Header]
-    ) -> LabelJob:
+    def begin_labels(self, stage: PlannedStage, divide: Divide) -> LabelJob:
         """Begin a stage's label store, unless it was begun before, for other processes to make.
 
         Args:

@@ -23,26 +23,10 @@ from compactor.recipe.load import LoadedRecipe, parse_recipe
 from compactor.run.label import label_recipe
 from compactor.run.plan import make_plan
 from compactor_runtimes.errors import CompactorError
+from tests.compactor.run import test_labels
 
-RECIPE: dict[str, Any] = {
-    "name": "toy",
-    "task": "image-classification",
-    "data": {"dataset": "digits", "limit": {"train": 400, "select": 40, "report": 50}},
-    "student": {"model": "cifar:resnet8", "options": {"width": 4}},
-    "stages": [
-        {"id": "teacher", "method": "supervised", "steps": 3, "batch_size": 20},
-        {
-            "id": "distil",
-            "method": "fkd",
-            "teachers": ["stage:teacher"],
-            "labels": {"crops": 3},
-            "options": {"crops_per_image": 1},
-            "steps": 4,
-            "batch_size": 20,
-            "augment": {"crop": "pad", "padding": 1},
-        },
-    ],
-}
+RECIPE: dict[str, Any] = copy.deepcopy(test_labels.RECIPE)
+RECIPE["data"]["limit"]["train"] = 400
 
 
 def recipe(**changes: Any) -> LoadedRecipe:
