@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import encoder_table, export_table, markdown, measure_table, store_sizes
-from benchmarks.results_file import Content, read_results
+from benchmarks.results_file import RESULTS, Content, read_results
 from benchmarks.states import State, figure_states
 from benchmarks.suites import Suite, all_suites, suite_named
 from benchmarks.workers import ROOT
@@ -140,8 +140,9 @@ def written_pages(results: dict[str, Quotable]) -> dict[Path, str]:
     for name, one in results.items():
         page = f"# {name}\n\n{_first_lines(one.suite)}\n\n{one.table([])}"
         page += f"\n## Runs\n\n{one.runs()}" if name in RUN_TABLES else ""
-        if hasattr(one.suite.module, "plot"):
-            page += f"\n![Curves of {name}](../../benchmarks/results/{name}.png)\n"
+        for picture in one.suite.pictures:
+            if (RESULTS / f"{picture}.png").is_file():
+                page += f"\n![Curves of {picture}](../../benchmarks/results/{picture}.png)\n"
         found[PAGES / f"{name}.md"] = page
     found[PAGES / "index.md"] = _index(results)
     return found

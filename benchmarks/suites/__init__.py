@@ -79,6 +79,7 @@ class Suite:
     TIMED                     arms that measure time, so that their runs are those of one kind of CPU;
                               their blocks are numbered by the setting `block` (optional)
     plot(runs, folder)        draws (optional)
+    PICTURES                  what it draws, without .png (optional: NAME alone, where it draws)
     """
 
     module: ModuleType
@@ -107,6 +108,12 @@ class Suite:
     def watched(self) -> str | None:
         """The stage whose first steps are looked at; None = the last one."""
         return getattr(self.module, "WATCHED", None)
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """What it draws, once there are runs for it."""
+        own = (self.name,) if hasattr(self.module, "plot") else ()
+        return tuple(getattr(self.module, "PICTURES", own))
 
     def plan(self, runs: list[Run]) -> list[Settings]:
         """Settings of every run that the runs so far call for."""

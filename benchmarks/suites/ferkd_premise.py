@@ -43,6 +43,7 @@ SETTINGS = {
     "labels": "marginal smoothing, k 5, float16",
     "rates": list(RATES),
 }
+PICTURES = (f"{NAME}_imagenette96", f"{NAME}_cifar10")
 Settings = dict[str, Any]
 
 
