@@ -110,8 +110,9 @@ class _Crew:
             raise WorkerError(f"{name}: {outcome.said}", outcome.code)
         self.deaths += 1
         if self.deaths >= MOST_DEATHS:
-            left = progress_of(Path(self.order.folder), self.files).left
-            at = ", ".join(self.files[number].name for number in sorted(left)) or "nothing"
+            found = progress_of(Path(self.order.folder), self.files)
+            begun = sorted(found.left | found.running)  # another worker may just be at the same
+            at = ", ".join(self.files[number].name for number in begun) or "nothing"
             raise WorkerError(
                 f"{self.order.kind}: {self.deaths} workers died one after another and nothing was finished "
                 f"between them (they were at {at}); see {self.order.place}/*.log, then give the same command "
