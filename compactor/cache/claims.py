@@ -76,21 +76,22 @@ def progress_of(folder: Path, files: Mapping[int, Path]) -> Progress:
     """
     begun, seconds, spent_s = _journals(folder)
     found = Progress(spent_s=spent_s)
-    lock_file = folder / LOCK_FILE
-    with lock_file.open("a+b") if lock_file.exists() else open(os.devnull, "rb") as lock:
-        for number, file in files.items():
-            if file.is_file():
-                found.done.append(number)
-                if file.name in seconds:
-                    found.seconds[number] = seconds[file.name]
-            elif file.name in begun:
-                is_held = lock.name != os.devnull and not _lock(lock, number)
-                if not is_held and lock.name != os.devnull:
-                    fcntl.lockf(lock, fcntl.LOCK_UN, 1, number)
-                (found.running if is_held else found.left)[number] = begun[file.name]
-            else:
-                found.waiting.append(number)
+    for number, file in files.items():
+        if file.is_file():
+            found.done.append(number)
+            if file.name in seconds:
+                found.seconds[number] = seconds[file.name]
+        elif file.name in begun:
+            (found.running if _is_held(folder, number) else found.left)[number] = begun[file.name]
+        else:
+            found.waiting.append(number)
     return found
+
+
+def _is_held(folder: Path, number: int) -> bool:
+    """Whether another process has the lock of a file that was begun, so that there are locks."""
+    with (folder / LOCK_FILE).open("a+b") as lock:  # whose end gives up what was locked here
+        return not _lock(lock, number)
 
 
 def _journals(folder: Path) -> tuple[dict[str, str], dict[str, float], float]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from compactor.cache.digest import digest_of
-from compactor.cache.folder import DONE, STUDENT
+from compactor.cache.folder import DONE
 from compactor.cache.journal import Journal
 from compactor.label_store.header import Header
 from compactor.label_store.probe import divided, seconds_a_record
@@ -18,6 +18,7 @@ from compactor.label_store.unfinished import jobs_of
 from compactor.label_store.write import StoreWriter
 from compactor.launch.drive import drive
 from compactor.launch.order import Order, RecipeText, StageItem
+from compactor.launch.train_item import trained_of
 from compactor.launch.where import Where
 from compactor.pool.job import PoolJob
 from compactor.progress import Reporter
@@ -86,7 +87,7 @@ class Ahead:
         while todo := _ready(plans, failed):
             for at, stage in todo.values():
                 if stage.labels is not None and not stage.labels.is_made:
-                    done = _finished(plans[at])
+                    done = trained_of(plans[at])
                     runner = StageRunner(plans[at], self.reporter, Journal(None), done=done)
                     self.label(plans[at].loaded, stage, partial(runner.begin_labels, stage))
             self._train_at_once(plans, todo, sealed=sealed)
@@ -137,16 +138,11 @@ class Ahead:
         return found
 
 
-def _finished(plan: Plan) -> dict[str, Path]:
-    """Model folders of a plan's trained stages, by id."""
-    return {one.id: one.folder / STUDENT for one in plan.stages if (one.folder / DONE).is_file()}
-
-
 def _ready(plans: list[Plan], failed: set[Path]) -> dict[Path, tuple[int, PlannedStage]]:
     """Stages that are not trained and build on trained ones alone: by folder, with their plan's place."""
     found: dict[Path, tuple[int, PlannedStage]] = {}
     for at, plan in enumerate(plans):
-        trained = _finished(plan)
+        trained = trained_of(plan)
         for stage in plan.stages:
             behind = stages_behind(plan.loaded.recipe, [f"{STAGE}{stage.id}"])
             needs = {one.id for one in behind} - {stage.id}

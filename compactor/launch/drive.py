@@ -7,7 +7,6 @@
 
 import time
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 
 from compactor.cache.claims import progress_of
@@ -17,6 +16,7 @@ from compactor.launch.where import Where
 from compactor.progress import Bar, Reporter
 from compactor.trainer.interrupt import stop_on_signal
 from compactor_runtimes.errors import CompactorError, InterruptedRun
+from compactor_runtimes.tables import lookup
 
 POLL_S = 0.5
 PATIENCE_S = 30.0  # for the batch at hand
@@ -59,8 +59,7 @@ def drive(
     order_file = order.write()
     for path in order.place.glob("worker-*.json"):  # how those of an earlier command ended
         path.unlink()
-    module, _, name = LAUNCHERS[where.launcher].partition(":")
-    launcher: Launcher = getattr(import_module(module), name)(order_file, where)
+    launcher: Launcher = lookup(LAUNCHERS, where.launcher, "launcher")(order_file, where)
     crew = _Crew(order, launcher, files)
     told = f"{title}: {crew.missing:,} of {len(files):,} items on {where.text}"
     reporter.note(f"{told}; `compactor status {order.folder}` shows how far it is")

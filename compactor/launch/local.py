@@ -18,17 +18,19 @@ class LocalProcesses:
         """Take the order."""
         self.order_file, self.where = order_file, where
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.slots: dict[str, list[str]] = {}
 
     def start(self, names: list[str]) -> None:
         """Start a worker of each name."""
         for name in names:
+            self.slots[name] = self._free_slot()
             command = [sys.executable, "-m", "compactor.launch.worker", str(self.order_file), name]
             log = self.order_file.with_name(f"{name}.log")
             with writing(log):
                 file = log.open("ab")
             with file:
                 self.processes[name] = subprocess.Popen(
-                    [*command, *self._processors()],
+                    [*command, *self.slots[name]],
                     stdin=subprocess.DEVNULL,
                     stdout=file,
                     stderr=file,
@@ -47,12 +49,12 @@ class LocalProcesses:
                 process.kill()
             process.wait()
 
-    def _processors(self) -> list[str]:
+    def _free_slot(self) -> list[str]:
         """Processors of the first slot that no living worker has; none where there are too few for all."""
         mine, count = sorted(os.sched_getaffinity(0)), self.where.processors
         if self.where.workers * count > len(mine):
             return []
-        taken = {process.args[5] for process in self.processes.values() if process.poll() is None}  # type: ignore[index]
+        taken = [self.slots[name] for name in self.processes if self.is_alive(name)]
         slots = [mine[at : at + count] for at in range(0, self.where.workers * count, count)]
-        free = [text for slot in slots if (text := ",".join(map(str, slot))) not in taken]
-        return free[:1]
+        words = ([",".join(map(str, slot))] for slot in slots)
+        return next((one for one in words if one not in taken), [])

@@ -11,9 +11,15 @@ from compactor.launch.order import Order, StageOutcome
 from compactor.progress import SilentReporter
 from compactor.recommend.trials import sealed
 from compactor.run.plan import make_plan
+from compactor.run.planned import Plan
 from compactor.run.stages import StageRunner
 from compactor_runtimes.errors import CompactorError, InterruptedRun
 from compactor_runtimes.files import write_whole
+
+
+def trained_of(plan: Plan) -> dict[str, Path]:
+    """Model folders of a plan's trained stages, by id."""
+    return {one.id: one.folder / STUDENT for one in plan.stages if (one.folder / DONE).is_file()}
 
 
 def train_item(order: Order, number: int, *, writes: bool = True) -> None:
@@ -27,11 +33,10 @@ def train_item(order: Order, number: int, *, writes: bool = True) -> None:
     item = order.items[number]
     plan = make_plan(order.recipes[item.recipe].read(), Path(order.runs))
     stage = next(one for one in plan.stages if one.id == item.stage)
-    done = {one.id: one.folder / STUDENT for one in plan.stages if (one.folder / DONE).is_file()}
     stage = replace(stage, data=sealed(stage.data)) if order.sealed else stage
     problem = ""
     try:
-        StageRunner(plan, SilentReporter(), Journal(None), done=done).run(stage)
+        StageRunner(plan, SilentReporter(), Journal(None), done=trained_of(plan)).run(stage)
     except InterruptedRun:
         raise
     except CompactorError as error:
