@@ -103,7 +103,7 @@ def _peer(settings: dict[str, Any]) -> dict[str, Any]:
     is_timed = settings["arm"] == EPOCH
     found = distilled(
         train,
-        tuple(np.concatenate(pair) for pair in zip(select, report, strict=True)),  # type: ignore[arg-type]
+        (np.concatenate([select[0], report[0]]), np.concatenate([select[1], report[1]])),
         teacher=locate(TEACHER["weights"], loaded.base, what="weights of torchdistill's teacher"),
         lr=settings.get("lr", RATES[0]),
         batch=BATCH,

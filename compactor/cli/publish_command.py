@@ -26,10 +26,17 @@ def command(folder: Path, address: str, as_json: bool, quiet: bool) -> None:
     """  # noqa: D301  # click reads the backspace character as: keep the lines that follow
     from dataclasses import asdict
 
-    from compactor.cli import emit_json
-    from compactor.cli.publish_options import publish_to
+    from compactor.cli import emit_json, progress_reporter
+    from compactor.label_store.header import UNFINISHED_FILE
+    from compactor_runtimes.errors import UsageError
+    from compactor_runtimes.objects.publish import publish
 
-    found = publish_to(address, folder, quiet=quiet)
+    if (folder / UNFINISHED_FILE).is_file():
+        raise UsageError(
+            f"publish: label store {folder} is not finished; give its `compactor label` again first"
+        )
+    with progress_reporter(quiet=quiet).bar("publish", 1) as bar:
+        found = publish(folder, address, told=lambda done, total: bar.at(done, total=total))
     if as_json:
         emit_json(asdict(found))
         return

@@ -7,6 +7,7 @@
 3. Beyond $COMPACTOR_CACHE_GB (default: 50) copies that nobody used for a day go, the longest unused first.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -84,7 +85,7 @@ def _copy(
         done = 0
         for one in files:
             target = partial / (one.path or Path(store.address).name)
-            store.again(lambda one=one, target=target: _fetch(store, one, target), one.path)  # type: ignore[misc]
+            store.again(functools.partial(_fetch, store, one, target), one.path)
             done += one.bytes
             told(done, total)
         write_whole(partial / SIZE, str(total).encode())
