@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -243,7 +243,7 @@ def _write(
     labels = source.labels()
     total = len(labels.values)
     items = source.items()
-    first, shape = _first_shape(source, steps, skips=skips)
+    ahead, shape = _until_decoded(source.name, items, steps, skips=skips)
     digests, with_more, broken = [], 0, dict[int, str]()
     # Plain writes, not a writable memory map: a full disk then is an OSError instead of a SIGBUS.
     with (folder / "images.npy").open("wb") as file:
@@ -252,7 +252,7 @@ def _write(
                 file, {"descr": "|u1", "fortran_order": False, "shape": (total, *shape)}
             )
         done = 0
-        for block in _decode_all(items, steps, first, shape, skips=skips):
+        for block in _decode_all(chain(ahead, items), steps, ahead[-1][0], shape, skips=skips):
             with writing(folder.parent, INSTEAD):
                 file.write(block.images.tobytes())
                 file.flush()
@@ -280,21 +280,24 @@ def _write(
         (folder / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
-def _first_shape(source: Source, steps: list[ImageStep], *, skips: bool) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of the first image, or of the first that can be decoded.
+def _until_decoded(
+    name: str, items: Iterator[Item], steps: list[ImageStep], *, skips: bool
+) -> tuple[list[Item], tuple[int, ...]]:
+    """Take items up to the first, or the first that can be decoded; return them and the shape of the last.
 
     Raises:
         UsageError: there is none.
     """
-    problem = "holds no image"
-    for item in source.items():
+    ahead, problem = list[Item](), "holds no image"
+    for item in items:
+        ahead.append(item)
         try:
-            return item[0], _decode(item, steps).shape
+            return ahead, _decode(item, steps).shape
         except UsageError as error:
             if not skips:
                 raise
             problem = f"no image can be decoded ({error})"
-    raise UsageError(f"{source.name}: {problem}, expected at least one")
+    raise UsageError(f"{name}: {problem}, expected at least one")
 
 
 def _decode(item: Item, steps: list[ImageStep]) -> NDArray[np.uint8]:

@@ -27,6 +27,7 @@ from compactor.recipe.spec import STAGE
 from compactor.run.behind import stages_behind
 from compactor.run.planned import Plan, PlannedStage
 from compactor.run.stages import StageRunner
+from compactor.run.taught import own_device
 from compactor.run.workers import Begin
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
@@ -121,6 +122,7 @@ class Ahead:
         assert stage.labels is not None
         where = self.where
         threads = min(where.threads, len(os.sched_getaffinity(0)))
+        teachers.to(own_device())  # where workers have them
         seconds = seconds_a_record(
             wanted,
             stage.labels.splits["train"],
