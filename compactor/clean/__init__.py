@@ -165,7 +165,7 @@ def _picked(item: Item, limits: Limits, protected: set[Path], now_s: float) -> s
     if item.kind == "run" and item.path not in protected:
         return f"not among the newest {limits.keep}"
     # labels cost teachers' time and serve any later run, so age or size must ask for them
-    return "no run needs it" if item.kind in ("stage", "teachers") and item.finished else ""
+    return "no run needs it" if item.kind in ("stage", "teachers", "work") and item.finished else ""
 
 
 def _rests(item: Item, limits: Limits) -> str:

@@ -1,4 +1,4 @@
-"""What `clean` finds: runs, what they share, pools, what is left of broken removals, and cached data.
+"""What `clean` finds: runs, what they share, pools, orders of workers, what is left of broken removals, cached data.
 
 Only folders that carry our marks are found; symbolic links are never followed and never found.
 """
@@ -15,6 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from compactor.cache.claims import JOURNALS
 from compactor.cache.folder import CHECKPOINT, DONE, EXPORTED_TEACHERS
 from compactor.data.pool_file import POOL_FILE
 from compactor.label_store.header import UNFINISHED_FILE
@@ -23,17 +24,18 @@ from compactor_runtimes.errors import UsageError
 
 RUN_NAME = re.compile(r"\d{8}-\d{6}(-\w+)*")
 STAGE_NAME = re.compile(r".+-[0-9a-f]{12}")
-KEPT_NAME = re.compile(r"[0-9a-f]{12}")  # of a label store, and of exported teachers
+KEPT_NAME = re.compile(r"[0-9a-f]{12}")  # of a label store, of exported teachers, of an order of stages
 DIGEST_NAME = re.compile(r"\.?[0-9a-f]{16}.*")  # of a data set, or of one that is being written
 HUB_NAME = re.compile(r"[\w.-]+--[\w.-]+|[0-9a-f]{16,}")  # as the hub's own cache names them, or a digest
 POOL = "pool"
+WORK = "work"  # orders of stages that `--on` shares among workers
 RUN_FILES = ("journal.jsonl", "recipe.yaml", "seeds.json", f"bundle/{MANIFEST}")
 REMOVING = ".removing-"  # what a folder is called from the moment that it goes
 ENDS = {"done", "failed", "interrupted"}
 QUIET_SECONDS = 24 * 3600.0  # a run without an end that wrote nothing for that long is dead
 WRITING_SECONDS = 3600.0  # the same for data that are being decoded, and for labels that are being made
 
-Kind = Literal["run", "stage", "labels", "teachers", "pool", "leftover", "data", "hub"]
+Kind = Literal["run", "stage", "labels", "teachers", "work", "pool", "leftover", "data", "hub"]
 
 
 class Item(Struct, kw_only=True):
@@ -159,12 +161,17 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
         for folder in _folders(recipe / "teachers")
         if KEPT_NAME.fullmatch(folder.name) and (folder / MANIFEST).is_file()
     ]
+    orders = [
+        _item(folder, "work", recipe.name)
+        for folder in _folders(recipe / WORK)
+        if KEPT_NAME.fullmatch(folder.name) and (folder / JOURNALS).is_dir()
+    ]
     for store in labels:
         if not store.finished and now_s - store.modified_s < WRITING_SECONDS:
             store.kept = "is being made"
     leftovers = [
         _item(folder, "leftover", recipe.name)
-        for parent in (recipe, recipe / "stages", recipe / "labels", recipe / "teachers")
+        for parent in (recipe, *(recipe / name for name in ("stages", "labels", "teachers", WORK)))
         for folder in _folders(parent, hidden=True)
         if folder.name.startswith(REMOVING)
     ]
@@ -180,9 +187,9 @@ def _of_recipe(recipe: Path, latest: set[Path], now_s: float) -> list[Item]:
             run.kept = "has not ended"
     # a run links to its stages, label stores and exported teachers one by one as it reaches them
     if busy or any(run.kept and not run.finished for run in runs):
-        for item in stages + labels + teachers:
+        for item in stages + labels + teachers + orders:
             item.kept = item.kept or "a run of this recipe has not ended"
-    return runs + stages + labels + teachers + leftovers
+    return runs + stages + labels + teachers + orders + leftovers
 
 
 def _item(folder: Path, kind: Kind, group: str) -> Item:

@@ -1,5 +1,6 @@
 """The argument and options of commands that take a recipe."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,12 +70,19 @@ def workers_of(on: str | None, runs: Path, reporter: "Reporter", deadline_s: flo
     """What --on asks for; None without it.
 
     Raises:
-        UsageError: an unknown launcher, or an option that it does not have.
+        UsageError: an unknown launcher, an option that it does not have, or torchrun started this command.
     """
     if on is None:
         return None
+    from compactor_runtimes.errors import UsageError, needs_extra
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(
+            f"--on {on}: torchrun started {os.environ['WORLD_SIZE']} processes of this command, and each "
+            "would start workers; give --on without torchrun (processes=N trains a stage in N), or torchrun "
+            "without --on"
+        )
     from compactor.launch.where import parse_where
-    from compactor_runtimes.errors import needs_extra
 
     where = parse_where(on)
     with needs_extra("train"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from compactor.cache.digest import digest_of
 from compactor.cache.folder import DONE
 from compactor.cache.journal import Journal
+from compactor.clean.items import WORK
 from compactor.label_store.header import Header
 from compactor.label_store.probe import divided, seconds_a_record
 from compactor.label_store.unfinished import jobs_of
@@ -31,8 +32,6 @@ from compactor.run.taught import own_device
 from compactor.run.workers import Begin
 from compactor.tasks import task_named
 from compactor.teachers import Teachers
-
-WORK = "work"  # folder of orders of stages, among a recipe's runs
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from compactor.cache.folder import DONE
 from compactor.label_store.probe import divided
 from compactor.label_store.unfinished import jobs_of
 from compactor.label_store.write import forecast_bytes
+from compactor.launch.hours import hours
 from compactor.recommend.cost import Pace
 from compactor.run.planned import Plan, PlannedStage
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -219,16 +220,6 @@ def render_forecast(found: Forecast) -> "list[Table | str]":
     stops = f"no number of workers goes below {hours(alone)}: a training is one item"
     failures = f"; each item fails with probability {found.failure:g}" if found.failure else ""
     return [pieces, walls, f"{stops}{failures}; a worker is a machine like this one"]
-
-
-def hours(seconds: float) -> str:
-    """`42 s`, `3 min 5 s` or `7 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
 
 
 def plot_forecast(found: Forecast, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 1. `slurm`: torchrun on every node by srun; near its time limit it is put into the queue again and goes on.
 2. `rayjob`: the command with `--on ray:auto` on a cluster that lives as long as the job.
-3. `trainjob`: torchrun on every node of the runtime `torch-distributed`.
+3. `trainjob`: torchrun on every node of the runtime `torch-distributed` (Kubeflow Trainer from 2.2 on).
 
 Runs lie in a folder that all nodes see: a shared file system, on Kubernetes a claim of a volume.
 """
@@ -21,6 +21,7 @@ from compactor_runtimes.tables import nearest
 RUNS = "/runs"  # where the claim is mounted
 WARN_S = 120  # before the time limit, for the step at hand and its checkpoint
 TIME_LIMIT = "24:00:00"
+MANAGER = "compactor/job-file"  # who owns what we change of a runtime
 
 
 class JobSpec(Struct, frozen=True):
@@ -150,6 +151,12 @@ def _rayjob(spec: JobSpec, name: str, words: list[str]) -> str:
 
 
 def _trainjob(spec: JobSpec, name: str, words: list[str]) -> str:
+    mounted = {
+        "volumes": [_volume(spec)],
+        "containers": [{"name": "node", "volumeMounts": [_mount()]}],
+    }
+    node = {"name": "node", "template": {"spec": {"template": {"spec": mounted}}}}
+    jobs = {"spec": {"replicatedJobs": [node]}}
     body = {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
@@ -168,15 +175,7 @@ def _trainjob(spec: JobSpec, name: str, words: list[str]) -> str:
                 "numProcPerNode": max(spec.gpus, 1),
                 "resourcesPerNode": _resources(spec, spec.gpus),
             },
-            "podTemplateOverrides": [
-                {
-                    "targetJobs": [{"name": "node"}],
-                    "spec": {
-                        "volumes": [_volume(spec)],
-                        "containers": [{"name": "node", "volumeMounts": [_mount()]}],
-                    },
-                }
-            ],
+            "runtimePatches": [{"manager": MANAGER, "trainingRuntimeSpec": {"template": jobs}}],
         },
     }
     return yaml.safe_dump(body, sort_keys=False)

@@ -119,6 +119,11 @@ def read_outcome(place: Path, name: str) -> Outcome:
     return msgspec.json.decode(path.read_bytes(), type=Outcome) if path.is_file() else Outcome(DIED)
 
 
+def read_stage_outcome(file: Path) -> StageOutcome:
+    """How a stage's training ended."""
+    return msgspec.json.decode(file.read_bytes(), type=StageOutcome)
+
+
 def wish_to_stop(place: Path) -> None:
     """Ask all workers of an order to stop after the batch at hand, wherever they run."""
     write_whole(place / STOP, b"")

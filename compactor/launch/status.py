@@ -10,16 +10,25 @@ from rich.table import Table
 from compactor.cache.claims import JOURNALS, Progress, progress_of
 from compactor.label_store.header import read_header
 from compactor.label_store.unfinished import header_file, jobs_of
-from compactor.launch.order import DIED, OK, ORDER, Order, read_order, read_outcome, wish_to_stop
+from compactor.launch.hours import hours
+from compactor.launch.order import (
+    DIED,
+    OK,
+    ORDER,
+    Order,
+    read_order,
+    read_outcome,
+    read_stage_outcome,
+    wish_to_stop,
+)
 from compactor_runtimes.errors import UsageError
-from compactor_runtimes.units import scaled
 
 SHOWN = 3  # failures in the table; all of them are in --json
 
 
 @dataclass(frozen=True)
 class Work:
-    """An order and its state; `failed` are workers that ended with an error, with what they said."""
+    """An order and its state; `failed` are workers that ended with an error and stages that could not be trained: why."""
 
     order: Order
     progress: Progress
@@ -89,8 +98,8 @@ def render_work(works: list[Work]) -> Table | str:
             str(len(found.running)),
             str(len(found.left)),
             str(len(found.waiting)),
-            "not known" if eta_s is None else scaled(eta_s, "s"),
-            f"{scaled(found.spent_s, 's')} of workers",
+            "not known" if eta_s is None else hours(eta_s),
+            f"{hours(found.spent_s)} of workers",
             "\n".join(said),
         )
     return table
@@ -108,4 +117,7 @@ def _work(order: Order) -> Work:
         for name in names
         if (outcome := read_outcome(order.place, name)).code not in (OK, DIED)
     }
+    if order.kind == "stages":
+        made = {number: read_stage_outcome(file) for number, file in files.items() if file.is_file()}
+        failed |= {order.items[number].stage: one.problem for number, one in made.items() if one.problem}
     return Work(order, progress_of(folder, files), failed)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from compactor.cache.folder import RunFolders, link_stage
 from compactor.clean import Limits, carry_out, parse_size, plan_clean
-from compactor.clean.items import find_cache, find_runs, tree_size
+from compactor.clean.items import find_cache, find_runs, stage_lock, tree_size
 from compactor.clean.terminal import age, command_line
 from compactor.cli.clean_command import command
 from compactor_runtimes.errors import UsageError
@@ -352,6 +352,20 @@ def test_a_pool_is_counted_and_stays(tmp_path: Path, mark: str) -> None:
     assert (found.kind, found.path, found.size_bytes) == ("pool", tmp_path / "runs" / "mine" / "pool", 100)
     assert found.kept == "recipes may name it"
     assert gone(tmp_path / "runs", keep=1, older_than_days=0.0, max_size_bytes=1) == set()
+
+
+def test_orders_of_workers_go_once_nobody_is_at_them(runs: Path) -> None:
+    order = runs / "toy" / "work" / DIGESTS["f"]
+    (order / ".work").mkdir(parents=True)
+    (order / ".work" / "order.json").write_bytes(b"{}")
+    (runs / "toy" / "work" / "mine").mkdir()  # carries no mark of ours
+    set_age(order, 10)
+    assert [item.path.name for item in find_runs(runs, now_s=NOW) if item.kind == "work"] == [order.name]
+    assert order.name not in gone(runs, older_than_days=20.0)
+    assert order.name in gone(runs, keep=1) & gone(runs, older_than_days=5.0)
+    with stage_lock(make_stage(runs / "toy", "d", days=1, done=False)) as free:  # a worker trains
+        assert free
+        assert order.name not in gone(runs, keep=1) | gone(runs, older_than_days=5.0)
 
 
 def test_exported_teachers_go_once_no_run_shows_them(runs: Path) -> None:

@@ -50,6 +50,16 @@ def test_shares_and_workers_exclude_each_other(toy: Path) -> None:
     assert "--on and --share: give one" in str(done.exception)
 
 
+def test_a_command_that_torchrun_started_starts_no_workers(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = run("run", toy, "--runs", tmp_path / "runs", "--on", "local:2")
+    assert isinstance(done.exception, UsageError)
+    assert "torchrun started 2 processes of this command" in str(done.exception)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_status_tells_what_is_done_and_what_failed_and_stops_it(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "toy" / "work" / "abc"
     order = Order(
@@ -62,14 +72,15 @@ def test_status_tells_what_is_done_and_what_failed_and_stops_it(tmp_path: Path) 
         on="local:workers=2,threads=1",
     )
     order.write()
+    problem = "stage a: a layer of the width 0 cannot be trained"
     for number in claimed(folder, {0: folder / "0.json"}):
-        (folder / f"{number}.json").write_text("{}")
+        (folder / f"{number}.json").write_text(json.dumps({"folder": "a", "problem": problem}))
     failed = json.dumps({"code": 2, "said": "recipe stages.0.lr: got -1, expected > 0"})
     outcome_file(order.place, "worker-2").write_text(failed)
     done = run("status", tmp_path / "runs", "--json")
     [found] = json.loads(done.stdout)
     assert (found["kind"], found["done"], found["waiting"], found["running"]) == ("stages", 1, 2, {})
-    assert found["failed"] == {"worker-2": "recipe stages.0.lr: got -1, expected > 0"}
+    assert found["failed"] == {"worker-2": "recipe stages.0.lr: got -1, expected > 0", "a": problem}
     assert found["eta_s"] is None
     shown = run("status", tmp_path / "runs").stdout
     assert "1 of 3" in shown
