@@ -369,8 +369,9 @@ class Training(Struct, frozen=True, kw_only=True):
     `undecayed` are the weights that `weight_decay` leaves alone: `none`, those of normalisation layers
     (`norms`), or all vectors, which are norms and biases; absent = none with sgd, vectors with adamw.
 
-    Of several processes: `sharding: fsdp2` divides the student's weights, gradients and optimiser state among
-    them; absent, each holds all. `sync_batch_norm` lets BatchNorm see the batches of all of them (on GPUs).
+    Of several processes: `sharding: fsdp2` divides the weights of the student and of live teachers, and the
+    student's gradients and optimiser state, among them; absent, each holds all. `sync_batch_norm` lets
+    BatchNorm see the batches of all of them (on GPUs).
     """
 
     epochs: Count | None = None

@@ -34,12 +34,17 @@ class Teachers:
         """Freeze the models."""
         self.models = [model.eval().requires_grad_(False) for model in models]
         self.mixer: TeacherMixer = mixer or mixer_options(None, "teachers").build()
-        self.device = torch.device("cpu")
+        self._told = torch.device("cpu")
         self._needs = [features_named(self.mixer.needs, one, "teacher", at="mixer") for one in self.models]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie; of teachers that have none, where they were told to be."""
+        return next((one.device for model in self.models for one in model.parameters()), self._told)
 
     def to(self, device: torch.device) -> "Teachers":
         """Move all teachers to a device."""
-        self.device = device
+        self._told = device
         for model in self.models:
             model.to(device)
         return self
@@ -49,7 +54,7 @@ class Teachers:
         if places is None:
             return self
         chosen = Teachers([self.models[place] for place in places], self.mixer)
-        chosen.device = self.device
+        chosen._told = self._told
         return chosen
 
     @torch.no_grad()
@@ -104,7 +109,7 @@ class RememberedTeachers(Teachers):
             UnfitEnvironmentError: the folder has no room for them.
         """
         super().__init__(teachers.models, teachers.mixer)
-        self.device = teachers.device
+        self._told = teachers.device
         self._logits: dict[str, KeptRows] = {}
         self._log_probs: dict[str, KeptRows] = {}
         self._of_words: set[str] = set()

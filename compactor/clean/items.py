@@ -1,4 +1,4 @@
-"""What `clean` finds: runs, what they share, pools, orders of workers, what is left of broken removals, cached data.
+"""What `clean` finds: runs, what they share, pools, orders of workers, broken removals, and cached data.
 
 Only folders that carry our marks are found; symbolic links are never followed and never found.
 """

@@ -3,6 +3,7 @@
 Ray's usage statistics are off, here and in the cluster that is started for a run on this machine alone.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class RayActors:
             settings |= {"num_cpus": where.workers * where.processors, "include_dashboard": False}
             settings |= {"object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
         try:
-            ray.init(logging_level="ERROR", **settings)
+            ray.init(logging_level=logging.ERROR, **settings)
         except ConnectionError as error:
             raise UnfitEnvironmentError(
                 f"--on ray: no cluster answers at {where.address} ({error}); give the address that `ray "

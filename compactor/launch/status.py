@@ -28,7 +28,7 @@ SHOWN = 3  # failures in the table; all of them are in --json
 
 @dataclass(frozen=True)
 class Work:
-    """An order and its state; `failed` are workers that ended with an error and stages that could not be trained: why."""
+    """An order and its state; `failed` says why workers ended with an error and stages were not trained."""
 
     order: Order
     progress: Progress

@@ -1,6 +1,7 @@
-"""`sharding: fsdp2`: a student whose weights, gradients and optimiser state lie in parts on all processes.
+"""`sharding: fsdp2`: a student and live teachers whose weights lie in parts on all processes.
 
-torch's `fully_shard` (FSDP2; Zhao et al., arXiv 2304.11277, per parameter). Checkpoints hold whole tensors in
+torch's `fully_shard` (FSDP2; Zhao et al., arXiv 2304.11277, per parameter); of the student gradients and
+optimiser state too. Checkpoints hold whole tensors in
 the form that one process writes, so that training goes on with another number of processes.
 """
 
@@ -13,15 +14,17 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from compactor.teachers import Teachers
 
-def sharded_copy(student: nn.Module, device: torch.device) -> nn.Module:
-    """A copy of a student that is divided among all processes, each repeated block by itself.
+
+def sharded_copy(model: nn.Module, device: torch.device) -> nn.Module:
+    """A copy of a model that is divided among all processes, each repeated block by itself.
 
     Args:
-        student: the whole model, which stays as it is.
+        model: whole and on the CPU, where it stays; the copy's blocks go to the device one by one.
         device: of this process.
     """
-    found = copy.deepcopy(student).to(device)
+    found = copy.deepcopy(model)
     for parameter in found.parameters():
         parameter.data = parameter.data.contiguous()  # FSDP takes no weights that lie channels last
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
@@ -29,6 +32,18 @@ def sharded_copy(student: nn.Module, device: torch.device) -> nn.Module:
         fully_shard(block, mesh=mesh)
     fully_shard(found, mesh=mesh)
     return found
+
+
+def divided_teachers(teachers: Teachers, device: torch.device) -> Teachers:
+    """The teachers with weights in parts; those given are left whole and on the CPU.
+
+    Teachers on another runtime than torch stay as they are, in every process.
+    """
+    whole_ones = teachers.to(torch.device("cpu"))
+    models = [
+        sharded_copy(one, device) if any(True for _ in one.parameters()) else one for one in whole_ones.models
+    ]
+    return Teachers(models, teachers.mixer).to(device)
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

@@ -43,7 +43,7 @@ class Stepper:
         if training.sync_batch_norm and accelerator.num_processes > 1:
             student = _with_synced_batch_norm(student, accelerator, name)
         self.student = student if self.is_sharded else student.to(accelerator.device)
-        self.all_teachers = teachers.to(accelerator.device) if teachers else None
+        self.all_teachers = self._placed(teachers) if teachers else None
         self.teachers = self.all_teachers.at(preset.taught_by) if self.all_teachers else None
         self.objectives = [objective for objective, _ in preset.objectives]
         models = [] if self.teachers is None else self.teachers.models
@@ -82,6 +82,13 @@ class Stepper:
         torch.manual_seed(seed + accelerator.process_index)
         self.sums: dict[str, Tensor] = {}  # of each term's means over the `counted` steps of this epoch
         self.counted = 0
+
+    def _placed(self, teachers: Teachers) -> Teachers:
+        if not self.is_sharded:
+            return teachers.to(self.accelerator.device)
+        from compactor.trainer.sharding import divided_teachers
+
+        return divided_teachers(teachers, self.accelerator.device)
 
     def __call__(self, batch: Batch, at: Step, *, warmup: float) -> Tensor:
         """Do one step on this process's part of the batch; return its loss, a number without gradient."""

@@ -226,7 +226,17 @@ from compactor.trainer.processes import end_processes
 student = toys.classifier()
 teachers = Teachers([toys.classifier(seed=8)]) if {method!r} == "kd" else None
 stage = toys.stage(**({{"method": {method!r}, "batch_size": 7}} | {changes!r}))
+from compactor.trainer import stepper
+from torch.distributed.tensor import DTensor
+divided = []
+made = stepper.Stepper.__init__
+def seen(self, *args, **options):
+    made(self, *args, **options)
+    models = [self.trained, *(self.all_teachers.models if self.all_teachers else [])]
+    divided.extend(isinstance(one, DTensor) for model in models for one in model.parameters())
+stepper.Stepper.__init__ = seen
 train(Path({folder!r}), student=student, stage=stage, teachers=teachers)
+assert set(divided) == {{getattr(stage, "sharding", None) == "fsdp2"}}, divided
 if torch.distributed.get_rank() == 0:
     torch.save(student.state_dict(), Path({folder!r}) / "result.pt")
 end_processes()
