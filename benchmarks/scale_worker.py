@@ -20,7 +20,7 @@ from benchmarks.scale_recipe import ON, contents, label, recipe
 from benchmarks.workers import ROOT
 
 LOOP_S = 20.0
-ITEM_S = 60.0  # of the item that the overhead is a share of
+PROBED = 4  # shards a worker, before a forecast
 MILLIONS = 10_000_000
 
 
@@ -84,7 +84,6 @@ def plan() -> dict[str, Any]:
     from compactor.run.plan import make_plan
 
     loaded = recipe()
-    before = _peak_mb()
     with tempfile.TemporaryDirectory() as runs:
         from compactor.progress import SilentReporter
 
@@ -264,30 +263,37 @@ FAULTS: dict[str, Callable[[dict[str, str]], bool]] = {
 
 
 def forecast() -> dict[str, Any]:
-    """Wall time of the labels with one and two workers, foretold and measured."""
-    from compactor.launch.forecast import Wish, _pieces, simulated
-    from compactor.recommend.cost import Pace
+    """Wall time of what is left of the labels after a few shards, foretold and measured."""
+    from compactor.launch.forecast import Wish, simulated
+    from compactor.launch.forecast import forecast as foretell
     from compactor.run.plan import make_plan
 
-    loaded = recipe()
-    with tempfile.TemporaryDirectory() as runs:
-        [stage] = make_plan(loaded, Path(runs)).stages
-        piece = _pieces(stage, Pace(loaded), Wish(2).workers)[0]
-        walls = {count: simulated([piece], count).seconds for count in (1, 2)}
-    return {"foretold_s": walls} | {"measured_s": {count: _wall_s(count) for count in (1, 2)}}
+    foretold, measured = {}, {}
+    for count in (1, 2):
+        on = f"local:{count},{ON}"
+        with tempfile.TemporaryDirectory() as runs:
+            driver = _driver(runs, on)
+            _wait_for(runs, PROBED * count)
+            driver.send_signal(signal.SIGINT)
+            driver.wait()
+            [labels, _] = foretell(make_plan(recipe(), Path(runs)), Wish(count)).pieces
+            foretold[count] = simulated([labels], count).seconds
+            measured[count] = _wall_s(runs, on)
+    return {"foretold_s": foretold, "measured_s": measured}
 
 
-def _wall_s(workers: int) -> float:
-    """From the first shard's begin to the last one's end."""
+def _wall_s(runs: str, on: str) -> float:
+    """Go on with the labels: from the first shard's begin to the last one's end."""
     from compactor.cache.claims import JOURNALS
 
-    with tempfile.TemporaryDirectory() as runs:
-        store, _ = label(Path(runs), f"local:{workers},{ON}")
-        times = [
-            json.loads(line)["time_s"]
-            for path in (store / JOURNALS).glob("*.jsonl")
-            for line in path.read_text().splitlines()
-        ]
+    started_s = time.time()
+    store, _ = label(Path(runs), on)
+    times = [
+        at_s
+        for path in (store / JOURNALS).glob("*.jsonl")
+        for line in path.read_text().splitlines()
+        if (at_s := json.loads(line)["time_s"]) > started_s
+    ]
     return max(times) - min(times)
 
 

@@ -1,7 +1,8 @@
 """How wall time would fall with workers: seconds measured here, a simulation of who takes which item when.
 
-1. Labels are items that any worker takes, the next one that is left; an item's time varies as the finished
-   items' did, or by SPREAD where none is finished yet. With probability `failure` a worker dies in the middle
+1. Labels are items that any worker takes, the next one that is missing; an item takes what the finished ones
+   did and varies as they did. While none is finished it takes what a few batches here took, and varies by
+   SPREAD. With probability `failure` a worker dies in the middle
    of an item, which begins anew after RESTART_S.
 2. A stage of training is one item; stages wait for those that they build on, here in the recipe's order.
 3. Every number of workers is simulated TRIALS times; told are the median and where 90% of the trials lie.
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 from compactor.cache.claims import progress_of
 from compactor.cache.folder import DONE
+from compactor.label_store.header import Header
 from compactor.label_store.probe import divided
 from compactor.label_store.unfinished import jobs_of
 from compactor.label_store.write import forecast_bytes
@@ -40,10 +42,10 @@ PLOT = "forecast.png"
 
 
 class Piece(Struct, frozen=True, kw_only=True):
-    """Labels of a stage or its training: items, the seconds of each here, bytes that they read and write.
+    """What is missing of a stage's labels, or its training: items, seconds of each, bytes read and written.
 
-    `spread` is the standard deviation of the items' log times; `measured` of how many items it is, 0 where it
-    is only assumed.
+    `spread` is the standard deviation of the items' log times. Both are of `measured` finished items, or of a
+    few batches here and assumed where that is 0.
     """
 
     what: str
@@ -142,40 +144,44 @@ def _makespan(seconds: "np.ndarray", workers: int, failure: float, rng: np.rando
 
 def _pieces(stage: PlannedStage, pace: Pace, workers: int) -> list[Piece]:
     """What of a stage is missing."""
-    pieces, job = list[Piece](), stage.labels
-    split = stage.data.train
+    if (stage.folder / DONE).is_file():
+        return []
+    split, job = stage.data.train, stage.labels
     sample_bytes = getattr(split.inputs, "nbytes", 0) // max(len(split.inputs), 1)
-    if job is not None and not job.is_made and not (stage.folder / DONE).is_file():
-        labels_s = _known(pace.labels_s(stage), stage)
+    labels_s = _known(pace.labels_s(stage), stage)
+    pieces = []
+    if job is not None and not job.is_made:
         begun = job.begun or divided(job.wanted, labels_s / job.records, workers=workers, threads=1)
-        shards = jobs_of(begun)
-        found = progress_of(job.folder, {one.number: job.folder / one.file for one in shards})
-        logs = [math.log(seconds) for seconds in found.seconds.values() if seconds > 0]
-        pieces.append(
-            Piece(
-                what=f"labels of {stage.id}",
-                items=len(shards),
-                item_s=labels_s / len(shards),
-                read_bytes=sum(part.rows for part in begun.parts) * sample_bytes,
-                written_bytes=forecast_bytes(begun),
-                spread=pstdev(logs) if len(logs) > 1 else SPREAD,
-                measured=len(logs) if len(logs) > 1 else 0,
-            )
-        )
-    if not (stage.folder / DONE).is_file():
-        labels_s = pieces[0].items * pieces[0].item_s if pieces else 0.0
-        whole_s = _known(pace.training_s(stage), stage) - labels_s
-        epochs = stage.spec.epochs or (stage.spec.steps or 0) * stage.spec.batch_size / max(len(split), 1)
-        pieces.append(
-            Piece(
-                what=f"train {stage.id}",
-                items=1,
-                item_s=whole_s,
-                read_bytes=round(epochs * len(split) * sample_bytes),
-                written_bytes=0,
-            )
-        )
-    return pieces
+        pieces = _labels(stage, begun, labels_s, sample_bytes)
+    epochs = stage.spec.epochs or (stage.spec.steps or 0) * stage.spec.batch_size / max(len(split), 1)
+    training = Piece(
+        what=f"train {stage.id}",
+        items=1,
+        item_s=_known(pace.training_s(stage), stage) - labels_s,
+        read_bytes=round(epochs * len(split) * sample_bytes),
+        written_bytes=0,
+    )
+    return [*pieces, training]
+
+
+def _labels(stage: PlannedStage, begun: Header, labels_s: float, sample_bytes: int) -> list[Piece]:
+    """The shards that are missing; all of them would take `labels_s` at the pace of a few batches."""
+    assert stage.labels is not None
+    folder, shards = stage.labels.folder, jobs_of(begun)
+    found = progress_of(folder, {one.number: folder / one.file for one in shards})
+    times = [seconds for seconds in found.seconds.values() if seconds > 0]
+    measured = len(times) if len(times) > 1 else 0
+    missing = len(shards) - len(found.done)
+    piece = Piece(
+        what=f"labels of {stage.id}",
+        items=missing,
+        item_s=sum(times) / measured if measured else labels_s / len(shards),
+        read_bytes=sum(part.rows for part in begun.parts) * sample_bytes * missing // len(shards),
+        written_bytes=forecast_bytes(begun) * missing // len(shards),
+        spread=pstdev(map(math.log, times)) if measured else SPREAD,
+        measured=measured,
+    )
+    return [piece] if missing else []
 
 
 def _known(seconds: float | None, stage: PlannedStage) -> float:

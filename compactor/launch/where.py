@@ -1,6 +1,7 @@
 """What `--on` says: the launcher, how many workers, what each of them gets."""
 
 import os
+import re
 from typing import Any
 
 from msgspec import Struct
@@ -79,6 +80,9 @@ def _known(launcher: str, options: dict[str, str]) -> dict[str, str]:
             if key not in known[launcher]:
                 allowed = [*OWN, *known[launcher]]
                 raise UsageError(f"--on {launcher}: option {key!r} is not known; {nearest(key, allowed)}")
+    for key, value in options.items() if launcher == "ray" else ():
+        if not re.fullmatch(r"\d+(\.\d+)?", value) or not float(value):
+            raise UsageError(f"--on ray: {key} got {value!r}, expected a number above 0")
     return options  # slurm's are submitit's, which checks them
 
 

@@ -3,6 +3,7 @@
 import copy
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,13 +17,15 @@ from compactor.cache.claims import progress_of
 from compactor.label_store.header import STORE_FILE, UNFINISHED_FILE, read_header
 from compactor.label_store.unfinished import jobs_of
 from compactor.launch.ahead import Ahead
+from compactor.launch.forecast import Wish, forecast
+from compactor.launch.on_ray import RayActors
 from compactor.launch.status import work_below
 from compactor.launch.where import parse_where
 from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, parse_recipe
 from compactor.run.label import label_recipe
 from compactor.run.plan import make_plan
-from compactor_runtimes.errors import CompactorError
+from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError
 from tests.compactor.run import test_labels
 
 RECIPE: dict[str, Any] = copy.deepcopy(test_labels.RECIPE)
@@ -80,6 +83,21 @@ def test_other_launchers_make_the_same_bytes(tmp_path: Path, one: dict[str, byte
     assert contents(label(tmp_path, on)) == one
 
 
+@pytest.mark.heavy
+def test_what_ray_would_wait_for_for_ever_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnfitEnvironmentError, match=r"2 workers need 200 GPU, this machine has \d+ for Ray"):
+        label(tmp_path, "ray:workers=2,threads=1,gpus=100")
+
+
+def test_an_address_without_a_cluster_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--on ray: got 'nonsense', expected auto, HOST:PORT"):
+        RayActors(tmp_path, parse_where("ray:nonsense"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(UnfitEnvironmentError, match=f"no cluster answers at 127.0.0.1:{port} "):
+        RayActors(tmp_path, parse_where(f"ray:127.0.0.1:{port},workers=2"))
+
+
 _DRIVER = """
 import sys
 from pathlib import Path
@@ -101,6 +119,15 @@ def test_a_killed_driver_and_killed_workers_lose_nothing(tmp_path: Path, one: di
     driver.wait()
     [store] = stores.iterdir()
     assert (store / UNFINISHED_FILE).is_file() or (store / STORE_FILE).is_file()
+    [work] = work_below(tmp_path)
+    plan = make_plan(recipe(), tmp_path)
+    piece = next((one for one in forecast(plan, Wish(1)).pieces if one.what == "labels of distil"), None)
+    if piece is not None:  # what is missing, at the pace of what is finished
+        found = work.progress
+        total = len(found.done) + len(found.running) + len(found.left) + len(found.waiting)
+        assert 0 < piece.items <= total - len(found.done)
+        assert 2 <= piece.measured <= total - piece.items
+        assert 0 < piece.item_s < 60
     made = {path.name: path.stat().st_mtime_ns for path in store.glob("train-0*.npy")}
     assert contents(label(tmp_path, "local:2,threads=1,shards=20")) == one
     assert {name: (store / name).stat().st_mtime_ns for name in made} == made  # none was made again
