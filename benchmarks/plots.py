@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.figures import Run
 
@@ -71,13 +72,15 @@ def accuracy_over_time(curves: list[Curve], path: Path, *, title: str, about: st
         )
         axes.grid(alpha=0.3)
         told = {"frameon": False, "title": about, "title_fontsize": "small", "fontsize": "small"}
+        fit: dict[str, Any] = {}
         if len(curves) > MOST_INSIDE:
+            fit = {"bbox_inches": "tight"}  # a legend may be wider than the axes
             figure.set_size_inches(7.2, 4.2 + 0.2 * len(curves))
             figure.legend(loc="outside lower center", **told)
         else:
             axes.legend(loc="lower right", **told)
-        figure.savefig(path, dpi=150, metadata={"Software": None})
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        figure.savefig(path, dpi=150, metadata={"Software": None}, **fit)
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None}, **fit)
         pyplot.close(figure)
 
 

@@ -51,13 +51,14 @@ IMAGENETTE: dict[str, Arm] = {
     "ferkd": Arm("FerKD", "ferkd", FERKD, seeds=3),
 }
 TAUGHT = {
-    "kd": ("KD from stored labels with FKD's loss, which is FKD with 1 crop an image", "kd", ONLINE),
+    "kd": ("KD from stored labels, FKD's loss, 1 crop an image", "kd", ONLINE),
     "fkd_n4": ("FKD, 4 crops an image", "fkd", {"crops_per_image": 4}),
     "ferkd": ("FerKD", "ferkd", FERKD),
 }
+ON_CIFAR = "CIFAR-10, "
 BY = {"memorised": "a teacher of all images", "cross_fitted": f"{FOLDS} teachers, each without a fold"}
 CIFAR: dict[str, Arm] = {
-    f"{name}_{by}": Arm(f"CIFAR-10, {what}, by {who}", method, options, labels=by, seeds=3)
+    f"{name}_{by}": Arm(f"{ON_CIFAR}{what}, by {who}", method, options, labels=by, seeds=3)
     for name, (what, method, options) in TAUGHT.items()
     for by, who in BY.items()
 }

@@ -20,6 +20,8 @@ GAINS = {
     "cross_fit_gain_kd": ("kd_memorised", "kd_cross_fitted"),
     "cross_fit_gain_fkd_n4": ("fkd_n4_memorised", "fkd_n4_cross_fitted"),
     "cross_fit_gain_ferkd": ("ferkd_memorised", "ferkd_cross_fitted"),
+    "fkd_n4_minus_kd_memorised": ("kd_memorised", "fkd_n4_memorised"),
+    "fkd_n4_minus_kd_cross_fitted": ("kd_cross_fitted", "fkd_n4_cross_fitted"),
     "ferkd_gain_memorised": ("fkd_n4_memorised", "ferkd_memorised"),
     "ferkd_gain_cross_fitted": ("fkd_n4_cross_fitted", "ferkd_cross_fitted"),
 }

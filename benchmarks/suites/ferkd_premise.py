@@ -25,6 +25,7 @@ from benchmarks.premise_arms import (
     IMAGENETTE,
     LABELS,
     NAME,
+    ON_CIFAR,
     SIZES,
     training_recipe,
     write_teacher,
@@ -102,7 +103,7 @@ def plot(runs: list[Run], folder: Path) -> None:
     """Draw select accuracy over training seconds, a plot for each of the two data sets."""
     from benchmarks.plots import accuracy_over_time, curves_of
 
-    what = {name: one.what for name, one in ARMS.items()}
+    what = {name: one.what.removeprefix(ON_CIFAR) for name, one in ARMS.items()}
     for data, family in (("imagenette96", IMAGENETTE), ("cifar10", CIFAR)):
         mine = {name: one for name, one in _chosen(runs).items() if name in family}
         if mine:

@@ -84,7 +84,10 @@ def figures(runs: list[Run]) -> dict[str, Figure]:
         about = "two processes with FSDP2 equal one to 1e-6, and a checkpoint of two goes on in one and back"
         found["fsdp2_equal"] = _yes(one["passed"], 1, f"{about}: {one['said']}", "fsdp2")
     for one in of["s3"]:
-        about = f"of {one['trials']} publishings through connections that break are whole or absent"
+        about = (
+            f"of {one['trials']} publishings through connections that break are whole or absent; "
+            f"{one['publishings_broken']} gave up and were asked for again"
+        )
         found["s3_break_trials_ok"] = _count(one["ok"], one["trials"], about, "s3")
         for key in ("labels", "pool", "bundle"):
             found[f"s3_{key}"] = _yes(one[key], 1, f"{key} published on S3 and used from there", "s3")

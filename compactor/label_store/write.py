@@ -60,10 +60,11 @@ def shard_rows_of(rows: int, views: int) -> int:
 
 
 def ids_file(split: SplitName, ids: NDArray[np.int64]) -> tuple[str, bytes, str]:
-    """The file of a part's sample ids: its name, content and hash."""
-    content = io.BytesIO()
-    np.save(content, ids.astype("<i8"), allow_pickle=False)
-    return f"{split}-ids.npy", content.getvalue(), hashlib.sha256(content.getvalue()).hexdigest()
+    """The file of a part's sample ids: its name, content and hash. The content is the only copy made."""
+    head, wanted = io.BytesIO(), np.ascontiguousarray(ids, dtype="<i8")
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(wanted))
+    content = b"".join((head.getvalue(), wanted.data))
+    return f"{split}-ids.npy", content, hashlib.sha256(content).hexdigest()
 
 
 class StoreWriter:

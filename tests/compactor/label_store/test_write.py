@@ -1,6 +1,8 @@
 """Writing a store: shards and sizes by hand, shares, other stores, rests of killed processes, a full disk."""
 
 import errno
+import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from compactor.label_store.header import STORE_FILE, Payload, read_header
 from compactor.label_store.store import open_store
-from compactor.label_store.write import UNFINISHED_FILE, StoreWriter, forecast_bytes, shard_rows_of
+from compactor.label_store.write import UNFINISHED_FILE, StoreWriter, forecast_bytes, ids_file, shard_rows_of
 from compactor_runtimes.errors import IntegrityError, UnfitEnvironmentError, UsageError
 from tests.compactor import label_toys
 from tests.file_modes import EXPECTED, modes, umask
@@ -191,3 +193,14 @@ def test_a_disk_that_fills_when_data_are_flushed(
     fill(making)
     assert making.finish() is not None
     assert np.array_equal(open_store(tmp_path).train.column("label.ids")[20:], np.full((4, 6, 5), 4))
+
+
+@pytest.mark.parametrize(
+    "ids", [np.zeros(0, np.int64), np.arange(5), np.arange(10)[::2], np.arange(3, dtype=">i8")]
+)
+def test_ids_are_a_plain_array_file(ids: "np.ndarray") -> None:
+    content = io.BytesIO()
+    np.save(content, ids.astype("<i8"))
+    name, found, digest = ids_file("train", ids)
+    assert (name, found) == ("train-ids.npy", content.getvalue())
+    assert digest == hashlib.sha256(found).hexdigest()
