@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.breaking_proxy import BreakingProxy
 
 TRIALS = 100
-LEFT = 150_000  # bytes after which a connection breaks, at most; a shard has 60,000
+LEFT = (61_500, 65_000, 100_000)  # bytes after which a connection breaks, at most; a shard has 60,000
 BUCKET = "team"
 
 
@@ -60,7 +60,8 @@ def trials(port: int) -> dict[str, Any]:
             os.environ["COMPACTOR_CACHE"] = f"{place}/cache"
             folder, address = Path(place) / "folder", f"s3://{BUCKET}/trial-{seed}"
             made = _folder(folder, chance)
-            with BreakingProxy(port, lambda chance=chance: chance.randrange(LEFT)) as proxy:
+            most = LEFT[seed % len(LEFT)]
+            with BreakingProxy(port, lambda chance=chance, most=most: chance.randrange(most)) as proxy:
                 use(proxy.port)
                 try:
                     publish(folder, address)
@@ -139,16 +140,16 @@ def _pool(place: Path) -> bool:
     from compactor_runtimes.objects.publish import publish
 
     plain = msgspec.to_builtins(recipe().recipe)
-    few = plain["data"] | {"limit": {"train": 49_000 - 2_000, "select": 500, "report": 500}}
+    few = plain["data"] | {"limit": {"train": 40_000, "select": 500, "report": 500}}
     pool = {"sources": [{"dataset": "cifar10"}], "take": {"by": "score", "top": 20}}
     built = build_pool(recipe(data=few, pool=pool), runs=place / "pools")
     publish(built.file.parent, f"s3://{BUCKET}/pool")
     opened = []
-    for named in (str(built.file), f"s3://{BUCKET}/pool/pool.json"):
-        mixed = recipe(data=few | {"also": [{"dataset": named}]})
-        [stage] = make_plan(mixed, place / "mixed").stages
+    for also in ([], [{"dataset": str(built.file)}], [{"dataset": f"s3://{BUCKET}/pool/pool.json"}]):
+        [stage] = make_plan(recipe(data=few | {"also": also}), place / "mixed").stages
         opened.append(len(stage.data.train))
-    return opened[0] == opened[1] > few["limit"]["train"]
+    assert built.record is not None
+    return opened[1] == opened[2] == opened[0] + built.record.kept
 
 
 def _bundle(place: Path) -> bool:
