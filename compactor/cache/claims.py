@@ -32,7 +32,7 @@ def claimed(folder: Path, files: Mapping[int, Path]) -> Iterator[int]:
         files: by their numbers, in the order to make them.
     """
     place = folder / JOURNALS
-    name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}.jsonl"
+    name = f"{own_name()}-{time.time_ns()}.jsonl"
     journal = Journal(place / name if place.is_dir() else None)
     with (folder / LOCK_FILE).open("a+b") as lock:
         while missing := [number for number, file in files.items() if not file.is_file()]:
@@ -53,12 +53,17 @@ def claimed(folder: Path, files: Mapping[int, Path]) -> Iterator[int]:
                 time.sleep(POLL_S)
 
 
+def own_name() -> str:
+    """What this process is called in journals."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
 @dataclass
 class Progress:
     """How far the files of a folder are, by their numbers.
 
     `running` are being made now, by whom; `left` were begun by processes that ended before they were done;
-    `seconds` each finished one took, where it was made under a journal.
+    `seconds` each finished one took, and `made_by` whom, where it was made under a journal.
     """
 
     done: list[int] = field(default_factory=list)
@@ -66,6 +71,7 @@ class Progress:
     left: dict[int, str] = field(default_factory=dict)
     waiting: list[int] = field(default_factory=list)
     seconds: dict[int, float] = field(default_factory=dict)
+    made_by: dict[int, str] = field(default_factory=dict)
     spent_s: float = 0.0
 
 
@@ -74,13 +80,13 @@ def progress_of(folder: Path, files: Mapping[int, Path]) -> Progress:
 
     To close a file gives up all locks that a process has on it.
     """
-    begun, seconds, spent_s = _journals(folder)
+    begun, ended, spent_s = _journals(folder)
     found = Progress(spent_s=spent_s)
     for number, file in files.items():
         if file.is_file():
             found.done.append(number)
-            if file.name in seconds:
-                found.seconds[number] = seconds[file.name]
+            if file.name in ended:
+                found.made_by[number], found.seconds[number] = ended[file.name]
         elif file.name in begun:
             (found.running if _is_held(folder, number) else found.left)[number] = begun[file.name]
         else:
@@ -94,9 +100,9 @@ def _is_held(folder: Path, number: int) -> bool:
         return not _lock(lock, number)
 
 
-def _journals(folder: Path) -> tuple[dict[str, str], dict[str, float], float]:
-    """Files that were begun, by whom; seconds that finished ones took; seconds in all."""
-    begun, seconds, spent_s = dict[str, str](), dict[str, float](), 0.0
+def _journals(folder: Path) -> tuple[dict[str, str], dict[str, tuple[str, float]], float]:
+    """Files that were begun, by whom; finished ones, by whom and in how many seconds; seconds in all."""
+    begun, ended, spent_s = dict[str, str](), dict[str, tuple[str, float]](), 0.0
     for path in sorted((folder / JOURNALS).glob("*.jsonl")):
         who = path.stem.rpartition("-")[0]
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -107,9 +113,9 @@ def _journals(folder: Path) -> tuple[dict[str, str], dict[str, float], float]:
             if event["event"] == "begin":
                 begun[event["file"]] = who
             elif event["event"] == "done":
-                seconds[event["file"]] = event["seconds"]
+                ended[event["file"]] = who, event["seconds"]
                 spent_s += event["seconds"]
-    return begun, seconds, spent_s
+    return begun, ended, spent_s
 
 
 def _lock(file: IO[bytes], number: int) -> bool:

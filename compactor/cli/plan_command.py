@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     "--failures", type=float, default=0.0, metavar="P", help="With --workers: an item fails so often."
 )
 @click.option(
+    "--gpu",
+    metavar="KIND",
+    help="With --workers: of the labels, by shards that such a GPU made.",
+)
+@click.option(
     "--emit",
     metavar="KIND[:KEY=VALUE,...]",
     help="Print what an operator submits instead: slurm, rayjob or trainjob.",
@@ -55,6 +60,7 @@ def command(
     cost: bool,
     workers: int | None,
     failures: float,
+    gpu: str | None,
     emit: str | None,
     sizes: bool,
     candidates: tuple[str, ...],
@@ -78,6 +84,7 @@ def command(
     compactor plan digits
     compactor plan digits --cost
     compactor plan digits-fkd --cost --workers 16 --failures 0.01
+    compactor plan digits-fkd --cost --workers 16 --gpu H100
     compactor plan digits-fkd --emit slurm:nodes=2,gpus=4,partition=long > job.sbatch
     compactor plan digits-fkd --emit trainjob:nodes=2,image=REGISTRY/IMAGE,claim=VOLUME
     compactor plan digits --sizes
@@ -90,7 +97,7 @@ def command(
     from compactor.recipe.load import load_recipe
 
     _require_effect(sizes, cost=cost, trace=trace, candidates=candidates, profile=profile)
-    _require_forecast(cost=cost, workers=workers, failures=failures)
+    _require_forecast(cost=cost, workers=workers, failures=failures, gpu=gpu)
     loaded = load_recipe(recipe, overrides)
     if emit is not None:
         _emit(loaded, emit)
@@ -102,7 +109,7 @@ def command(
 
     plan = make_plan(loaded, runs)
     costs = _costs(plan) if cost else []
-    expected = None if workers is None else _forecast(plan, workers, failures)
+    expected = None if workers is None else _forecast(plan, workers, failures, gpu)
     labels = _diagnosed(plan)
     traced = _traced(plan) if trace else None
     if as_json:
@@ -142,7 +149,7 @@ def _show_costs(costs: "list[StageCost]") -> None:
             result_console().print(_parts_table(costs))
 
 
-def _require_forecast(*, cost: bool, workers: int | None, failures: float) -> None:
+def _require_forecast(*, cost: bool, workers: int | None, failures: float, gpu: str | None) -> None:
     """Refuse options of a forecast that would do nothing.
 
     Raises:
@@ -152,8 +159,9 @@ def _require_forecast(*, cost: bool, workers: int | None, failures: float) -> No
 
     if workers is not None and not cost:
         raise UsageError("--workers: has no effect without --cost; add --cost or remove it")
-    if failures and workers is None:
-        raise UsageError("--failures: has no effect without --workers; add --workers or remove it")
+    for name, value in (("--failures", failures), ("--gpu", gpu)):
+        if value and workers is None:
+            raise UsageError(f"{name}: has no effect without --workers; add --workers or remove it")
 
 
 def _require_effect(
@@ -187,13 +195,13 @@ def _emit(loaded: "LoadedRecipe", emit: str) -> None:
     click.echo(job_file(parse_job(emit), loaded.recipe.name, words), nl=False)
 
 
-def _forecast(plan: "Plan", workers: int, failures: float) -> "Forecast":
+def _forecast(plan: "Plan", workers: int, failures: float, gpu: str | None) -> "Forecast":
     """Simulate the plan on workers."""
     from compactor_runtimes.errors import needs_extra
 
     with needs_extra("train"):
         from compactor.launch.forecast import Wish, forecast
-    return forecast(plan, Wish(workers, failures))
+    return forecast(plan, Wish(workers, failures, gpu or ""))
 
 
 def _show_forecast(found: "Forecast", plan: "Plan") -> None:

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 
-from compactor.cache.claims import progress_of
+from compactor.cache.claims import JOURNALS, progress_of
 from compactor.cache.folder import DONE
 from compactor.label_store.header import Header
 from compactor.label_store.probe import divided
 from compactor.label_store.unfinished import jobs_of
 from compactor.label_store.write import forecast_bytes
 from compactor.launch.hours import hours
+from compactor.launch.order import device_of
 from compactor.recommend.cost import Pace
 from compactor.run.planned import Plan, PlannedStage
 from compactor_runtimes.errors import UsageError, needs_extra
@@ -78,10 +79,14 @@ class Forecast(Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Wish:
-    """Up to `workers`, each of which dies with probability `failure` while it makes an item."""
+    """Up to `workers`, each of which dies with probability `failure` while it makes an item.
+
+    `gpu` is a part of a device's name: only what was finished on such a device tells how long items take.
+    """
 
     workers: int
     failure: float = 0.0
+    gpu: str = ""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -96,19 +101,22 @@ class Wish:
 
 
 def forecast(plan: Plan, wish: Wish) -> Forecast:
-    """Measure a few batches of each model and simulate.
+    """Measure a few batches of each model and simulate; of a kind of device, take what was finished there.
 
     Raises:
-        UsageError: a teacher that cannot be timed with random weights (`bundle:`).
+        UsageError: a teacher that cannot be timed with random weights (`bundle:`), or nothing was finished on
+            such a device.
     """
     from compactor_runtimes.environment import describe
 
     pace = Pace(plan.loaded)
-    pieces = [piece for stage in plan.stages for piece in _pieces(stage, pace, wish.workers)]
+    pieces = [piece for stage in plan.stages for piece in _pieces(stage, pace, wish)]
+    if wish.gpu and not pieces:
+        raise UsageError(f"--gpu {wish.gpu}: no labels are missing, and of trainings nothing is known there")
     counts = sorted({2**power for power in range(int(math.log2(wish.workers)) + 1)} | {wish.workers})
     walls = [simulated(pieces, workers, failure=wish.failure) for workers in counts]
-    found = describe()
-    machine = f"{found['cpu'] or 'an unknown processor'}, {found['usable_cores']} cores"
+    found = describe()  # of this machine
+    machine = wish.gpu or f"{found['cpu'] or 'an unknown processor'}, {found['usable_cores']} cores"
     return Forecast(pieces=pieces, walls=walls, failure=wish.failure, machine=machine)
 
 
@@ -142,17 +150,20 @@ def _makespan(seconds: "np.ndarray", workers: int, failure: float, rng: np.rando
     return max(free)
 
 
-def _pieces(stage: PlannedStage, pace: Pace, workers: int) -> list[Piece]:
-    """What of a stage is missing."""
+def _pieces(stage: PlannedStage, pace: Pace, wish: Wish) -> list[Piece]:
+    """What of a stage is missing; of a kind of device only its labels, for no training was timed there."""
     if (stage.folder / DONE).is_file():
         return []
     split, job = stage.data.train, stage.labels
     sample_bytes = getattr(split.inputs, "nbytes", 0) // max(len(split.inputs), 1)
-    labels_s = _known(pace.labels_s(stage), stage)
-    pieces = []
+    if wish.gpu:
+        if job is None or job.is_made:
+            return []
+        return _labels(stage, _begun_on(wish.gpu, stage), wish, sample_bytes)
+    labels_s, pieces = _known(pace.labels_s(stage), stage), list[Piece]()
     if job is not None and not job.is_made:
-        begun = job.begun or divided(job.wanted, labels_s / job.records, workers=workers, threads=1)
-        pieces = _labels(stage, begun, labels_s, sample_bytes)
+        begun = job.begun or divided(job.wanted, labels_s / job.records, workers=wish.workers, threads=1)
+        pieces = _labels(stage, begun, wish, sample_bytes, labels_s)
     epochs = stage.spec.epochs or (stage.spec.steps or 0) * stage.spec.batch_size / max(len(split), 1)
     training = Piece(
         what=f"train {stage.id}",
@@ -164,22 +175,42 @@ def _pieces(stage: PlannedStage, pace: Pace, workers: int) -> list[Piece]:
     return [*pieces, training]
 
 
-def _labels(stage: PlannedStage, begun: Header, labels_s: float, sample_bytes: int) -> list[Piece]:
+def _begun_on(gpu: str, stage: PlannedStage) -> Header:
+    assert stage.labels is not None
+    if stage.labels.begun is None:
+        raise UsageError(_none_on(gpu, stage, "no shard is finished"))
+    return stage.labels.begun
+
+
+def _none_on(gpu: str, stage: PlannedStage, found: str) -> str:
+    return (
+        f"--gpu {gpu}: {found} of the labels of {stage.id}, so that nothing is known of such a device; label "
+        "a few shards there (`compactor label RECIPE --on ...`, then Ctrl-C), and plan again"
+    )
+
+
+def _labels(
+    stage: PlannedStage, begun: Header, wish: Wish, sample_bytes: int, labels_s: float = 0.0
+) -> list[Piece]:
     """The shards that are missing; all of them would take `labels_s` at the pace of a few batches."""
     assert stage.labels is not None
     folder, shards = stage.labels.folder, jobs_of(begun)
     found = progress_of(folder, {one.number: folder / one.file for one in shards})
-    times = [seconds for seconds in found.seconds.values() if seconds > 0]
-    measured = len(times) if len(times) > 1 else 0
+    devices = {number: device_of(folder / JOURNALS, who) for number, who in found.made_by.items()}
+    of_kind = [number for number, device in devices.items() if wish.gpu.casefold() in device.casefold()]
+    if wish.gpu and not of_kind:
+        others = ", ".join(sorted({one for one in devices.values() if one})) or "nothing that said so"
+        raise UsageError(_none_on(wish.gpu, stage, f"no shard is finished on one (but on {others})"))
+    times = [found.seconds[number] for number in of_kind if found.seconds[number] > 0]
     missing = len(shards) - len(found.done)
     piece = Piece(
         what=f"labels of {stage.id}",
         items=missing,
-        item_s=sum(times) / measured if measured else labels_s / len(shards),
+        item_s=sum(times) / len(times) if times else labels_s / len(shards),
         read_bytes=sum(part.rows for part in begun.parts) * sample_bytes * missing // len(shards),
         written_bytes=forecast_bytes(begun) * missing // len(shards),
-        spread=pstdev(map(math.log, times)) if measured else SPREAD,
-        measured=measured,
+        spread=pstdev(map(math.log, times)) if len(times) > 1 else SPREAD,
+        measured=len(times),
     )
     return [piece] if missing else []
 
@@ -223,9 +254,9 @@ def render_forecast(found: Forecast) -> "list[Table | str]":
             f"{wall.busy:.0%}",
         )
     alone = sum(one.item_s for one in found.pieces if one.items == 1)
-    stops = f"no number of workers goes below {hours(alone)}: a training is one item"
-    failures = f"; each item fails with probability {found.failure:g}" if found.failure else ""
-    return [pieces, walls, f"{stops}{failures}; a worker is a machine like this one"]
+    told = [f"no number of workers goes below {hours(alone)}: a training is one item"] if alone else []
+    told += [f"each item fails with probability {found.failure:g}"] if found.failure else []
+    return [pieces, walls, "; ".join([*told, f"a worker is a machine with {found.machine}"])]
 
 
 def plot_forecast(found: Forecast, path: Path) -> None:

@@ -7,13 +7,14 @@ import msgspec
 import yaml
 from msgspec import Struct
 
-from compactor.cache.claims import JOURNALS
+from compactor.cache.claims import JOURNALS, own_name
 from compactor.recipe.load import LoadedRecipe, parse_recipe, to_yaml
 from compactor_runtimes.errors import IntegrityError
 from compactor_runtimes.files import write_whole
 
 ORDER = "order.json"
 STOP = "stop"
+DEVICE = ".device"  # of the files that say what a process computes on
 OK, DIED = 0, -1
 
 
@@ -122,6 +123,22 @@ def read_outcome(place: Path, name: str) -> Outcome:
 def read_stage_outcome(file: Path) -> StageOutcome:
     """How a stage's training ended."""
     return msgspec.json.decode(file.read_bytes(), type=StageOutcome)
+
+
+def note_device(place: Path) -> None:
+    """Write down what this process computes on, so that a forecast knows whose seconds its items are."""
+    import torch
+
+    from compactor_runtimes.environment import describe
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else describe()["cpu"]
+    write_whole(place / f"{own_name()}{DEVICE}", str(name).encode())
+
+
+def device_of(place: Path, process: str) -> str:
+    """What a process computed on; empty where it did not say."""
+    path = place / f"{process}{DEVICE}"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def wish_to_stop(place: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from compactor.launch.order import STOP, Order, Outcome, outcome_file, read_order
+from compactor.launch.order import STOP, Order, Outcome, note_device, outcome_file, read_order
 from compactor_runtimes.errors import CompactorError
 from compactor_runtimes.files import write_whole
 
@@ -37,6 +37,7 @@ def work(order_file: str, name: str, *, parent: int | None = None) -> None:
     path = Path(order_file)
     order = read_order(path)
     torch.set_num_threads(order.threads)
+    note_device(order.place)
     try:
         with _stopped_with(order, parent):
             {"labels": _label, "scores": _score, "stages": _train}[order.kind](order, path)

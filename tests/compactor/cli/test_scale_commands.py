@@ -132,6 +132,7 @@ def test_job_files_are_printed(toy: Path) -> None:
 def test_options_of_a_forecast_need_each_other(toy: Path) -> None:
     assert "--workers: has no effect without --cost" in str(run("plan", toy, "--workers", "2").exception)
     assert "--failures: has no effect" in str(run("plan", toy, "--cost", "--failures", "0.1").exception)
+    assert "--gpu: has no effect without --workers" in str(run("plan", toy, "--gpu", "H100").exception)
 
 
 @pytest.mark.slow
@@ -146,6 +147,8 @@ def test_a_plan_foretells_wall_time(toy: Path, tmp_path: Path) -> None:
     ]
     assert [wall["workers"] for wall in found["walls"]] == [1, 2, 3]
     assert found["walls"][0]["seconds"] >= found["walls"][2]["seconds"] > 0
+    refused = run(*words, "--gpu", "H100").exception
+    assert "--gpu H100: no shard is finished of the labels of distil" in str(refused)
     shown = run(*words).stdout
     assert "no number of workers goes below" in shown
     assert (tmp_path / "runs" / "toy" / "forecast.png").is_file()

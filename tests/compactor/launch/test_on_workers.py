@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from compactor.progress import SilentReporter
 from compactor.recipe.load import LoadedRecipe, parse_recipe
 from compactor.run.label import label_recipe
 from compactor.run.plan import make_plan
+from compactor_runtimes.environment import describe
 from compactor_runtimes.errors import CompactorError, UnfitEnvironmentError, UsageError
 from tests.compactor.run import test_labels
 
@@ -128,6 +130,15 @@ def test_a_killed_driver_and_killed_workers_lose_nothing(tmp_path: Path, one: di
         assert 0 < piece.items <= total - len(found.done)
         assert 2 <= piece.measured <= total - piece.items
         assert 0 < piece.item_s < 60
+        where = describe()["cpu"]  # a part of its name, in any case
+        [on_kind] = forecast(plan, Wish(2, gpu=str(where)[:12].upper())).pieces
+        assert on_kind.what == piece.what
+        assert 0 < on_kind.items <= piece.items  # workers finish what they are at
+        assert on_kind.measured >= piece.measured
+        with pytest.raises(
+            UsageError, match=rf"no shard is finished on one \(but on .*{re.escape(str(where))}"
+        ):
+            forecast(plan, Wish(2, gpu="H100"))
     made = {path.name: path.stat().st_mtime_ns for path in store.glob("train-0*.npy")}
     assert contents(label(tmp_path, "local:2,threads=1,shards=20")) == one
     assert {name: (store / name).stat().st_mtime_ns for name in made} == made  # none was made again
