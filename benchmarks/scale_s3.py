@@ -18,7 +18,7 @@ BUCKET = "team"
 
 
 def serve() -> Any:
-    """Start moto's server and say to fsspec where it is; before s3fs is imported."""
+    """Start moto's server and say to fsspec where it is."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(port=0, verbose=False)
@@ -36,12 +36,14 @@ def serve() -> Any:
 def use(port: int) -> None:
     """Let s3:// addresses mean this port from now on."""
     import fsspec
+    import s3fs
     from fsspec.config import conf
 
+    s3fs.S3FileSystem.retries = 1  # what is tried again is tried by us
     conf["s3"] = {
         "endpoint_url": f"http://127.0.0.1:{port}",
         "skip_instance_cache": True,
-        "config_kwargs": {"retries": {"max_attempts": 1}, "connect_timeout": 5, "read_timeout": 5},
+        "config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2},
     }
     fsspec.config.conf = conf
 

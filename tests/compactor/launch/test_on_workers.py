@@ -121,20 +121,20 @@ def test_a_killed_driver_and_killed_workers_lose_nothing(tmp_path: Path, one: di
     driver.wait()
     [store] = stores.iterdir()
     assert (store / UNFINISHED_FILE).is_file() or (store / STORE_FILE).is_file()
+    while [*work_below(tmp_path)[0].progress.running]:  # its workers, to the end of the batch at hand
+        time.sleep(0.1)
     [work] = work_below(tmp_path)
     plan = make_plan(recipe(), tmp_path)
     piece = next((one for one in forecast(plan, Wish(1)).pieces if one.what == "labels of distil"), None)
     if piece is not None:  # what is missing, at the pace of what is finished
         found = work.progress
         total = len(found.done) + len(found.running) + len(found.left) + len(found.waiting)
-        assert 0 < piece.items <= total - len(found.done)
-        assert 2 <= piece.measured <= total - piece.items
-        assert 0 < piece.item_s < 60
+        assert piece.items == total - len(found.done)
+        assert piece.measured == len(found.seconds) >= 2
+        assert piece.item_s == pytest.approx(sum(found.seconds.values()) / piece.measured)
         where = describe()["cpu"]  # a part of its name, in any case
         [on_kind] = forecast(plan, Wish(2, gpu=str(where)[:12].upper())).pieces
-        assert on_kind.what == piece.what
-        assert 0 < on_kind.items <= piece.items  # workers finish what they are at
-        assert on_kind.measured >= piece.measured
+        assert on_kind == piece
         with pytest.raises(
             UsageError, match=rf"no shard is finished on one \(but on .*{re.escape(str(where))}"
         ):
