@@ -164,14 +164,9 @@ def extras() -> dict[str, set[str]]:
     for name, requirements in raw.items():
         packages = set()
         for requirement in requirements:
-            bare = requirement.split(">")[0].split("=")[0]
-            packages |= {
-                other.split(">")[0]
-                for inner in (
-                    bare.removeprefix("compactor-toolkit[").rstrip("]").split(",") if "[" in bare else []
-                )
-                for other in raw[inner]
-            } or {bare}
+            bare, _, asked = requirement.split(">")[0].split("=")[0].partition("[")
+            inner = asked.rstrip("]").split(",") if bare == "compactor-toolkit" else []
+            packages |= {other.split(">")[0] for one in inner for other in raw[one]} or {bare}
         found[name] = packages
     return found
 
