@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--gpu",
     metavar="KIND",
-    help="With --workers: of the labels, by shards that such a GPU made.",
+    help="With --workers: forecast the labels alone, by shards that such a GPU made.",
 )
 @click.option(
     "--emit",

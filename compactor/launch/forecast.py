@@ -69,12 +69,16 @@ class Wall(Struct, frozen=True, kw_only=True):
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
-    """Pieces in their order, and the wall time for each number of workers; `machine` was measured."""
+    """Pieces in their order, and the wall time for each number of workers; `machine` was measured.
+
+    `left_out` are stages whose training is missing but not counted, as nothing was timed on such a device.
+    """
 
     pieces: list[Piece]
     walls: list[Wall]
     failure: float
     machine: str
+    left_out: list[str] = []
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,14 @@ def forecast(plan: Plan, wish: Wish) -> Forecast:
     walls = [simulated(pieces, workers, failure=wish.failure) for workers in counts]
     found = describe()  # of this machine
     machine = wish.gpu or f"{found['cpu'] or 'an unknown processor'}, {found['usable_cores']} cores"
-    return Forecast(pieces=pieces, walls=walls, failure=wish.failure, machine=machine)
+    untrained = [stage.id for stage in plan.stages if not (stage.folder / DONE).is_file()]
+    return Forecast(
+        pieces=pieces,
+        walls=walls,
+        failure=wish.failure,
+        machine=machine,
+        left_out=untrained if wish.gpu else [],
+    )
 
 
 def simulated(pieces: Sequence[Piece], workers: int, *, failure: float = 0.0, seed: int = 0) -> Wall:
@@ -254,7 +265,10 @@ def render_forecast(found: Forecast) -> "list[Table | str]":
             f"{wall.busy:.0%}",
         )
     alone = sum(one.item_s for one in found.pieces if one.items == 1)
-    told = [f"no number of workers goes below {hours(alone)}: a training is one item"] if alone else []
+    told = [f"no number of workers goes below {hours(alone)}: one worker makes an item"] if alone else []
+    told += (
+        [f"without the training of {', '.join(found.left_out)}, never timed there"] if found.left_out else []
+    )
     told += [f"each item fails with probability {found.failure:g}"] if found.failure else []
     return [pieces, walls, "; ".join([*told, f"a worker is a machine with {found.machine}"])]
 

@@ -54,6 +54,7 @@ class RayActors:
 
     def _require_room(self) -> None:
         """Refuse what Ray would wait for without an end."""
+        # Ray annotates this function not at all
         there: dict[str, float] = self.ray.cluster_resources()  # type: ignore[no-untyped-call]
         for option, name, scale, unit in (("num_gpus", "GPU", 1, "GPU"), ("memory", "memory", 2**30, "GiB")):
             asked, found = self.options.get(option, 0) * self.where.workers, there.get(name, 0.0)

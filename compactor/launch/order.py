@@ -131,7 +131,7 @@ def note_device(place: Path) -> None:
 
     from compactor_runtimes.environment import describe
 
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else describe()["cpu"]
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else describe()["cpu"] or ""
     write_whole(place / f"{own_name()}{DEVICE}", str(name).encode())
 
 

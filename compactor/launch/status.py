@@ -119,5 +119,11 @@ def _work(order: Order) -> Work:
     }
     if order.kind == "stages":
         made = {number: read_stage_outcome(file) for number, file in files.items() if file.is_file()}
-        failed |= {order.items[number].stage: one.problem for number, one in made.items() if one.problem}
+        failed |= {_name(order, number): one.problem for number, one in made.items() if one.problem}
     return Work(order, progress_of(folder, files), failed)
+
+
+def _name(order: Order, number: int) -> str:
+    """A stage's id; where recipes of several seeds share an order, also which of them."""
+    item = order.items[number]
+    return item.stage if len(order.recipes) < 2 else f"{item.stage} of recipe {item.recipe + 1}"

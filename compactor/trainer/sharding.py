@@ -1,8 +1,8 @@
 """`sharding: fsdp2`: a student and live teachers whose weights lie in parts on all processes.
 
 torch's `fully_shard` (FSDP2; Zhao et al., arXiv 2304.11277, per parameter); of the student gradients and
-optimiser state too. Checkpoints hold whole tensors in
-the form that one process writes, so that training goes on with another number of processes.
+optimiser state too. Checkpoints hold whole tensors in the form that one process writes, so that training goes
+on with another number of processes.
 """
 
 import copy

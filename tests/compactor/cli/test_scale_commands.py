@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from compactor.cache.claims import claimed
 from compactor.cli import cli
-from compactor.launch.order import STOP, Order, StageItem, outcome_file
+from compactor.launch.order import STOP, Order, RecipeText, StageItem, outcome_file
 from compactor_runtimes.errors import UsageError
 
 TOY = """
@@ -82,6 +83,11 @@ def test_status_tells_what_is_done_and_what_failed_and_stops_it(tmp_path: Path) 
     assert (found["kind"], found["done"], found["waiting"], found["running"]) == ("stages", 1, 2, {})
     assert found["failed"] == {"worker-2": "recipe stages.0.lr: got -1, expected > 0", "a": problem}
     assert found["eta_s"] is None
+    of_seeds = replace(order, recipes=[RecipeText("toy", ".", "{}")] * 2, items=[StageItem(1, "a")])
+    of_seeds.write()
+    [found] = json.loads(run("status", tmp_path / "runs", "--json").stdout)
+    assert found["failed"]["a of recipe 2"] == problem
+    order.write()
     shown = run("status", tmp_path / "runs").stdout
     assert "1 of 3" in shown
     assert not (order.place / STOP).exists()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from compactor.launch.forecast import (
     Forecast,
@@ -64,6 +65,9 @@ def test_it_says_where_more_workers_stop_helping(tmp_path: Path) -> None:
     )
     *_, told = render_forecast(found)
     assert "no number of workers goes below 10 min 0 s" in str(told)
+    assert "without" not in str(told)
+    *_, told = render_forecast(replace(found, left_out=["a", "b"]))
+    assert "without the training of a, b, never timed there" in str(told)
     plot_forecast(found, tmp_path / "forecast.png")
     assert (tmp_path / "forecast.png").read_bytes().startswith(b"\x89PNG")
 
